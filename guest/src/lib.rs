@@ -1,0 +1,123 @@
+//! The link protocol between the host and PID 1 of a sandbox.
+//!
+//! One `SOCK_SEQPACKET` connection; each message is one [`postcard`] value plus descriptors
+//! (`SCM_RIGHTS`). A message over [`INLINE_MAX`] bytes travels in a sealed memfd.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of this protocol; both sides must agree.
+pub const VERSION: u32 = 1;
+/// Where the guest binary is mounted.
+pub const GUEST_PATH: &str = "/loki/guest";
+/// Where the socket of the link is mounted.
+pub const LINK_PATH: &str = "/loki/link/socket";
+/// Largest message sent as a packet; a larger one is sent as a memfd.
+pub const INLINE_MAX: usize = 64 * 1024;
+
+/// What the host asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Runs a program under confinement. Answered by [`Reply::Started`] or [`Reply::Refused`].
+    Exec(Exec),
+    /// Sends a signal to the process group of an exec that was started.
+    Signal {
+        /// The exec.
+        id: u32,
+        /// The signal number.
+        signal: i32,
+    },
+    /// Binds a TCP listener. Answered by [`Reply::Bound`] with the socket.
+    Listen {
+        /// Chosen by the host.
+        id: u32,
+        /// Address and port inside the sandbox.
+        at: SocketAddr,
+    },
+    /// Binds UDP and TCP on 127.0.0.1:53. Answered by [`Reply::Bound`] with both sockets, UDP first.
+    Dns {
+        /// Chosen by the host.
+        id: u32,
+    },
+}
+
+/// What the guest answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// First message.
+    Hello {
+        /// [`VERSION`] of the guest.
+        version: u32,
+        /// Landlock ABI of the kernel, 0 when none.
+        landlock_abi: u32,
+    },
+    /// The program runs; carries stdin (write end), stdout and stderr (read ends).
+    Started {
+        /// The exec.
+        id: u32,
+    },
+    /// The program ended.
+    Exited {
+        /// The exec.
+        id: u32,
+        /// Exit code, or 128 + signal number.
+        code: i32,
+        /// The signal that ended it, 0 for none.
+        signal: i32,
+    },
+    /// The sockets asked for.
+    Bound {
+        /// The request.
+        id: u32,
+    },
+    /// A request could not be done.
+    Refused {
+        /// The request.
+        id: u32,
+        /// Which step failed, such as `exec` or `landlock`.
+        step: String,
+        /// The operating system's error number, 0 for none.
+        errno: i32,
+    },
+}
+
+/// A program to run, with everything it may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// Chosen by the host, never reused on a link.
+    pub id: u32,
+    /// Program and arguments. A program without `/` is looked up in `PATH` of `env`.
+    pub argv: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// Working directory.
+    pub cwd: String,
+    /// What the kernel holds it to.
+    pub confinement: Confinement,
+}
+
+/// What the kernel holds a program and all its children to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// Landlock rules; what no rule allows is denied. Paths that do not exist are skipped.
+    pub paths: Vec<PathRule>,
+    /// The seccomp filter, one `u64` per BPF instruction (`sock_filter` in memory order).
+    pub filter: Vec<u64>,
+    /// `(resource, limit)` pairs for setrlimit, soft and hard.
+    pub limits: Vec<(u32, u64)>,
+}
+
+/// One Landlock rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathRule {
+    /// Absolute path; or a bare program name, looked up in the usual program directories
+    /// (each match gets the rule, on the file its symlinks lead to).
+    pub path: String,
+    /// Reading files and listing directories.
+    pub read: bool,
+    /// Creating, changing, renaming and removing.
+    pub write: bool,
+    /// Executing.
+    pub execute: bool,
+}

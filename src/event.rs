@@ -1,0 +1,142 @@
+//! The events of a run. A run is the list of its events: each is journalled before it is acted
+//! on, and queue, status and listings are folds of them.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    finding::Finding,
+    name::{Role, RunId, TaskId},
+    task::Task,
+};
+
+/// Everything that can happen in a run. Stored as JSON with the variant under `type`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[expect(missing_docs, reason = "the fields are described in docs/journal.md, once")]
+pub enum Event {
+    /// A run begins. Always the first event.
+    RunStarted {
+        run: RunId,
+        loki: String,
+        spec: String,
+        spec_sha256: String,
+        title: String,
+        provider: String,
+        base: String,
+        branch: String,
+        engine: String,
+        policy_sha256: String,
+    },
+    /// The plan: every task of the run.
+    Planned { tasks: Vec<Task> },
+    /// A task is claimed for its `attempt` (from 1); `version` is the version claimed.
+    TaskClaimed { task: TaskId, version: u64, attempt: u32 },
+    /// A sandbox stands and is confined.
+    SandboxStarted {
+        sandbox: String,
+        task: Option<TaskId>,
+        role: Role,
+        container: String,
+        image: String,
+        isolation: Isolation,
+    },
+    /// A sandbox and everything in it is gone.
+    SandboxEnded { sandbox: String },
+    /// The agent's program ended. `code` is its exit code, 128 + n for signal n.
+    AgentEnded { task: TaskId, attempt: u32, code: i32, elapsed_ms: u64, reason: Option<String> },
+    /// A decision on a name or a connection. Equal ones within a second are one, with a count.
+    Egress {
+        sandbox: String,
+        task: Option<TaskId>,
+        role: Role,
+        kind: EgressKind,
+        host: String,
+        port: Option<u16>,
+        allowed: bool,
+        rule: Option<String>,
+        reason: Option<String>,
+        count: u64,
+    },
+    /// A connection through the gateway ended.
+    EgressClosed { sandbox: String, role: Role, host: String, port: u16, sent: u64, received: u64, elapsed_ms: u64 },
+    /// The hand-over gate looked at what an agent left. Empty `breaches` is a pass.
+    Gated { task: TaskId, attempt: u32, files: usize, breaches: Vec<Breach> },
+    /// The host committed an agent's work on the task's branch.
+    Committed { task: TaskId, attempt: u32, commit: String },
+    /// A check ran in a sandbox without network. `task` is none for the checks of the whole run.
+    Checked { task: Option<TaskId>, command: String, passed: bool, tests: Option<u64>, tail: String, elapsed_ms: u64 },
+    /// A reviewer's verdict.
+    Reviewed { task: TaskId, role: Role, passed: bool, findings: Vec<Finding> },
+    /// An attempt failed; `retry` says whether the task goes back to the queue.
+    TaskFailed { task: TaskId, version: u64, attempt: u32, reason: String, retry: bool },
+    /// The task's commit could not be merged; it goes back to the queue on the new base.
+    TaskConflicted { task: TaskId, version: u64, attempt: u32, files: Vec<String> },
+    /// The task is done; `commit` is the run branch's new head, none when it changed nothing.
+    TaskDone { task: TaskId, version: u64, attempt: u32, commit: Option<String> },
+    /// A person or a signal asked the run to end: `drain` lets running agents finish.
+    StopRequested { by: String, drain: bool },
+    /// The run ended.
+    RunEnded { outcome: Outcome, reason: Option<String> },
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Every task landed and every check passed.
+    Done,
+    /// Something failed.
+    Failed,
+    /// A person stopped it.
+    Stopped,
+}
+
+/// What an egress decision was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EgressKind {
+    /// A name was asked for.
+    Name,
+    /// A connection was opened.
+    Connect,
+}
+
+/// Why work may not leave a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Breach {
+    /// The rule, such as `write-globs`.
+    pub rule: String,
+    /// The path, control characters escaped.
+    pub path: String,
+    /// One sentence.
+    pub message: String,
+}
+
+/// What was really enforced on a sandbox, read back after the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Isolation {
+    /// The agent's user inside, as seen by the host's kernel.
+    pub uid: u32,
+    /// Effective, permitted and bounding capabilities are all empty.
+    pub no_capabilities: bool,
+    /// `no_new_privs` is set.
+    pub no_new_privs: bool,
+    /// Our own seccomp filter is installed.
+    pub seccomp: bool,
+    /// Landlock ABI in force, 0 when none.
+    pub landlock_abi: u32,
+    /// Memory, process and CPU caps are enforced by cgroups.
+    pub cgroup_limits: bool,
+    /// The only network interface is `lo`.
+    pub no_network: bool,
+    /// The OCI runtime, such as `runc`.
+    pub runtime: String,
+}
+
+/// How long something took, as whole milliseconds for events.
+#[must_use]
+pub fn millis(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}

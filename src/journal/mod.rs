@@ -1,0 +1,1 @@
+//! The hash-chained list of events of a run, on disk.

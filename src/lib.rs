@@ -1,0 +1,39 @@
+//! Loki turns a specification into reviewed, tested, merged code by running AI coding agents,
+//! each in a container of its own that can do only what its role may do.
+//!
+//! # Layers
+//!
+//! | layer | modules | rule |
+//! |---|---|---|
+//! | words | [`name`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`task`] | plain values: no I/O, no async |
+//! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`] | each touches one part of the world; no hand holds another |
+//! | play | [`sandbox`], [`run`] | hands joined; only `run` decides order |
+//! | faces | [`cli`] | people and programs |
+//!
+//! `tests/layers.rs` reads every `use crate::` and enforces the table.
+//!
+//! # Flow of a run
+//!
+//! `cli` reads a [`spec::Spec`] and a [`policy::Policy`], `run` folds the journal into a
+//! [`task::Queue`], claims tasks, gives each a [`sandbox`], judges what comes out with the gate of
+//! [`git`], lands it, and writes every step to the [`journal`] before acting on it.
+
+pub mod diagnostic;
+pub mod event;
+pub mod finding;
+pub mod name;
+pub mod policy;
+pub mod spec;
+pub mod task;
+
+pub mod egress;
+pub mod engine;
+pub mod git;
+pub mod journal;
+pub mod link;
+pub mod provider;
+
+pub mod run;
+pub mod sandbox;
+
+pub mod cli;

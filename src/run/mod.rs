@@ -1,0 +1,1 @@
+//! Decides the order of things in a run.

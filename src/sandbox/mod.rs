@@ -1,0 +1,1 @@
+//! One container, link, worktree and gateway joined for one attempt.
