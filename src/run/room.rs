@@ -1,0 +1,176 @@
+//! A place to work: a slot with a worktree, one sandbox in it, and its end. Every step is
+//! journalled.
+
+use std::{path::PathBuf, sync::Arc};
+
+use crate::{
+    event::Event,
+    git::{self, Caps, Commit, HandOver, Worktree},
+    name::{Role, TaskId},
+    policy::Rights,
+    sandbox::{Home, Labels, Occupant, Sandbox, Slot, owner, repository_label},
+};
+
+use super::{
+    attempt::{Claim, Failure},
+    recorder::Recorder,
+    work::{Work, logs},
+};
+
+/// One slot of a run.
+pub(super) struct Room<'a> {
+    work: &'a Arc<Work>,
+    recorder: &'a Recorder,
+    name: String,
+    task: Option<TaskId>,
+    rights: Rights,
+    slot: Slot,
+    user: (u32, u32),
+    worktree: Option<Arc<Worktree>>,
+}
+
+impl Work {
+    /// Names a room; nothing exists of it yet.
+    pub(super) fn room<'a>(
+        self: &'a Arc<Self>,
+        recorder: &'a Recorder,
+        name: &str,
+        task: Option<&TaskId>,
+        role: &Role,
+    ) -> Result<Room<'a>, Failure> {
+        Ok(Room {
+            work: self,
+            recorder,
+            name: name.to_owned(),
+            task: task.cloned(),
+            rights: self.rights(role)?,
+            slot: Slot::at(self.slots().join(name)),
+            user: self.launcher.user(),
+            worktree: None,
+        })
+    }
+
+    /// Where the slots of this run are.
+    pub(super) fn slots(&self) -> PathBuf {
+        self.state().join("worktrees").join(self.run.as_str())
+    }
+}
+
+impl Room<'_> {
+    /// The run's fixed facts.
+    pub(super) fn work(&self) -> &Arc<Work> {
+        self.work
+    }
+
+    /// The way to the journal.
+    pub(super) fn recorder(&self) -> &Recorder {
+        self.recorder
+    }
+
+    /// The task the room is for; none for the checks of the whole run.
+    pub(super) fn task(&self) -> Option<&TaskId> {
+        self.task.as_ref()
+    }
+
+    /// Where what is said here is logged.
+    pub(super) fn log_path(&self) -> PathBuf {
+        logs(&self.work.state(), &self.work.run).join(format!("{}.log", self.name))
+    }
+
+    /// What the room's role may do.
+    pub(super) fn rights(&self) -> &Rights {
+        &self.rights
+    }
+
+    /// Checks out the run's head on a branch of the task's own, with the files the role may read,
+    /// and returns that head.
+    pub(super) async fn check_out(&mut self, task: &TaskId) -> Result<Commit, Failure> {
+        let base = self.work.git(|repository, run| repository.run_head(run)).await?;
+        let worktree = self
+            .work
+            .git(move |repository, run| Worktree::check_out(repository, &path, (run, &task), &base, &rights.files, user))
+            .await?;
+        self.worktree = Some(Arc::new(worktree));
+        Ok(base)
+    }
+
+    /// Writes a commit's tree into the room, without a branch: for checks.
+    pub(super) async fn export(&self, commit: &Commit) -> Result<(), Failure> {
+        let (work, commit, user) = (self.slot.work(), commit.clone(), self.user);
+        self.work.git(move |repository, _| repository.export(&commit, &work, user)).await
+    }
+
+    /// Starts the sandbox.
+    pub(super) async fn launch(&self, home: Vec<Home>) -> Result<Sandbox, Failure> {
+        let run = self.work.run.to_string();
+        let task = self.task.as_ref().map_or("checks", TaskId::as_str).to_owned();
+        let image = self.work.images.get(&self.rights.image).cloned();
+        let occupant = Occupant {
+            name: format!("loki-{run}-{}", self.name),
+            rights: self.rights.clone(),
+            labels: Labels {
+                run,
+                task,
+                repository: repository_label(self.work.repository.root()),
+                owner: owner(),
+            },
+            home,
+            image: image.ok_or_else(|| Failure::fatal(format!("image `{}` was not made ready", self.rights.image)))?,
+        };
+        let record = self.recorder.egress(&self.name, self.task.as_ref(), &self.rights.role);
+        let sandbox = self.work.launcher.launch(&occupant, &self.slot, self.user, record).await?;
+        self.recorder
+            .record(Event::SandboxStarted {
+                sandbox: self.name.clone(),
+                task: self.task.clone(),
+                role: self.rights.role.clone(),
+                container: sandbox.container().to_owned(),
+                image: occupant.image,
+                isolation: sandbox.isolation().clone(),
+            })
+            .await?;
+        Ok(sandbox)
+    }
+
+    /// Ends the sandbox; the files stay.
+    pub(super) async fn end(&self, sandbox: Sandbox) -> Result<(), Failure> {
+        let ended = sandbox.end().await;
+        self.recorder.record(Event::SandboxEnded { sandbox: self.name.clone() }).await?;
+        Ok(ended?)
+    }
+
+    /// Has the gate look at what the agent left.
+    pub(super) async fn hand_over(&self, base: &Commit, claim: &Claim) -> Result<HandOver, Failure> {
+        let worktree = self.worktree()?;
+        let (base, files, attempt) = (base.clone(), self.rights.files.clone(), claim.attempt);
+        self.work
+            .git(move |repository, _| worktree.hand_over(repository, &base, &files, &Caps::default(), attempt))
+            .await
+    }
+
+    /// Commits what the gate let through, on the task's branch.
+    pub(super) async fn commit(&self, claim: &Claim, handed: &HandOver, base: &Commit) -> Result<Commit, Failure> {
+        let worktree = self.worktree()?;
+        let note = self.work.note(claim);
+        let (tree, base) = (handed.tree.clone(), base.clone());
+        let commit = self.work.git(move |repository, _| worktree.commit(repository, &tree, &base, &note)).await?;
+        self.recorder
+            .record(Event::Committed {
+                task: claim.task.id.clone(),
+                attempt: claim.attempt,
+                commit: commit.to_string(),
+            })
+            .await?;
+        Ok(commit)
+    }
+
+    /// Removes everything of the room from the disk.
+    pub(super) async fn remove(self) -> Result<(), Failure> {
+        let path = self.slot.path().to_owned();
+        self.work.git(move |repository, _| git::remove_worktree(repository, &path)).await
+    }
+
+    fn worktree(&self) -> Result<Arc<Worktree>, Failure> {
+        self.worktree.clone().ok_or_else(|| Failure::fatal("a bug of ours: no worktree was checked out".to_owned()))
+    }
+}

@@ -1,0 +1,144 @@
+//! The host's side of a sandbox's files: one directory with everything that is mounted.
+//!
+//! ```text
+//! slot/  meta/   git's metadata of the worktree (see `git`), never mounted
+//!        work/   → /work          home/  → /home/agent
+//!        link/   → /loki/link     etc/   → single files of /etc
+//! ```
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt, chown},
+    path::{Path, PathBuf},
+};
+
+/// A file put into the agent's home before the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// Path relative to the home directory, without `..`.
+    pub path: String,
+    /// The bytes.
+    pub contents: Vec<u8>,
+    /// Whether it may be executed.
+    pub executable: bool,
+}
+
+/// The directory of one sandbox on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot(PathBuf);
+
+impl Slot {
+    /// Names the slot at a path; creates nothing.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// The slot's own directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What the agent sees as `/work`.
+    #[must_use]
+    pub fn work(&self) -> PathBuf {
+        self.0.join("work")
+    }
+
+    /// What the agent sees as `/home/agent`.
+    #[must_use]
+    pub fn home(&self) -> PathBuf {
+        self.0.join("home")
+    }
+
+    /// The directory of the link's socket.
+    #[must_use]
+    pub fn link(&self) -> PathBuf {
+        self.0.join("link")
+    }
+
+    /// A single file that is mounted over one of `/etc`.
+    #[must_use]
+    pub fn etc(&self, file: &str) -> PathBuf {
+        self.0.join("etc").join(file)
+    }
+
+    /// Creates home, link and etc, and an empty `/work` with the mount point of the private
+    /// repository where no worktree was put before.
+    ///
+    /// # Errors
+    /// The operating system's, with the path.
+    pub fn furnish(&self, user: (u32, u32), files: &[Home]) -> io::Result<()> {
+        for part in [self.home(), self.link(), self.0.join("etc"), self.work().join(".git")] {
+            directory(&part, 0o755)?;
+        }
+        let etc = [
+            ("resolv.conf", "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n".to_owned()),
+            ("passwd", format!("root:x:0:0::/root:/bin/sh\nagent:x:{}:{}::/home/agent:/bin/sh\n", user.0, user.1)),
+            ("group", format!("root:x:0:\nagent:x:{}:\n", user.1)),
+        ];
+        for (name, text) in etc {
+            put(&self.etc(name), text.as_bytes(), 0o644)?;
+        }
+        self.fill_home(files)?;
+        hand_to(&self.home(), user)?;
+        hand_to_shallow(&self.work(), user)
+    }
+
+    fn fill_home(&self, files: &[Home]) -> io::Result<()> {
+        let settings = "[user]\n\tname = agent\n\temail = agent@localhost\n[safe]\n\tdirectory = *\n[init]\n\tdefaultBranch = main\n";
+        put(&self.home().join(".gitconfig"), settings.as_bytes(), 0o644)?;
+        for file in files {
+            let path = self.home().join(&file.path);
+            if let Some(parent) = path.parent() {
+                directory(parent, 0o755)?;
+            }
+            put(&path, &file.contents, if file.executable { 0o755 } else { 0o644 })?;
+        }
+        Ok(())
+    }
+}
+
+fn directory(path: &Path, mode: u32) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|cause| named(path, &cause))
+}
+
+/// Writes a file of a fresh slot; nothing else can see the slot yet, so there is nothing to
+/// replace atomically.
+fn put(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
+    let write = || {
+        io::Write::write_all(&mut fs::File::create(path)?, contents)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    };
+    write().map_err(|cause| named(path, &cause))
+}
+
+/// Gives a tree that the host just wrote to the agent's user. Needs root; without it the agent
+/// has the caller's own user and there is nothing to give.
+fn hand_to(path: &Path, user: (u32, u32)) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    hand_to_shallow(path, user)?;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            hand_to(&entry.path(), user)?;
+        } else {
+            std::os::unix::fs::lchown(entry.path(), Some(user.0), Some(user.1))?;
+        }
+    }
+    Ok(())
+}
+
+fn hand_to_shallow(path: &Path, user: (u32, u32)) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    chown(path, Some(user.0), Some(user.1)).map_err(|cause| named(path, &cause))
+}
+
+fn named(path: &Path, cause: &io::Error) -> io::Error {
+    io::Error::new(cause.kind(), format!("`{}`: {cause}", path.display()))
+}
