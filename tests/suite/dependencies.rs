@@ -35,7 +35,10 @@ const FLOORS: &[(&str, [u64; 3])] = &[
 
 /// Returns whether an SPDX expression can be satisfied from the list. `/` is the old `OR`.
 fn permitted(expression: &str) -> bool {
-    let flat = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let flat = expression
+        .replace('/', " OR ")
+        .replace('(', " ( ")
+        .replace(')', " ) ");
     let words: Vec<&str> = flat.split_whitespace().collect();
     let mut rest = words.as_slice();
     any(&mut rest) && rest.is_empty()
@@ -90,37 +93,72 @@ fn one(rest: &mut &[&str]) -> bool {
 
 /// Returns cargo's view of everything that is linked on this machine's target.
 fn metadata() -> serde_json::Value {
-    let rustc = Command::new("rustc").arg("-vV").output().expect("rustc is beside cargo");
+    let rustc = Command::new("rustc")
+        .arg("-vV")
+        .output()
+        .expect("rustc is beside cargo");
     let text = String::from_utf8(rustc.stdout).expect("rustc speaks UTF-8");
-    let host = text.lines().find_map(|l| l.strip_prefix("host: ")).expect("rustc names its host");
+    let host = text
+        .lines()
+        .find_map(|l| l.strip_prefix("host: "))
+        .expect("rustc names its host");
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", host])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--offline",
+            "--filter-platform",
+            host,
+        ])
         .current_dir(root())
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "cargo metadata: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON")
 }
 
 #[test]
 fn every_dependency_has_a_permitted_licence() {
     let metadata = metadata();
-    let packages = metadata["packages"].as_array().expect("metadata lists packages");
-    assert!(packages.len() > 50, "only {} packages: is cargo metadata complete?", packages.len());
+    let packages = metadata["packages"]
+        .as_array()
+        .expect("metadata lists packages");
+    assert!(
+        packages.len() > 50,
+        "only {} packages: is cargo metadata complete?",
+        packages.len()
+    );
     let bad: Vec<String> = packages
         .iter()
         .filter(|p| !permitted(p["license"].as_str().unwrap_or("")))
         .map(|p| format!("{} {}: {}", p["name"], p["version"], p["license"]))
         .collect();
-    assert!(bad.is_empty(), "licences outside the list:\n  {}", bad.join("\n  "));
+    assert!(
+        bad.is_empty(),
+        "licences outside the list:\n  {}",
+        bad.join("\n  ")
+    );
 }
 
 #[test]
 fn deny_toml_permits_the_same_licences() {
     let deny = read("deny.toml");
-    let list = deny.split("allow = [").nth(1).and_then(|r| r.split(']').next()).expect("a list");
+    let list = deny
+        .split("allow = [")
+        .nth(1)
+        .and_then(|r| r.split(']').next())
+        .expect("a list");
     let listed: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
-    assert_eq!(listed, LICENCES, "deny.toml and tests/suite/dependencies.rs differ");
+    assert_eq!(
+        listed, LICENCES,
+        "deny.toml and tests/suite/dependencies.rs differ"
+    );
 }
 
 /// Returns every package of the lock file with its version.
@@ -139,7 +177,9 @@ fn locked() -> Vec<(String, String)> {
 /// Returns the three numbers of a version; a pre-release counts as the version before.
 fn numbers(version: &str) -> Option<[u64; 3]> {
     let plain = version.split('+').next()?;
-    let (plain, early) = plain.split_once('-').map_or((plain, false), |(p, _)| (p, true));
+    let (plain, early) = plain
+        .split_once('-')
+        .map_or((plain, false), |(p, _)| (p, true));
     let mut parts = plain.split('.').map(|n| n.parse().ok());
     let version = [parts.next()??, parts.next()??, parts.next()??];
     (!early).then_some(version)
@@ -148,12 +188,21 @@ fn numbers(version: &str) -> Option<[u64; 3]> {
 #[test]
 fn no_dependency_is_below_its_floor() {
     let locked = locked();
-    assert!(locked.iter().any(|(name, _)| name == "tar"), "the lock file was not understood");
+    assert!(
+        locked.iter().any(|(name, _)| name == "tar"),
+        "the lock file was not understood"
+    );
     for (name, version) in locked {
-        let floor = FLOORS.iter().find(|(n, _)| *n == name).map(|(_, floor)| *floor);
+        let floor = FLOORS
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, floor)| *floor);
         if let Some(floor) = floor {
             let known = numbers(&version);
-            assert!(known >= Some(floor), "`{name}` {version} is below {floor:?}: run `cargo update -p {name}`");
+            assert!(
+                known >= Some(floor),
+                "`{name}` {version} is below {floor:?}: run `cargo update -p {name}`"
+            );
         }
     }
 }
@@ -161,10 +210,20 @@ fn no_dependency_is_below_its_floor() {
 #[test]
 fn no_banned_dependency_comes_in() {
     let deny = read("deny.toml");
-    let banned: Vec<&str> = deny.split("crate = \"").skip(1).filter_map(|r| r.split('"').next()).collect();
-    assert!(banned.contains(&"tokio-tar"), "the bans of deny.toml were not understood");
+    let banned: Vec<&str> = deny
+        .split("crate = \"")
+        .skip(1)
+        .filter_map(|r| r.split('"').next())
+        .collect();
+    assert!(
+        banned.contains(&"tokio-tar"),
+        "the bans of deny.toml were not understood"
+    );
     for (name, version) in locked() {
-        assert!(!banned.contains(&name.as_str()), "`{name}` {version} is banned by deny.toml");
+        assert!(
+            !banned.contains(&name.as_str()),
+            "`{name}` {version} is banned by deny.toml"
+        );
     }
 }
 
@@ -175,8 +234,15 @@ fn everything_comes_from_the_default_registry() {
         .filter_map(|line| line.strip_prefix("source = "))
         .map(str::to_owned)
         .collect();
-    assert_eq!(sources.len(), 1, "one registry, no git sources: {sources:?}");
-    assert!(sources.iter().all(|s| s.starts_with("\"registry+")), "{sources:?}");
+    assert_eq!(
+        sources.len(),
+        1,
+        "one registry, no git sources: {sources:?}"
+    );
+    assert!(
+        sources.iter().all(|s| s.starts_with("\"registry+")),
+        "{sources:?}"
+    );
 }
 
 #[test]

@@ -14,12 +14,31 @@ enum Layer {
 }
 
 const TABLE: &[(Layer, &[&str])] = &[
-    (Layer::Words, &["name", "diagnostic", "event", "finding", "spec", "policy", "task"]),
+    (
+        Layer::Words,
+        &[
+            "name",
+            "diagnostic",
+            "event",
+            "finding",
+            "spec",
+            "policy",
+            "task",
+        ],
+    ),
     (
         Layer::Hands,
         &[
-            "engine", "link", "egress", "git", "provider", "journal", "secrets", "checkpoint",
-            "memory", "notify",
+            "engine",
+            "link",
+            "egress",
+            "git",
+            "provider",
+            "journal",
+            "secrets",
+            "checkpoint",
+            "memory",
+            "notify",
         ],
     ),
     (Layer::Play, &["sandbox", "run", "review", "deploy"]),
@@ -28,12 +47,26 @@ const TABLE: &[(Layer, &[&str])] = &[
 
 /// What a word may not even mention: words do no I/O and are never async.
 const DEEDS: &[&str] = &[
-    "async fn", ".await", "tokio::", "std::fs", "std::process", "std::env", "std::thread",
-    "std::net::Tcp", "std::net::Udp", "std::os::unix::net", "rustix::", "File::open", "::now()",
+    "async fn",
+    ".await",
+    "tokio::",
+    "std::fs",
+    "std::process",
+    "std::env",
+    "std::thread",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::os::unix::net",
+    "rustix::",
+    "File::open",
+    "::now()",
 ];
 
 fn layer(module: &str) -> Option<Layer> {
-    TABLE.iter().find(|(_, modules)| modules.contains(&module)).map(|(layer, _)| *layer)
+    TABLE
+        .iter()
+        .find(|(_, modules)| modules.contains(&module))
+        .map(|(layer, _)| *layer)
 }
 
 /// Returns why `from` may not use `to`, if it may not.
@@ -62,8 +95,7 @@ fn module(path: &Path) -> Option<String> {
 /// Returns every top module that the code names through `crate::`, groups included.
 fn uses(code: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for (at, _) in code.match_indices("crate::") {
-        let rest = code[at + "crate::".len()..].trim_start();
+    for rest in code.split("crate::").skip(1).map(str::trim_start) {
         match rest.strip_prefix('{') {
             Some(group) => found.extend(heads(group)),
             None => found.extend(head(rest)),
@@ -85,7 +117,7 @@ fn heads(group: &str) -> Vec<String> {
             ',' if depth == 0 => fresh = true,
             c if fresh && !c.is_whitespace() => {
                 fresh = false;
-                found.extend(head(&group[at..]));
+                found.extend(group.get(at..).and_then(head));
             }
             _ => {}
         }
@@ -94,8 +126,10 @@ fn heads(group: &str) -> Vec<String> {
 }
 
 fn head(path: &str) -> Option<String> {
-    let word: String =
-        path.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    let word: String = path
+        .chars()
+        .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .collect();
     (!word.is_empty()).then_some(word)
 }
 
@@ -105,8 +139,9 @@ fn climbs(path: &Path, code: &str) -> BTreeSet<String> {
     let depth = (path.components().count() - 2 + inner).max(1);
     let climb = "super::".repeat(depth);
     let own = root().join(path.parent().expect("a file has a folder"));
-    code.match_indices(&climb)
-        .filter_map(|(at, _)| head(&code[at + climb.len()..]))
+    code.split(&climb)
+        .skip(1)
+        .filter_map(head)
         .filter(|name| layer(name).is_some())
         .filter(|name| !own.join(name).exists() && !own.join(format!("{name}.rs")).exists())
         .collect()
@@ -126,8 +161,15 @@ fn every_module_knows_only_what_its_layer_may() {
             }
         }
     }
-    assert!(seen > 0, "no `crate::` path was found in src: is the reader broken?");
-    assert!(breaches.is_empty(), "layers are broken:\n  {}", breaches.join("\n  "));
+    assert!(
+        seen > 0,
+        "no `crate::` path was found in src: is the reader broken?"
+    );
+    assert!(
+        breaches.is_empty(),
+        "layers are broken:\n  {}",
+        breaches.join("\n  ")
+    );
 }
 
 #[test]
@@ -135,9 +177,15 @@ fn every_module_has_a_layer_and_stands_in_the_map() {
     let map = read("src/lib.rs");
     for path in files("src", "rs") {
         let Some(name) = module(&path) else { continue };
-        assert!(layer(&name).is_some(), "`{name}` has no layer: give it one in tests/suite/layers.rs");
+        assert!(
+            layer(&name).is_some(),
+            "`{name}` has no layer: give it one in tests/suite/layers.rs"
+        );
         let row = format!("[`{name}`]");
-        assert!(map.contains(&row), "`{name}` is missing from the table at the top of src/lib.rs");
+        assert!(
+            map.contains(&row),
+            "`{name}` is missing from the table at the top of src/lib.rs"
+        );
     }
 }
 
@@ -153,15 +201,22 @@ fn words_do_nothing() {
         let found = DEEDS.iter().filter(|deed| text.contains(**deed));
         deeds.extend(found.map(|deed| format!("{}: `{deed}`", path.display())));
     }
-    assert!(deeds.is_empty(), "words do no I/O, take no time and are not async:\n  {}", deeds.join("\n  "));
+    assert!(
+        deeds.is_empty(),
+        "words do no I/O, take no time and are not async:\n  {}",
+        deeds.join("\n  ")
+    );
 }
 
 #[test]
 fn main_only_hands_over_to_the_command_line() {
     let text = code(&read("src/main.rs"));
-    for (at, _) in text.match_indices("loki::") {
-        let module = head(&text[at + "loki::".len()..]);
-        assert_eq!(module.as_deref(), Some("cli"), "src/main.rs knows only `loki::cli`");
+    for module in text.split("loki::").skip(1).map(head) {
+        assert_eq!(
+            module.as_deref(),
+            Some("cli"),
+            "src/main.rs knows only `loki::cli`"
+        );
     }
 }
 
@@ -170,9 +225,15 @@ fn the_reader_sees_every_form_of_a_path() {
     let code = "use crate::{a, b::{c, d}, e::{self},\n f::G};\nuse crate::h;\nlet x = crate::i::j();\npub(crate) fn k() {}";
     let expected = ["a", "b", "e", "f", "h", "i"];
     assert_eq!(uses(code), expected.map(str::to_owned).into());
-    let climbed = climbs(Path::new("src/policy/rights.rs"), "use super::super::git; use super::engine;");
+    let climbed = climbs(
+        Path::new("src/policy/rights.rs"),
+        "use super::super::git; use super::engine;",
+    );
     assert_eq!(climbed, ["git".to_owned()].into());
-    assert_eq!(climbs(Path::new("src/git/mod.rs"), "use super::engine;"), ["engine".to_owned()].into());
+    assert_eq!(
+        climbs(Path::new("src/git/mod.rs"), "use super::engine;"),
+        ["engine".to_owned()].into()
+    );
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod harness;
 
+mod cli_basic;
 mod dependencies;
 mod house;
 mod layers;
+mod live_readme;

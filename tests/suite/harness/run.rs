@@ -11,30 +11,58 @@ use std::{
 const TICK: Duration = Duration::from_millis(10);
 
 /// What a program did. A result nobody looks at is a test that asserts nothing.
-#[must_use = "assert on what the program did"]
+#[must_use = "assert on how the program ended"]
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// Standard output, paths of the test replaced.
-    pub(crate) stdout: String,
-    /// Standard error, paths of the test replaced.
-    pub(crate) stderr: String,
-    /// The exit code, 128 + n for signal n.
-    pub(crate) code: i32,
+    said: Said,
+    code: i32,
 }
 
 impl Run {
-    /// Asserts the exit code and shows everything when it is another.
+    /// Asserts the exit code, 128 + n for signal n, and shows everything when it is another.
     #[track_caller]
-    pub(crate) fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "wrong exit code\n{self}");
-        self
+    pub(crate) fn exits(self, code: i32) -> Said {
+        assert_eq!(self.code, code, "wrong exit code\n{}", self.said);
+        self.said
     }
 
+    /// Returns what was said, however the program ended.
+    pub(crate) fn in_any_case(self) -> Said {
+        self.said
+    }
+
+    /// Asserts that no person is shown the inside of the program.
+    #[track_caller]
+    pub(crate) fn never_panicked(self) -> Self {
+        for sign in ["panicked at", "RUST_BACKTRACE", "stack backtrace"] {
+            assert!(
+                !self.said.stderr.contains(sign),
+                "a stack trace was shown\n{}",
+                self.said
+            );
+        }
+        self
+    }
+}
+
+/// What a program wrote; the folder of its world is written `$TEST`.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// Standard output.
+    pub(crate) stdout: String,
+    /// Standard error.
+    pub(crate) stderr: String,
+}
+
+impl Said {
     /// Asserts that standard error holds each of these texts.
     #[track_caller]
     pub(crate) fn says(self, texts: &[&str]) -> Self {
         for text in texts {
-            assert!(self.stderr.contains(text), "standard error lacks {text:?}\n{self}");
+            assert!(
+                self.stderr.contains(text),
+                "standard error lacks {text:?}\n{self}"
+            );
         }
         self
     }
@@ -43,25 +71,26 @@ impl Run {
     #[track_caller]
     pub(crate) fn prints(self, texts: &[&str]) -> Self {
         for text in texts {
-            assert!(self.stdout.contains(text), "standard output lacks {text:?}\n{self}");
+            assert!(
+                self.stdout.contains(text),
+                "standard output lacks {text:?}\n{self}"
+            );
         }
         self
     }
 
-    /// Asserts that no person is shown the inside of the program.
+    /// Asserts that nothing was written to standard error.
     #[track_caller]
-    pub(crate) fn never_panicked(self) -> Self {
-        for sign in ["panicked at", "RUST_BACKTRACE", "stack backtrace"] {
-            assert!(!self.stderr.contains(sign), "a stack trace was shown\n{self}");
-        }
+    pub(crate) fn says_nothing(self) -> Self {
+        assert_eq!(self.stderr, "", "standard error is not empty\n{self}");
         self
     }
 }
 
-impl fmt::Display for Run {
+impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { stdout, stderr, code } = self;
-        write!(f, "exit code: {code}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
+        let Self { stdout, stderr } = self;
+        write!(f, "--- stdout\n{stdout}\n--- stderr\n{stderr}")
     }
 }
 
@@ -80,7 +109,11 @@ impl Running {
     /// it up; `hide` is the path that becomes `$TEST` in what it said.
     pub(crate) fn start(mut command: Command, folder: &std::path::Path, hide: &str) -> Self {
         fs::create_dir_all(folder).unwrap();
-        let place = tempfile::Builder::new().prefix("run-").tempdir_in(folder).unwrap().keep();
+        let place = tempfile::Builder::new()
+            .prefix("run-")
+            .tempdir_in(folder)
+            .unwrap()
+            .keep();
         let (out, err) = (place.join("stdout"), place.join("stderr"));
         command.stdout(fs::File::create(&out).unwrap());
         command.stderr(fs::File::create(&err).unwrap());
@@ -88,7 +121,12 @@ impl Running {
             .stdin(Stdio::null())
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
-        Self { child, out, err, hide: hide.to_owned() }
+        Self {
+            child,
+            out,
+            err,
+            hide: hide.to_owned(),
+        }
     }
 
     /// Sends a signal, such as `Signal::KILL`.
@@ -98,24 +136,27 @@ impl Running {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Returns what the program wrote to standard output and standard error so far.
-    pub(crate) fn so_far(&self) -> (String, String) {
-        (self.text(&self.out), self.text(&self.err))
+    /// Returns what the program wrote so far.
+    pub(crate) fn so_far(&self) -> Said {
+        Said {
+            stdout: self.text(&self.out),
+            stderr: self.text(&self.err),
+        }
     }
 
     /// Waits until `done` holds of what was written so far; fails the test after `limit` or when
     /// the program ends first.
     #[track_caller]
-    pub(crate) fn wait_until(&mut self, limit: Duration, done: impl Fn(&str, &str) -> bool) {
+    pub(crate) fn wait_until(&mut self, limit: Duration, done: impl Fn(&Said) -> bool) {
         let start = Instant::now();
         loop {
             let ended = self.child.try_wait().unwrap();
-            let (out, err) = self.so_far();
-            if done(&out, &err) {
+            let said = self.so_far();
+            if done(&said) {
                 return;
             }
             let early = ended.is_some() || start.elapsed() > limit;
-            assert!(!early, "it did not happen ({ended:?})\n--- stdout\n{out}\n--- stderr\n{err}");
+            assert!(!early, "it did not happen ({ended:?})\n{said}");
             std::thread::sleep(TICK);
         }
     }
@@ -129,15 +170,20 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            if start.elapsed() > limit {
-                let (out, err) = self.so_far();
-                panic!("still running after {limit:?}\n--- stdout\n{out}\n--- stderr\n{err}");
-            }
+            assert!(
+                start.elapsed() <= limit,
+                "still running after {limit:?}\n{}",
+                self.so_far()
+            );
             std::thread::sleep(TICK);
         };
-        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
-        let (stdout, stderr) = self.so_far();
-        Run { stdout, stderr, code }
+        let code = status
+            .code()
+            .unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
+        Run {
+            said: self.so_far(),
+            code,
+        }
     }
 
     fn text(&self, path: &PathBuf) -> String {

@@ -42,9 +42,11 @@ pub(crate) fn without_tests(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let tests = lines.iter().enumerate().position(|(n, line)| {
         *line == "#[cfg(test)]"
-            && lines.iter().skip(n + 1).find(|l| !l.starts_with("#[") && !l.starts_with(' ')).is_some_and(
-                |l| l.starts_with("mod ") && l.ends_with('{'),
-            )
+            && lines
+                .iter()
+                .skip(n + 1)
+                .find(|l| !l.starts_with("#[") && !l.starts_with(' '))
+                .is_some_and(|l| l.starts_with("mod ") && l.ends_with('{'))
     });
     lines[..tests.unwrap_or(lines.len())].join("\n")
 }
@@ -60,7 +62,11 @@ pub(crate) fn code(text: &str) -> String {
             out.push(bytes[at]);
             at += 1;
         } else {
-            out.extend(bytes[at..end].iter().map(|b| if *b == b'\n' { b'\n' } else { b' ' }));
+            out.extend(
+                bytes[at..end]
+                    .iter()
+                    .map(|b| if *b == b'\n' { b'\n' } else { b' ' }),
+            );
             at = end;
         }
     }
@@ -139,7 +145,10 @@ mod tests {
             let read = code(text);
             assert_eq!(read.len(), text.len(), "positions move in {text}");
             let squeezed: Vec<&str> = read.split(' ').filter(|word| !word.is_empty()).collect();
-            let expected: Vec<&str> = expected.split(' ').filter(|word| !word.is_empty()).collect();
+            let expected: Vec<&str> = expected
+                .split(' ')
+                .filter(|word| !word.is_empty())
+                .collect();
             assert_eq!(squeezed, expected, "{text}");
         }
     }
@@ -147,6 +156,9 @@ mod tests {
     #[test]
     fn tests_at_the_end_do_not_count() {
         assert_eq!(without_tests("a\n#[cfg(test)]\nmod tests {\n}\n"), "a");
-        assert_eq!(without_tests("a\n#[cfg(test)]\nuse b;\nc"), "a\n#[cfg(test)]\nuse b;\nc");
+        assert_eq!(
+            without_tests("a\n#[cfg(test)]\nuse b;\nc"),
+            "a\n#[cfg(test)]\nuse b;\nc"
+        );
     }
 }

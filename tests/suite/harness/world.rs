@@ -47,13 +47,17 @@ impl Engine {
     fn prepare(self) {
         static DOCKER: OnceLock<()> = OnceLock::new();
         static PODMAN: OnceLock<()> = OnceLock::new();
-        let once = if self == Self::Docker { &DOCKER } else { &PODMAN };
+        let once = if self == Self::Docker {
+            &DOCKER
+        } else {
+            &PODMAN
+        };
         once.get_or_init(|| {
             let (_, socket) = self.address();
             let path = socket.trim_start_matches("unix://");
             let there = Path::new(path).exists();
             assert!(there, "{self:?} does not answer at `{path}`: run `make test`, or `scripts/engines.sh start`");
-            World::bare(Some(self)).loki(&["image", "build"]).exits(0).prints(&[]);
+            World::bare(Some(self)).loki(&["image", "build"]).exits(0);
         });
     }
 }
@@ -79,7 +83,10 @@ impl World {
     }
 
     fn bare(engine: Option<Engine>) -> Self {
-        let root = tempfile::Builder::new().prefix("loki-test-").tempdir().unwrap();
+        let root = tempfile::Builder::new()
+            .prefix("loki-test-")
+            .tempdir()
+            .unwrap();
         for folder in ["home", "repo", "tmp"] {
             fs::create_dir(root.path().join(folder)).unwrap();
         }
@@ -128,22 +135,44 @@ impl World {
     #[track_caller]
     pub(crate) fn start(&self, program: &str, args: &[&str]) -> Running {
         let mut command = Command::new(program);
-        command.args(args).current_dir(self.path("")).env_clear().envs(self.environment());
-        Running::start(command, &self.root.path().join("tmp"), &self.root.path().to_string_lossy())
+        command
+            .args(args)
+            .current_dir(self.path(""))
+            .env_clear()
+            .envs(self.environment());
+        Running::start(
+            command,
+            &self.root.path().join("tmp"),
+            &self.root.path().to_string_lossy(),
+        )
     }
 
     /// Returns the ids of the containers that Loki made for this world and left behind, read
     /// from the engine itself: those with our label that mount something of this world.
     #[track_caller]
     pub(crate) fn leftovers(&self) -> Vec<String> {
-        let engine = self.engine.expect("only a world with an engine has containers");
-        let ask = |args: &[&str]| self.start(engine.program(), args).wait(LIMIT).exits(0).stdout;
-        let ids = ask(&["ps", "--all", "--quiet", "--no-trunc", "--filter", "label=loki.run"]);
+        let engine = self
+            .engine
+            .expect("only a world with an engine has containers");
+        let ask = |args: &[&str]| {
+            self.start(engine.program(), args)
+                .wait(LIMIT)
+                .exits(0)
+                .stdout
+        };
+        let ids = ask(&[
+            "ps",
+            "--all",
+            "--quiet",
+            "--no-trunc",
+            "--filter",
+            "label=loki.run",
+        ]);
         ids.split_whitespace()
             .filter(|id| {
                 // Another test's container may be gone by now: then it is not ours either.
                 let look = self.start(engine.program(), &["inspect", id]).wait(LIMIT);
-                look.stdout.contains("$TEST")
+                look.in_any_case().stdout.contains("$TEST")
             })
             .map(str::to_owned)
             .collect()
@@ -153,7 +182,9 @@ impl World {
         let inside = |name: &str| self.root.path().join(name).to_string_lossy().into_owned();
         let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
         let search = std::env::var("PATH").expect("PATH is set");
-        let loki = Path::new(env!("CARGO_BIN_EXE_loki")).parent().expect("a program has a folder");
+        let loki = Path::new(env!("CARGO_BIN_EXE_loki"))
+            .parent()
+            .expect("a program has a folder");
         let (variable, address) = match self.engine {
             Some(engine) => engine.address(),
             None => ("DOCKER_HOST", "unix:///nonexistent/engine.sock"),
@@ -187,11 +218,23 @@ mod tests {
     fn a_world_shows_nothing_of_this_machine() {
         let world = World::new();
         let run = world.start("env", &[]).wait(SOON).exits(0);
-        let mut names: Vec<&str> = run.stdout.lines().filter_map(|l| Some(l.split_once('=')?.0)).collect();
+        let mut names: Vec<&str> = run
+            .stdout
+            .lines()
+            .filter_map(|l| Some(l.split_once('=')?.0))
+            .collect();
         names.sort_unstable();
         let expected = [
-            "DOCKER_HOST", "GIT_AUTHOR_EMAIL", "GIT_AUTHOR_NAME", "GIT_COMMITTER_EMAIL",
-            "GIT_COMMITTER_NAME", "HOME", "LC_ALL", "PATH", "TMPDIR", "XDG_CACHE_HOME",
+            "DOCKER_HOST",
+            "GIT_AUTHOR_EMAIL",
+            "GIT_AUTHOR_NAME",
+            "GIT_COMMITTER_EMAIL",
+            "GIT_COMMITTER_NAME",
+            "HOME",
+            "LC_ALL",
+            "PATH",
+            "TMPDIR",
+            "XDG_CACHE_HOME",
         ];
         assert_eq!(names, expected);
         let run = run.prints(&["HOME=$TEST/home"]);
@@ -212,28 +255,38 @@ mod tests {
     fn a_killed_program_reports_its_signal() {
         let world = World::new();
         let mut running = world.start("sh", &["-c", "echo ready; exec sleep 60"]);
-        running.wait_until(SOON, |out, _| out == "ready\n");
+        running.wait_until(SOON, |said| said.stdout == "ready\n");
         running.signal(Signal::KILL);
-        drop(running.wait(SOON).exits(137).prints(&["ready"]));
+        running.wait(SOON).exits(137).prints(&["ready"]);
     }
 
     #[test]
     #[should_panic(expected = "still running after")]
     fn a_program_that_hangs_fails_its_test() {
         let world = World::new();
-        drop(world.start("sleep", &["60"]).wait(Duration::from_millis(50)));
+        world
+            .start("sleep", &["60"])
+            .wait(Duration::from_millis(50))
+            .exits(0);
     }
 
     #[test]
     #[should_panic(expected = "wrong exit code")]
     fn a_wrong_exit_code_fails_its_test() {
-        drop(World::new().start("sh", &["-c", "exit 3"]).wait(SOON).exits(0));
+        World::new()
+            .start("sh", &["-c", "exit 3"])
+            .wait(SOON)
+            .exits(0);
     }
 
     #[test]
     #[should_panic(expected = "standard error lacks \"b\"")]
     fn a_missing_text_fails_its_test() {
-        drop(World::new().start("sh", &["-c", "echo a >&2"]).wait(SOON).says(&["a", "b"]));
+        World::new()
+            .start("sh", &["-c", "echo a >&2"])
+            .wait(SOON)
+            .exits(0)
+            .says(&["a", "b"]);
     }
 
     #[test]
@@ -246,9 +299,16 @@ mod tests {
                 "tar -c --files-from /dev/null | {program} import - loki-test-empty:latest >/dev/null &&
                  {program} create --label loki.run=planted --volume \"$PWD:/x\" loki-test-empty:latest /x"
             );
-            let planted = world.start("sh", &["-c", &plant]).wait(SOON).exits(0).stdout;
+            let planted = world
+                .start("sh", &["-c", &plant])
+                .wait(SOON)
+                .exits(0)
+                .stdout;
             assert_eq!(world.leftovers(), [planted.trim()], "{engine:?}");
-            drop(world.start(program, &["rm", planted.trim()]).wait(SOON).exits(0));
+            world
+                .start(program, &["rm", planted.trim()])
+                .wait(SOON)
+                .exits(0);
             assert_eq!(world.leftovers(), Vec::<String>::new(), "{engine:?}");
         }
     }
