@@ -159,6 +159,7 @@ Look at it
   loki status                          # every task, its attempts and its result
   loki events                          # everything that happened, the denied egress too
   git log --stat $branch
-  git worktree add app $branch         # the application, ready to run from ./app
+  git worktree add app $branch         # the application itself; to run it:
+  (cd app && PYTHONPATH=src python3 -m todo)
   loki clean                           # shows what Loki made here, then removes it
 END

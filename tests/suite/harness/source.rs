@@ -37,16 +37,20 @@ pub(crate) fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("cannot read `{}`: {e}", path.display()))
 }
 
+/// Returns whether a file holds nothing but tests, such as `src/git/tests.rs`.
+pub(crate) fn is_tests(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "tests.rs")
+        || path.iter().any(|folder| folder == "tests")
+}
+
 /// Returns what stands before the tests of a file.
 pub(crate) fn without_tests(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
+    let attribute = |line: &&&str| line.starts_with(['#', ' ', ')']);
     let tests = lines.iter().enumerate().position(|(n, line)| {
+        let next = lines.iter().skip(n + 1).find(|line| !attribute(line));
         *line == "#[cfg(test)]"
-            && lines
-                .iter()
-                .skip(n + 1)
-                .find(|l| !l.starts_with("#[") && !l.starts_with(' '))
-                .is_some_and(|l| l.starts_with("mod ") && l.ends_with('{'))
+            && next.is_some_and(|line| line.starts_with("mod ") && line.ends_with('{'))
     });
     lines[..tests.unwrap_or(lines.len())].join("\n")
 }
@@ -156,6 +160,8 @@ mod tests {
     #[test]
     fn tests_at_the_end_do_not_count() {
         assert_eq!(without_tests("a\n#[cfg(test)]\nmod tests {\n}\n"), "a");
+        let reasoned = "a\n#[cfg(test)]\n#[expect(\n    b,\n)]\nmod tests {\n}\n";
+        assert_eq!(without_tests(reasoned), "a");
         assert_eq!(
             without_tests("a\n#[cfg(test)]\nuse b;\nc"),
             "a\n#[cfg(test)]\nuse b;\nc"
