@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     event::{Event, millis},
-    git::{self, Commit},
+    git::{self, HandOver, ObjectId},
     provider::{self, Assignment, Launch},
     sandbox::{Grant, Home, Sandbox, SandboxError},
     task::Task,
@@ -23,6 +23,8 @@ use super::{
 
 /// Lines of an agent's last output that stand in a failure.
 const TAIL_LINES: usize = 20;
+/// Breaches that are told to the next attempt.
+const BREACHES: usize = 20;
 
 /// A claim as the driver made it.
 #[derive(Debug, Clone)]
@@ -39,7 +41,7 @@ pub(super) struct Claim {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Finished {
     /// The task is done; the run's branch stands at this commit, none if nothing changed.
-    Done(Option<Commit>),
+    Done(Option<ObjectId>),
     /// The work conflicts with what landed meanwhile.
     Conflicted(Vec<String>),
 }
@@ -109,12 +111,12 @@ pub(super) async fn attempt(work: &Arc<Work>, recorder: &Recorder, claim: &Claim
 
 /// The part of an attempt that needs its room.
 async fn within(room: &mut Room<'_>, claim: &Claim, launch: Launch) -> Result<Finished, Failure> {
-    let base = room.check_out(&claim.task.id).await?;
+    room.check_out(&claim.task.id).await?;
     let sandbox = room.launch(home(&launch)).await?;
     let spoken = agent(room, &sandbox, claim, launch).await;
     // The sandbox ends before anything looks at what it left, so nothing changes meanwhile.
     room.end(sandbox).await?;
-    judge(room, claim, &base, &spoken?).await
+    judge(room, claim, &spoken?).await
 }
 
 fn launch(work: &Work, claim: &Claim) -> Result<Launch, Failure> {
@@ -134,7 +136,8 @@ fn home(launch: &Launch) -> Vec<Home> {
 
 /// Runs the agent's program to its end and returns the last bytes of its stdout.
 async fn agent(room: &Room<'_>, sandbox: &Sandbox, claim: &Claim, launch: Launch) -> Result<Vec<u8>, Failure> {
-    sandbox.make_repository(&git::private_repository()).await?;
+    sandbox.make_repository(&git::private_repository_script()).await?;
+    let argv = launch.argv("/home/agent");
     let mut env = launch.env;
     env.push(("LOKI_TASK".to_owned(), claim.task.id.to_string()));
     env.push(("LOKI_ATTEMPT".to_owned(), claim.attempt.to_string()));
@@ -142,7 +145,7 @@ async fn agent(room: &Room<'_>, sandbox: &Sandbox, claim: &Claim, launch: Launch
     let patience = Patience { whole: caps.timeout, silent: caps.idle_timeout };
     let log = Log::open(&room.log_path(), caps.log)?;
     let begun = Instant::now();
-    let process = sandbox.exec(&launch.argv, &env, &Grant::provider()).await?;
+    let process = sandbox.exec(&argv, &env, &Grant::provider()).await?;
     let heard = listen(process, &launch.stdin, log, patience).await?;
     room.recorder()
         .record(Event::AgentEnded {
@@ -166,37 +169,44 @@ async fn agent(room: &Room<'_>, sandbox: &Sandbox, claim: &Claim, launch: Launch
 
 /// Decides what an agent's work is worth: a reviewer's by its verdict, any other by the gate and
 /// then on the merged tree.
-async fn judge(room: &Room<'_>, claim: &Claim, base: &Commit, stdout: &[u8]) -> Result<Finished, Failure> {
+async fn judge(room: &Room<'_>, claim: &Claim, stdout: &[u8]) -> Result<Finished, Failure> {
     if room.rights().is_read_only() {
         return review(room.recorder(), claim, stdout).await;
     }
-    let handed = room.hand_over(base, claim).await?;
+    let handed = room.hand_over(claim).await?;
     let (task, attempt) = (claim.task.id.clone(), claim.attempt);
-    let (files, breaches) = (handed.files.len(), handed.breaches.clone());
+    let (files, breaches) = (handed.changes.len(), handed.breaches.clone());
     room.recorder().record(Event::Gated { task, attempt, files, breaches }).await?;
-    if let Some(first) = handed.breaches.first() {
-        return Err(Failure::retry(format!("the gate refused `{}` ({}): {}", first.path, first.rule, first.message)));
+    let Some(tree) = handed.passed() else {
+        return Err(refused(&handed));
+    };
+    if handed.changes.is_empty() {
+        return unchanged(room, claim, tree).await;
     }
-    if handed.files.is_empty() {
-        return unchanged(room, claim, base).await;
-    }
-    let commit = room.commit(claim, &handed, base).await?;
-    land(room, &claim.task, commit).await
+    let commit = room.commit(claim, tree).await?;
+    land(room, claim, commit).await
+}
+
+/// Tells the next attempt everything the gate did not like.
+fn refused(handed: &HandOver) -> Failure {
+    let each = handed.breaches.iter().take(BREACHES);
+    let lines: Vec<String> = each.map(|one| format!("`{}` ({}): {}", one.path, one.rule, one.message)).collect();
+    Failure::retry(format!("the hand-over gate refused the work:\n{}", lines.join("\n")))
 }
 
 /// Judges an attempt that changed nothing: only checks that pass can show that nothing was needed.
-async fn unchanged(room: &Room<'_>, claim: &Claim, base: &Commit) -> Result<Finished, Failure> {
+async fn unchanged(room: &Room<'_>, claim: &Claim, tree: &ObjectId) -> Result<Finished, Failure> {
     if claim.task.accept.is_empty() {
         return Err(Failure::retry("the agent changed nothing".to_owned()));
     }
-    checks::run(room.work(), room.recorder(), Some(&claim.task.id), base, &claim.task.accept).await?;
+    checks::run(room.work(), room.recorder(), Some(&claim.task.id), tree, &claim.task.accept).await?;
     Ok(Finished::Done(None))
 }
 
 /// Takes a reviewer's verdict; one that is missing or malformed blocks.
 async fn review(recorder: &Recorder, claim: &Claim, stdout: &[u8]) -> Result<Finished, Failure> {
     let verdict = provider::verdict(stdout).map_err(|cause| Failure::retry(cause.to_string()))?;
-    let passed = verdict.passed();
+    let passed = verdict.passed;
     recorder
         .record(Event::Reviewed {
             task: claim.task.id.clone(),

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     event::{Event, millis},
-    git::Commit,
+    git::ObjectId,
     name::{Role, TaskId},
     sandbox::{Grant, Sandbox},
 };
@@ -35,13 +35,13 @@ struct Checked {
     elapsed: Duration,
 }
 
-/// Runs every command in one sandbox on `commit`'s tree and records each. The first that fails
+/// Runs every command in one sandbox on a tree and records each. The first that fails
 /// ends it and is returned as the failure.
 pub(super) async fn run(
     work: &Arc<Work>,
     recorder: &Recorder,
     task: Option<&TaskId>,
-    commit: &Commit,
+    tree: &ObjectId,
     commands: &[String],
 ) -> Result<(), Failure> {
     if commands.is_empty() {
@@ -50,13 +50,13 @@ pub(super) async fn run(
     let role: Role = CHECKER.parse().expect("the name is a role's");
     let name = task.map_or_else(|| "final-checks".to_owned(), |task| format!("{task}-checks"));
     let room = work.room(recorder, &name, task, &role)?;
-    let outcome = within(&room, commit, commands).await;
+    let outcome = within(&room, tree, commands).await;
     room.remove().await?;
     outcome
 }
 
-async fn within(room: &Room<'_>, commit: &Commit, commands: &[String]) -> Result<(), Failure> {
-    room.export(commit).await?;
+async fn within(room: &Room<'_>, tree: &ObjectId, commands: &[String]) -> Result<(), Failure> {
+    room.export(tree).await?;
     let sandbox = room.launch(Vec::new()).await?;
     let outcome = all(room, &sandbox, commands).await;
     room.end(sandbox).await?;

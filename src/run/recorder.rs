@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     egress,
@@ -23,27 +23,44 @@ pub(super) struct Message {
 #[error("the run ended")]
 pub(super) struct Ended;
 
-/// Sends events to the driver.
+/// Where the journal is: its last record's number and time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Position {
+    /// The number.
+    pub(super) seq: u64,
+    /// The time.
+    pub(super) ts: jiff::Timestamp,
+}
+
+/// Sends events to the driver, and knows where the journal is.
 #[derive(Clone)]
-pub(super) struct Recorder(mpsc::UnboundedSender<Message>);
+pub(super) struct Recorder {
+    messages: mpsc::UnboundedSender<Message>,
+    position: watch::Receiver<Position>,
+}
 
 impl Recorder {
     /// Makes a recorder and the driver's end of it.
-    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Message>) {
-        let (send, receive) = mpsc::unbounded_channel();
-        (Self(send), receive)
+    pub(super) fn new(position: watch::Receiver<Position>) -> (Self, mpsc::UnboundedReceiver<Message>) {
+        let (messages, receive) = mpsc::unbounded_channel();
+        (Self { messages, position }, receive)
+    }
+
+    /// Returns where the journal is now.
+    pub(super) fn position(&self) -> Position {
+        *self.position.borrow()
     }
 
     /// Waits until the event is in the journal and returns its number.
     pub(super) async fn record(&self, event: Event) -> Result<u64, Ended> {
         let (written, number) = oneshot::channel();
-        self.0.send(Message { event, written: Some(written) }).map_err(|_| Ended)?;
+        self.messages.send(Message { event, written: Some(written) }).map_err(|_| Ended)?;
         number.await.map_err(|_| Ended)
     }
 
     /// Returns what a sandbox's gateway calls with each decision.
     pub(super) fn egress(&self, sandbox: &str, task: Option<&TaskId>, role: &Role) -> Arc<dyn Fn(egress::Record) + Send + Sync> {
-        let (sender, sandbox, task, role) = (self.0.clone(), sandbox.to_owned(), task.cloned(), role.clone());
+        let (sender, sandbox, task, role) = (self.messages.clone(), sandbox.to_owned(), task.cloned(), role.clone());
         Arc::new(move |record| {
             let event = record.into_event(sandbox.clone(), task.clone(), role.clone());
             // After the end of the run there is no journal to write to.

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     event::Event,
-    git::{self, Caps, Commit, HandOver, Worktree},
+    git::{self, Caps, Checkout, HandOver, ObjectId, Owner, Signature, SlotSpec},
     name::{Role, TaskId},
     policy::Rights,
     sandbox::{Home, Labels, Occupant, Sandbox, Slot, owner, repository_label},
@@ -26,7 +26,7 @@ pub(super) struct Room<'a> {
     rights: Rights,
     slot: Slot,
     user: (u32, u32),
-    worktree: Option<Arc<Worktree>>,
+    worktree: Option<Arc<git::Slot>>,
 }
 
 impl Work {
@@ -82,22 +82,35 @@ impl Room<'_> {
         &self.rights
     }
 
-    /// Checks out the run's head on a branch of the task's own, with the files the role may read,
-    /// and returns that head.
-    pub(super) async fn check_out(&mut self, task: &TaskId) -> Result<Commit, Failure> {
-        let base = self.work.git(|repository, run| repository.run_head(run)).await?;
-        let worktree = self
+    /// Checks out the run's head on a branch of the task's own, with the files the role may read.
+    pub(super) async fn check_out(&mut self, task: &TaskId) -> Result<(), Failure> {
+        let base = self.work.head().await?;
+        let (path, task, read, owner) =
+            (self.slot.path().to_owned(), task.clone(), self.rights.files.read.clone(), self.owner());
+        let slot = self
             .work
-            .git(move |repository, run| Worktree::check_out(repository, &path, (run, &task), &base, &rights.files, user))
+            .git(move |repository, run| {
+                let spec = SlotSpec { run, task: &task, base: &base, read: Some(&read), owner };
+                git::Slot::prepare(repository, &path, spec)
+            })
             .await?;
-        self.worktree = Some(Arc::new(worktree));
-        Ok(base)
+        self.worktree = Some(Arc::new(slot));
+        Ok(())
     }
 
-    /// Writes a commit's tree into the room, without a branch: for checks.
-    pub(super) async fn export(&self, commit: &Commit) -> Result<(), Failure> {
-        let (work, commit, user) = (self.slot.work(), commit.clone(), self.user);
-        self.work.git(move |repository, _| repository.export(&commit, &work, user)).await
+    /// Writes a commit or tree into the room, without a branch: for checks.
+    pub(super) async fn export(&self, tree: &ObjectId) -> Result<(), Failure> {
+        let (path, tree, owner) = (self.slot.path().to_owned(), tree.clone(), self.owner());
+        let all = move |repository: &git::Repository, _: &_| {
+            repository.export(&path, Checkout { tree: &tree, read: None, owner }).map(drop)
+        };
+        self.work.git(all).await
+    }
+
+    /// Whom files are given to: only root can give any away.
+    fn owner(&self) -> Option<Owner> {
+        let root = rustix::process::geteuid().is_root();
+        root.then_some(Owner { uid: self.user.0, gid: self.user.1 })
     }
 
     /// Starts the sandbox.
@@ -139,21 +152,29 @@ impl Room<'_> {
         Ok(ended?)
     }
 
-    /// Has the gate look at what the agent left.
-    pub(super) async fn hand_over(&self, base: &Commit, claim: &Claim) -> Result<HandOver, Failure> {
+    /// Has the gate look at what the agent left. Refused work is kept for people.
+    pub(super) async fn hand_over(&self, claim: &Claim) -> Result<HandOver, Failure> {
         let worktree = self.worktree()?;
-        let (base, files, attempt) = (base.clone(), self.rights.files.clone(), claim.attempt);
+        let (rules, attempt, stamp) = (self.rights.files.clone(), claim.attempt, self.stamp(claim));
         self.work
-            .git(move |repository, _| worktree.hand_over(repository, &base, &files, &Caps::default(), attempt))
+            .git(move |repository, run| {
+                let handed = repository.hand_over(&worktree, &rules, &Caps::default())?;
+                if handed.passed().is_none() {
+                    repository.quarantine(&worktree, attempt, &handed, &stamp.sign(run))?;
+                }
+                Ok(handed)
+            })
             .await
     }
 
-    /// Commits what the gate let through, on the task's branch.
-    pub(super) async fn commit(&self, claim: &Claim, handed: &HandOver, base: &Commit) -> Result<Commit, Failure> {
+    /// Commits a tree that the gate let through, on the task's branch.
+    pub(super) async fn commit(&self, claim: &Claim, tree: &ObjectId) -> Result<ObjectId, Failure> {
         let worktree = self.worktree()?;
-        let note = self.work.note(claim);
-        let (tree, base) = (handed.tree.clone(), base.clone());
-        let commit = self.work.git(move |repository, _| worktree.commit(repository, &tree, &base, &note)).await?;
+        let (tree, stamp, title) = (tree.clone(), self.stamp(claim), claim.task.title.clone());
+        let commit = self
+            .work
+            .git(move |repository, run| repository.commit(&worktree, &tree, &title, &stamp.sign(run)))
+            .await?;
         self.recorder
             .record(Event::Committed {
                 task: claim.task.id.clone(),
@@ -164,13 +185,48 @@ impl Room<'_> {
         Ok(commit)
     }
 
+    /// Makes what signs work of this room now: who, by which rights, where in the journal, when.
+    pub(super) fn stamp(&self, claim: &Claim) -> Stamp {
+        let journal = self.recorder.position();
+        Stamp {
+            task: claim.task.id.clone(),
+            role: claim.task.role.clone(),
+            policy: self.work.policy.sha256(),
+            journal: journal.seq,
+            time: journal.ts.as_second(),
+        }
+    }
+
     /// Removes everything of the room from the disk.
     pub(super) async fn remove(self) -> Result<(), Failure> {
         let path = self.slot.path().to_owned();
-        self.work.git(move |repository, _| git::remove_worktree(repository, &path)).await
+        self.work.git(move |repository, _| git::Slot::remove_dir(repository, &path)).await
     }
 
-    fn worktree(&self) -> Result<Arc<Worktree>, Failure> {
+    fn worktree(&self) -> Result<Arc<git::Slot>, Failure> {
         self.worktree.clone().ok_or_else(|| Failure::fatal("a bug of ours: no worktree was checked out".to_owned()))
+    }
+}
+
+/// Who did a piece of work, ready to sign commits.
+pub(super) struct Stamp {
+    task: TaskId,
+    role: Role,
+    policy: String,
+    journal: u64,
+    time: i64,
+}
+
+impl Stamp {
+    /// Returns the trailers of a commit.
+    pub(super) fn sign<'a>(&'a self, run: &'a crate::name::RunId) -> Signature<'a> {
+        Signature {
+            run,
+            task: Some(&self.task),
+            role: &self.role,
+            policy: &self.policy,
+            journal: self.journal,
+            time: self.time,
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::Mutex;
 
 use crate::{
-    git::{GitError, Repository},
+    git::{GitError, ObjectId, Repository, run_branch},
     name::{Role, RunId},
     policy::{Policy, Rights},
     provider::Provider,
@@ -48,6 +48,12 @@ impl Work {
     /// Where Loki keeps its state in the repository.
     pub(super) fn state(&self) -> PathBuf {
         self.repository.root().join(".loki")
+    }
+
+    /// Returns where the run's branch is.
+    pub(super) async fn head(&self) -> Result<ObjectId, Failure> {
+        let head = self.git(|repository, run| repository.run_head(run)).await?;
+        head.ok_or_else(|| Failure::fatal(format!("branch `{}` was removed", run_branch(&self.run))))
     }
 
     /// Runs git away from the async threads.

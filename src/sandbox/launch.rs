@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use loki_guest::Confinement;
 
 use crate::{
-    egress::{Doors, Gateway, GatewayError, Record, Resolve, Setup, Threads},
+    egress::{Config, DnsSockets, Doors, EgressError, Gateway, Limits, Record, Resolve, Threads},
     engine::{ContainerId, Engine, EngineError, EngineReport},
     event::Isolation,
     link::{Link, LinkError, Listener, Process, guest_binary},
@@ -43,7 +43,7 @@ pub enum SandboxError {
     Link(#[from] LinkError),
     /// The gateway could not be set up.
     #[error(transparent)]
-    Gateway(#[from] GatewayError),
+    Gateway(#[from] EgressError),
     /// What is enforced is too little.
     #[error(transparent)]
     Isolation(#[from] Shortfall),
@@ -191,15 +191,17 @@ impl Launcher {
         record: Arc<dyn Fn(Record) + Send + Sync>,
     ) -> Result<Gateway, SandboxError> {
         let dns = link.dns().await?;
-        let setup = Setup {
+        let (udp, tcp) = dns;
+        let config = Config {
             egress: rights.egress.clone(),
             role: rights.role.clone(),
-            dns,
+            dns: DnsSockets { udp, tcp },
             doors: Arc::new(LinkDoors(link.clone())),
             record,
             resolver: Arc::clone(&self.resolver),
+            limits: Limits::default(),
         };
-        Ok(Gateway::start(setup, &self.threads)?)
+        Ok(Gateway::start(config, &self.threads)?)
     }
 }
 
@@ -213,8 +215,9 @@ fn host_processes() -> i64 {
 struct LinkDoors(Link);
 
 impl Doors for LinkDoors {
-    fn open(&self, at: SocketAddr) -> BoxFuture<'_, io::Result<std::net::TcpListener>> {
-        Box::pin(async move { self.0.listen(at).await.map_err(io::Error::other) })
+    fn open(&self, at: SocketAddr) -> BoxFuture<'static, io::Result<std::net::TcpListener>> {
+        let link = self.0.clone();
+        Box::pin(async move { link.listen(at).await.map_err(io::Error::other) })
     }
 }
 
@@ -255,10 +258,11 @@ impl Sandbox {
     ///
     /// # Errors
     /// Those of [`Sandbox::exec`].
-    pub async fn make_repository(&self, commands: &[Vec<String>]) -> Result<(), SandboxError> {
+    pub async fn make_repository(&self, commands: &[Vec<&str>]) -> Result<(), SandboxError> {
         let rights = Rights { programs: vec![crate::policy::Program::Image("git".to_owned())], ..self.rights.clone() };
         for argv in commands {
-            let process = self.run(argv, &[], confinement(&rights, &Grant::default())).await?;
+            let argv: Vec<String> = argv.iter().map(|&word| word.to_owned()).collect();
+            let process = self.run(&argv, &[], confinement(&rights, &Grant::default())).await?;
             drop(process.stdin);
             process.exit.wait().await?;
         }
@@ -291,7 +295,9 @@ impl Sandbox {
     /// # Errors
     /// The engine's; the guest has ended everything inside even then.
     pub async fn end(mut self) -> Result<(), SandboxError> {
-        drop(self.gateway.take());
+        if let Some(gateway) = self.gateway.take() {
+            gateway.close().await;
+        }
         if let Some(container) = self.guard.container.take() {
             self.guard.engine.remove(container.as_str()).await?;
         }
