@@ -1,6 +1,10 @@
 //! `loki clean`: shows what Loki made in this repository, then removes it.
 
-use crate::{journal::Lock, sandbox};
+use crate::{
+    git::run_branch,
+    journal::{self, Lock},
+    sandbox,
+};
 
 use super::{
     args,
@@ -19,12 +23,13 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
     let engine = setup::engine(env).await?;
     let label = sandbox::repository_label(repository.root());
     let containers = sandbox::leftovers(engine.as_ref(), Some(&label)).await.or_exit(Exit::NoSandbox)?;
-    let refs: Vec<String> = repository
-        .our_refs()
-        .or_exit(Exit::Failed)?
-        .into_iter()
-        .filter(|name| args.branches || !name.starts_with("refs/heads/loki/"))
-        .collect();
+    let runs = journal::runs(&state).or_exit(Exit::Failed)?;
+    let mut refs = Vec::new();
+    for run in &runs {
+        let landed = format!("refs/heads/{}", run_branch(run));
+        let all = repository.run_refs(run).or_exit(Exit::Failed)?;
+        refs.extend(all.into_iter().filter(|name| args.branches || *name != landed));
+    }
     for container in &containers {
         ui::data(format!("container {} (run {}, task {})", container.container, container.run, container.task));
     }
@@ -42,9 +47,9 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
         return Ok(Exit::Done);
     }
     sandbox::sweep(engine.as_ref(), Some(&label)).await.or_exit(Exit::NoSandbox)?;
-    repository.sweep().or_exit(Exit::Failed)?;
+    repository.sweep(&[]).or_exit(Exit::Failed)?;
     repository.delete_refs(&refs).or_exit(Exit::Failed)?;
-    crate::git::remove_tree(&state).or_exit(Exit::Failed)?;
+    repository.remove_state().or_exit(Exit::Failed)?;
     ui::note("removed");
     Ok(Exit::Done)
 }

@@ -7,8 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 
 use crate::{
-    event::{Event, EgressKind},
-    journal::Record,
+    event::{Event, EgressKind, Record},
     name::TaskId,
 };
 
@@ -26,8 +25,8 @@ impl Progress {
     pub(super) async fn show(mut self, mut records: mpsc::UnboundedReceiver<Record>) {
         while let Some(record) = records.recv().await {
             self.spin(&record.event);
-            if let Some(line) = line(&record.event) {
-                let clock = record.ts.strftime("%H:%M:%S");
+            if is_news(&record.event) {
+                let (clock, line) = (record.ts.strftime("%H:%M:%S"), line(&record.event));
                 self.bars.suspend(|| ui::note(format!("{clock} {line}")));
             }
         }
@@ -55,9 +54,21 @@ impl Progress {
     }
 }
 
-/// Returns what a person wants to know of an event, if anything.
-pub(super) fn line(event: &Event) -> Option<String> {
-    Some(match event {
+/// Whether someone who watches wants to read of an event.
+fn is_news(event: &Event) -> bool {
+    !matches!(
+        event,
+        Event::RunEnded { .. }
+            | Event::SandboxEnded { .. }
+            | Event::Committed { .. }
+            | Event::Egress { allowed: true, .. }
+            | Event::EgressClosed { .. }
+    )
+}
+
+/// Says in one line what happened.
+pub(super) fn line(event: &Event) -> String {
+    match event {
         Event::RunStarted { run, title, branch, engine, .. } => {
             format!("run {run}: {} → {branch} ({})", ui::plain(title), ui::plain(engine))
         }
@@ -85,20 +96,39 @@ pub(super) fn line(event: &Event) -> Option<String> {
             ui::plain(reason.lines().next().unwrap_or_default())
         ),
         Event::TaskConflicted { task, files, .. } => format!("{task}: conflicts in {}", ui::plain(&files.join(", "))),
-        Event::TaskDone { task, commit: Some(commit), .. } => format!("{task}: landed as {}", commit.get(..12).unwrap_or(commit)),
+        Event::TaskDone { task, commit: Some(commit), .. } => format!("{task}: landed as {}", short(commit)),
         Event::TaskDone { task, commit: None, .. } => format!("{task}: done"),
         Event::StopRequested { by, drain } => format!("asked to {} by {by}", if *drain { "drain" } else { "stop" }),
-        Event::RunEnded { .. } | Event::SandboxEnded { .. } | Event::Committed { .. } | Event::Egress { .. } | Event::EgressClosed { .. } => return None,
-    })
+        Event::RunEnded { outcome, reason } => {
+            format!("run ended: {outcome:?} {}", ui::plain(reason.as_deref().unwrap_or_default())).trim_end().to_owned()
+        }
+        Event::SandboxEnded { sandbox } => format!("{sandbox}: sandbox removed"),
+        Event::Committed { task, commit, .. } => format!("{task}: committed {}", short(commit)),
+        Event::Egress { host, port, rule, count, role, .. } => {
+            let rule = rule.as_deref().unwrap_or("no rule");
+            format!("allowed {} ×{count} for {role}: {}", place(host, *port), ui::plain(rule))
+        }
+        Event::EgressClosed { host, port, sent, received, .. } => {
+            format!("closed {}: {sent} bytes sent, {received} received", place(host, Some(*port)))
+        }
+    }
+}
+
+fn short(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
+}
+
+fn place(host: &str, port: Option<u16>) -> String {
+    let port = port.map_or_else(String::new, |port| format!(":{port}"));
+    format!("{}{port}", ui::plain(host))
 }
 
 fn denied(host: &str, port: Option<u16>, kind: EgressKind, reason: Option<&str>, count: u64, role: &str) -> String {
-    let port = port.map_or_else(String::new, |port| format!(":{port}"));
     let what = match kind {
         EgressKind::Name => "name",
         EgressKind::Connect => "connection",
     };
-    format!("denied {what} {}{port} ×{count} for {role}: {}", ui::plain(host), ui::plain(reason.unwrap_or("no rule allows it")))
+    format!("denied {what} {} ×{count} for {role}: {}", place(host, port), ui::plain(reason.unwrap_or("no rule allows it")))
 }
 
 fn refused(breaches: &[crate::event::Breach]) -> String {

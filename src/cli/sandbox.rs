@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     engine::Engine,
-    git::{self, Repository},
+    git::{self, Checkout, Owner, Repository},
     link::{LinkError, Process},
     policy::Rights,
     sandbox::{self, Grant, Labels, Launcher, Occupant, Sandbox, SandboxError, Slot},
@@ -22,6 +22,14 @@ use super::{
 
 /// Runs a program as a role on a throw-away copy of HEAD, and exits with its code.
 pub(super) async fn run(env: &Environment, args: SandboxRun) -> Result<Exit, Fault> {
+    run_as(env, args).await.map_err(|fault| match fault.exit {
+        // The codes below 125 are the program's own.
+        Exit::NoSandbox => Fault { exit: Exit::RunFailed, ..fault },
+        _ => fault,
+    })
+}
+
+async fn run_as(env: &Environment, args: SandboxRun) -> Result<Exit, Fault> {
     let here = std::env::current_dir().or_exit(Exit::RunFailed)?;
     let repository = Repository::open(&here).ok();
     let policy = setup::policy(env, &args.policy, repository.as_ref().map(Repository::root))?;
@@ -77,7 +85,11 @@ impl Place {
 async fn play(launcher: &Launcher, place: &Place, rights: Rights, image: String, argv: &[String]) -> Result<i32, SandboxError> {
     let user = launcher.user();
     if let Some(repository) = &place.repository {
-        repository.export(repository.head(), &place.slot.work(), Some(&rights.files.read), user).map_err(|cause| SandboxError::Slot(std::io::Error::other(cause)))?;
+        let root = rustix::process::geteuid().is_root();
+        let owner = root.then_some(Owner { uid: user.0, gid: user.1 });
+        let checkout = Checkout { tree: repository.head(), read: Some(&rights.files.read), owner };
+        let filled = repository.export(place.slot.path(), checkout);
+        drop(filled.map_err(|cause| SandboxError::Slot(std::io::Error::other(cause)))?);
     }
     let occupant = Occupant {
         name: format!("loki-adhoc-{}", sandbox::owner()),
@@ -94,7 +106,7 @@ async fn play(launcher: &Launcher, place: &Place, rights: Rights, image: String,
 }
 
 async fn converse(sandbox: &Sandbox, argv: &[String]) -> Result<i32, SandboxError> {
-    sandbox.make_repository(&git::private_repository()).await?;
+    sandbox.make_repository(&git::private_repository_script()).await?;
     let Process { mut stdin, stdout, stderr, exit } = sandbox.exec(argv, &[], &Grant::default()).await?;
     let feed = async move {
         // The program may end before its input does.

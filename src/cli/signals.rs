@@ -15,7 +15,21 @@ use tokio::{
     sync::mpsc,
 };
 
-use crate::{journal, run::Control};
+use crate::{
+    journal::{JournalError, Signal, Signals},
+    run::Control,
+};
+
+/// Why signals cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WatchError {
+    /// The signals themselves.
+    #[error("signals cannot be watched: {0}")]
+    Process(#[from] io::Error),
+    /// The signal files.
+    #[error(transparent)]
+    Files(#[from] JournalError),
+}
 
 /// Which signal asked for the end, 0 for none.
 #[derive(Debug, Clone, Default)]
@@ -29,10 +43,11 @@ impl Caught {
 }
 
 /// Starts watching, until the receiver is dropped.
-pub(super) fn watch(state: &Path) -> io::Result<(mpsc::Receiver<Control>, Caught)> {
+pub(super) fn watch(state: &Path) -> Result<(mpsc::Receiver<Control>, Caught), WatchError> {
     let (mut interrupt, mut hangup, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
-    let mut files = journal::watch_stop(state)?;
+    Signal::clear(state)?;
+    let mut files = Signals::watch(state)?;
     let (send, receive) = mpsc::channel(4);
     let caught = Caught::default();
     let number = Arc::clone(&caught.0);
@@ -55,10 +70,10 @@ pub(super) fn watch(state: &Path) -> io::Result<(mpsc::Receiver<Control>, Caught
                     number.store(15, Ordering::Relaxed);
                     Control::Stop("signal TERM".to_owned())
                 }
-                Some(now) = files.recv() => {
-                    let by = "`loki stop`".to_owned();
-                    if now { Control::Stop(by) } else { Control::Drain(by) }
-                }
+                Some(signal) = files.next() => match signal {
+                    Signal::Stop => Control::Drain("`.loki/STOP`".to_owned()),
+                    Signal::Pause | Signal::Resume => continue,
+                },
                 () = send.closed() => return,
             };
             if send.send(control).await.is_err() {

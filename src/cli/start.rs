@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     event::{Event, Outcome},
-    git::Repository,
+    git::{Repository, run_branch},
     journal::{Lock, Writer},
     name::{Role, RunId},
     policy::Policy,
@@ -52,7 +52,7 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let engine = setup::engine(env).await?;
     let run = new_run()?;
     let state = repository.root().join(".loki");
-    let lock = Lock::acquire(&state, &run).or_exit(Exit::Failed)?;
+    let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
     sweep(&repository, engine.as_ref()).await?;
     let launcher = setup::launcher(env, engine).await?;
     let checker: Role = "check".parse().or_exit(Exit::Bug)?;
@@ -60,8 +60,8 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let images = setup::images_of(env, launcher.engine.as_ref(), &policy, roles).await?;
     warn_dirty(&repository)?;
     repository.create_run_branch(&run, repository.head()).or_exit(Exit::Failed)?;
-    let opening = opening(&run, &intake, provider.as_ref(), &repository, &policy, &launcher.report.endpoint);
-    let writer = Writer::create(&state, &run).or_exit(Exit::Failed)?;
+    let opening = opening(&run, &intake, provider.as_ref(), (&repository, &policy), &described(&launcher.report));
+    let writer = Writer::create(&state, &run, now).or_exit(Exit::Failed)?;
     let work = Arc::new(Work {
         run,
         repository: Arc::new(repository),
@@ -128,12 +128,38 @@ fn read_spec(path: &Path) -> Result<Intake, Fault> {
     Ok(Intake { spec, sha256, file: path.to_owned() })
 }
 
+fn opening(
+    run: &RunId,
+    intake: &Intake,
+    provider: &dyn Provider,
+    (repository, policy): (&Repository, &Policy),
+    engine: &str,
+) -> Event {
+    Event::RunStarted {
+        run: run.clone(),
+        loki: env!("CARGO_PKG_VERSION").to_owned(),
+        spec: intake.file.to_string_lossy().into_owned(),
+        spec_sha256: intake.sha256.clone(),
+        title: intake.spec.title.clone(),
+        provider: provider.name().to_owned(),
+        base: repository.head().to_string(),
+        branch: run_branch(run),
+        engine: engine.to_owned(),
+        policy_sha256: policy.sha256(),
+    }
+}
+
+fn described(report: &crate::engine::EngineReport) -> String {
+    format!("{} {} at {}", report.name, report.version, report.endpoint)
+}
+
 /// Picks the provider. Without one, only a shipped example picks its own macro, loudly.
 fn choose_provider(args: &args::Start, intake: &Intake) -> Result<Arc<dyn Provider>, Fault> {
     match (args.provider.as_deref(), &args.command, &args.replayed) {
         (Some("command") | None, Some(program), None) => {
             let words = program.split_whitespace().map(str::to_owned).collect();
-            Ok(Arc::new(provider::Command::new(words).or_exit(Exit::Usage)?))
+            let here = std::env::current_dir().or_exit(Exit::Usage)?;
+            Ok(Arc::new(provider::Agent::open(words, &here).or_exit(Exit::Usage)?))
         }
         (Some("replay") | None, None, Some(directory)) => {
             Ok(Arc::new(provider::Replay::open(directory).or_exit(Exit::Invalid)?))
@@ -141,8 +167,7 @@ fn choose_provider(args: &args::Start, intake: &Intake) -> Result<Arc<dyn Provid
         (Some("command"), None, _) => Err(Fault::new(Exit::Usage, "`--provider command` needs a program")
             .hint("add `--command ./agent.sh`")),
         (Some("replay") | None, None, None) => match provider::shipped_macro(&intake.sha256) {
-            Some(shipped) => {
-                let replay = shipped.or_exit(Exit::Bug)?;
+            Some(replay) => {
                 ui::note("NOTE: this is a shipped example. No model works on it: its recorded macro is replayed,");
                 ui::note("NOTE: every script of it really runs, in a sandbox. Own specifications need --provider.");
                 Ok(Arc::new(replay))
@@ -178,7 +203,7 @@ fn plan(intake: &Intake, provider: &dyn Provider) -> Result<Vec<Task>, Fault> {
 
 fn check_plan(tasks: &[Task], policy: &Policy, file: &Path) -> Result<(), Fault> {
     let known: Vec<Role> = policy.roles().cloned().collect();
-    let faults = task::plan::check(tasks, &known);
+    let faults = task::plan::check(tasks, &|role| known.contains(role), &known);
     if faults.is_empty() {
         return Ok(());
     }
@@ -194,7 +219,7 @@ async fn sweep(repository: &Repository, engine: &dyn crate::engine::Engine) -> R
     for gone in sandbox::sweep(engine, Some(&label)).await.or_exit(Exit::NoSandbox)? {
         ui::note(format!("removed a sandbox left by run {}: {}", gone.run, gone.task));
     }
-    repository.sweep().or_exit(Exit::Failed)?;
+    repository.sweep(&[]).or_exit(Exit::Failed)?;
     Ok(())
 }
 
@@ -204,23 +229,27 @@ fn warn_dirty(repository: &Repository) -> Result<(), Fault> {
         ui::warning(format!(
             "{} uncommitted change(s) in your checkout are not part of the run: it starts from commit {}",
             changed.len(),
-            repository.head().short(),
+            repository.head(),
         ));
     }
     Ok(())
 }
 
+/// The edge where time comes in.
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
 /// Names a run by its time and four random hex digits.
-#[expect(clippy::disallowed_methods, reason = "the edge where time comes in")]
 fn new_run() -> Result<RunId, Fault> {
     let mut random = [0; 2];
     getrandom::fill(&mut random).or_exit(Exit::Bug)?;
-    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
-    format!("{now}-{:04x}", u16::from_le_bytes(random)).parse().or_exit(Exit::Bug)
+    let time = now().strftime("%Y%m%d-%H%M%S");
+    format!("{time}-{:04x}", u16::from_le_bytes(random)).parse().or_exit(Exit::Bug)
 }
 
 fn summary(work: &Work, ending: &run::Ending) {
-    let branch = work.repository.run_branch(&work.run);
+    let branch = run_branch(&work.run);
     match (ending.outcome, &ending.reason) {
         (Outcome::Done, _) => ui::note(format!("done: branch `{branch}` holds the work")),
         (outcome, reason) => {

@@ -4,10 +4,12 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use crate::{
-    journal::{self, Lock, Record},
+    event::Record,
+    git::Repository,
+    journal::{self, Follow, From, Lock, Signal},
     name::RunId,
     run,
-    status::Status,
+    status::{self, Phase, Status},
 };
 
 use super::{
@@ -17,7 +19,7 @@ use super::{
     ui::{self, Stream},
 };
 
-/// A run's journal and where its repository's state is.
+/// A run and where its repository's state is.
 struct Chosen {
     state: PathBuf,
     run: RunId,
@@ -33,18 +35,23 @@ impl Chosen {
     }
 }
 
-/// Picks the run asked for, or the newest.
-fn choose(wanted: Option<&RunId>) -> Result<Chosen, Fault> {
-    let state = setup::repository()?.root().join(".loki");
+fn state() -> Result<PathBuf, Fault> {
+    setup::repository().map(|repository: Repository| repository.root().join(".loki"))
+}
+
+/// Picks the run asked for, or the newest; none when no run was ever made here.
+fn choose(wanted: Option<&RunId>) -> Result<Option<Chosen>, Fault> {
+    let state = state()?;
     let runs = journal::runs(&state).or_exit(Exit::Failed)?;
     let run = match wanted {
-        Some(run) if runs.contains(run) => run.clone(),
+        Some(run) if runs.contains(run) => Some(run.clone()),
         Some(run) => return Err(Fault::new(Exit::Usage, format!("there is no run `{run}` here")).hint(known(&runs))),
-        None => runs.last().cloned().ok_or_else(|| {
-            Fault::new(Exit::Failed, "no run was made in this repository").hint("`loki start SPEC.md` makes one")
-        })?,
+        None => runs.last().cloned(),
     };
-    Ok(Chosen { state, run })
+    if run.is_none() {
+        ui::note("no run was made in this repository: `loki start SPEC.md` makes one");
+    }
+    Ok(run.map(|run| Chosen { state, run }))
 }
 
 fn known(runs: &[RunId]) -> String {
@@ -54,26 +61,35 @@ fn known(runs: &[RunId]) -> String {
 
 /// `loki status`.
 pub(super) fn status(shown: &Shown) -> Result<Exit, Fault> {
-    let chosen = choose(shown.run.as_ref())?;
-    let mut status = Status::fold(&chosen.records()?);
+    let Some(chosen) = choose(shown.run.as_ref())? else {
+        if shown.json {
+            ui::json(&Status::default())?;
+        }
+        return Ok(Exit::Done);
+    };
+    let status = Status::fold(&chosen.records()?);
     let held = Lock::holder(&chosen.state).or_exit(Exit::Failed)?;
-    status.set_alive(held.is_some_and(|holder| holder.run == chosen.run));
+    if status.phase != Phase::Ended && held.is_none_or(|holder| holder.run != chosen.run) {
+        ui::warning("the orchestrator of this run is gone: this is how it stood when it ended");
+    }
     if shown.json {
         ui::json(&status)?;
     } else {
-        ui::data(status.to_text().trim_end());
+        ui::data(status::text(&status).trim_end());
     }
     Ok(Exit::Done)
 }
 
 /// `loki events`.
 pub(super) async fn events(events: &Events) -> Result<Exit, Fault> {
-    let chosen = choose(events.shown.run.as_ref())?;
+    let Some(chosen) = choose(events.shown.run.as_ref())? else {
+        return Ok(Exit::Done);
+    };
     let print = |record: &Record| -> Result<(), Fault> {
         if events.shown.json {
             ui::data(serde_json::to_string(record).or_exit(Exit::Bug)?);
         } else {
-            let text = progress::line(&record.event).unwrap_or_else(|| record.event.kind().to_owned());
+            let text = progress::line(&record.event);
             ui::data(format!("{:>5} {} {text}", record.seq, record.ts.strftime("%H:%M:%S")));
         }
         Ok(())
@@ -81,16 +97,22 @@ pub(super) async fn events(events: &Events) -> Result<Exit, Fault> {
     if !events.follow {
         return chosen.records()?.iter().try_for_each(print).map(|()| Exit::Done);
     }
-    let mut follow = journal::follow(&chosen.journal()).or_exit(Exit::Failed)?;
+    let mut follow = Follow::open(&chosen.journal(), From::Start).or_exit(Exit::Failed)?;
     while let Some(record) = follow.next().await {
-        print(&record.or_exit(Exit::Failed)?)?;
+        let record = record.or_exit(Exit::Failed)?;
+        print(&record)?;
+        if matches!(record.event, crate::event::Event::RunEnded { .. }) {
+            break;
+        }
     }
     Ok(Exit::Done)
 }
 
 /// `loki logs`.
 pub(super) fn logs(logs: &Logs) -> Result<Exit, Fault> {
-    let chosen = choose(logs.run.as_ref())?;
+    let Some(chosen) = choose(logs.run.as_ref())? else {
+        return Ok(Exit::Done);
+    };
     let directory = run::logs(&chosen.state, &chosen.run);
     let mut names: Vec<String> = fs::read_dir(&directory)
         .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
@@ -117,25 +139,41 @@ fn of_task(log: &str, task: &str) -> bool {
     rest.is_some_and(|part| part == "checks" || part.parse::<u32>().is_ok())
 }
 
-/// `loki stop`: leaves the signal file and waits until the orchestrator is gone.
+/// `loki stop`: leaves the signal file, or ends the orchestrator's agents at once, and waits until
+/// it is gone.
 pub(super) async fn stop(stop: &Stop) -> Result<Exit, Fault> {
-    let state = setup::repository()?.root().join(".loki");
+    let state = state()?;
     let Some(holder) = Lock::holder(&state).or_exit(Exit::Failed)? else {
-        return Err(Fault::new(Exit::Failed, "nothing runs in this repository").hint("`loki status` shows the newest run"));
+        ui::note("nothing runs in this repository; `loki status` shows the newest run");
+        return Ok(Exit::Done);
     };
-    journal::request_stop(&state, stop.now).or_exit(Exit::Failed)?;
+    if stop.now {
+        terminate(holder.pid)?;
+    } else {
+        Signal::Stop.raise(&state).or_exit(Exit::Failed)?;
+    }
     let word = if stop.now { "end at once" } else { "end when its agents have finished" };
     ui::note(format!("asked run {} (process {}) to {word}", holder.run, holder.pid));
-    while Lock::holder(&state).or_exit(Exit::Failed)?.is_some() {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+    while Lock::holder(&state).or_exit(Exit::Failed)?.is_some_and(|now| now.pid == holder.pid) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     ui::note("it ended");
     Ok(Exit::Done)
 }
 
+/// The lock proves that this process is an orchestrator that lives: the kernel gives the lock
+/// back when it dies.
+fn terminate(pid: u32) -> Result<(), Fault> {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.ok_or_else(|| Fault::new(Exit::Failed, "the lock names no process"))?;
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).or_exit(Exit::Failed)
+}
+
 /// `loki audit verify`.
 pub(super) fn verify(shown: &Shown) -> Result<Exit, Fault> {
-    let chosen = choose(shown.run.as_ref())?;
+    let Some(chosen) = choose(shown.run.as_ref())? else {
+        return Ok(Exit::Failed);
+    };
     let verified = journal::verify(&chosen.journal()).or_exit(Exit::Failed)?;
     if shown.json {
         ui::json(&verified)?;

@@ -4,22 +4,23 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinSet,
 };
 
 use crate::{
     event::{Event, Outcome},
-    journal::{JournalError, Record, Writer, views},
+    event::Record,
+    journal::{JournalError, Writer, views},
     name::TaskId,
     status::Status,
-    task::{Action, Queue, QueueError, Task},
+    task::{Action, Queue, QueueError, State, Task},
 };
 
 use super::{
     attempt::{Claim, Failure, Finished, attempt},
     checks,
-    recorder::{Message, Recorder},
+    recorder::{Message, Position, Recorder},
     work::Work,
 };
 
@@ -81,13 +82,14 @@ struct Driver {
     work: Arc<Work>,
     writer: Writer,
     queue: Queue,
-    records: Vec<Record>,
+    status: Status,
     parallel: usize,
     observer: mpsc::UnboundedSender<Record>,
     recorder: Recorder,
     jobs: JoinSet<Job>,
     evidence: HashMap<TaskId, Vec<String>>,
     stop: Option<Control>,
+    position: watch::Sender<Position>,
     state: PathBuf,
 }
 
@@ -96,19 +98,21 @@ struct Driver {
 /// # Errors
 /// [`RunError`]: the journal could not be written, or a bug.
 pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError> {
-    let (recorder, mut messages) = Recorder::new();
+    let (position, watched) = watch::channel(Position::default());
+    let (recorder, mut messages) = Recorder::new(watched);
     let mut driver = Driver {
         state: work.state(),
         work,
         writer: session.writer,
         queue: Queue::default(),
-        records: Vec::new(),
+        status: Status::default(),
         parallel: session.parallel,
         observer: session.observer,
         recorder,
         jobs: JoinSet::new(),
         evidence: HashMap::new(),
         stop: None,
+        position,
     };
     let mut controls = session.controls;
     driver.write(session.opening)?;
@@ -173,7 +177,7 @@ impl Driver {
 
     fn claim(&mut self, task: &TaskId, version: u64, number: u32) -> Result<(), RunError> {
         self.write(Event::TaskClaimed { task: task.clone(), version, attempt: number })?;
-        let task = self.queue.task(task).expect("the queue names only its own tasks").clone();
+        let task = self.queue.get(task).expect("the queue names only its own tasks").task.clone();
         let evidence = self.evidence.get(&task.id).cloned().unwrap_or_default();
         let claim = Claim { task, attempt: number, evidence };
         let (work, recorder) = (Arc::clone(&self.work), self.recorder.clone());
@@ -187,12 +191,18 @@ impl Driver {
     /// All tasks ended: the checks of the whole run decide, unless a task already failed.
     fn finish(&mut self, outcome: Outcome) -> Result<Option<Ending>, RunError> {
         if outcome != Outcome::Done {
-            let failed = Status::fold(&self.records).failures();
-            return Ok(Some(Ending { outcome, reason: Some(failed) }));
+            return Ok(Some(Ending { outcome, reason: Some(self.failures()) }));
         }
         let (work, recorder) = (Arc::clone(&self.work), self.recorder.clone());
         self.jobs.spawn(async move { Job::Final(finally(&work, &recorder).await) });
         Ok(None)
+    }
+
+    /// Says which tasks failed, and why each did.
+    fn failures(&self) -> String {
+        let failed = self.status.tasks.iter().filter(|task| task.state == State::Failed);
+        let lines = failed.map(|task| format!("task `{}`: {}", task.id, task.last_error.as_deref().unwrap_or("no reason")));
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     fn settle(&mut self, job: Job) -> Result<Option<Ending>, RunError> {
@@ -251,29 +261,28 @@ impl Driver {
         Ok(())
     }
 
-    /// The only way an event comes to be: refused by the queue, it is not written; written, it
-    /// has happened.
+    /// The only way an event comes to be: what the queue refuses is not written, and what is not
+    /// written has not happened.
     fn write(&mut self, event: Event) -> Result<u64, RunError> {
-        let mut next = self.queue.clone();
-        next.apply(&event)?;
+        self.queue.apply(&event)?;
         let record = self.writer.append(&event)?;
-        self.queue = next;
-        let number = record.seq;
-        self.records.push(record.clone());
+        let (seq, ts) = (record.seq, record.ts);
+        self.status.apply(&record);
+        self.position.send_replace(Position { seq, ts });
         // Nobody needs to watch.
         self.observer.send(record).ok();
-        Ok(number)
+        Ok(seq)
     }
 
     /// Writes the views for outside tools. They are copies: a failure to write one is no failure
     /// of the run.
     fn show(&self) {
-        views::write(&self.state, &Status::fold(&self.records)).ok();
+        views::write(&self.state, &self.status).ok();
     }
 }
 
 /// Checks of the whole run on the run's branch.
 async fn finally(work: &Arc<Work>, recorder: &Recorder) -> Result<(), Failure> {
-    let head = work.git(|repository, run| repository.run_head(run)).await?;
+    let head = work.head().await?;
     checks::run(work, recorder, None, &head, &checks::of_run(&work.spec)).await
 }

@@ -24,7 +24,7 @@ pub(super) struct Message {
 pub(super) struct Ended;
 
 /// Where the journal is: its last record's number and time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Position {
     /// The number.
     pub(super) seq: u64,
