@@ -128,7 +128,6 @@ impl Place {
         call.before = vec![
             flag("--git-dir=", self.git_dir.as_os_str()),
             flag("--work-tree=", self.work_tree.as_os_str()),
-            "--literal-pathspecs".into(),
             "--no-replace-objects".into(),
         ];
         call.settings.extend(self.overrides.iter().cloned());
@@ -285,6 +284,7 @@ impl Call {
                 ("GIT_NO_LAZY_FETCH", "1"),
                 ("GIT_ALLOW_PROTOCOL", ""),
                 ("GIT_ADVICE", "0"),
+                ("GIT_LITERAL_PATHSPECS", "1"),
             ])
             .env("GIT_CONFIG_COUNT", self.settings.len().to_string())
             .envs(self.settings.iter().enumerate().flat_map(|(n, (key, value))| {

@@ -77,10 +77,13 @@ impl Slot {
     ) -> Result<Self, GitError> {
         let files = lay_out(dir)?;
         let branch = task_branch(spec.run, spec.task);
+        let name = format!("refs/heads/{branch}");
+        let earlier = repository.commit_of(&name)?;
+        repository.move_ref(&name, earlier.as_ref(), spec.base)?;
         let meta = files.dir.join("meta").join(format!("{}-{}", spec.run, spec.task));
         let call = repository.place.git("worktree");
-        let call = call.args(["add", "--quiet", "--force", "--no-checkout", "-B", &branch]);
-        call.arg("--").arg(&meta).arg(spec.base.as_str()).run()?;
+        let call = call.args(["add", "--quiet", "--force", "--no-checkout", "--"]);
+        call.arg(&meta).arg(&branch).run()?;
         let checkout = Checkout { tree: spec.base, read: spec.read, owner: spec.owner };
         let absent = files.fill(repository, checkout)?;
         let (run, task, base) = (spec.run.clone(), spec.task.clone(), spec.base.clone());

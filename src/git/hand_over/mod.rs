@@ -143,13 +143,15 @@ impl Gate<'_> {
         let index = &self.slot.files.index;
         let tracked = self.place.reading("ls-files").index(index).arg("-z").run()?;
         let tracked: BTreeSet<&[u8]> = tracked.records().flat_map(ancestors).collect();
+        // This command knows no literal paths; behind `./` nothing in a name means anything.
         let input: Vec<u8> =
-            remarks.iter().flat_map(|remark| remark.path.iter().copied().chain([0])).collect();
+            remarks.iter().flat_map(|remark| [b"./", &remark.path[..], b"\0"].concat()).collect();
         let call = self.place.reading("check-ignore").index(index).args(["-z", "--stdin"]);
+        let call = call.env("GIT_LITERAL_PATHSPECS", "0");
         // 128: git cannot tell, as for a path behind a link. Then nothing is ignored.
         let answer = call.accept(&[0, 1, 128]).input(input).run()?;
         let ignored: BTreeSet<&[u8]> =
-            if answer.code == 0 { answer.records().collect() } else { BTreeSet::new() };
+            if answer.code == 0 { answer.records().filter_map(|path| path.strip_prefix(b"./")).collect() } else { BTreeSet::new() };
         let judged = |remark: &Remark| {
             let path = remark.path.as_slice();
             !ignored.contains(path) || tracked.contains(path)

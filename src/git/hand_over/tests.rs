@@ -281,7 +281,7 @@ fn a_submodule_of_the_base_is_absent_and_unchanged() {
 #[test]
 fn line_ends_and_attributes_change_no_byte() {
     let world = World::new();
-    world.file(".gitattributes", "* text=auto eol=crlf ident working-tree-encoding=UTF-16\n");
+    world.file(".gitattributes", "* text=auto eol=crlf ident\nsrc/dos.txt working-tree-encoding=UTF-16\n");
     world.git(&["-c", "core.autocrlf=false", "add", ".gitattributes"]);
     world.git(&["commit", "-q", "-m", "attributes"]);
     let repository = world.open();
@@ -291,7 +291,7 @@ fn line_ends_and_attributes_change_no_byte() {
     let work = judge(&repository, &slot);
     let commit = repository.commit(&slot, work.passed().unwrap(), "crlf", &world.signature());
     let blob = format!("{}:src/dos.txt", commit.unwrap());
-    assert_eq!(world.git(&["cat-file", "blob", &blob]), "$Id$\r");
+    assert_eq!(world.git(&["cat-file", "-s", &blob]), "$Id$\r\n".len().to_string());
 }
 
 /// Reports, and only bounds what would be absurd: not a timed test.

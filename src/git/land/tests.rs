@@ -180,7 +180,7 @@ fn a_second_attempt_starts_from_the_base_again() {
     let second = work(&world, &repository, "one", ("src/one", "other\n"));
     assert_ne!(first, second);
     assert_eq!(world.git(&["rev-parse", "loki-tasks/r1/one"]), second.as_str());
-    let left = world.slot(&repository, "one", repository.head());
+    world.slot(&repository, "one", repository.head());
     let spec = crate::git::SlotSpec {
         run: &world.run,
         task: &"one".parse().unwrap(),
@@ -188,7 +188,7 @@ fn a_second_attempt_starts_from_the_base_again() {
         read: None,
         owner: None,
     };
-    let again = Slot::prepare(&repository, left.work(), spec).unwrap_err();
+    let again = Slot::prepare(&repository, &world.slot_dir("one"), spec).unwrap_err();
     assert!(matches!(again, GitError::Occupied { .. }), "{again}");
     assert!(Slot::prepare(&repository, &world.slot_dir("one-again"), spec).is_ok());
 }
@@ -250,7 +250,7 @@ fn a_run_can_be_deleted_with_everything_it_left() {
     work(&world, &repository, "one", ("src/one", "1\n"));
     world.git(&["branch", "loki/r12"]);
     let gone = repository.delete_run_refs(&world.run).unwrap();
-    assert_eq!(gone, ["refs/heads/loki/r1", "refs/heads/loki-tasks/r1/one"]);
+    assert_eq!(gone, ["refs/heads/loki-tasks/r1/one", "refs/heads/loki/r1"]);
     assert!(repository.delete_run_refs(&world.run).unwrap().is_empty());
     assert_eq!(world.git(&["for-each-ref", "--format=%(refname)"]), "refs/heads/loki/r12\nrefs/heads/main");
 }
