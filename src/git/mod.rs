@@ -39,4 +39,4 @@ pub use object::ObjectId;
 pub use refs::{run_branch, task_branch};
 pub use repository::Repository;
 pub use slot::{Slot, SlotSpec, private_repository_script};
-pub use tree::Owner;
+pub use tree::{Owner, remove as remove_tree};

@@ -193,7 +193,10 @@ fn settle_below(top: OwnedFd, ids: Option<(Uid, Gid)>) -> Result<(), Errno> {
 ///
 /// Directories below the second level are moved up before they are emptied, so a tree of any depth
 /// needs three descriptors and no recursion. Directories without permissions are given them first.
-pub(super) fn remove(root: &Path) -> Result<(), GitError> {
+///
+/// # Errors
+/// When something in it cannot be removed.
+pub fn remove(root: &Path) -> Result<(), GitError> {
     let gone = match open_for_removal(CWD, root) {
         Ok(top) => flatten(top.as_fd()),
         Err(Errno::NOENT) => return Ok(()),
