@@ -5,6 +5,10 @@ use std::{fmt, str::FromStr};
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} `{}` {why}", text.escape_debug())]
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "`Error` alone says too little where it is used"
+)]
 pub struct NameError {
     /// The kind of name that was wanted, such as `role`.
     pub what: &'static str,
@@ -104,6 +108,10 @@ fn word(what: &'static str, text: &str, max: usize) -> Result<(), NameError> {
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
 #[serde(try_from = "String", into = "String")]
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "a host is more than its name"
+)]
 pub struct HostName(String);
 
 impl HostName {

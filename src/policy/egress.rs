@@ -129,7 +129,7 @@ fn long(sheet: &mut Sheet<'_>, item: &Node) -> Vec<EgressRule> {
                         .iter()
                         .flat_map(|port| one_port(sheet, port))
                         .collect(),
-                )
+                );
             }
             "protocol" => protocol = self::protocol(sheet, value),
             _ => unknown(sheet, (key, at), &["host", "port", "ports", "protocol"]),

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use super::{
-    EgressRule, Glob, Globs, Program, Tier, egress, programs,
+    EgressRule, Glob, Globs, Program, Tier, egress, execute,
     sheet::{Mark, Sheet},
     units,
     yaml::{Node, Value},
 };
 use crate::diagnostic::closest;
+
+/// The most items of one list.
+const LONGEST: usize = 1000;
 
 /// What entries say about a role, each field on its own: none means that nothing was said.
 #[derive(Debug, Clone, Default)]
@@ -147,7 +150,7 @@ pub(super) fn read(sheet: &mut Sheet<'_>, section: Section, entry: &Node) -> Fie
             "tier" => fields.tier = tier(sheet, value),
             "read" => fields.read = Some(globs(sheet, value)),
             "write" => fields.write = Some(globs(sheet, value)),
-            "execute" => fields.execute = Some(execute(sheet, value)),
+            "execute" => fields.execute = Some(execute::list(sheet, value)),
             "egress" => fields.egress = Some(egress::list(sheet, value)),
             _ => resource(sheet, &mut fields, key, value),
         }
@@ -184,7 +187,15 @@ pub(super) fn text<'n>(sheet: &mut Sheet<'_>, node: &'n Node, wanted: &str) -> O
 /// Returns the items of a list; anything else is a fault.
 pub(super) fn items<'n>(sheet: &mut Sheet<'_>, node: &'n Node, example: &str) -> &'n [Node] {
     match &node.value {
-        Value::List(items) => return items,
+        Value::List(items) if items.len() <= LONGEST => return items,
+        Value::List(_) => {
+            let message = format!("the list has more than {LONGEST} items");
+            sheet.fault(
+                node.at,
+                message,
+                Some("name groups, directories or wildcards".to_owned()),
+            );
+        }
         Value::Faulty => {}
         _ => {
             let help = Some(format!("write {example}, or [] for nothing"));
@@ -315,7 +326,8 @@ fn globs(sheet: &mut Sheet<'_>, node: &Node) -> Globs {
     globs
 }
 
-fn glob(sheet: &mut Sheet<'_>, text: &str, at: Mark) -> Option<Glob> {
+/// Returns the glob of a text; a text that is none is a fault.
+pub(super) fn glob(sheet: &mut Sheet<'_>, text: &str, at: Mark) -> Option<Glob> {
     match Glob::parse(text, sheet.origin(at)) {
         Ok(glob) => Some(glob),
         Err(error) => {
@@ -323,91 +335,4 @@ fn glob(sheet: &mut Sheet<'_>, text: &str, at: Mark) -> Option<Glob> {
             None
         }
     }
-}
-
-fn execute(sheet: &mut Sheet<'_>, node: &Node) -> Vec<Program> {
-    let mut list: Vec<Program> = Vec::new();
-    for item in items(sheet, node, "[\"@shell\", git]") {
-        let Some(text) = text(
-            sheet,
-            item,
-            "a program, a group such as \"@shell\" or a glob such as \"./target/**\"",
-        ) else {
-            continue;
-        };
-        for program in program(sheet, text, item.at) {
-            let known = |other: &Program| match (other, &program) {
-                (Program::Image(a), Program::Image(b)) => a == b,
-                (Program::Worktree(a), Program::Worktree(b)) => a.text == b.text,
-                _ => false,
-            };
-            if !list.iter().any(known) {
-                list.push(program);
-            }
-        }
-    }
-    list
-}
-
-fn program(sheet: &mut Sheet<'_>, text: &str, at: Mark) -> Vec<Program> {
-    if text.starts_with('@') {
-        return group(sheet, text, at);
-    }
-    if let Some(relative) = text.strip_prefix("./") {
-        return glob(sheet, relative, at)
-            .map(Program::Worktree)
-            .into_iter()
-            .collect();
-    }
-    if programs::is_bare(text) {
-        return vec![Program::Image(text.to_owned())];
-    }
-    let (message, help) = if text.starts_with('/') {
-        let bare = text
-            .rsplit('/')
-            .find(|part| programs::is_bare(part))
-            .unwrap_or("sh");
-        (
-            "is an absolute path",
-            format!("write the bare name, such as `{bare}`: it is found in the image"),
-        )
-    } else if text.contains('/') || text.contains('*') {
-        (
-            "is neither a bare name nor begins with `./`",
-            "programs of the worktree begin with `./`, such as `./target/**`".to_owned(),
-        )
-    } else {
-        (
-            "is not a program name",
-            "write a bare name such as `git`: arguments and paths do not belong here".to_owned(),
-        )
-    };
-    sheet.fault(
-        at,
-        format!("`{}` {message}", text.escape_debug()),
-        Some(help),
-    );
-    Vec::new()
-}
-
-fn group(sheet: &mut Sheet<'_>, text: &str, at: Mark) -> Vec<Program> {
-    if let Some(programs) = programs::group(text) {
-        return programs
-            .iter()
-            .map(|name| Program::Image((*name).to_owned()))
-            .collect();
-    }
-    let help = match closest(text, programs::names()) {
-        Some(near) => format!("did you mean \"{near}\"?"),
-        None => format!(
-            "the groups are {}",
-            programs::names().collect::<Vec<_>>().join(", ")
-        ),
-    };
-    sheet.fault(
-        at,
-        format!("no group of programs is called `{}`", text.escape_debug()),
-        Some(help),
-    );
-    Vec::new()
 }

@@ -11,6 +11,7 @@
 mod address;
 mod decide;
 mod egress;
+mod execute;
 mod fields;
 mod file;
 mod glob;

@@ -37,7 +37,7 @@ pub(super) fn check(sources: &[Source]) -> Result<Policy, Vec<Diagnostic>> {
         .flat_map(|content| &content.entries)
         .collect();
     // Stable: within one key the layers keep their order, the later one last.
-    entries.sort_by(|a, b| (rank(&a.key), a.layer).cmp(&(rank(&b.key), b.layer)));
+    entries.sort_by_key(|entry| (rank(&entry.key), entry.layer));
     let resolve = |role: Role| (role.clone(), rights(role, &entries, &hosts));
     Ok(Policy {
         roles: roles.into_iter().map(resolve).collect(),

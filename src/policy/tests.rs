@@ -393,3 +393,27 @@ fn every_invalid_sample_is_refused_for_the_expected_reason() {
         assert_eq!(faults.len(), count, "{file}:\n{shown}");
     }
 }
+
+#[test]
+fn a_list_without_end_is_one_fault() {
+    let list = vec!["a"; 5000].join(",");
+    let text = format!(
+        "version: 1\nagents: {{ a: {{}} }}\npermissions: {{ a: {{ execute: [{list}] }} }}\n"
+    );
+    assert_eq!(Policy::check(&[given(&text)]).unwrap_err().len(), 1);
+}
+
+proptest::proptest! {
+    /// Whatever is spliced into a shipped policy: no panic, and no fault without a place and a picture.
+    #[test]
+    fn a_spliced_policy_is_accepted_or_explained(at in 0usize..3000, drop in 0usize..40, with in "\\PC{0,12}|[-\\[\\]{}:,*&!|>'\"@\n\t ]{0,12}") {
+        let mut sources = Policy::builtin_sources();
+        let text: Vec<char> = sources[1].text.chars().collect();
+        let (head, tail) = text.split_at(at.min(text.len()));
+        sources[1].text = head.iter().copied().chain(with.chars()).chain(tail.iter().skip(drop).copied()).collect();
+        for fault in Policy::check(&sources).err().unwrap_or_default() {
+            let text = fault.render();
+            proptest::prop_assert!(!text.is_empty() && text.chars().all(|c| c == '\n' || !c.is_control()));
+        }
+    }
+}

@@ -4,7 +4,7 @@
 //! reports all of them. Refuses what a policy does not need and an attacker could use: anchors,
 //! aliases, tags, directives, a second document, deep nesting, large files.
 
-use serde_yaml::granit_parser::{Event, Options, Parser, ScanError, Span};
+use serde_yaml::granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span};
 
 use super::sheet::{Mark, Sheet};
 
@@ -159,20 +159,20 @@ impl Tree {
         match event {
             Event::DocumentStart(..) => self.begin(sheet, at),
             Event::Scalar(text, style, anchor, tag) => {
-                let plain = format!("{style:?}") == "Plain";
+                let plain = style == ScalarStyle::Plain;
                 let value = if plain && matches!(&*text, "" | "~" | "null") {
                     Value::Null
                 } else {
                     Value::Text(text.into_owned())
                 };
-                Self::plainly(sheet, at, anchor, tag.is_some());
-                self.put(sheet, Node { at, value });
+                Self::plainly(sheet, at, (anchor, tag.is_some()));
+                self.put(Node { at, value });
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.enter(sheet, at, Kind::List, (anchor, tag.is_some()))
+                self.enter(sheet, at, Kind::List, (anchor, tag.is_some()));
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.enter(sheet, at, Kind::Map, (anchor, tag.is_some()))
+                self.enter(sheet, at, Kind::Map, (anchor, tag.is_some()));
             }
             Event::SequenceEnd | Event::MappingEnd => self.leave(sheet),
             Event::UnresolvedAlias(name) => self.alias(sheet, at, &name),
@@ -192,7 +192,7 @@ impl Tree {
         }
     }
 
-    fn plainly(sheet: &mut Sheet<'_>, at: Mark, anchor: usize, tagged: bool) {
+    fn plainly(sheet: &mut Sheet<'_>, at: Mark, (anchor, tagged): (usize, bool)) {
         if anchor != 0 {
             sheet.fault(
                 at,
@@ -220,13 +220,10 @@ impl Tree {
             "an unquoted `*` begins a YAML alias, and policies have none",
             Some(help),
         );
-        self.put(
-            sheet,
-            Node {
-                at,
-                value: Value::Faulty,
-            },
-        );
+        self.put(Node {
+            at,
+            value: Value::Faulty,
+        });
     }
 
     fn enter(
@@ -236,7 +233,7 @@ impl Tree {
         kind: Kind,
         (anchor, tagged): (usize, bool),
     ) {
-        Self::plainly(sheet, at, anchor, tagged);
+        Self::plainly(sheet, at, (anchor, tagged));
         self.open.push(Open {
             at,
             items: Vec::new(),
@@ -254,10 +251,10 @@ impl Tree {
             Value::Map(pairs(sheet, items))
         };
         let at = Mark { width: 1, ..at };
-        self.put(sheet, Node { at, value });
+        self.put(Node { at, value });
     }
 
-    fn put(&mut self, _sheet: &mut Sheet<'_>, node: Node) {
+    fn put(&mut self, node: Node) {
         match self.open.last_mut() {
             Some(open) => open.items.push(node),
             None if self.root.is_none() => self.root = Some(node),
