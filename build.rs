@@ -4,6 +4,11 @@
 //! the usual one), for an explicit target (else the flags would apply to its build scripts and
 //! macros as well), from the same `Cargo.lock`.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "build scripts read their orders from the environment, and this one runs cargo"
+)]
+
 use std::{
     env,
     path::{Path, PathBuf},
@@ -72,9 +77,23 @@ fn build(manifest: &Path, target_directory: &Path) -> PathBuf {
             cargo.env_remove(name.as_ref());
         }
     }
-    cargo.args(["build", "--release", "--bin", "loki-guest", "--target", &target]);
-    cargo.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(target_directory);
-    let status = cargo.envs(SETTINGS).status().expect("cargo, which runs this, can be run");
+    cargo.args([
+        "build",
+        "--release",
+        "--bin",
+        "loki-guest",
+        "--target",
+        &target,
+    ]);
+    cargo
+        .arg("--manifest-path")
+        .arg(manifest)
+        .arg("--target-dir")
+        .arg(target_directory);
+    let status = cargo
+        .envs(SETTINGS)
+        .status()
+        .expect("cargo, which runs this, can be run");
     assert!(
         status.success(),
         "the guest was not built for `{target}`; it needs the static C library of that target \

@@ -44,7 +44,7 @@ pub(super) async fn doctor(env: &Environment, json: &Json) -> Result<Exit, Fault
     match setup::engine(env).await {
         Err(fault) => checks.push(Checkup::bad("engine", fault.message, fault.hint.unwrap_or_else(|| "install Docker or Podman".to_owned()))),
         Ok(engine) => {
-            checks.extend(engine_checks(engine.as_ref()).await);
+            checks.extend(engine_checks(engine.as_ref()));
             checks.extend(sandbox_checks(env, engine).await);
         }
     }
@@ -70,11 +70,8 @@ fn git_version() -> Checkup {
     }
 }
 
-async fn engine_checks(engine: &dyn Engine) -> Vec<Checkup> {
-    let report = match engine.report().await {
-        Ok(report) => report,
-        Err(cause) => return vec![Checkup::bad("engine", cause.to_string(), "start the engine and try again")],
-    };
+fn engine_checks(engine: &dyn Engine) -> Vec<Checkup> {
+    let report = engine.report();
     let limits = if report.limits {
         Checkup::ok("resource limits", "enforced by cgroups")
     } else {
@@ -107,7 +104,7 @@ async fn probe(env: &Environment, engine: Arc<dyn Engine>) -> Result<Isolation, 
     let role: Role = "check".parse().or_exit(Exit::Bug)?;
     let rights = policy.rights(&role).ok_or_else(|| Fault::new(Exit::Bug, "the built-in policy has no role `check`"))?;
     let image = setup::image(env, engine.as_ref(), &rights.image).await.or_exit(Exit::NoSandbox)?;
-    let launcher = setup::launcher(env, engine).await?;
+    let launcher = setup::launcher(env, engine)?;
     let slot = Slot::at(env.cache.join("probe").join(sandbox::owner()));
     let occupant = Occupant {
         name: format!("loki-doctor-{}", sandbox::owner()),

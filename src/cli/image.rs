@@ -27,7 +27,7 @@ pub(super) async fn build(env: &Environment, build: &ImageBuild) -> Result<Exit,
 /// Lists Loki's images on this engine.
 pub(super) async fn list(env: &Environment, json: &Json) -> Result<Exit, Fault> {
     let engine = setup::engine(env).await?;
-    let found = images::list(engine.as_ref()).await.or_exit(Exit::NoSandbox)?;
+    let found = engine.images(images::LABEL).await.or_exit(Exit::NoSandbox)?;
     if json.json {
         let rows: Vec<_> = found
             .iter()

@@ -2,12 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 use crate::{
     engine::Engine,
     git::{self, Checkout, Owner, Repository},
-    link::{LinkError, Process},
+    link::{LinkError, Streams},
     policy::Rights,
     sandbox::{self, Grant, Labels, Launcher, Occupant, Sandbox, SandboxError, Slot},
 };
@@ -38,7 +38,7 @@ async fn run_as(env: &Environment, args: SandboxRun) -> Result<Exit, Fault> {
     };
     let engine = setup::engine(env).await?;
     let image = setup::image(env, engine.as_ref(), &rights.image).await.or_exit(Exit::NoSandbox)?;
-    let launcher = setup::launcher(env, engine).await?;
+    let launcher = setup::launcher(env, engine)?;
     let place = Place::new(env, repository)?;
     let code = match play(&launcher, &place, rights, image, &args.argv).await {
         Ok(code) => Ok(code),
@@ -107,17 +107,18 @@ async fn play(launcher: &Launcher, place: &Place, rights: Rights, image: String,
 
 async fn converse(sandbox: &Sandbox, argv: &[String]) -> Result<i32, SandboxError> {
     sandbox.make_repository(&git::private_repository_script()).await?;
-    let Process { mut stdin, stdout, stderr, exit } = sandbox.exec(argv, &[], &Grant::default()).await?;
+    let (Streams { stdin, stdout, stderr }, ended) = sandbox.exec(argv, &[], &Grant::default()).await?.split();
     let feed = async move {
         // The program may end before its input does.
-        tokio::io::copy(&mut tokio::io::stdin(), &mut stdin).await.ok();
-        stdin.shutdown().await.ok();
+        if let Some(mut stdin) = stdin {
+            tokio::io::copy(&mut tokio::io::stdin(), &mut stdin).await.ok();
+        }
         std::future::pending::<()>().await;
     };
     let speak = async { tokio::join!(pass(stdout, Stream::Out), pass(stderr, Stream::Err)) };
     tokio::pin!(speak);
     let exit = tokio::select! {
-        exit = async { tokio::join!(exit.wait(), &mut speak).0 } => exit?,
+        exit = async { tokio::join!(ended.wait(), &mut speak).0 } => exit?,
         () = feed => unreachable!("feeding never ends by itself"),
     };
     Ok(exit.code)
@@ -139,7 +140,7 @@ pub(super) async fn list(env: &Environment, json: &Json) -> Result<Exit, Fault> 
         let rows: Vec<_> = listed
             .iter()
             .map(|one| serde_json::json!({
-                "container": one.id, "name": one.name, "state": one.state,
+                "container": one.id.as_str(), "name": one.name, "state": one.state,
                 "run": label(&one.labels, "loki.run"), "task": label(&one.labels, "loki.task"),
                 "role": label(&one.labels, "loki.role"),
             }))
@@ -149,7 +150,7 @@ pub(super) async fn list(env: &Environment, json: &Json) -> Result<Exit, Fault> 
     }
     let rows = listed.iter().map(|one| {
         vec![
-            one.id.chars().take(12).collect(),
+            one.id.as_str().chars().take(12).collect(),
             one.state.clone(),
             label(&one.labels, "loki.run"),
             label(&one.labels, "loki.task"),
@@ -171,12 +172,12 @@ pub(super) async fn remove(env: &Environment, args: &SandboxRm) -> Result<Exit, 
     }
     let ours = engine.list("loki.run").await.or_exit(Exit::NoSandbox)?;
     for wanted in &args.containers {
-        let found = ours.iter().find(|one| one.name == *wanted || wanted.len() >= 4 && one.id.starts_with(wanted.as_str()));
+        let found = ours.iter().find(|one| one.name == *wanted || wanted.len() >= 4 && one.id.as_str().starts_with(wanted.as_str()));
         let Some(found) = found else {
             return Err(Fault::new(Exit::Failed, format!("`{}` is no sandbox of Loki's", ui::plain(wanted))).hint("`loki sandbox ls` lists them"));
         };
         engine.remove(&found.id).await.or_exit(Exit::Failed)?;
-        ui::note(format!("removed {}", found.id));
+        ui::note(format!("removed {}", found.id.as_str()));
     }
     Ok(Exit::Done)
 }

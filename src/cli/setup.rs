@@ -10,7 +10,7 @@ use std::{
 use crate::{
     diagnostic::Diagnostic,
     egress::{SystemResolver, Threads},
-    engine::{self, Engine, EngineError, images},
+    engine::{self, Engine, images},
     git::Repository,
     name::Role,
     policy::{Layer, Policy, Source},
@@ -106,17 +106,15 @@ pub(super) async fn engine(env: &Environment) -> Result<Arc<dyn Engine>, Fault> 
         container_host: env.container_host.clone(),
         xdg_runtime_dir: env.runtime_dir.clone(),
         uid: rustix::process::geteuid().as_raw(),
-        path: env.path.clone(),
+        path: env.path.clone().into(),
     };
     engine::connect(&facts).await.or_exit(Exit::NoSandbox)
 }
 
 /// Prepares starting sandboxes.
-pub(super) async fn launcher(env: &Environment, engine: Arc<dyn Engine>) -> Result<Launcher, Fault> {
-    let report = engine.report().await.or_exit(Exit::NoSandbox)?;
+pub(super) fn launcher(env: &Environment, engine: Arc<dyn Engine>) -> Result<Launcher, Fault> {
     Ok(Launcher {
         engine,
-        report,
         cache: env.cache.clone(),
         threads: Arc::new(Threads::start().or_exit(Exit::NoSandbox)?),
         resolver: Arc::new(SystemResolver::new().or_exit(Exit::NoSandbox)?),
@@ -140,7 +138,7 @@ pub(super) async fn images_of<'a>(
 }
 
 /// Makes one image ready and returns its digest.
-pub(super) async fn image(env: &Environment, engine: &dyn Engine, name: &str) -> Result<String, EngineError> {
+pub(super) async fn image(env: &Environment, engine: &dyn Engine, name: &str) -> Result<String, images::ImageError> {
     let image = images::ensure(engine, name, &env.cache, &|line| ui::note(ui::plain(line))).await?;
     Ok(image.id)
 }

@@ -54,13 +54,13 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let state = repository.root().join(".loki");
     let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
     sweep(&repository, engine.as_ref()).await?;
-    let launcher = setup::launcher(env, engine).await?;
+    let launcher = setup::launcher(env, engine)?;
     let checker: Role = "check".parse().or_exit(Exit::Bug)?;
     let roles = tasks.iter().map(|task| &task.role).chain([&checker]);
     let images = setup::images_of(env, launcher.engine.as_ref(), &policy, roles).await?;
     warn_dirty(&repository)?;
     repository.create_run_branch(&run, repository.head()).or_exit(Exit::Failed)?;
-    let opening = opening(&run, &intake, provider.as_ref(), (&repository, &policy), &described(&launcher.report));
+    let opening = opening(&run, &intake, provider.as_ref(), (&repository, &policy), &described(launcher.engine.report()));
     let writer = Writer::create(&state, &run, now).or_exit(Exit::Failed)?;
     let work = Arc::new(Work {
         run,

@@ -11,12 +11,12 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::Notify,
     time::{sleep, timeout},
 };
 
-use crate::link::{LinkError, Process};
+use crate::link::{LinkError, Process, Streams};
 
 /// How many last bytes of each stream are kept in memory: a verdict or a test summary fits.
 const TAIL: usize = 64 * 1024;
@@ -75,13 +75,13 @@ pub(super) struct Heard {
 /// Feeds a program its input and listens until it ends or patience does. A program that is cut
 /// short still runs when this returns; its sandbox is about to end.
 pub(super) async fn listen(process: Process, input: &[u8], log: Log, patience: Patience) -> Result<Heard, LinkError> {
-    let Process { stdin, stdout, stderr, exit } = process;
+    let (Streams { stdin, stdout, stderr }, ended) = process.split();
     let (log, heard) = (Mutex::new(log), Notify::new());
     let (out, err) = (Mutex::new(VecDeque::new()), Mutex::new(VecDeque::new()));
     let ended = {
         let pumps = async { tokio::join!(pump(stdout, &log, &out, &heard), pump(stderr, &log, &err, &heard)) };
         let end = async {
-            let (exit, ()) = tokio::join!(exit.wait(), feed(stdin, input));
+            let (exit, ()) = tokio::join!(ended.wait(), feed(stdin, input));
             exit
         };
         tokio::pin!(pumps);
@@ -120,11 +120,11 @@ impl std::fmt::Display for Patience {
     }
 }
 
-async fn feed(stdin: impl tokio::io::AsyncWrite, input: &[u8]) {
-    tokio::pin!(stdin);
-    // A program may end without reading its brief; it is judged by what it did.
-    stdin.write_all(input).await.ok();
-    stdin.shutdown().await.ok();
+async fn feed(stdin: Option<impl AsyncWrite + Unpin>, input: &[u8]) {
+    if let Some(mut stdin) = stdin {
+        // A program may end without reading its brief; it is judged by what it did.
+        stdin.write_all(input).await.ok();
+    }
 }
 
 /// Reads a stream to its end into the log and a tail.

@@ -1,6 +1,6 @@
 //! The whole container in one pure function: nothing about a sandbox's walls is decided elsewhere.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use loki_guest::{GUEST_PATH, LINK_PATH};
 
@@ -12,7 +12,7 @@ use crate::{
 use super::slot::Slot;
 
 /// Open files an agent may hold.
-const OPEN_FILES: i64 = 4096;
+const OPEN_FILES: u64 = 4096;
 /// Bytes of /dev/shm: browsers and multiprocessing need some.
 const SHARED_MEMORY: u64 = 64 << 20;
 /// Bytes of the agent's private repository.
@@ -43,9 +43,9 @@ pub struct Place {
     /// The container's user namespace maps the caller's user to itself (rootless Podman).
     pub keep_id: bool,
     /// The guest program on this host.
-    pub guest: String,
+    pub guest: PathBuf,
     /// Hard limit on processes of this host, which some engines insist on being given.
-    pub processes: Option<i64>,
+    pub processes: Option<u64>,
 }
 
 /// Returns the container for one sandbox of a role.
@@ -57,7 +57,7 @@ pub fn blueprint(name: &str, rights: &Rights, slot: &Slot, place: &Place, labels
         user: place.user,
         keep_id: place.keep_id,
         entrypoint: vec![GUEST_PATH.to_owned()],
-        env: Vec::new(),
+        env: BTreeMap::new(),
         labels: label_map(rights, labels),
         mounts: mounts(rights, slot, place),
         tmpfs: tmpfs(rights),
@@ -86,16 +86,15 @@ fn label_map(rights: &Rights, labels: &Labels) -> BTreeMap<String, String> {
 
 fn mounts(rights: &Rights, slot: &Slot, place: &Place) -> Vec<Mount> {
     let link = LINK_PATH.rsplit_once('/').map_or(LINK_PATH, |(directory, _)| directory);
-    let mount = |source: String, target: &str, read_only| Mount { source, target: target.to_owned(), read_only };
-    let slot_path = |part: std::path::PathBuf| part.to_string_lossy().into_owned();
+    let mount = |source, target: &str, read_only| Mount { source, target: target.to_owned(), read_only };
     vec![
         mount(place.guest.clone(), GUEST_PATH, true),
-        mount(slot_path(slot.link()), link, true),
-        mount(slot_path(slot.work()), "/work", rights.is_read_only()),
-        mount(slot_path(slot.home()), "/home/agent", false),
-        mount(slot_path(slot.etc("resolv.conf")), "/etc/resolv.conf", true),
-        mount(slot_path(slot.etc("passwd")), "/etc/passwd", true),
-        mount(slot_path(slot.etc("group")), "/etc/group", true),
+        mount(slot.link(), link, true),
+        mount(slot.work(), "/work", rights.is_read_only()),
+        mount(slot.home(), "/home/agent", false),
+        mount(slot.etc("resolv.conf"), "/etc/resolv.conf", true),
+        mount(slot.etc("passwd"), "/etc/passwd", true),
+        mount(slot.etc("group"), "/etc/group", true),
     ]
 }
 
@@ -107,8 +106,8 @@ fn tmpfs(rights: &Rights) -> Vec<Tmpfs> {
     ]
 }
 
-fn ulimits(rights: &Rights, place: &Place) -> Vec<(String, i64, i64)> {
-    let file_size = i64::try_from(rights.resources.disk).unwrap_or(i64::MAX);
+fn ulimits(rights: &Rights, place: &Place) -> Vec<(String, u64, u64)> {
+    let file_size = rights.resources.disk;
     let mut limits = vec![
         ("nofile".to_owned(), OPEN_FILES, OPEN_FILES),
         ("core".to_owned(), 0, 0),

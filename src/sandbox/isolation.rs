@@ -15,6 +15,14 @@ pub struct Shortfall {
     pub next: &'static str,
 }
 
+impl Shortfall {
+    /// The guest's process cannot be seen from here, so nothing can be read back.
+    pub(super) const UNSEEN: Self = Self {
+        missing: "the sandbox's processes cannot be seen from this host",
+        next: "run Loki on the engine's own host",
+    };
+}
+
 /// Checks the minimum: non-root, no capabilities, no-new-privileges, seccomp, Landlock ABI 1,
 /// cgroup limits, and no network but `lo`.
 ///

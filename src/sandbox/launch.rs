@@ -13,7 +13,7 @@ use loki_guest::Confinement;
 
 use crate::{
     egress::{Config, DnsSockets, Doors, EgressError, Gateway, Limits, Record, Resolve, Threads},
-    engine::{ContainerId, Engine, EngineError, EngineReport},
+    engine::{ContainerId, Engine, EngineError},
     event::Isolation,
     link::{Link, LinkError, Listener, Process, guest_binary},
     policy::Rights,
@@ -28,6 +28,8 @@ use super::{
 
 /// How long a container may take until its guest connects; the engine's own start is in it.
 const CONNECT: Duration = Duration::from_secs(60);
+/// What an engine is given where this host sets no limit on processes: the kernel's own largest.
+const HOST_PROCESSES: u64 = 4_194_304;
 /// First of the user ids given to sandboxes by a root orchestrator. Systemd's table of well-known
 /// ids leaves 0x70000000 to 0x7FFFFFFF unused.
 const FIRST_UID: u32 = 0x7000_0000;
@@ -80,8 +82,6 @@ pub struct Occupant {
 pub struct Launcher {
     /// The engine.
     pub engine: Arc<dyn Engine>,
-    /// What the engine is.
-    pub report: EngineReport,
     /// Where the guest program is unpacked.
     pub cache: PathBuf,
     /// The threads that serve egress.
@@ -144,9 +144,9 @@ impl Launcher {
         Ok(Place {
             image: occupant.image.clone(),
             user,
-            keep_id: self.report.rootless,
-            guest: guest.to_string_lossy().into_owned(),
-            processes: (self.report.name == "podman").then(host_processes),
+            keep_id: self.engine.report().rootless,
+            guest,
+            processes: (self.engine.report().name == "podman").then(host_processes),
         })
     }
 
@@ -167,7 +167,7 @@ impl Launcher {
         loop {
             tokio::time::sleep(Duration::from_millis(250)).await;
             match self.engine.inspect(container).await {
-                Ok(state) if state.is_over() => {
+                Ok(state) if !state.running && state.exit_code.is_some() && state.status != "created" => {
                     return SandboxError::Died { code: state.exit_code.unwrap_or(-1), reason: state.error };
                 }
                 Ok(_) => {}
@@ -177,10 +177,13 @@ impl Launcher {
     }
 
     fn isolation(&self, link: &Link) -> Result<Isolation, SandboxError> {
-        let mut found = of_process(link.guest_pid()).map_err(SandboxError::Slot)?;
-        found.landlock_abi = link.landlock_abi();
-        found.cgroup_limits = self.report.limits;
-        found.runtime = format!("{} {}", self.report.runtime, self.report.runtime_version).trim_end().to_owned();
+        let hello = link.hello();
+        let pid = hello.guest_pid.and_then(|pid| u32::try_from(pid).ok()).ok_or(Shortfall::UNSEEN)?;
+        let mut found = of_process(pid).map_err(SandboxError::Slot)?;
+        found.landlock_abi = hello.landlock_abi;
+        let report = self.engine.report();
+        found.cgroup_limits = report.limits;
+        found.runtime = format!("{} {}", report.runtime, report.runtime_version).trim_end().to_owned();
         Ok(found)
     }
 
@@ -206,9 +209,9 @@ impl Launcher {
 }
 
 /// Hard limit on processes of this host's user.
-fn host_processes() -> i64 {
+fn host_processes() -> u64 {
     let hard = rustix::process::getrlimit(rustix::process::Resource::Nproc).maximum;
-    hard.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(-1)
+    hard.unwrap_or(HOST_PROCESSES)
 }
 
 /// Opens the gateway's listeners inside the sandbox, through the link.
@@ -262,9 +265,9 @@ impl Sandbox {
         let rights = Rights { programs: vec![crate::policy::Program::Image("git".to_owned())], ..self.rights.clone() };
         for argv in commands {
             let argv: Vec<String> = argv.iter().map(|&word| word.to_owned()).collect();
-            let process = self.run(&argv, &[], confinement(&rights, &Grant::default())).await?;
-            drop(process.stdin);
-            process.exit.wait().await?;
+            let mut process = self.run(&argv, &[], confinement(&rights, &Grant::default())).await?;
+            drop(process.stdin.take());
+            process.wait().await?;
         }
         Ok(())
     }
@@ -282,7 +285,7 @@ impl Sandbox {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
         whole.extend(env.iter().cloned());
-        Ok(self.link.exec(argv.to_vec(), whole, "/work".to_owned(), held).await?)
+        Ok(self.link.exec(argv.to_vec(), whole, "/work", held).await?)
     }
 
     /// Resolves when the link is lost: the container was killed, or ran out of memory as a whole.
@@ -299,7 +302,7 @@ impl Sandbox {
             gateway.close().await;
         }
         if let Some(container) = self.guard.container.take() {
-            self.guard.engine.remove(container.as_str()).await?;
+            self.guard.engine.remove(&container).await?;
         }
         Ok(())
     }
@@ -319,7 +322,7 @@ impl Drop for Guard {
         let engine = Arc::clone(&self.engine);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             // A removal that fails here is found by label at the next start.
-            drop(runtime.spawn(async move { engine.remove(container.as_str()).await.ok() }));
+            drop(runtime.spawn(async move { engine.remove(&container).await.ok() }));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::engine::{Engine, EngineError};
+use crate::engine::{ContainerId, Engine, EngineError};
 
 /// A container of Loki's whose orchestrator is dead.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -35,7 +35,7 @@ pub async fn leftovers(engine: &dyn Engine, repository: Option<&str>) -> Result<
     Ok(dead
         .map(|one| {
             let label = |name: &str| one.labels.get(name).cloned().unwrap_or_default();
-            Leftover { run: label("loki.run"), task: label("loki.task"), role: label("loki.role"), container: one.id }
+            Leftover { run: label("loki.run"), task: label("loki.task"), role: label("loki.role"), container: one.id.0 }
         })
         .collect())
 }
@@ -47,7 +47,7 @@ pub async fn leftovers(engine: &dyn Engine, repository: Option<&str>) -> Result<
 pub async fn sweep(engine: &dyn Engine, repository: Option<&str>) -> Result<Vec<Leftover>, EngineError> {
     let found = leftovers(engine, repository).await?;
     for leftover in &found {
-        engine.remove(&leftover.container).await?;
+        engine.remove(&ContainerId(leftover.container.clone())).await?;
     }
     Ok(found)
 }
