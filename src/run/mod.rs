@@ -1,1 +1,3 @@
 //! Decides the order of things in a run.
+
+pub mod count;
