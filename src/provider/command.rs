@@ -85,6 +85,11 @@ impl Provider for Agent {
 
 #[cfg(test)]
 mod tests {
+    #![expect(
+        clippy::disallowed_methods,
+        reason = "a test lays out files of its own"
+    )]
+
     use std::fs;
 
     use super::{super::replay::tests::task, *};

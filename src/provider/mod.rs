@@ -13,22 +13,22 @@
 
 mod brief;
 mod command;
+mod error;
 mod macros;
 mod replay;
 mod script;
 mod shipped;
 mod verdict;
 
-use std::{io, path::PathBuf};
-
 pub use self::{
     brief::brief,
     command::Agent,
+    error::ProviderError,
     replay::Replay,
     shipped::shipped_macro,
     verdict::{Verdict, VerdictError, verdict},
 };
-use crate::{diagnostic::Diagnostic, name::TaskId, task::Task};
+use crate::task::Task;
 
 /// Where the program of a launch is put, relative to the home directory.
 pub const AGENT_PATH: &str = ".loki/agent";
@@ -110,57 +110,6 @@ pub struct HomeFile {
     pub contents: Vec<u8>,
     /// Whether it is a program.
     pub executable: bool,
-}
-
-/// Why a provider cannot do its work.
-#[derive(Debug, thiserror::Error)]
-pub enum ProviderError {
-    /// `--provider command` came without a program.
-    #[error("`--provider command` names no program; end the line with `-- PROGRAM [ARGUMENT…]`")]
-    NoProgram,
-    /// A file could not be read.
-    #[error("cannot read `{}`", path.display())]
-    Read {
-        /// The file or directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A path names something that is not a plain file.
-    #[error("`{}` is not a regular file; give the file itself", path.display())]
-    NotAFile {
-        /// What was named.
-        path: PathBuf,
-    },
-    /// A file is larger than it may be.
-    #[error("`{}` is larger than {max} bytes", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The cap in bytes.
-        max: usize,
-    },
-    /// A file is neither a script with an interpreter line nor a binary program.
-    #[error("`{}` is no program: begin the script with a line such as `#!/bin/sh`", path.display())]
-    NotAProgram {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A macro is wrong; all its faults are given.
-    #[error("the macro `{}` has {} fault(s)", path.display(), faults.len())]
-    Macro {
-        /// Its directory.
-        path: PathBuf,
-        /// What is wrong.
-        faults: Vec<Diagnostic>,
-    },
-    /// A macro holds nothing for a task.
-    #[error("the macro has no script for the task `{task}`")]
-    NoScript {
-        /// The task.
-        task: TaskId,
-    },
 }
 
 /// Returns the variables that every agent gets.

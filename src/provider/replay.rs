@@ -115,6 +115,11 @@ impl Provider for Replay {
 
 #[cfg(test)]
 pub(super) mod tests {
+    #![expect(
+        clippy::disallowed_methods,
+        reason = "a test lays out files of its own"
+    )]
+
     use super::*;
 
     const GOOD: &str = "type: loki_macro\nversion: 1\ndecomposition:\n  - {id: a, role: eng-qa, title: A}\nscripts:\n  a: [a-1.sh, a-2.sh]\n";

@@ -86,6 +86,11 @@ pub(super) fn needs(contents: &[u8]) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(
+        clippy::disallowed_methods,
+        reason = "a test lays out files of its own"
+    )]
+
     use super::*;
 
     #[test]

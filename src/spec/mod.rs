@@ -250,6 +250,26 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_of_the_documentation_is_right() {
+        let page = include_str!("../../docs/specs.md");
+        let sample = page
+            .split("````")
+            .nth(1)
+            .and_then(|block| block.strip_prefix("markdown\n"));
+        let spec =
+            parse(sample.expect("the page has a sample").as_bytes()).expect("the sample is right");
+        let names: Vec<_> = spec.tasks.iter().map(|task| task.id.as_str()).collect();
+        assert_eq!(names, ["model", "store", "show-them-on-a-page"]);
+        assert_eq!(
+            spec.acceptance
+                .iter()
+                .filter(|c| c.command.is_some())
+                .count(),
+            1
+        );
+    }
+
+    #[test]
     fn what_is_not_a_text_is_refused() {
         assert_eq!(faults(b""), ["0:1 the specification is empty"]);
         assert_eq!(faults(b" \n\t\r\n"), ["0:1 the specification is empty"]);
