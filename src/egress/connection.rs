@@ -60,7 +60,13 @@ async fn tls(context: &Context, permit: &Permit, client: &mut TcpStream) {
     match hello.and_then(|hello| check(&hello, &permit.target().name)) {
         Ok(()) => tunnel(context, permit, client, &first).await,
         Err(reason) => {
-            context.deny(permit.target(), &Denied { rule: Some(permit.rule().to_owned()), reason });
+            context.deny(
+                permit.target(),
+                &Denied {
+                    rule: Some(permit.rule().to_owned()),
+                    reason,
+                },
+            );
             refuse(client, &ACCESS_DENIED).await;
         }
     }
@@ -94,21 +100,30 @@ async fn read_hello(
 /// Compares what a hello asks for with the name that was allowed.
 fn check(hello: &Hello, name: &HostName) -> Result<(), String> {
     if hello.encrypted {
-        return Err("its TLS hello is encrypted (ECH), so its server name cannot be checked".to_owned());
+        return Err(
+            "its TLS hello is encrypted (ECH), so its server name cannot be checked".to_owned(),
+        );
     }
     let Some(sent) = &hello.server_name else {
         return Err("its TLS hello carries no server name (SNI)".to_owned());
     };
-    let same = std::str::from_utf8(sent).ok().and_then(|s| s.parse::<HostName>().ok());
+    let same = std::str::from_utf8(sent)
+        .ok()
+        .and_then(|s| s.parse::<HostName>().ok());
     if same.as_ref() == Some(name) {
         return Ok(());
     }
-    Err(format!("its TLS hello asks for `{}` instead", sent.escape_ascii()))
+    Err(format!(
+        "its TLS hello asks for `{}` instead",
+        sent.escape_ascii()
+    ))
 }
 
 /// Dials and passes bytes both ways, `first` before all others.
 async fn tunnel(context: &Context, permit: &Permit, client: &mut TcpStream, first: &[u8]) {
-    let Ok(mut upstream) = dial(context, permit).await else { return };
+    let Ok(mut upstream) = dial(context, permit).await else {
+        return;
+    };
     let open = Open::new(context, permit);
     if upstream.write_all(first).await.is_ok() {
         super::splice::add(&open.meter.sent, first.len());
@@ -120,7 +135,8 @@ async fn tunnel(context: &Context, permit: &Permit, client: &mut TcpStream, firs
 /// Resolves, writes down the decision, and connects.
 pub(super) async fn dial(context: &Context, permit: &Permit) -> Result<TcpStream, DialError> {
     let dialled = async {
-        let admitted = Admitted::new(permit, context.resolver.as_ref(), context.limits.dial).await?;
+        let admitted =
+            Admitted::new(permit, context.resolver.as_ref(), context.limits.dial).await?;
         context.allow(permit);
         admitted.connect(context.limits.dial).await
     };
@@ -157,7 +173,12 @@ pub(super) struct Open<'a> {
 impl<'a> Open<'a> {
     pub(super) fn new(context: &'a Context, permit: &'a Permit) -> Self {
         let meter = Meter::default();
-        Self { context, target: permit.target(), since: Instant::now(), meter }
+        Self {
+            context,
+            target: permit.target(),
+            since: Instant::now(),
+            meter,
+        }
     }
 }
 

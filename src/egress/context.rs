@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use tokio::{
-    io::unix::AsyncFd,
+    net::TcpListener,
     sync::{Mutex, Semaphore, mpsc},
     time::timeout,
 };
@@ -22,6 +22,9 @@ use super::{
     names::Names,
     record::{Decision, Fact},
 };
+
+/// Connections of one listener that may wait for a seat.
+const BACKLOG: i32 = 4096;
 
 /// A piece of work of a gateway.
 pub(super) type Task = BoxFuture<'static, ()>;
@@ -49,10 +52,13 @@ impl Context {
     }
 
     /// Asks the sandbox for a listener and takes it over.
-    pub(super) async fn open(&self, at: SocketAddr) -> io::Result<AsyncFd<std::net::TcpListener>> {
+    pub(super) async fn open(&self, at: SocketAddr) -> io::Result<TcpListener> {
         let listener = timeout(self.limits.door, self.doors.open(at)).await??;
         listener.set_nonblocking(true)?;
-        AsyncFd::new(listener)
+        // Connections without a seat wait in the kernel, so its queue must be long; the kernel
+        // cuts this to what it allows.
+        rustix::net::listen(&listener, BACKLOG)?;
+        TcpListener::from_std(listener)
     }
 
     /// Writes down that a connection is allowed.
@@ -67,7 +73,11 @@ impl Context {
 
     /// Writes down that a connection is denied.
     pub(super) fn deny(&self, target: &Target, denied: &Denied) {
-        self.connect(target, Err(denied.rule.as_deref()), Some(denied.reason.clone()));
+        self.connect(
+            target,
+            Err(denied.rule.as_deref()),
+            Some(denied.reason.clone()),
+        );
     }
 
     fn connect(&self, target: &Target, rule: Result<&str, Option<&str>>, reason: Option<String>) {

@@ -68,7 +68,10 @@ impl Permit {
         }
         Err(Denied {
             rule: Some(self.rule.clone()),
-            reason: format!("`{}` resolves to `{ip}`, which is not a public address", self.target.name),
+            reason: format!(
+                "`{}` resolves to `{ip}`, which is not a public address",
+                self.target.name
+            ),
         })
     }
 }
@@ -89,12 +92,19 @@ pub struct Denied {
 ///
 /// When no rule covers the name and port.
 pub fn decide(egress: &Egress, target: &Target) -> Result<Permit, Denied> {
-    let rule = egress.rules.iter().find(|r| r.port == target.port && covers(r, &target.name));
+    let rule = egress
+        .rules
+        .iter()
+        .find(|r| r.port == target.port && covers(r, &target.name));
     let Some(rule) = rule else {
         let reason = format!("no rule allows `{}:{}`", target.name, target.port);
         return Err(Denied { rule: None, reason });
     };
-    let pinned = egress.hosts.iter().find(|h| h.name == target.name).map(|h| h.to);
+    let pinned = egress
+        .hosts
+        .iter()
+        .find(|h| h.name == target.name)
+        .map(|h| h.to);
     Ok(Permit {
         target: target.clone(),
         rule: format!("{}:{}", rule.origin.file, rule.origin.line),
@@ -118,8 +128,9 @@ pub fn name_ports(egress: &Egress, name: &HostName) -> Vec<(u16, Protocol)> {
 fn covers(rule: &EgressRule, name: &HostName) -> bool {
     match &rule.host {
         HostPattern::Exact(exact) => exact == name,
-        HostPattern::Wildcard(parent) => {
-            name.as_str().split_once('.').is_some_and(|(_, rest)| rest == parent.as_str())
-        }
+        HostPattern::Wildcard(parent) => name
+            .as_str()
+            .split_once('.')
+            .is_some_and(|(_, rest)| rest == parent.as_str()),
     }
 }
