@@ -10,11 +10,11 @@ use tokio::{
 
 use crate::{
     name::HostName,
-    policy::{Denied, Permit, Protocol, Target, decide},
+    policy::{Permit, Protocol, Target, decide},
 };
 
 use super::{
-    context::Context,
+    context::{Context, Why},
     dial::{Admitted, DialError},
     hello::{BadHello, Hello, sni},
     record::{Closed, Fact},
@@ -37,7 +37,7 @@ pub(super) async fn serve(context: Arc<Context>, target: Target, mut client: Tcp
     drop(client.set_nodelay(true));
     let permit = match decide(&context.egress, &target) {
         Ok(permit) => permit,
-        Err(denied) => return context.deny(&target, &denied),
+        Err(denied) => return context.deny(&target, &denied.into()),
     };
     match permit.protocol() {
         Protocol::Tcp => tunnel(&context, &permit, &mut client, &[]).await,
@@ -60,13 +60,7 @@ async fn tls(context: &Context, permit: &Permit, client: &mut TcpStream) {
     match hello.and_then(|hello| check(&hello, &permit.target().name)) {
         Ok(()) => tunnel(context, permit, client, &first).await,
         Err(reason) => {
-            context.deny(
-                permit.target(),
-                &Denied {
-                    rule: Some(permit.rule().to_owned()),
-                    reason,
-                },
-            );
+            context.deny(permit.target(), &Why::misuse(permit, reason));
             refuse(client, &ACCESS_DENIED).await;
         }
     }
@@ -143,7 +137,7 @@ pub(super) async fn dial(context: &Context, permit: &Permit) -> Result<TcpStream
     let result = dialled.await;
     match &result {
         Ok(upstream) => drop(upstream.set_nodelay(true)),
-        Err(DialError::Denied(denied)) => context.deny(permit.target(), denied),
+        Err(DialError::Denied(denied)) => context.deny(permit.target(), &denied.clone().into()),
         Err(error) => context.fail(permit, error.to_string()),
     }
     result

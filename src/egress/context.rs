@@ -29,6 +29,34 @@ const BACKLOG: i32 = 4096;
 /// A piece of work of a gateway.
 pub(super) type Task = BoxFuture<'static, ()>;
 
+/// Why a connection is not passed on: a denial by the policy, or what is spoken on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Why {
+    /// The rule that covers the target, if any.
+    pub(super) rule: Option<String>,
+    /// One sentence.
+    pub(super) reason: String,
+}
+
+impl Why {
+    /// The target is allowed, but not what is done with it.
+    pub(super) fn misuse(permit: &Permit, reason: String) -> Self {
+        Self {
+            rule: Some(permit.rule().to_owned()),
+            reason,
+        }
+    }
+}
+
+impl From<Denied> for Why {
+    fn from(denied: Denied) -> Self {
+        Self {
+            rule: denied.rule,
+            reason: denied.reason,
+        }
+    }
+}
+
 /// What all tasks of one gateway share.
 pub(super) struct Context {
     pub(super) egress: Egress,
@@ -72,12 +100,8 @@ impl Context {
     }
 
     /// Writes down that a connection is denied.
-    pub(super) fn deny(&self, target: &Target, denied: &Denied) {
-        self.connect(
-            target,
-            Err(denied.rule.as_deref()),
-            Some(denied.reason.clone()),
-        );
+    pub(super) fn deny(&self, target: &Target, why: &Why) {
+        self.connect(target, Err(why.rule.as_deref()), Some(why.reason.clone()));
     }
 
     fn connect(&self, target: &Target, rule: Result<&str, Option<&str>>, reason: Option<String>) {

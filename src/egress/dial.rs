@@ -85,10 +85,8 @@ impl<'a> Admitted<'a> {
         limit: Duration,
     ) -> Result<Self, DialError> {
         if let Some(pinned) = permit.pinned() {
-            return Ok(Self {
-                permit,
-                addresses: vec![pinned],
-            });
+            let addresses = vec![permit.admit(pinned.ip())?];
+            return Ok(Self { permit, addresses });
         }
         let name = &permit.target().name;
         let unresolved = |source| DialError::Unresolved {

@@ -134,14 +134,14 @@ fn verdict(
     name: &HostName,
     port: Option<u16>,
 ) -> Result<String, (Option<String>, String)> {
+    // Without any open port, the reason is the same on each.
     let target = Target {
         name: name.clone(),
         port: port.unwrap_or(443),
     };
-    match (decide(&context.egress, &target), port) {
-        (Ok(permit), Some(_)) => Ok(permit.rule().to_owned()),
-        (Err(denied), _) if denied.rule.is_some() => Err((denied.rule, denied.reason)),
-        (_, _) => Err((None, "no rule allows this name on any port".to_owned())),
+    match decide(&context.egress, &target) {
+        Ok(permit) => Ok(permit.rule().to_owned()),
+        Err(denied) => Err((denied.rule, denied.reason)),
     }
 }
 

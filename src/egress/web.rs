@@ -11,11 +11,11 @@ use tokio::{
     time::{interval, timeout},
 };
 
-use crate::policy::{Denied, Permit, Target, decide};
+use crate::policy::{Permit, Target, decide};
 
 use super::{
     connection::{Open, dial, refuse},
-    context::Context,
+    context::{Context, Why},
     dial::DialError,
     explain::{Refusal, answer},
     http::{BadRequest, Follow, Head, head, head_end},
@@ -88,10 +88,7 @@ pub(super) async fn serve(context: &Context, permit: &Permit, client: &mut TcpSt
     let received = match checked {
         Ok(received) => received,
         Err((status, reason)) => {
-            let denied = Denied {
-                rule: Some(permit.rule().to_owned()),
-                reason,
-            };
+            let denied = Why::misuse(permit, reason);
             context.deny(permit.target(), &denied);
             return tell(context, client, status, (permit.target(), &denied)).await;
         }
@@ -102,23 +99,20 @@ pub(super) async fn serve(context: &Context, permit: &Permit, client: &mut TcpSt
             if exchange(client, &mut upstream, received, &open.meter).await == Ended::SecondRequest
             {
                 let reason = "a second request on one connection is not passed on".to_owned();
-                context.deny(
-                    permit.target(),
-                    &Denied {
-                        rule: Some(permit.rule().to_owned()),
-                        reason,
-                    },
-                );
+                context.deny(permit.target(), &Why::misuse(permit, reason));
             }
         }
         Err(DialError::Denied(denied)) => {
-            tell(context, client, FORBIDDEN, (permit.target(), &denied)).await;
+            tell(
+                context,
+                client,
+                FORBIDDEN,
+                (permit.target(), &denied.into()),
+            )
+            .await;
         }
         Err(error) => {
-            let failed = Denied {
-                rule: Some(permit.rule().to_owned()),
-                reason: error.to_string(),
-            };
+            let failed = Why::misuse(permit, error.to_string());
             tell(context, client, BAD_GATEWAY, (permit.target(), &failed)).await;
         }
     }
@@ -142,7 +136,7 @@ fn check(permit: &Permit, head: &Head) -> Result<(), (&'static str, String)> {
     Ok(())
 }
 
-async fn tell(context: &Context, client: &mut TcpStream, status: &str, what: (&Target, &Denied)) {
+async fn tell(context: &Context, client: &mut TcpStream, status: &str, what: (&Target, &Why)) {
     let (Target { name, port }, denied) = what;
     let refusal = Refusal {
         role: &context.role,
@@ -177,14 +171,12 @@ pub(super) async fn explain(context: Arc<Context>, mut client: TcpStream) {
         port: head.port.unwrap_or(80),
     };
     let denied = match decide(&context.egress, &target) {
-        Err(denied) => denied,
-        Ok(permit) => Denied {
-            rule: Some(permit.rule().to_owned()),
-            reason: format!(
-                "only denied names lead here; connect to `{}` by its name",
-                target.name
-            ),
-        },
+        Err(denied) => denied.into(),
+        Ok(permit) => {
+            let name = &target.name;
+            let reason = format!("only denied names lead here; connect to `{name}` by its name");
+            Why::misuse(&permit, reason)
+        }
     };
     context.deny(&target, &denied);
     tell(&context, &mut client, FORBIDDEN, (&target, &denied)).await;

@@ -55,6 +55,9 @@ impl Permit {
     ///
     /// When the address is not a public one.
     pub fn admit(&self, ip: IpAddr) -> Result<SocketAddr, Denied> {
+        if let Some(pinned) = self.pinned.filter(|pinned| pinned.ip() == ip) {
+            return Ok(pinned);
+        }
         let public = match ip.to_canonical() {
             IpAddr::V4(v4) => {
                 let shared = Ipv4Addr::new(100, 64, 0, 0).to_bits() >> 22 == v4.to_bits() >> 22;
