@@ -145,20 +145,40 @@ mod tests {
 
     #[test]
     fn the_settings_of_this_machine_resolve_its_own_name() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let resolver = SystemResolver::new().unwrap();
-        let found = runtime.block_on(resolver.resolve(&"localhost".parse().unwrap())).unwrap();
-        assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback), "{found:?}");
+        let found = runtime
+            .block_on(resolver.resolve(&"localhost".parse().unwrap()))
+            .unwrap();
+        assert!(
+            !found.is_empty() && found.iter().all(IpAddr::is_loopback),
+            "{found:?}"
+        );
     }
 
     #[test]
     fn an_address_that_does_not_answer_leaves_time_for_the_next() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let closed = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addresses = [closed, open.local_addr().unwrap()];
-        let found = runtime.block_on(connect(&addresses, Duration::from_secs(10))).unwrap();
+        let found = runtime
+            .block_on(connect(&addresses, Duration::from_secs(10)))
+            .unwrap();
         assert_eq!(found.peer_addr().unwrap(), addresses[1]);
-        assert!(runtime.block_on(connect(&[], Duration::from_secs(10))).is_err());
+        assert!(
+            runtime
+                .block_on(connect(&[], Duration::from_secs(10)))
+                .is_err()
+        );
     }
 }
