@@ -1,8 +1,12 @@
 //! Accepting connections, never more than there are seats.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, net::SocketAddr, sync::Arc, task::Poll, time::Duration};
 
-use tokio::{io::unix::AsyncFd, net::TcpStream, sync::Semaphore, time::sleep};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
 
 use super::context::{Context, Task};
 
@@ -14,30 +18,51 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// backlog.
 pub(super) async fn accept(
     context: Arc<Context>,
-    listener: AsyncFd<TcpListener>,
+    listener: TcpListener,
     seats: Arc<Semaphore>,
     serve: impl Fn(Arc<Context>, TcpStream) -> Task + Send + 'static,
 ) {
-    // Both errors mean that the gateway is at its end.
-    while let Ok(mut ready) = listener.readable().await {
-        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
-        match ready.try_io(|listener| listener.get_ref().accept()) {
-            Ok(Ok((stream, _))) => {
-                let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream))
-                else {
-                    continue;
-                };
+    let mut held = None;
+    loop {
+        match seated(&listener, &seats, held.take()).await {
+            Some((seat, Ok((stream, _)))) => {
                 let task = serve(Arc::clone(&context), stream);
                 context.run(async move {
                     task.await;
                     drop(seat);
                 });
             }
-            Ok(Err(_)) => {
+            Some((seat, Err(_))) => {
                 drop(seat);
                 sleep(PAUSE).await;
             }
-            Err(_would_block) => {}
+            None => match Arc::clone(&seats).acquire_owned().await {
+                Ok(seat) => held = Some(seat),
+                Err(_closed) => return,
+            },
         }
     }
+}
+
+type Accepted = (OwnedSemaphorePermit, io::Result<(TcpStream, SocketAddr)>);
+
+/// Waits for a connection and takes it with a seat; none when a connection may wait and all seats
+/// are taken. While nothing waits no seat is held.
+async fn seated(
+    listener: &TcpListener,
+    seats: &Arc<Semaphore>,
+    mut held: Option<OwnedSemaphorePermit>,
+) -> Option<Accepted> {
+    poll_fn(|cx| {
+        let Some(seat) = held
+            .take()
+            .or_else(|| Arc::clone(seats).try_acquire_owned().ok())
+        else {
+            return Poll::Ready(None);
+        };
+        listener
+            .poll_accept(cx)
+            .map(|accepted| Some((seat, accepted)))
+    })
+    .await
 }

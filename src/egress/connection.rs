@@ -10,11 +10,11 @@ use tokio::{
 
 use crate::{
     name::HostName,
-    policy::{Denied, Permit, Protocol, Target, decide},
+    policy::{Permit, Protocol, Target, decide},
 };
 
 use super::{
-    context::Context,
+    context::{Context, Why},
     dial::{Admitted, DialError},
     hello::{BadHello, Hello, sni},
     record::{Closed, Fact},
@@ -37,7 +37,7 @@ pub(super) async fn serve(context: Arc<Context>, target: Target, mut client: Tcp
     drop(client.set_nodelay(true));
     let permit = match decide(&context.egress, &target) {
         Ok(permit) => permit,
-        Err(denied) => return context.deny(&target, &denied),
+        Err(denied) => return context.deny(&target, &denied.into()),
     };
     match permit.protocol() {
         Protocol::Tcp => tunnel(&context, &permit, &mut client, &[]).await,
@@ -60,7 +60,7 @@ async fn tls(context: &Context, permit: &Permit, client: &mut TcpStream) {
     match hello.and_then(|hello| check(&hello, &permit.target().name)) {
         Ok(()) => tunnel(context, permit, client, &first).await,
         Err(reason) => {
-            context.deny(permit.target(), &Denied { rule: Some(permit.rule().to_owned()), reason });
+            context.deny(permit.target(), &Why::misuse(permit, reason));
             refuse(client, &ACCESS_DENIED).await;
         }
     }
@@ -94,21 +94,30 @@ async fn read_hello(
 /// Compares what a hello asks for with the name that was allowed.
 fn check(hello: &Hello, name: &HostName) -> Result<(), String> {
     if hello.encrypted {
-        return Err("its TLS hello is encrypted (ECH), so its server name cannot be checked".to_owned());
+        return Err(
+            "its TLS hello is encrypted (ECH), so its server name cannot be checked".to_owned(),
+        );
     }
     let Some(sent) = &hello.server_name else {
         return Err("its TLS hello carries no server name (SNI)".to_owned());
     };
-    let same = std::str::from_utf8(sent).ok().and_then(|s| s.parse::<HostName>().ok());
+    let same = std::str::from_utf8(sent)
+        .ok()
+        .and_then(|s| s.parse::<HostName>().ok());
     if same.as_ref() == Some(name) {
         return Ok(());
     }
-    Err(format!("its TLS hello asks for `{}` instead", sent.escape_ascii()))
+    Err(format!(
+        "its TLS hello asks for `{}` instead",
+        sent.escape_ascii()
+    ))
 }
 
 /// Dials and passes bytes both ways, `first` before all others.
 async fn tunnel(context: &Context, permit: &Permit, client: &mut TcpStream, first: &[u8]) {
-    let Ok(mut upstream) = dial(context, permit).await else { return };
+    let Ok(mut upstream) = dial(context, permit).await else {
+        return;
+    };
     let open = Open::new(context, permit);
     if upstream.write_all(first).await.is_ok() {
         super::splice::add(&open.meter.sent, first.len());
@@ -120,14 +129,15 @@ async fn tunnel(context: &Context, permit: &Permit, client: &mut TcpStream, firs
 /// Resolves, writes down the decision, and connects.
 pub(super) async fn dial(context: &Context, permit: &Permit) -> Result<TcpStream, DialError> {
     let dialled = async {
-        let admitted = Admitted::new(permit, context.resolver.as_ref(), context.limits.dial).await?;
+        let admitted =
+            Admitted::new(permit, context.resolver.as_ref(), context.limits.dial).await?;
         context.allow(permit);
         admitted.connect(context.limits.dial).await
     };
     let result = dialled.await;
     match &result {
         Ok(upstream) => drop(upstream.set_nodelay(true)),
-        Err(DialError::Denied(denied)) => context.deny(permit.target(), denied),
+        Err(DialError::Denied(denied)) => context.deny(permit.target(), &denied.clone().into()),
         Err(error) => context.fail(permit, error.to_string()),
     }
     result
@@ -157,7 +167,12 @@ pub(super) struct Open<'a> {
 impl<'a> Open<'a> {
     pub(super) fn new(context: &'a Context, permit: &'a Permit) -> Self {
         let meter = Meter::default();
-        Self { context, target: permit.target(), since: Instant::now(), meter }
+        Self {
+            context,
+            target: permit.target(),
+            since: Instant::now(),
+            meter,
+        }
     }
 }
 

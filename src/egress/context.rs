@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use tokio::{
-    io::unix::AsyncFd,
+    net::TcpListener,
     sync::{Mutex, Semaphore, mpsc},
     time::timeout,
 };
@@ -23,8 +23,39 @@ use super::{
     record::{Decision, Fact},
 };
 
+/// Connections of one listener that may wait for a seat.
+const BACKLOG: i32 = 4096;
+
 /// A piece of work of a gateway.
 pub(super) type Task = BoxFuture<'static, ()>;
+
+/// Why a connection is not passed on: a denial by the policy, or what is spoken on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Why {
+    /// The rule that covers the target, if any.
+    pub(super) rule: Option<String>,
+    /// One sentence.
+    pub(super) reason: String,
+}
+
+impl Why {
+    /// The target is allowed, but not what is done with it.
+    pub(super) fn misuse(permit: &Permit, reason: String) -> Self {
+        Self {
+            rule: Some(permit.rule().to_owned()),
+            reason,
+        }
+    }
+}
+
+impl From<Denied> for Why {
+    fn from(denied: Denied) -> Self {
+        Self {
+            rule: denied.rule,
+            reason: denied.reason,
+        }
+    }
+}
 
 /// What all tasks of one gateway share.
 pub(super) struct Context {
@@ -49,10 +80,13 @@ impl Context {
     }
 
     /// Asks the sandbox for a listener and takes it over.
-    pub(super) async fn open(&self, at: SocketAddr) -> io::Result<AsyncFd<std::net::TcpListener>> {
+    pub(super) async fn open(&self, at: SocketAddr) -> io::Result<TcpListener> {
         let listener = timeout(self.limits.door, self.doors.open(at)).await??;
         listener.set_nonblocking(true)?;
-        AsyncFd::new(listener)
+        // Connections without a seat wait in the kernel, so its queue must be long; the kernel
+        // cuts this to what it allows.
+        rustix::net::listen(&listener, BACKLOG)?;
+        TcpListener::from_std(listener)
     }
 
     /// Writes down that a connection is allowed.
@@ -66,8 +100,8 @@ impl Context {
     }
 
     /// Writes down that a connection is denied.
-    pub(super) fn deny(&self, target: &Target, denied: &Denied) {
-        self.connect(target, Err(denied.rule.as_deref()), Some(denied.reason.clone()));
+    pub(super) fn deny(&self, target: &Target, why: &Why) {
+        self.connect(target, Err(why.rule.as_deref()), Some(why.reason.clone()));
     }
 
     fn connect(&self, target: &Target, rule: Result<&str, Option<&str>>, reason: Option<String>) {

@@ -15,7 +15,7 @@ use crate::{
     policy::{Denied, Permit},
 };
 
-use super::EgressError;
+use super::StartError;
 
 /// Most addresses of one name that are tried.
 const ADDRESSES: usize = 8;
@@ -36,9 +36,9 @@ impl SystemResolver {
     /// # Errors
     ///
     /// When the settings cannot be read.
-    pub fn new() -> Result<Self, EgressError> {
+    pub fn new() -> Result<Self, StartError> {
         let build = || TokioResolver::builder_tokio()?.build();
-        let resolver = build().map_err(|e| EgressError::Resolver(io::Error::other(e)))?;
+        let resolver = build().map_err(|e| StartError::Resolver(io::Error::other(e)))?;
         Ok(Self(resolver))
     }
 }
@@ -47,7 +47,11 @@ impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, name: &'a HostName) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
             // The last dot keeps search domains out: what is looked up is what was allowed.
-            let found = self.0.lookup_ip(format!("{name}.")).await.map_err(io::Error::other)?;
+            let found = self
+                .0
+                .lookup_ip(format!("{name}."))
+                .await
+                .map_err(io::Error::other)?;
             Ok(found.iter().collect())
         })
     }
@@ -81,10 +85,14 @@ impl<'a> Admitted<'a> {
         limit: Duration,
     ) -> Result<Self, DialError> {
         if let Some(pinned) = permit.pinned() {
-            return Ok(Self { permit, addresses: vec![pinned] });
+            let addresses = vec![permit.admit(pinned.ip())?];
+            return Ok(Self { permit, addresses });
         }
         let name = &permit.target().name;
-        let unresolved = |source| DialError::Unresolved { name: name.clone(), source };
+        let unresolved = |source| DialError::Unresolved {
+            name: name.clone(),
+            source,
+        };
         let found = timeout(limit, resolver.resolve(name))
             .await
             .map_err(|late| unresolved(late.into()))?
@@ -108,7 +116,10 @@ impl<'a> Admitted<'a> {
         let name = &self.permit.target().name;
         connect(&self.addresses, limit)
             .await
-            .map_err(|source| DialError::Unreachable { name: name.clone(), source })
+            .map_err(|source| DialError::Unreachable {
+                name: name.clone(),
+                source,
+            })
     }
 }
 
@@ -126,4 +137,48 @@ async fn connect(addresses: &[SocketAddr], limit: Duration) -> io::Result<TcpStr
         }
     }
     Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_of_this_machine_resolve_its_own_name() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let resolver = SystemResolver::new().unwrap();
+        let found = runtime
+            .block_on(resolver.resolve(&"localhost".parse().unwrap()))
+            .unwrap();
+        assert!(
+            !found.is_empty() && found.iter().all(IpAddr::is_loopback),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let closed = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addresses = [closed, open.local_addr().unwrap()];
+        let found = runtime
+            .block_on(connect(&addresses, Duration::from_secs(10)))
+            .unwrap();
+        assert_eq!(found.peer_addr().unwrap(), addresses[1]);
+        assert!(
+            runtime
+                .block_on(connect(&[], Duration::from_secs(10)))
+                .is_err()
+        );
+    }
 }

@@ -26,7 +26,13 @@ struct Text<'a> {
 
 /// Writes a whole HTTP answer with `status`, such as `403 Forbidden`.
 pub(super) fn answer(status: &str, refusal: &Refusal<'_>) -> Vec<u8> {
-    let Refusal { role, host, port, rule, reason } = refusal;
+    let Refusal {
+        role,
+        host,
+        port,
+        rule,
+        reason,
+    } = refusal;
     let text = Text {
         denied: format!("{host}:{port}"),
         role: role.as_str(),

@@ -9,7 +9,6 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use tokio::{
-    io::unix::AsyncFd,
     sync::{Mutex, Semaphore, mpsc, oneshot},
     task::JoinSet,
 };
@@ -17,7 +16,7 @@ use tokio::{
 use crate::{name::Role, policy::Egress};
 
 use super::{
-    EgressError, Threads,
+    StartError, Threads,
     context::{Context, Task},
     dial::Resolve,
     ledger::Ledger,
@@ -110,7 +109,9 @@ pub struct Config {
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("role", &self.role).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("role", &self.role)
+            .finish_non_exhaustive()
     }
 }
 
@@ -128,10 +129,10 @@ impl Gateway {
     /// # Errors
     ///
     /// When the sockets cannot be taken over.
-    pub fn start(config: Config, threads: &Threads) -> Result<Self, EgressError> {
+    pub fn start(config: Config, threads: &Threads) -> Result<Self, StartError> {
         let handle = threads.handle();
         let inside = handle.enter();
-        let dns = Dns::take(config.dns).map_err(EgressError::Sockets)?;
+        let dns = Dns::take(config.dns).map_err(StartError::Sockets)?;
         drop(inside);
         let (tasks, queue) = mpsc::unbounded_channel();
         let context = Arc::new(Context {
@@ -165,7 +166,7 @@ impl Gateway {
 
 struct Dns {
     udp: tokio::net::UdpSocket,
-    tcp: AsyncFd<TcpListener>,
+    tcp: tokio::net::TcpListener,
 }
 
 impl Dns {
@@ -173,7 +174,10 @@ impl Dns {
         sockets.udp.set_nonblocking(true)?;
         sockets.tcp.set_nonblocking(true)?;
         let udp = tokio::net::UdpSocket::from_std(sockets.udp)?;
-        Ok(Self { udp, tcp: AsyncFd::new(sockets.tcp)? })
+        Ok(Self {
+            udp,
+            tcp: tokio::net::TcpListener::from_std(sockets.tcp)?,
+        })
     }
 }
 

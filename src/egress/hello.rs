@@ -82,7 +82,9 @@ fn announced(joined: &[u8]) -> Option<usize> {
 fn check_prefix(bytes: &[u8]) -> Result<(), BadHello> {
     let wrong = |at: usize, want: &dyn Fn(u8) -> bool| bytes.get(at).is_some_and(|b| !want(*b));
     if wrong(0, &|b| b == 22) || wrong(1, &|b| b == 3) || wrong(2, &|b| b <= 4) {
-        return Err(BadHello::NotTls("it does not begin with a handshake record"));
+        return Err(BadHello::NotTls(
+            "it does not begin with a handshake record",
+        ));
     }
     Ok(())
 }
@@ -92,7 +94,9 @@ fn whole(joined: &[u8]) -> Result<Option<Vec<u8>>, BadHello> {
     if joined.first().is_some_and(|kind| *kind != 1) {
         return Err(BadHello::NotTls("its first message is not a hello"));
     }
-    let Some(length) = announced(joined) else { return Ok(None) };
+    let Some(length) = announced(joined) else {
+        return Ok(None);
+    };
     let body = &joined[4..];
     if length > MESSAGE_MAX {
         return Err(BadHello::NotTls("its hello is too long"));
@@ -119,7 +123,8 @@ impl<'a> Reader<'a> {
     }
 
     fn short(&mut self) -> Option<usize> {
-        self.take(2).map(|b| usize::from(u16::from_be_bytes([b[0], b[1]])))
+        self.take(2)
+            .map(|b| usize::from(u16::from_be_bytes([b[0], b[1]])))
     }
 }
 
@@ -135,7 +140,10 @@ fn client_hello(body: &[u8]) -> Option<Hello> {
     reader.take(suites)?;
     let compressions = reader.byte()?;
     reader.take(compressions)?;
-    let mut hello = Hello { server_name: None, encrypted: false };
+    let mut hello = Hello {
+        server_name: None,
+        encrypted: false,
+    };
     if reader.0.is_empty() {
         return Some(hello);
     }
@@ -201,12 +209,17 @@ pub(super) mod tests {
         let length = u32::try_from(body.len()).unwrap().to_be_bytes();
         let message = [&[1], &length[1..], &body].concat();
         let records = message.chunks(split);
-        records.flat_map(|part| [&[22, 3, 1][..], &short(part.len()), part].concat()).collect()
+        records
+            .flat_map(|part| [&[22, 3, 1][..], &short(part.len()), part].concat())
+            .collect()
     }
 
     /// A hello that asks for `server`, in records of at most `split` bytes.
     pub(in crate::egress) fn hello_for(server: &str, split: usize) -> Vec<u8> {
-        hello(&[extension(51, &[7; 1300]), name(server.as_bytes())].concat(), split)
+        hello(
+            &[extension(51, &[7; 1300]), name(server.as_bytes())].concat(),
+            split,
+        )
     }
 
     /// A hello without a server name.
@@ -216,7 +229,10 @@ pub(super) mod tests {
 
     /// A hello that asks for `server` and carries an encrypted one.
     pub(in crate::egress) fn hello_encrypted(server: &str) -> Vec<u8> {
-        hello(&[name(server.as_bytes()), extension(0xfe0d, &[0; 200])].concat(), 4096)
+        hello(
+            &[name(server.as_bytes()), extension(0xfe0d, &[0; 200])].concat(),
+            4096,
+        )
     }
 
     #[test]
@@ -230,7 +246,10 @@ pub(super) mod tests {
                 let Err(BadHello::Incomplete { more }) = sni(&bytes[..end]) else {
                     panic!("cut at {end} of {split} was taken for whole");
                 };
-                assert!(more >= 1 && more <= bytes.len() - end, "{more} at {end} of {split}");
+                assert!(
+                    more >= 1 && more <= bytes.len() - end,
+                    "{more} at {end} of {split}"
+                );
             }
         }
     }
@@ -243,7 +262,13 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_not_tls_is_refused_at_its_first_byte() {
-        for bytes in [&b"G"[..], b"SSH-2.0-x", b"\x16\x02", b"\x17\x03\x03", b"\x80\x2e\x01"] {
+        for bytes in [
+            &b"G"[..],
+            b"SSH-2.0-x",
+            b"\x16\x02",
+            b"\x17\x03\x03",
+            b"\x80\x2e\x01",
+        ] {
             assert!(matches!(sni(bytes), Err(BadHello::NotTls(_))), "{bytes:?}");
         }
     }
@@ -254,7 +279,10 @@ pub(super) mod tests {
         assert!(matches!(sni(&twice), Err(BadHello::NotTls(_))));
         let mut follow = hello_for("a.test", 16384);
         follow.extend([22, 3, 1, 0, 1, 0]);
-        assert!(sni(&follow).is_ok(), "bytes behind the record are not part of the hello");
+        assert!(
+            sni(&follow).is_ok(),
+            "bytes behind the record are not part of the hello"
+        );
         let long = [22, 3, 1, 0, 4, 1, 1, 0, 1];
         assert!(matches!(sni(&long), Err(BadHello::NotTls(_))));
     }

@@ -49,7 +49,10 @@ pub struct BadRequest(pub &'static str);
 /// from `seen` on, the number of bytes looked at before.
 pub(super) fn head_end(bytes: &[u8], seen: usize) -> Option<usize> {
     let from = seen.saturating_sub(3);
-    bytes[from..].windows(4).position(|w| w == b"\r\n\r\n").map(|at| from + at + 4)
+    bytes[from..]
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .map(|at| from + at + 4)
 }
 
 /// Reads one whole request head, up to and with its empty line.
@@ -58,10 +61,16 @@ pub(super) fn head_end(bytes: &[u8], seen: usize) -> Option<usize> {
 ///
 /// When the head can be read in two ways, or has no valid `Host`.
 pub fn head(bytes: &[u8]) -> Result<Head, BadRequest> {
-    let text = bytes.strip_suffix(b"\r\n\r\n").ok_or(BadRequest("its head has no end"))?;
+    let text = bytes
+        .strip_suffix(b"\r\n\r\n")
+        .ok_or(BadRequest("its head has no end"))?;
     let lines = lines(text)?;
     let (request, fields) = lines.split_first().ok_or(BadRequest("it is empty"))?;
-    let Request { method, authority, modern } = request_line(request)?;
+    let Request {
+        method,
+        authority,
+        version,
+    } = request_line(request)?;
     let fields = Fields::read(fields)?;
     let (host, port) = authority_of(fields.one("host")?.ok_or(BadRequest("it has no `Host`"))?)?;
     if let Some(authority) = authority
@@ -73,7 +82,7 @@ pub fn head(bytes: &[u8]) -> Result<Head, BadRequest> {
         method: method.to_owned(),
         host,
         port,
-        body: fields.body(modern)?,
+        body: fields.body(version)?,
         upgrade: fields.upgrade(),
         forward: fields.forward(request),
     })
@@ -83,8 +92,13 @@ pub fn head(bytes: &[u8]) -> Result<Head, BadRequest> {
 fn lines(text: &[u8]) -> Result<Vec<&str>, BadRequest> {
     let text = std::str::from_utf8(text).map_err(|_| BadRequest("its head is not UTF-8"))?;
     let lines: Vec<&str> = text.split("\r\n").collect();
-    if lines.iter().any(|line| line.chars().any(|c| c != '\t' && c.is_ascii_control())) {
-        return Err(BadRequest("its head holds a control character or a bare line end"));
+    if lines
+        .iter()
+        .any(|line| line.chars().any(|c| c != '\t' && c.is_ascii_control()))
+    {
+        return Err(BadRequest(
+            "its head holds a control character or a bare line end",
+        ));
     }
     Ok(lines)
 }
@@ -92,7 +106,15 @@ fn lines(text: &[u8]) -> Result<Vec<&str>, BadRequest> {
 struct Request<'a> {
     method: &'a str,
     authority: Option<&'a str>,
-    modern: bool,
+    version: Version,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    /// HTTP/1.0, which knows no chunks.
+    Old,
+    /// HTTP/1.1.
+    Modern,
 }
 
 fn request_line(line: &str) -> Result<Request<'_>, BadRequest> {
@@ -104,11 +126,13 @@ fn request_line(line: &str) -> Result<Request<'_>, BadRequest> {
         return Err(BadRequest("its method is not a word"));
     }
     if method == "CONNECT" {
-        return Err(BadRequest("it asks for a tunnel; programs need no proxy settings here"));
+        return Err(BadRequest(
+            "it asks for a tunnel; programs need no proxy settings here",
+        ));
     }
-    let modern = match version {
-        "HTTP/1.1" => true,
-        "HTTP/1.0" => false,
+    let version = match version {
+        "HTTP/1.1" => Version::Modern,
+        "HTTP/1.0" => Version::Old,
         _ => return Err(BadRequest("its version is neither HTTP/1.1 nor HTTP/1.0")),
     };
     if target.bytes().any(|b| !b.is_ascii_graphic()) {
@@ -119,7 +143,11 @@ fn request_line(line: &str) -> Result<Request<'_>, BadRequest> {
         None if target.starts_with('/') || (target == "*" && method == "OPTIONS") => None,
         None => return Err(BadRequest("its target is neither a path nor an http URL")),
     };
-    Ok(Request { method, authority, modern })
+    Ok(Request {
+        method,
+        authority,
+        version,
+    })
 }
 
 fn is_token(text: &str) -> bool {
@@ -134,7 +162,10 @@ fn authority_of(text: &str) -> Result<(HostName, Option<u16>), BadRequest> {
         Some((name, port)) => {
             let plain = port.bytes().all(|b| b.is_ascii_digit()) && !port.starts_with('0');
             let port = port.parse().ok().filter(|_| plain);
-            (name, Some(port.ok_or(BadRequest("the port of its host is not a number"))?))
+            (
+                name,
+                Some(port.ok_or(BadRequest("the port of its host is not a number"))?),
+            )
         }
     };
     let name = HostName::from_str(name).map_err(|_| BadRequest("its host is not a host name"))?;
@@ -148,14 +179,25 @@ impl<'a> Fields<'a> {
     fn read(lines: &[&'a str]) -> Result<Self, BadRequest> {
         let field = |line: &&'a str| {
             let (name, value) = line.split_once(':')?;
-            is_token(name).then(|| (name.to_ascii_lowercase(), value.trim_matches([' ', '\t']), *line))
+            is_token(name).then(|| {
+                (
+                    name.to_ascii_lowercase(),
+                    value.trim_matches([' ', '\t']),
+                    *line,
+                )
+            })
         };
         let fields: Option<Vec<_>> = lines.iter().map(field).collect();
-        Ok(Self(fields.ok_or(BadRequest("a header is folded or has no clear name"))?))
+        Ok(Self(fields.ok_or(BadRequest(
+            "a header is folded or has no clear name",
+        ))?))
     }
 
     fn all(&self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(n, ..)| n == name).map(|(_, value, _)| *value)
+        self.0
+            .iter()
+            .filter(move |(n, ..)| n == name)
+            .map(|(_, value, _)| *value)
     }
 
     fn one(&self, name: &str) -> Result<Option<&'a str>, BadRequest> {
@@ -167,11 +209,13 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn body(&self, modern: bool) -> Result<Body, BadRequest> {
+    fn body(&self, version: Version) -> Result<Body, BadRequest> {
         let length = self.one("content-length")?;
         match (self.one("transfer-encoding")?, length) {
             (Some(_), Some(_)) => Err(BadRequest("it has both a length and chunks")),
-            (Some(coding), None) if modern && coding.eq_ignore_ascii_case("chunked") => {
+            (Some(coding), None)
+                if version == Version::Modern && coding.eq_ignore_ascii_case("chunked") =>
+            {
                 Ok(Body::Chunked)
             }
             (Some(_), None) => Err(BadRequest("its `Transfer-Encoding` is not `chunked`")),
@@ -180,7 +224,9 @@ impl<'a> Fields<'a> {
                 let plain = digits.bytes().all(|b| b.is_ascii_digit());
                 let short = (1..=LENGTH_DIGITS).contains(&digits.len());
                 let length = digits.parse().ok().filter(|_| plain && short);
-                length.map(Body::Length).ok_or(BadRequest("its `Content-Length` is not a number"))
+                length
+                    .map(Body::Length)
+                    .ok_or(BadRequest("its `Content-Length` is not a number"))
             }
         }
     }
@@ -188,13 +234,18 @@ impl<'a> Fields<'a> {
     fn upgrade(&self) -> bool {
         self.all("upgrade").next().is_some()
             || self.all("connection").any(|value| {
-                value.split(',').any(|word| word.trim().eq_ignore_ascii_case("upgrade"))
+                value
+                    .split(',')
+                    .any(|word| word.trim().eq_ignore_ascii_case("upgrade"))
             })
     }
 
     fn forward(&self, request: &str) -> Vec<u8> {
         let hop = ["connection", "keep-alive", "proxy-connection"];
-        let kept = self.0.iter().filter(|(name, ..)| !hop.contains(&name.as_str()));
+        let kept = self
+            .0
+            .iter()
+            .filter(|(name, ..)| !hop.contains(&name.as_str()));
         let mut head = format!("{request}\r\n");
         for (_, _, line) in kept {
             head.push_str(line);
@@ -276,26 +327,46 @@ impl Chunk {
         let byte = bytes[0];
         let (next, taken) = match self {
             Self::Size { size, digits } => match char::from(byte).to_digit(16) {
-                Some(digit) if *digits < CHUNK_DIGITS => {
-                    (Self::Size { size: *size * 16 + u64::from(digit), digits: *digits + 1 }, 1)
-                }
+                Some(digit) if *digits < CHUNK_DIGITS => (
+                    Self::Size {
+                        size: *size * 16 + u64::from(digit),
+                        digits: *digits + 1,
+                    },
+                    1,
+                ),
                 None if byte == b'\r' && *digits > 0 => (Self::SizeEnd { size: *size }, 1),
                 _ => return Err(BAD),
             },
-            Self::SizeEnd { size } if byte == b'\n' && *size == 0 => {
-                (Self::After { want: b'\r', last: true }, 1)
-            }
+            Self::SizeEnd { size } if byte == b'\n' && *size == 0 => (
+                Self::After {
+                    want: b'\r',
+                    last: true,
+                },
+                1,
+            ),
             Self::SizeEnd { size } if byte == b'\n' => (Self::Data { left: *size }, 1),
             Self::SizeEnd { .. } => return Err(BAD),
             Self::Data { left } => {
                 let taken = clamp(*left, bytes.len());
                 match *left - as_u64(taken) {
-                    0 => (Self::After { want: b'\r', last: false }, taken),
+                    0 => (
+                        Self::After {
+                            want: b'\r',
+                            last: false,
+                        },
+                        taken,
+                    ),
                     left => (Self::Data { left }, taken),
                 }
             }
             Self::After { want, .. } if byte != *want => return Err(BAD),
-            Self::After { want: b'\r', last } => (Self::After { want: b'\n', last: *last }, 1),
+            Self::After { want: b'\r', last } => (
+                Self::After {
+                    want: b'\n',
+                    last: *last,
+                },
+                1,
+            ),
             Self::After { last: true, .. } => (Self::Done, 1),
             Self::After { .. } => (Self::Size { size: 0, digits: 0 }, 1),
             Self::Done => return Err(BAD),
@@ -317,12 +388,16 @@ mod tests {
 
     #[test]
     fn a_plain_request_is_sent_on_with_connection_close() {
-        let text = "GET /a?b HTTP/1.1\r\nHost: A.test:8080\r\nConnection: keep-alive\r\nX: y\r\n\r\n";
+        let text =
+            "GET /a?b HTTP/1.1\r\nHost: A.test:8080\r\nConnection: keep-alive\r\nX: y\r\n\r\n";
         let head = read(text).unwrap();
         assert_eq!((head.host.as_str(), head.port), ("a.test", Some(8080)));
         assert_eq!(head.body, Body::Length(0));
         let forward = String::from_utf8(head.forward).unwrap();
-        assert_eq!(forward, "GET /a?b HTTP/1.1\r\nHost: A.test:8080\r\nX: y\r\nConnection: close\r\n\r\n");
+        assert_eq!(
+            forward,
+            "GET /a?b HTTP/1.1\r\nHost: A.test:8080\r\nX: y\r\nConnection: close\r\n\r\n"
+        );
     }
 
     #[test]
@@ -380,7 +455,11 @@ mod tests {
     #[test]
     fn an_upgrade_is_seen_in_either_header() {
         for line in ["Upgrade: websocket", "Connection: keep-alive, Upgrade"] {
-            assert!(read(&format!("GET / HTTP/1.1\r\nHost: a.test\r\n{line}\r\n\r\n")).unwrap().upgrade);
+            assert!(
+                read(&format!("GET / HTTP/1.1\r\nHost: a.test\r\n{line}\r\n\r\n"))
+                    .unwrap()
+                    .upgrade
+            );
         }
     }
 
@@ -399,9 +478,20 @@ mod tests {
     #[test]
     fn malformed_chunks_are_refused() {
         let vectors = [
-            "4;ext=1\r\nabcd\r\n0\r\n\r\n", "4\nabcd\r\n", "\r\n", "x\r\n", "-1\r\n", "0x4\r\n",
-            "4\r\nabcde\r\n", "4\r\nabcd\n", "0\r\nTrailer: x\r\n\r\n", "100000000\r\n", " 4\r\n",
-            "4 \r\nabcd\r\n", "4\r\r\n", "0\r\n\n",
+            "4;ext=1\r\nabcd\r\n0\r\n\r\n",
+            "4\nabcd\r\n",
+            "\r\n",
+            "x\r\n",
+            "-1\r\n",
+            "0x4\r\n",
+            "4\r\nabcde\r\n",
+            "4\r\nabcd\n",
+            "0\r\nTrailer: x\r\n\r\n",
+            "100000000\r\n",
+            " 4\r\n",
+            "4 \r\nabcd\r\n",
+            "4\r\r\n",
+            "0\r\n\n",
         ];
         for text in vectors {
             let fed = Follow::new(Body::Chunked).feed(text.as_bytes());

@@ -29,7 +29,11 @@ impl fmt::Debug for Ledger {
 
 impl Ledger {
     pub(super) fn new(denials: usize, sink: Arc<dyn Fn(Record) + Send + Sync>) -> Self {
-        Self { coalescer: Mutex::new(Coalescer::new(denials)), sink, noted: Notify::new() }
+        Self {
+            coalescer: Mutex::new(Coalescer::new(denials)),
+            sink,
+            noted: Notify::new(),
+        }
     }
 
     /// Takes a fact in; what must be known before it is acted on has been handed out on return.
@@ -53,7 +57,12 @@ impl Ledger {
     }
 
     fn hand_out(&self, take: impl FnOnce(&mut Coalescer) -> Vec<Record>) {
-        let records = take(&mut self.coalescer.lock().unwrap_or_else(PoisonError::into_inner));
+        let records = take(
+            &mut self
+                .coalescer
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         for record in records {
             (self.sink)(record);
         }

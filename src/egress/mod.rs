@@ -41,7 +41,7 @@ pub use threads::Threads;
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
-pub enum EgressError {
+pub enum StartError {
     /// The thread or its runtime could not be made.
     #[error("the egress thread could not start")]
     Thread(#[source] std::io::Error),

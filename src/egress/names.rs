@@ -85,14 +85,25 @@ impl Names {
         let mut listeners = Vec::new();
         for &(port, _) in ports {
             let opened = context.open(SocketAddr::from((address, port))).await;
-            listeners.push((port, opened.map_err(|source| NoAddress::Closed { port, source })?));
+            listeners.push((
+                port,
+                opened.map_err(|source| NoAddress::Closed { port, source })?,
+            ));
         }
         for (port, listener) in listeners {
-            let target = Target { name: name.clone(), port };
+            let target = Target {
+                name: name.clone(),
+                port,
+            };
             let serve = move |context: Arc<Context>, client| -> Task {
                 Box::pin(connection::serve(context, target.clone(), client))
             };
-            context.run(accept(Arc::clone(context), listener, Arc::clone(&context.seats), serve));
+            context.run(accept(
+                Arc::clone(context),
+                listener,
+                Arc::clone(&context.seats),
+                serve,
+            ));
         }
         self.addresses.insert(name.clone(), address);
         Ok(address)
@@ -109,7 +120,12 @@ impl Names {
             let listener = opened.map_err(|source| NoAddress::Closed { port, source })?;
             let serve =
                 |context: Arc<Context>, client| -> Task { Box::pin(web::explain(context, client)) };
-            context.run(accept(Arc::clone(context), listener, Arc::clone(&context.seats), serve));
+            context.run(accept(
+                Arc::clone(context),
+                listener,
+                Arc::clone(&context.seats),
+                serve,
+            ));
             self.explaining = true;
         }
         Ok(EXPLAINING)
@@ -126,7 +142,11 @@ struct Budget {
 
 impl Budget {
     fn new(most: usize) -> Self {
-        Self { most, since: None, seen: HashSet::new() }
+        Self {
+            most,
+            since: None,
+            seen: HashSet::new(),
+        }
     }
 
     fn affords(&mut self, name: &HostName, now: Instant) -> bool {
@@ -154,7 +174,10 @@ mod tests {
         assert!(budget.affords(&name(1), start));
         assert!(budget.affords(&name(2), start));
         assert!(!budget.affords(&name(3), start));
-        assert!(budget.affords(&name(1), start), "a known name costs nothing");
+        assert!(
+            budget.affords(&name(1), start),
+            "a known name costs nothing"
+        );
         assert!(!budget.affords(&name(3), start + Duration::from_secs(59)));
         assert!(budget.affords(&name(3), start + MINUTE));
     }

@@ -1,12 +1,12 @@
 //! Questions from the sandbox and their answers. Every answer is made here: nothing that was
 //! asked leaves this machine.
 
-use std::{io, net::Ipv4Addr, net::TcpListener, sync::Arc, time::Duration};
+use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, unix::AsyncFd},
-    net::{TcpStream, UdpSocket},
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UdpSocket},
     sync::Semaphore,
     time::{Instant, sleep, timeout},
 };
@@ -47,7 +47,7 @@ pub(super) async fn packets(context: Arc<Context>, socket: UdpSocket) {
 }
 
 /// Answers connections until the gateway ends.
-pub(super) async fn connections(context: Arc<Context>, listener: AsyncFd<TcpListener>) {
+pub(super) async fn connections(context: Arc<Context>, listener: TcpListener) {
     let seats = Arc::new(Semaphore::new(context.limits.dns_connections));
     let serve = |context: Arc<Context>, stream| -> Task {
         Box::pin(async move {
@@ -63,7 +63,9 @@ async fn connection(context: &Arc<Context>, mut stream: TcpStream) -> io::Result
         let length = usize::from(timeout(SILENCE, stream.read_u16()).await??);
         let mut message = vec![0; length];
         timeout(SILENCE, stream.read_exact(&mut message)).await??;
-        let Some(reply) = reply(context, &message).await else { return Ok(()) };
+        let Some(reply) = reply(context, &message).await else {
+            return Ok(());
+        };
         let length = u16::try_from(reply.len()).map_err(io::Error::other)?;
         let framed = [&length.to_be_bytes()[..], &reply].concat();
         timeout(SILENCE, stream.write_all(&framed)).await??;
@@ -82,13 +84,21 @@ async fn answer(context: &Arc<Context>, question: &Question) -> Answer {
     let address = question.record_type() == RecordType::A;
     let text = question.name().unwrap_or_default().to_ascii_lowercase();
     if within(&text, "localhost") {
-        return if address { Answer::Address(Ipv4Addr::LOCALHOST) } else { Answer::Empty };
+        return if address {
+            Answer::Address(Ipv4Addr::LOCALHOST)
+        } else {
+            Answer::Empty
+        };
     }
     if within(&text, "in-addr.arpa") || within(&text, "ip6.arpa") {
         return Answer::Code(ResponseCode::NXDomain);
     }
     let Ok(name) = text.parse::<HostName>() else {
-        note(context, question.shown(), Err((None, "this is not a host name".to_owned())));
+        note(
+            context,
+            question.shown(),
+            Err((None, "this is not a host name".to_owned())),
+        );
         return Answer::Code(ResponseCode::NXDomain);
     };
     let mut names = context.names.lock().await;
@@ -114,7 +124,8 @@ async fn answer(context: &Arc<Context>, question: &Question) -> Answer {
 
 /// Returns whether `text` is `zone` or a name in it.
 fn within(text: &str, zone: &str) -> bool {
-    text.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    text.strip_suffix(zone)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 /// Returns the rule that allows the name on some port, or the rule and reason against it.
@@ -123,11 +134,14 @@ fn verdict(
     name: &HostName,
     port: Option<u16>,
 ) -> Result<String, (Option<String>, String)> {
-    let target = Target { name: name.clone(), port: port.unwrap_or(443) };
-    match (decide(&context.egress, &target), port) {
-        (Ok(permit), Some(_)) => Ok(permit.rule().to_owned()),
-        (Err(denied), _) if denied.rule.is_some() => Err((denied.rule, denied.reason)),
-        (_, _) => Err((None, "no rule allows this name on any port".to_owned())),
+    // Without any open port, the reason is the same on each.
+    let target = Target {
+        name: name.clone(),
+        port: port.unwrap_or(443),
+    };
+    match decide(&context.egress, &target) {
+        Ok(permit) => Ok(permit.rule().to_owned()),
+        Err(denied) => Err((denied.rule, denied.reason)),
     }
 }
 
@@ -146,5 +160,12 @@ fn note(context: &Context, host: String, verdict: Result<String, (Option<String>
         Err((rule, reason)) => (rule, Some(reason)),
     };
     let kind = EgressKind::Name;
-    context.ledger.note(Fact::Decision(Decision { kind, host, port: None, allowed, rule, reason }));
+    context.ledger.note(Fact::Decision(Decision {
+        kind,
+        host,
+        port: None,
+        allowed,
+        rule,
+        reason,
+    }));
 }

@@ -149,7 +149,10 @@ impl Coalescer {
             self.listed += 1;
         }
         self.held.insert(decision.clone(), 0);
-        Some(Record { fact: Fact::Decision(decision), count: 1 })
+        Some(Record {
+            fact: Fact::Decision(decision),
+            count: 1,
+        })
     }
 
     fn close(&mut self, closed: Closed, now: Instant) {
@@ -180,14 +183,23 @@ impl Coalescer {
         self.listed = 0;
         let mut out = Vec::new();
         for (decision, count) in self.held.drain().filter(|(_, count)| *count > 0) {
-            out.push(Record { fact: Fact::Decision(decision), count });
+            out.push(Record {
+                fact: Fact::Decision(decision),
+                count,
+            });
         }
         if self.unlisted > 0 {
-            out.push(Record { fact: Fact::Decision(summary()), count: self.unlisted });
+            out.push(Record {
+                fact: Fact::Decision(summary()),
+                count: self.unlisted,
+            });
             self.unlisted = 0;
         }
         for (_, (closed, count)) in self.closed.drain() {
-            out.push(Record { fact: Fact::Closed(closed), count });
+            out.push(Record {
+                fact: Fact::Closed(closed),
+                count,
+            });
         }
         out
     }
@@ -223,13 +235,28 @@ mod tests {
     fn the_first_of_equal_decisions_comes_out_at_once_and_the_rest_as_one() {
         let start = Instant::now();
         let mut coalescer = Coalescer::new(10);
-        assert_eq!(coalescer.note(denial("a.test"), start), [Record { fact: denial("a.test"), count: 1 }]);
+        assert_eq!(
+            coalescer.note(denial("a.test"), start),
+            [Record {
+                fact: denial("a.test"),
+                count: 1
+            }]
+        );
         for _ in 0..999 {
-            assert_eq!(coalescer.note(denial("a.test"), start + Duration::from_millis(500)), []);
+            assert_eq!(
+                coalescer.note(denial("a.test"), start + Duration::from_millis(500)),
+                []
+            );
         }
         assert_eq!(coalescer.flush(start + Duration::from_millis(999)), []);
         let late = coalescer.flush(start + WINDOW);
-        assert_eq!(late, [Record { fact: denial("a.test"), count: 999 }]);
+        assert_eq!(
+            late,
+            [Record {
+                fact: denial("a.test"),
+                count: 999
+            }]
+        );
         assert_eq!(coalescer.drain(), []);
     }
 
@@ -262,8 +289,13 @@ mod tests {
             assert_eq!(coalescer.note(Fact::Closed(closed), start), []);
         }
         let out = coalescer.flush(start + WINDOW);
-        let Fact::Closed(sum) = &out[0].fact else { panic!("not a closed record: {out:?}") };
-        assert_eq!((sum.sent, sum.received, sum.elapsed), (6, 60, Duration::from_millis(3)));
+        let Fact::Closed(sum) = &out[0].fact else {
+            panic!("not a closed record: {out:?}")
+        };
+        assert_eq!(
+            (sum.sent, sum.received, sum.elapsed),
+            (6, 60, Duration::from_millis(3))
+        );
         assert_eq!(out[0].count, 3);
     }
 }

@@ -7,7 +7,7 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::EgressError;
+use super::StartError;
 
 /// One dedicated thread with a runtime of its own. Dropping it ends every gateway on it.
 #[derive(Debug)]
@@ -24,19 +24,25 @@ impl Threads {
     /// # Errors
     ///
     /// When the system has no thread or no event queue left.
-    pub fn start() -> Result<Self, EgressError> {
-        Self::build().map_err(EgressError::Thread)
+    pub fn start() -> Result<Self, StartError> {
+        Self::build().map_err(StartError::Thread)
     }
 
     fn build() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
-        let thread = std::thread::Builder::new().name("egress".to_owned()).spawn(move || {
-            // Either way of ending, a message or a dropped sender, means the same.
-            drop(runtime.block_on(stopped));
-        })?;
-        Ok(Self { handle, stop: Some(stop), thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("egress".to_owned())
+            .spawn(move || {
+                // Either way of ending, a message or a dropped sender, means the same.
+                drop(runtime.block_on(stopped));
+            })?;
+        Ok(Self {
+            handle,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
     }
 
     /// Returns the runtime that gateways run on.

@@ -11,11 +11,11 @@ use tokio::{
     time::{interval, timeout},
 };
 
-use crate::policy::{Denied, Permit, Target, decide};
+use crate::policy::{Permit, Target, decide};
 
 use super::{
     connection::{Open, dial, refuse},
-    context::Context,
+    context::{Context, Why},
     dial::DialError,
     explain::{Refusal, answer},
     http::{BadRequest, Follow, Head, head, head_end},
@@ -39,7 +39,10 @@ struct Received {
 }
 
 /// Reads one head. None when the client went away without a word.
-async fn receive(context: &Context, client: &mut TcpStream) -> Option<Result<Received, BadRequest>> {
+async fn receive(
+    context: &Context,
+    client: &mut TcpStream,
+) -> Option<Result<Received, BadRequest>> {
     let mut bytes = Vec::new();
     let whole = timeout(context.limits.head, async {
         let mut seen = 0;
@@ -63,21 +66,29 @@ async fn receive(context: &Context, client: &mut TcpStream) -> Option<Result<Rec
     };
     Some(end.and_then(|end| {
         let rest = bytes.split_off(end);
-        Ok(Received { head: head(&bytes)?, rest })
+        Ok(Received {
+            head: head(&bytes)?,
+            rest,
+        })
     }))
 }
 
 /// Serves a connection to an allowed name.
 pub(super) async fn serve(context: &Context, permit: &Permit, client: &mut TcpStream) {
-    let Some(received) = receive(context, client).await else { return };
+    let Some(received) = receive(context, client).await else {
+        return;
+    };
     let checked = match received {
         Ok(received) => check(permit, &received.head).map(|()| received),
-        Err(bad) => Err((BAD_REQUEST, format!("this request cannot be passed on: {bad}"))),
+        Err(bad) => Err((
+            BAD_REQUEST,
+            format!("this request cannot be passed on: {bad}"),
+        )),
     };
     let received = match checked {
         Ok(received) => received,
         Err((status, reason)) => {
-            let denied = Denied { rule: Some(permit.rule().to_owned()), reason };
+            let denied = Why::misuse(permit, reason);
             context.deny(permit.target(), &denied);
             return tell(context, client, status, (permit.target(), &denied)).await;
         }
@@ -85,16 +96,23 @@ pub(super) async fn serve(context: &Context, permit: &Permit, client: &mut TcpSt
     match dial(context, permit).await {
         Ok(mut upstream) => {
             let open = Open::new(context, permit);
-            if exchange(client, &mut upstream, received, &open.meter).await == Ended::SecondRequest {
+            if exchange(client, &mut upstream, received, &open.meter).await == Ended::SecondRequest
+            {
                 let reason = "a second request on one connection is not passed on".to_owned();
-                context.deny(permit.target(), &Denied { rule: Some(permit.rule().to_owned()), reason });
+                context.deny(permit.target(), &Why::misuse(permit, reason));
             }
         }
         Err(DialError::Denied(denied)) => {
-            tell(context, client, FORBIDDEN, (permit.target(), &denied)).await;
+            tell(
+                context,
+                client,
+                FORBIDDEN,
+                (permit.target(), &denied.into()),
+            )
+            .await;
         }
         Err(error) => {
-            let failed = Denied { rule: Some(permit.rule().to_owned()), reason: error.to_string() };
+            let failed = Why::misuse(permit, error.to_string());
             tell(context, client, BAD_GATEWAY, (permit.target(), &failed)).await;
         }
     }
@@ -103,16 +121,22 @@ pub(super) async fn serve(context: &Context, permit: &Permit, client: &mut TcpSt
 fn check(permit: &Permit, head: &Head) -> Result<(), (&'static str, String)> {
     let Target { name, port } = permit.target();
     if head.host != *name || head.port.is_some_and(|asked| asked != *port) {
-        let reason = format!("the connection is to `{name}:{port}`, its request to `{}`", head.host);
+        let reason = format!(
+            "the connection is to `{name}:{port}`, its request to `{}`",
+            head.host
+        );
         return Err((MISDIRECTED, reason));
     }
     if head.upgrade {
-        return Err((FORBIDDEN, "no rule allows to upgrade the connection".to_owned()));
+        return Err((
+            FORBIDDEN,
+            "no rule allows to upgrade the connection".to_owned(),
+        ));
     }
     Ok(())
 }
 
-async fn tell(context: &Context, client: &mut TcpStream, status: &str, what: (&Target, &Denied)) {
+async fn tell(context: &Context, client: &mut TcpStream, status: &str, what: (&Target, &Why)) {
     let (Target { name, port }, denied) = what;
     let refusal = Refusal {
         role: &context.role,
@@ -126,7 +150,9 @@ async fn tell(context: &Context, client: &mut TcpStream, status: &str, what: (&T
 
 /// Answers a connection to the explaining address, where all denied names stand.
 pub(super) async fn explain(context: Arc<Context>, mut client: TcpStream) {
-    let Some(received) = receive(&context, &mut client).await else { return };
+    let Some(received) = receive(&context, &mut client).await else {
+        return;
+    };
     let Received { head, .. } = match received {
         Ok(received) => received,
         Err(bad) => {
@@ -140,13 +166,17 @@ pub(super) async fn explain(context: Arc<Context>, mut client: TcpStream) {
             return refuse(&mut client, &answer(BAD_REQUEST, &refusal)).await;
         }
     };
-    let target = Target { name: head.host, port: head.port.unwrap_or(80) };
+    let target = Target {
+        name: head.host,
+        port: head.port.unwrap_or(80),
+    };
     let denied = match decide(&context.egress, &target) {
-        Err(denied) => denied,
-        Ok(permit) => Denied {
-            rule: Some(permit.rule().to_owned()),
-            reason: format!("only denied names lead here; connect to `{}` by its name", target.name),
-        },
+        Err(denied) => denied.into(),
+        Ok(permit) => {
+            let name = &target.name;
+            let reason = format!("only denied names lead here; connect to `{name}` by its name");
+            Why::misuse(&permit, reason)
+        }
     };
     context.deny(&target, &denied);
     tell(&context, &mut client, FORBIDDEN, (&target, &denied)).await;
@@ -194,14 +224,19 @@ async fn ask(
     received: Received,
     meter: &Meter,
 ) -> Ended {
-    let Received { head, rest: mut bytes } = received;
+    let Received {
+        head,
+        rest: mut bytes,
+    } = received;
     if upstream.write_all(&head.forward).await.is_err() {
         return Ended::Done;
     }
     add(&meter.sent, head.forward.len());
     let mut follow = Follow::new(head.body);
     loop {
-        let Ok(taken) = follow.feed(&bytes) else { return Ended::Done };
+        let Ok(taken) = follow.feed(&bytes) else {
+            return Ended::Done;
+        };
         if upstream.write_all(&bytes[..taken]).await.is_err() {
             return Ended::Done;
         }
