@@ -737,10 +737,6 @@ fn kill_nine_loses_nothing_that_was_reported() {
 
 #[test]
 #[ignore = "a measurement, for `cargo test --release -- --ignored --nocapture measure_`"]
-#[expect(
-    clippy::print_stderr,
-    reason = "a measurement is for the person who asked for it"
-)]
 fn measure_appends_and_verification() {
     let home = home();
     let mut writer = Writer::create(&home.path, &run(), Timestamp::now).unwrap();

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Agent, Check, Phase, Review, Status, TaskStatus, millis};
+use super::{Agent, Check, Phase, Progress, Review, Status, millis};
 use crate::{
     event::{Event, Record},
     name::TaskId,
@@ -57,11 +57,7 @@ impl Status {
         match event {
             Event::Planned { .. } => {
                 self.planned.get_or_insert(ts);
-                self.tasks = self
-                    .queue
-                    .tasks()
-                    .map(|s| TaskStatus::new(s.task))
-                    .collect();
+                self.tasks = self.queue.tasks().map(|s| Progress::new(s.task)).collect();
             }
             Event::TaskClaimed { task, attempt, .. } => {
                 self.counts.retries += u64::from(*attempt > 1);
@@ -163,7 +159,7 @@ impl Status {
         }
     }
 
-    fn change(&mut self, id: &TaskId, change: impl FnOnce(&mut TaskStatus)) {
+    fn change(&mut self, id: &TaskId, change: impl FnOnce(&mut Progress)) {
         if let Some(task) = self.tasks.iter_mut().find(|task| task.id == *id) {
             change(task);
         }

@@ -60,7 +60,7 @@ pub struct Status {
     /// The number of the last record.
     pub seq: u64,
     /// Every task in plan order.
-    pub tasks: Vec<TaskStatus>,
+    pub tasks: Vec<Progress>,
     /// Every sandbox that stands, in the order they started.
     pub agents: Vec<Agent>,
     /// Numbers of tasks and attempts.
@@ -96,7 +96,7 @@ pub enum Phase {
 
 /// One task as it stands.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TaskStatus {
+pub struct Progress {
     /// Its name.
     pub id: TaskId,
     /// Who does it.
@@ -275,7 +275,7 @@ impl Status {
     }
 }
 
-impl TaskStatus {
+impl Progress {
     fn new(task: &crate::task::Task) -> Self {
         Self {
             id: task.id.clone(),

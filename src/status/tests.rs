@@ -51,6 +51,7 @@ fn sandbox(name: &str, task: &str) -> Event {
     }
 }
 
+#[expect(clippy::fn_params_excessive_bools, reason = "it mirrors the event")]
 fn egress(allowed: bool, count: u64) -> Event {
     Event::Egress {
         sandbox: "s1".to_owned(),

@@ -1,6 +1,6 @@
 //! Why an event cannot have happened.
 
-use super::{State, plan::PlanFault};
+use super::{State, plan::Fault};
 use crate::name::TaskId;
 
 /// Why an event cannot have happened.
@@ -10,7 +10,7 @@ pub enum QueueError {
     #[error("the plan cannot run: {}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Unplannable {
         /// Everything wrong with it.
-        faults: Vec<PlanFault>,
+        faults: Vec<Fault>,
     },
     /// There is a plan already.
     #[error("the run has a plan already")]

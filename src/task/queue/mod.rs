@@ -118,6 +118,17 @@ struct Attempt<'a> {
     number: u32,
 }
 
+/// How an attempt ended.
+#[derive(Clone, Copy)]
+enum Fate {
+    /// The task landed.
+    Done,
+    /// It goes back to the queue while it has attempts left, and fails otherwise.
+    Again,
+    /// It failed for good.
+    Failed,
+}
+
 /// The queue of a run. Equal events give an equal queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue {
@@ -180,18 +191,14 @@ impl Queue {
                 version,
                 attempt,
                 ..
-            } => {
-                let at = self.current(
-                    Attempt {
-                        task,
-                        version: *version,
-                        number: *attempt,
-                    },
-                    "done",
-                )?;
-                self.finish(at);
-                Ok(())
-            }
+            } => self.settle(
+                Attempt {
+                    task,
+                    version: *version,
+                    number: *attempt,
+                },
+                Fate::Done,
+            ),
             Event::TaskFailed {
                 task,
                 version,
@@ -199,42 +206,29 @@ impl Queue {
                 retry,
                 ..
             } => {
-                let at = self.current(
+                let fate = if *retry { Fate::Again } else { Fate::Failed };
+                self.settle(
                     Attempt {
                         task,
                         version: *version,
                         number: *attempt,
                     },
-                    "failed",
-                )?;
-                if *retry && self.has_attempts_left(at) {
-                    self.put_back(at)
-                } else {
-                    self.fail(at)
-                }
-                Ok(())
+                    fate,
+                )
             }
             Event::TaskConflicted {
                 task,
                 version,
                 attempt,
                 ..
-            } => {
-                let at = self.current(
-                    Attempt {
-                        task,
-                        version: *version,
-                        number: *attempt,
-                    },
-                    "in conflict",
-                )?;
-                if self.has_attempts_left(at) {
-                    self.put_back(at)
-                } else {
-                    self.fail(at)
-                }
-                Ok(())
-            }
+            } => self.settle(
+                Attempt {
+                    task,
+                    version: *version,
+                    number: *attempt,
+                },
+                Fate::Again,
+            ),
             Event::StopRequested { drain: true, .. } => self.stop(Stopping::Drain),
             Event::StopRequested { drain: false, .. } => self.stop(Stopping::Now),
             Event::RunEnded { outcome, .. } => self.end(*outcome),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Attempt, Entry, Queue, QueueError, State, Stopping, Task, plan};
+use super::{Attempt, Entry, Fate, Queue, QueueError, State, Stopping, Task, plan};
 use crate::{event::Outcome, name::TaskId};
 
 impl Queue {
@@ -78,12 +78,8 @@ impl Queue {
         entry.task.depends_on.iter().find(open).cloned()
     }
 
-    /// Finds the claimed task whose current attempt an event speaks of.
-    pub(super) fn current(
-        &self,
-        attempt: Attempt<'_>,
-        wanted: &'static str,
-    ) -> Result<usize, QueueError> {
+    /// Ends the current attempt at a claimed task.
+    pub(super) fn settle(&mut self, attempt: Attempt<'_>, fate: Fate) -> Result<(), QueueError> {
         let at = self.find(attempt)?;
         let Entry {
             state,
@@ -95,7 +91,7 @@ impl Queue {
             return Err(QueueError::State {
                 task: task(),
                 state,
-                wanted,
+                wanted: "settled",
             });
         }
         if attempt.number != current {
@@ -105,7 +101,12 @@ impl Queue {
                 current,
             });
         }
-        Ok(at)
+        match fate {
+            Fate::Done => self.finish(at),
+            Fate::Again if self.has_attempts_left(at) => self.put_back(at),
+            Fate::Again | Fate::Failed => self.fail(at),
+        }
+        Ok(())
     }
 
     fn find(&self, attempt: Attempt<'_>) -> Result<usize, QueueError> {
@@ -126,7 +127,7 @@ impl Queue {
         Ok(at)
     }
 
-    pub(super) fn finish(&mut self, at: usize) {
+    fn finish(&mut self, at: usize) {
         self.entries[at].state = State::Done;
         self.claimed -= 1;
         self.open -= 1;
@@ -140,7 +141,7 @@ impl Queue {
         }
     }
 
-    pub(super) fn put_back(&mut self, at: usize) {
+    fn put_back(&mut self, at: usize) {
         let entry = &mut self.entries[at];
         entry.state = State::Pending;
         entry.version += 1;
@@ -149,7 +150,7 @@ impl Queue {
     }
 
     /// Fails a task, and blocks everything that waits for it, near or far.
-    pub(super) fn fail(&mut self, at: usize) {
+    fn fail(&mut self, at: usize) {
         self.entries[at].state = State::Failed;
         self.claimed -= 1;
         self.open -= 1;
