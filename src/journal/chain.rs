@@ -28,7 +28,7 @@ pub(super) struct Chain {
 /// What comes next in a journal.
 pub(super) enum Step {
     /// A sound record.
-    Record(Record),
+    Record(Box<Record>),
     /// Nothing yet, after `torn` bytes of an unfinished line. A later step may find more.
     End { torn: u64 },
 }
@@ -62,7 +62,7 @@ impl Chain {
         self.last = record.hash;
         self.sound += self.partial.len() as u64;
         self.partial.clear();
-        Ok(Step::Record(record))
+        Ok(Step::Record(Box::new(record)))
     }
 
     fn decode(&self) -> Result<Record, JournalError> {

@@ -82,7 +82,7 @@ impl Follow {
         match self.chain.step() {
             Ok(Step::Record(record)) => {
                 self.ended = matches!(record.event, Event::RunEnded { .. });
-                Ok(Some(record))
+                Ok(Some(*record))
             }
             Ok(Step::End { .. }) => Ok(None),
             Err(error) => {

@@ -6,7 +6,7 @@
 use std::{
     fs::File,
     io::{Read, Write},
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -130,7 +130,7 @@ fn open(home: &Path, flags: OFlags) -> Result<File, JournalError> {
     Dir::home(home)?.open("lock", flags | OFlags::NONBLOCK, 0o644)
 }
 
-fn try_lock(file: &File, path: &PathBuf) -> Result<bool, JournalError> {
+fn try_lock(file: &File, path: &Path) -> Result<bool, JournalError> {
     for left in (0..TRIES).rev() {
         match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(true),

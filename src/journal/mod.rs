@@ -40,6 +40,10 @@ use crate::{
 
 use chain::{Chain, Step};
 
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "an error is named after what failed"
+)]
 pub use error::{Fault, JournalError};
 pub use follow::{Follow, From};
 pub use line::FORMAT;
@@ -73,7 +77,7 @@ pub fn read(path: &Path) -> Result<Vec<Record>, JournalError> {
     let mut chain = Chain::open(path)?;
     let mut records = Vec::new();
     while let Step::Record(record) = chain.step()? {
-        records.push(record);
+        records.push(*record);
     }
     Ok(records)
 }

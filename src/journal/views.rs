@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{error::JournalError, place::Dir};
 use crate::{
     event::{Outcome, is_hidden},
-    status::{self, Phase, Status, TaskStatus},
+    status::{self, Phase, Progress, Status},
     task::State,
 };
 
@@ -65,7 +65,7 @@ impl List {
         Self::DeadLetter,
     ];
 
-    fn of(task: &TaskStatus, status: &Status) -> Self {
+    fn of(task: &Progress, status: &Status) -> Self {
         match task.state {
             State::Pending => Self::Pending,
             State::Claimed => Self::InProgress,
@@ -87,7 +87,7 @@ impl List {
 }
 
 /// A task with the field names other tools know.
-fn item(task: &TaskStatus, status: &Status) -> Value {
+fn item(task: &Progress, status: &Status) -> Value {
     let holder = status
         .agents
         .iter()

@@ -113,7 +113,7 @@ impl Writer {
         let mut records = Vec::new();
         let torn = loop {
             match chain.step()? {
-                Step::Record(record) => records.push(record),
+                Step::Record(record) => records.push(*record),
                 Step::End { torn } => break (torn > 0).then_some(torn),
             }
         };
@@ -213,9 +213,9 @@ impl Writer {
         self.records = seq;
         self.last = hash;
         if is_final(event) {
-            self.sync()?
+            self.sync()?;
         } else {
-            self.syncer.soon()
+            self.syncer.soon();
         }
         Ok(Record {
             seq,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use jiff::Timestamp;
 
-use super::{Agent, Phase, Status, TaskStatus, millis};
+use super::{Agent, Phase, Progress, Status, millis};
 use crate::{
     event::{Outcome, visible},
     task::State,
@@ -100,7 +100,7 @@ fn draw_agents(page: &mut String, status: &Status) -> std::fmt::Result {
     Ok(())
 }
 
-fn draw_task(page: &mut String, task: &TaskStatus) -> std::fmt::Result {
+fn draw_task(page: &mut String, task: &Progress) -> std::fmt::Result {
     let mark = match task.state {
         State::Pending => "[ ]",
         State::Claimed => "[>]",

@@ -9,7 +9,7 @@ use crate::name::{Role, TaskId};
 
 /// One fault of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PlanFault {
+pub enum Fault {
     /// There is nothing to do.
     #[error("the plan has no tasks; list at least one")]
     Empty,
@@ -67,16 +67,16 @@ fn circle(cycle: &[TaskId]) -> String {
 ///
 /// `exists` decides whether a role may be used; `names` are the roles worth suggesting.
 #[must_use]
-pub fn check(tasks: &[Task], exists: &dyn Fn(&Role) -> bool, names: &[Role]) -> Vec<PlanFault> {
+pub fn check(tasks: &[Task], exists: &dyn Fn(&Role) -> bool, names: &[Role]) -> Vec<Fault> {
     let mut faults = Vec::new();
     if tasks.is_empty() {
-        faults.push(PlanFault::Empty);
+        faults.push(Fault::Empty);
     }
     let mut seen = HashMap::new();
     let mut doubled = BTreeSet::new();
     for (at, task) in tasks.iter().enumerate() {
         if seen.insert(&task.id, at).is_some() && doubled.insert(&task.id) {
-            faults.push(PlanFault::Duplicate {
+            faults.push(Fault::Duplicate {
                 task: task.id.clone(),
             });
         }
@@ -87,7 +87,7 @@ pub fn check(tasks: &[Task], exists: &dyn Fn(&Role) -> bool, names: &[Role]) -> 
         }
         let missing = task.depends_on.iter().filter(|id| !seen.contains_key(id));
         faults.extend(missing.map(|missing| {
-            PlanFault::UnknownDependency {
+            Fault::UnknownDependency {
                 task: task.id.clone(),
                 missing: missing.clone(),
                 nearest: nearest(missing.as_str(), tasks.iter().map(|task| task.id.as_str()))
@@ -99,8 +99,8 @@ pub fn check(tasks: &[Task], exists: &dyn Fn(&Role) -> bool, names: &[Role]) -> 
     faults
 }
 
-fn unknown_role(task: &Task, names: &[Role]) -> PlanFault {
-    PlanFault::UnknownRole {
+fn unknown_role(task: &Task, names: &[Role]) -> Fault {
+    Fault::UnknownRole {
         task: task.id.clone(),
         role: task.role.clone(),
         nearest: nearest(task.role.as_str(), names.iter().map(Role::as_str))
@@ -117,7 +117,7 @@ enum Mark {
 }
 
 /// Finds cycles by a depth-first walk with a stack of its own, for a plan can be a long chain.
-fn cycles(tasks: &[Task], index: &HashMap<&TaskId, usize>) -> Vec<PlanFault> {
+fn cycles(tasks: &[Task], index: &HashMap<&TaskId, usize>) -> Vec<Fault> {
     let mut marks = vec![Mark::Unseen; tasks.len()];
     let mut found = Vec::new();
     for start in 0..tasks.len() {
@@ -144,7 +144,7 @@ fn cycles(tasks: &[Task], index: &HashMap<&TaskId, usize>) -> Vec<PlanFault> {
                 Mark::OnPath => {
                     let circle = path.iter().skip_while(|(at, _)| *at != next);
                     let cycle = circle.map(|(at, _)| tasks[*at].id.clone()).collect();
-                    found.push(PlanFault::Cycle { cycle });
+                    found.push(Fault::Cycle { cycle });
                 }
                 Mark::Over => {}
             }

@@ -25,16 +25,18 @@
 //! Done, Failed and Blocked are final. All other events pass through. A refused event changes
 //! nothing. The queue refuses to know about time, slots, sandboxes and reasons.
 
+mod error;
+mod moves;
+
 use std::collections::{BTreeSet, HashMap};
 
-use super::{
-    Task,
-    plan::{self, PlanFault},
-};
+use super::{Task, plan};
 use crate::{
     event::{Event, Outcome},
     name::TaskId,
 };
+
+pub use error::QueueError;
 
 /// How often a task is tried unless the queue is told otherwise.
 pub const MAX_ATTEMPTS: u32 = 5;
@@ -83,84 +85,6 @@ pub enum Action {
     Finish(Outcome),
 }
 
-/// Why an event cannot have happened.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum QueueError {
-    /// The plan cannot run.
-    #[error("the plan cannot run: {}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Unplannable {
-        /// Everything wrong with it.
-        faults: Vec<PlanFault>,
-    },
-    /// There is a plan already.
-    #[error("the run has a plan already")]
-    PlannedTwice,
-    /// The task is not in the plan.
-    #[error("task `{task}` is not in the plan")]
-    Unknown {
-        /// The task.
-        task: TaskId,
-    },
-    /// The event speaks of another version of the task: somebody was faster.
-    #[error("task `{task}` is at version {current}, not {given}")]
-    Stale {
-        /// The task.
-        task: TaskId,
-        /// The version of the event.
-        given: u64,
-        /// The version of the task.
-        current: u64,
-    },
-    /// The task is in a state in which this cannot happen to it.
-    #[error("task `{task}` is {state:?}, so it cannot be {wanted}")]
-    State {
-        /// The task.
-        task: TaskId,
-        /// Where it stands.
-        state: State,
-        /// What the event would have done, such as `claimed`.
-        wanted: &'static str,
-    },
-    /// The event speaks of an attempt that is not the task's next or current one.
-    #[error("task `{task}` is at attempt {current}, not {given}")]
-    Attempt {
-        /// The task.
-        task: TaskId,
-        /// The attempt of the event.
-        given: u32,
-        /// The attempt it should have named.
-        current: u32,
-    },
-    /// A dependency is not done.
-    #[error("task `{task}` waits for `{on}`")]
-    Waits {
-        /// The task.
-        task: TaskId,
-        /// The first dependency that is not done.
-        on: TaskId,
-    },
-    /// A stop was requested, so nothing is claimed any more.
-    #[error("task `{task}` cannot be claimed: the run is stopping")]
-    Stops {
-        /// The task.
-        task: TaskId,
-    },
-    /// The run cannot be done while a task is not.
-    #[error("the run cannot be done: task `{task}` is {state:?}")]
-    Unfinished {
-        /// The first task that is not done.
-        task: TaskId,
-        /// Where it stands.
-        state: State,
-    },
-    /// A run that never had a plan did nothing, which is not done.
-    #[error("the run cannot be done: it has no plan")]
-    NoPlan,
-    /// Nothing happens after the end.
-    #[error("the run has ended")]
-    Ended,
-}
-
 /// What the queue knows of one task.
 #[derive(Debug, Clone, Copy)]
 pub struct Standing<'a> {
@@ -192,6 +116,17 @@ struct Attempt<'a> {
     task: &'a TaskId,
     version: u64,
     number: u32,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy)]
+enum Fate {
+    /// The task landed.
+    Done,
+    /// It goes back to the queue while it has attempts left, and fails otherwise.
+    Again,
+    /// It failed for good.
+    Failed,
 }
 
 /// The queue of a run. Equal events give an equal queue.
@@ -256,18 +191,14 @@ impl Queue {
                 version,
                 attempt,
                 ..
-            } => {
-                let at = self.current(
-                    Attempt {
-                        task,
-                        version: *version,
-                        number: *attempt,
-                    },
-                    "done",
-                )?;
-                self.finish(at);
-                Ok(())
-            }
+            } => self.settle(
+                Attempt {
+                    task,
+                    version: *version,
+                    number: *attempt,
+                },
+                Fate::Done,
+            ),
             Event::TaskFailed {
                 task,
                 version,
@@ -275,43 +206,31 @@ impl Queue {
                 retry,
                 ..
             } => {
-                let at = self.current(
+                let fate = if *retry { Fate::Again } else { Fate::Failed };
+                self.settle(
                     Attempt {
                         task,
                         version: *version,
                         number: *attempt,
                     },
-                    "failed",
-                )?;
-                if *retry && self.has_attempts_left(at) {
-                    self.put_back(at)
-                } else {
-                    self.fail(at)
-                }
-                Ok(())
+                    fate,
+                )
             }
             Event::TaskConflicted {
                 task,
                 version,
                 attempt,
                 ..
-            } => {
-                let at = self.current(
-                    Attempt {
-                        task,
-                        version: *version,
-                        number: *attempt,
-                    },
-                    "in conflict",
-                )?;
-                if self.has_attempts_left(at) {
-                    self.put_back(at)
-                } else {
-                    self.fail(at)
-                }
-                Ok(())
-            }
-            Event::StopRequested { drain, .. } => self.stop(*drain),
+            } => self.settle(
+                Attempt {
+                    task,
+                    version: *version,
+                    number: *attempt,
+                },
+                Fate::Again,
+            ),
+            Event::StopRequested { drain: true, .. } => self.stop(Stopping::Drain),
+            Event::StopRequested { drain: false, .. } => self.stop(Stopping::Now),
             Event::RunEnded { outcome, .. } => self.end(*outcome),
             _ => Ok(()),
         }
@@ -390,195 +309,6 @@ impl Queue {
 
     fn has_attempts_left(&self, at: usize) -> bool {
         self.entries[at].attempts < self.max_attempts
-    }
-
-    fn plan(&mut self, tasks: &[Task]) -> Result<(), QueueError> {
-        self.alive()?;
-        if !self.entries.is_empty() {
-            return Err(QueueError::PlannedTwice);
-        }
-        let faults = plan::check(tasks, &|_| true, &[]);
-        if !faults.is_empty() {
-            return Err(QueueError::Unplannable { faults });
-        }
-        self.entries = tasks.iter().cloned().map(Entry::new).collect();
-        self.index = tasks
-            .iter()
-            .enumerate()
-            .map(|(at, task)| (task.id.clone(), at))
-            .collect();
-        self.open = tasks.len();
-        for (at, task) in tasks.iter().enumerate() {
-            let dependencies: BTreeSet<usize> =
-                task.depends_on.iter().map(|id| self.index[id]).collect();
-            self.entries[at].waits = dependencies.len();
-            if dependencies.is_empty() {
-                self.ready.insert(at);
-            }
-            for dependency in dependencies {
-                self.entries[dependency].dependents.push(at);
-            }
-        }
-        Ok(())
-    }
-
-    fn claim(&mut self, attempt: Attempt<'_>) -> Result<(), QueueError> {
-        let at = self.find(attempt)?;
-        let entry = &self.entries[at];
-        let task = || attempt.task.clone();
-        if entry.state != State::Pending {
-            return Err(QueueError::State {
-                task: task(),
-                state: entry.state,
-                wanted: "claimed",
-            });
-        }
-        let current = entry.attempts + 1;
-        if attempt.number != current {
-            return Err(QueueError::Attempt {
-                task: task(),
-                given: attempt.number,
-                current,
-            });
-        }
-        if let Some(on) = self.first_open_dependency(at) {
-            return Err(QueueError::Waits { task: task(), on });
-        }
-        if self.stopping != Stopping::No {
-            return Err(QueueError::Stops { task: task() });
-        }
-        let entry = &mut self.entries[at];
-        entry.state = State::Claimed;
-        entry.attempts = current;
-        self.ready.remove(&at);
-        self.claimed += 1;
-        Ok(())
-    }
-
-    fn first_open_dependency(&self, at: usize) -> Option<TaskId> {
-        let entry = &self.entries[at];
-        if entry.waits == 0 {
-            return None;
-        }
-        let open = |id: &&TaskId| self.entries[self.index[*id]].state != State::Done;
-        entry.task.depends_on.iter().find(open).cloned()
-    }
-
-    /// Finds the claimed task whose current attempt an event speaks of.
-    fn current(&self, attempt: Attempt<'_>, wanted: &'static str) -> Result<usize, QueueError> {
-        let at = self.find(attempt)?;
-        let Entry {
-            state,
-            attempts: current,
-            ..
-        } = self.entries[at];
-        let task = || attempt.task.clone();
-        if state != State::Claimed {
-            return Err(QueueError::State {
-                task: task(),
-                state,
-                wanted,
-            });
-        }
-        if attempt.number != current {
-            return Err(QueueError::Attempt {
-                task: task(),
-                given: attempt.number,
-                current,
-            });
-        }
-        Ok(at)
-    }
-
-    fn find(&self, attempt: Attempt<'_>) -> Result<usize, QueueError> {
-        self.alive()?;
-        let task = attempt.task;
-        let at = *self
-            .index
-            .get(task)
-            .ok_or_else(|| QueueError::Unknown { task: task.clone() })?;
-        let current = self.entries[at].version;
-        if attempt.version != current {
-            return Err(QueueError::Stale {
-                task: task.clone(),
-                given: attempt.version,
-                current,
-            });
-        }
-        Ok(at)
-    }
-
-    fn finish(&mut self, at: usize) {
-        self.entries[at].state = State::Done;
-        self.claimed -= 1;
-        self.open -= 1;
-        self.done += 1;
-        for dependent in self.entries[at].dependents.clone() {
-            let entry = &mut self.entries[dependent];
-            entry.waits -= 1;
-            if entry.waits == 0 && entry.state == State::Pending {
-                self.ready.insert(dependent);
-            }
-        }
-    }
-
-    fn put_back(&mut self, at: usize) {
-        let entry = &mut self.entries[at];
-        entry.state = State::Pending;
-        entry.version += 1;
-        self.claimed -= 1;
-        self.ready.insert(at);
-    }
-
-    /// Fails a task, and blocks everything that waits for it, near or far.
-    fn fail(&mut self, at: usize) {
-        self.entries[at].state = State::Failed;
-        self.claimed -= 1;
-        self.open -= 1;
-        let mut lost = self.entries[at].dependents.clone();
-        while let Some(next) = lost.pop() {
-            if self.entries[next].state == State::Pending {
-                self.entries[next].state = State::Blocked;
-                self.open -= 1;
-                lost.extend(&self.entries[next].dependents);
-            }
-        }
-    }
-
-    fn stop(&mut self, drain: bool) -> Result<(), QueueError> {
-        self.alive()?;
-        let asked = if drain {
-            Stopping::Drain
-        } else {
-            Stopping::Now
-        };
-        self.stopping = self.stopping.max(asked);
-        Ok(())
-    }
-
-    fn end(&mut self, outcome: Outcome) -> Result<(), QueueError> {
-        self.alive()?;
-        if outcome == Outcome::Done {
-            if self.entries.is_empty() {
-                return Err(QueueError::NoPlan);
-            }
-            if let Some(open) = self.tasks().find(|standing| standing.state != State::Done) {
-                return Err(QueueError::Unfinished {
-                    task: open.task.id.clone(),
-                    state: open.state,
-                });
-            }
-        }
-        self.ended = true;
-        Ok(())
-    }
-
-    fn alive(&self) -> Result<(), QueueError> {
-        if self.ended {
-            Err(QueueError::Ended)
-        } else {
-            Ok(())
-        }
     }
 }
 

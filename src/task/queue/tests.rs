@@ -44,6 +44,7 @@ fn done(at: usize, version: u64, attempt: u32) -> Event {
     }
 }
 
+#[expect(clippy::fn_params_excessive_bools, reason = "it mirrors the event")]
 fn failed(at: usize, version: u64, attempt: u32, retry: bool) -> Event {
     Event::TaskFailed {
         task: id(at),
@@ -461,8 +462,8 @@ proptest! {
 #[test]
 #[ignore = "a measurement, for `cargo test --release -- --ignored --nocapture measure_`"]
 #[expect(
-    clippy::print_stderr,
-    reason = "a measurement is for the person who asked for it"
+    clippy::disallowed_methods,
+    reason = "a measurement looks at the clock"
 )]
 fn measure_claims_of_the_pure_queue() {
     let tasks = 100_000;
