@@ -1,1 +1,132 @@
 //! The container engine: one trait, one implementation over the HTTP API of Docker and Podman.
+//!
+//! ```text
+//!  Environment ─ discovery ─► socket ─► Client (bollard) ─► dyn Engine ─► sandbox
+//!                    └─ none, but a podman program ─► PrivateService ─┘
+//! ```
+//!
+//! Refuses to create a container that has a network, a capability, a writable root or a root user:
+//! there is no argument to ask for one. It reads every container back after creating it and removes
+//! it again when the engine held less than it was asked to. It speaks to local engines only, for
+//! bind mounts and passed descriptors need one kernel.
+
+mod body;
+mod client;
+mod container;
+mod discovery;
+mod facts;
+mod fault;
+pub mod images;
+mod service;
+
+use futures_util::future::BoxFuture;
+use std::{path::Path, sync::Arc};
+
+pub use container::{ContainerId, ContainerSpec, ContainerState, Image, Listed, Mount, Tmpfs};
+pub use discovery::Environment;
+pub use facts::{Cgroup, EngineReport};
+pub use fault::EngineError;
+
+/// Told about each step of a long call, one line at a time.
+pub type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);
+
+/// What a call of an engine comes to.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, EngineError>>;
+
+/// A container engine on this machine. Every call has a time limit of its own.
+///
+/// A trait, because tests of whole runs cannot have a daemon.
+pub trait Engine: Send + Sync + std::fmt::Debug {
+    /// Returns what was found out about the engine when it was connected.
+    fn report(&self) -> &EngineReport;
+
+    /// Looks an image up by name, id or digest. Never pulls.
+    fn image<'a>(&'a self, reference: &'a str) -> Answer<'a, Option<Image>>;
+
+    /// Makes an image of a root file system's tar, with one label.
+    fn import<'a>(&'a self, import: Import<'a>, progress: Progress<'a>) -> Answer<'a, Image>;
+
+    /// Builds the `Containerfile` of a context tar.
+    fn build<'a>(
+        &'a self,
+        reference: &'a str,
+        context: Vec<u8>,
+        progress: Progress<'a>,
+    ) -> Answer<'a, Image>;
+
+    /// Pulls an image; gives up when the registry is silent for ten seconds.
+    fn pull<'a>(&'a self, reference: &'a str, progress: Progress<'a>) -> Answer<'a, Image>;
+
+    /// Lists the images that carry a label (`key` or `key=value`).
+    fn images<'a>(&'a self, label: &'a str) -> Answer<'a, Vec<Image>>;
+
+    /// Removes an image; an absent one is no error.
+    fn remove_image<'a>(&'a self, reference: &'a str) -> Answer<'a, ()>;
+
+    /// Creates a container, reads it back, and removes it again unless it is what was asked for.
+    fn create<'a>(&'a self, spec: &'a ContainerSpec) -> Answer<'a, ContainerId>;
+
+    /// Starts a container.
+    fn start<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()>;
+
+    /// Reads a container's state.
+    fn inspect<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ContainerState>;
+
+    /// Ends all processes of a container at once; one that does not run is no error.
+    fn kill<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()>;
+
+    /// Removes a container, running or not; an absent one is no error.
+    fn remove<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()>;
+
+    /// Lists containers, running or not, that carry a label (`key` or `key=value`).
+    fn list<'a>(&'a self, label: &'a str) -> Answer<'a, Vec<Listed>>;
+}
+
+/// A root file system that becomes an image.
+#[derive(Debug, Clone, Copy)]
+pub struct Import<'a> {
+    /// The image's name, with a tag.
+    pub reference: &'a str,
+    /// The tar, not compressed.
+    pub tar: &'a Path,
+    /// The image's only label: Podman reads several as one.
+    pub label: (&'a str, &'a str),
+}
+
+/// Finds an engine and connects to it.
+///
+/// Order: what the user named, `DOCKER_HOST`, `CONTAINER_HOST`, Docker's default socket, Podman's
+/// rootless and rootful sockets; else a Podman service of Loki's own, which ends with the value.
+/// A place that the user named is the only one tried.
+///
+/// # Errors
+/// [`EngineError::NotFound`], [`EngineError::NoPermission`] or [`EngineError::Unsupported`], each with
+/// what to type next.
+pub async fn connect(environment: &Environment) -> Result<Arc<dyn Engine>, EngineError> {
+    let mut tried = Vec::new();
+    let mut refused = None;
+    for candidate in discovery::plan(environment, &discovery::Facts::of(environment))? {
+        match client::Client::connect(&candidate, environment).await {
+            Ok(client) => return Ok(Arc::new(client)),
+            Err(EngineError::NotFound { tried: more }) => tried.extend(more),
+            Err(fault) => {
+                tried.push(format!("{candidate}: {fault}"));
+                // The first place that answered at all is the one to explain.
+                refused.get_or_insert(fault);
+            }
+        }
+    }
+    Err(refused.unwrap_or(EngineError::NotFound { tried }))
+}
+
+/// Connects to a Podman service of Loki's own, also where a daemon runs: for a runtime that only
+/// a service of its own can be given.
+///
+/// # Errors
+/// [`EngineError::NotFound`] without a podman program, and what [`connect`] returns.
+pub async fn connect_privately(environment: &Environment) -> Result<Arc<dyn Engine>, EngineError> {
+    let candidate = discovery::private(&discovery::Facts::of(environment))?;
+    Ok(Arc::new(
+        client::Client::connect(&candidate, environment).await?,
+    ))
+}
