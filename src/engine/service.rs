@@ -162,6 +162,7 @@ fn private_folder(environment: &Environment) -> io::Result<TempDir> {
     };
     let folder = tempfile::Builder::new()
         .prefix(PREFIX)
+        .permissions(Permissions::from_mode(0o700))
         .tempdir_in(&parent)?;
     sweep(&parent, folder.path())?;
     Ok(folder)
