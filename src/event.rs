@@ -15,7 +15,10 @@ use crate::{
 /// Everything that can happen in a run. Stored as JSON with the variant under `type`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields are described in docs/journal.md, once")]
+#[expect(
+    missing_docs,
+    reason = "the fields are described in docs/journal.md, once"
+)]
 pub enum Event {
     /// A run begins. Always the first event.
     RunStarted {
@@ -33,7 +36,11 @@ pub enum Event {
     /// The plan: every task of the run.
     Planned { tasks: Vec<Task> },
     /// A task is claimed for its `attempt` (from 1); `version` is the version claimed.
-    TaskClaimed { task: TaskId, version: u64, attempt: u32 },
+    TaskClaimed {
+        task: TaskId,
+        version: u64,
+        attempt: u32,
+    },
     /// A sandbox stands and is confined.
     SandboxStarted {
         sandbox: String,
@@ -46,7 +53,13 @@ pub enum Event {
     /// A sandbox and everything in it is gone.
     SandboxEnded { sandbox: String },
     /// The agent's program ended. `code` is its exit code, 128 + n for signal n.
-    AgentEnded { task: TaskId, attempt: u32, code: i32, elapsed_ms: u64, reason: Option<String> },
+    AgentEnded {
+        task: TaskId,
+        attempt: u32,
+        code: i32,
+        elapsed_ms: u64,
+        reason: Option<String>,
+    },
     /// A decision on a name or a connection. Equal ones within a second are one, with a count.
     Egress {
         sandbox: String,
@@ -61,25 +74,73 @@ pub enum Event {
         count: u64,
     },
     /// A connection through the gateway ended.
-    EgressClosed { sandbox: String, role: Role, host: String, port: u16, sent: u64, received: u64, elapsed_ms: u64 },
+    EgressClosed {
+        sandbox: String,
+        role: Role,
+        host: String,
+        port: u16,
+        sent: u64,
+        received: u64,
+        elapsed_ms: u64,
+    },
     /// The hand-over gate looked at what an agent left. Empty `breaches` is a pass.
-    Gated { task: TaskId, attempt: u32, files: usize, breaches: Vec<Breach> },
+    Gated {
+        task: TaskId,
+        attempt: u32,
+        files: usize,
+        breaches: Vec<Breach>,
+    },
     /// The host committed an agent's work on the task's branch.
-    Committed { task: TaskId, attempt: u32, commit: String },
+    Committed {
+        task: TaskId,
+        attempt: u32,
+        commit: String,
+    },
     /// A check ran in a sandbox without network. `task` is none for the checks of the whole run.
-    Checked { task: Option<TaskId>, command: String, passed: bool, tests: Option<u64>, tail: String, elapsed_ms: u64 },
+    Checked {
+        task: Option<TaskId>,
+        command: String,
+        passed: bool,
+        tests: Option<u64>,
+        tail: String,
+        elapsed_ms: u64,
+    },
     /// A reviewer's verdict.
-    Reviewed { task: TaskId, role: Role, passed: bool, findings: Vec<Finding> },
+    Reviewed {
+        task: TaskId,
+        role: Role,
+        passed: bool,
+        findings: Vec<Finding>,
+    },
     /// An attempt failed; `retry` says whether the task goes back to the queue.
-    TaskFailed { task: TaskId, version: u64, attempt: u32, reason: String, retry: bool },
+    TaskFailed {
+        task: TaskId,
+        version: u64,
+        attempt: u32,
+        reason: String,
+        retry: bool,
+    },
     /// The task's commit could not be merged; it goes back to the queue on the new base.
-    TaskConflicted { task: TaskId, version: u64, attempt: u32, files: Vec<String> },
+    TaskConflicted {
+        task: TaskId,
+        version: u64,
+        attempt: u32,
+        files: Vec<String>,
+    },
     /// The task is done; `commit` is the run branch's new head, none when it changed nothing.
-    TaskDone { task: TaskId, version: u64, attempt: u32, commit: Option<String> },
+    TaskDone {
+        task: TaskId,
+        version: u64,
+        attempt: u32,
+        commit: Option<String>,
+    },
     /// A person or a signal asked the run to end: `drain` lets running agents finish.
     StopRequested { by: String, drain: bool },
     /// The run ended.
-    RunEnded { outcome: Outcome, reason: Option<String> },
+    RunEnded {
+        outcome: Outcome,
+        reason: Option<String>,
+    },
 }
 
 /// How a run ended.

@@ -101,9 +101,6 @@ fn word(what: &'static str, text: &str, max: usize) -> Result<(), NameError> {
 
 /// A host name in canonical form: lower case ASCII labels without a trailing dot, never an
 /// address literal, at most 253 bytes.
-///
-/// A name whose last label is a number is refused: resolvers read `127.1`, `2130706433`, `017700000001`
-/// and `0x7f.0x1` as IPv4 addresses, and a name that two readers read differently is a hole.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]

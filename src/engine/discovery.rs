@@ -163,13 +163,20 @@ fn podman(environment: &Environment, facts: &Facts) -> Result<Vec<Candidate>, En
         path: PODMAN_SOCKET.into(),
         why: "Podman's rootful socket",
     });
-    if let Some(podman) = &facts.podman {
-        all.push(Candidate::Private {
-            podman: podman.clone(),
-            runtime: runtime(facts)?,
-        });
+    if facts.podman.is_some() {
+        all.push(private(facts)?);
     }
     Ok(all)
+}
+
+/// Returns the place that Loki makes itself.
+pub(super) fn private(facts: &Facts) -> Result<Candidate, EngineError> {
+    let Some(podman) = facts.podman.clone() else {
+        let tried = vec!["no `podman` program".to_owned()];
+        return Err(EngineError::NotFound { tried });
+    };
+    let runtime = runtime(facts)?;
+    Ok(Candidate::Private { podman, runtime })
 }
 
 /// Podman's default, crun, cannot run on cgroup v1 and hybrid hosts.

@@ -118,3 +118,15 @@ pub async fn connect(environment: &Environment) -> Result<Arc<dyn Engine>, Engin
     }
     Err(refused.unwrap_or(EngineError::NotFound { tried }))
 }
+
+/// Connects to a Podman service of Loki's own, also where a daemon runs: for a runtime that only
+/// a service of its own can be given.
+///
+/// # Errors
+/// [`EngineError::NotFound`] without a podman program, and what [`connect`] returns.
+pub async fn connect_privately(environment: &Environment) -> Result<Arc<dyn Engine>, EngineError> {
+    let candidate = discovery::private(&discovery::Facts::of(environment))?;
+    Ok(Arc::new(
+        client::Client::connect(&candidate, environment).await?,
+    ))
+}

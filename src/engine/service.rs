@@ -5,9 +5,13 @@
 //! ends) breaks and the service has no client left.
 
 use std::{
-    fs::{DirBuilder, File},
+    fs::{DirBuilder, File, Permissions},
     io::{self, Write},
-    os::unix::{fs::DirBuilderExt, net::UnixStream, process::CommandExt},
+    os::unix::{
+        fs::{DirBuilderExt, PermissionsExt},
+        net::UnixStream,
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -158,6 +162,7 @@ fn private_folder(environment: &Environment) -> io::Result<TempDir> {
     };
     let folder = tempfile::Builder::new()
         .prefix(PREFIX)
+        .permissions(Permissions::from_mode(0o700))
         .tempdir_in(&parent)?;
     sweep(&parent, folder.path())?;
     Ok(folder)

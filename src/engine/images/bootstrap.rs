@@ -53,14 +53,19 @@ impl Fault {
 
 /// Makes the plan's tar. A killed or failed attempt leaves no tar of that name.
 pub(super) async fn run(plan: &Plan, progress: Progress<'_>) -> Result<(), Fault> {
-    let files = |source| Fault::Files { path: plan.tar.clone(), source };
+    let files = |source| Fault::Files {
+        path: plan.tar.clone(),
+        source,
+    };
     let parts = Parts::write(plan).map_err(files)?;
     let mut outcome = parts.mmdebstrap(plan, progress).await;
     if matches!(outcome, Err(Fault::NoProgram)) {
         outcome = parts.debootstrap(plan, progress).await;
     }
     outcome?;
-    File::open(&parts.tar).and_then(|tar| tar.sync_all()).map_err(files)?;
+    File::open(&parts.tar)
+        .and_then(|tar| tar.sync_all())
+        .map_err(files)?;
     std::fs::rename(&parts.tar, &plan.tar).map_err(files)
 }
 
@@ -72,16 +77,25 @@ struct Parts {
 }
 
 impl Parts {
-    #[expect(clippy::disallowed_methods, reason = "a crash leaves these in a directory no one reads")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a crash leaves these in a directory no one reads"
+    )]
     fn write(plan: &Plan) -> io::Result<Self> {
         let beside = plan.tar.parent().unwrap_or(Path::new("."));
-        let folder = tempfile::Builder::new().prefix(".bootstrap-").tempdir_in(beside)?;
+        let folder = tempfile::Builder::new()
+            .prefix(".bootstrap-")
+            .tempdir_in(beside)?;
         std::fs::write(folder.path().join("finish.sh"), FINISH)?;
         std::fs::create_dir(folder.path().join("certificates"))?;
         for (name, text) in &plan.certificates.files {
             std::fs::write(folder.path().join("certificates").join(name), text)?;
         }
-        Ok(Self { tar: folder.path().join("root.tar"), folder, settings: mirror_settings() })
+        Ok(Self {
+            tar: folder.path().join("root.tar"),
+            folder,
+            settings: mirror_settings(),
+        })
     }
 
     async fn mmdebstrap(&self, plan: &Plan, progress: Progress<'_>) -> Result<(), Fault> {
@@ -97,9 +111,21 @@ impl Parts {
         ]
         .map(OsString::from)
         .into();
-        arguments.extend(self.settings.iter().map(|line| format!("--aptopt={line}").into()));
-        let hook = format!("--customize-hook=sh {} \"$1\" {}", self.quoted("finish.sh"), self.quoted("certificates"));
-        arguments.extend([hook.into(), recipe.suite.clone().into(), self.tar.clone().into()]);
+        arguments.extend(
+            self.settings
+                .iter()
+                .map(|line| format!("--aptopt={line}").into()),
+        );
+        let hook = format!(
+            "--customize-hook=sh {} \"$1\" {}",
+            self.quoted("finish.sh"),
+            self.quoted("certificates")
+        );
+        arguments.extend([
+            hook.into(),
+            recipe.suite.clone().into(),
+            self.tar.clone().into(),
+        ]);
         arguments.extend(sources(&recipe.suite).into_iter().map(OsString::from));
         follow("mmdebstrap", &arguments, progress).await
     }
@@ -107,19 +133,42 @@ impl Parts {
     async fn debootstrap(&self, plan: &Plan, progress: Progress<'_>) -> Result<(), Fault> {
         let root = self.folder.path().join("root");
         let include = format!("--include={}", plan.recipe.packages.join(","));
-        let mut arguments: Vec<OsString> =
-            vec!["--variant=minbase".into(), include.into(), plan.recipe.suite.clone().into()];
+        let mut arguments: Vec<OsString> = vec![
+            "--variant=minbase".into(),
+            include.into(),
+            plan.recipe.suite.clone().into(),
+        ];
         arguments.push(root.clone().into());
         arguments.extend(mirror(&plan.recipe.suite).map(OsString::from));
         follow("debootstrap", &arguments, progress).await?;
-        let (finish, certificates) = (self.folder.path().join("finish.sh"), self.folder.path().join("certificates"));
-        follow("sh", &[finish.into(), root.clone().into(), certificates.into()], progress).await?;
-        let pack: [OsString; 6] = ["--numeric-owner".into(), "-C".into(), root.into(), "-cf".into(), self.tar.clone().into(), ".".into()];
+        let (finish, certificates) = (
+            self.folder.path().join("finish.sh"),
+            self.folder.path().join("certificates"),
+        );
+        follow(
+            "sh",
+            &[finish.into(), root.clone().into(), certificates.into()],
+            progress,
+        )
+        .await?;
+        let pack: [OsString; 6] = [
+            "--numeric-owner".into(),
+            "-C".into(),
+            root.into(),
+            "-cf".into(),
+            self.tar.clone().into(),
+            ".".into(),
+        ];
         follow("tar", &pack, progress).await
     }
 
     fn quoted(&self, name: &str) -> String {
-        let path = self.folder.path().join(name).to_string_lossy().replace('\'', r"'\''");
+        let path = self
+            .folder
+            .path()
+            .join(name)
+            .to_string_lossy()
+            .replace('\'', r"'\''");
         format!("'{path}'")
     }
 }
@@ -136,25 +185,46 @@ impl Drop for Group {
 }
 
 /// Runs a program to its end; every line it writes is progress.
-async fn follow(program: &'static str, arguments: &[OsString], progress: Progress<'_>) -> Result<(), Fault> {
+async fn follow(
+    program: &'static str,
+    arguments: &[OsString],
+    progress: Progress<'_>,
+) -> Result<(), Fault> {
     let mut child = match spawn(program, arguments) {
         Ok(child) => child,
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Err(Fault::NoProgram),
-        Err(fault) => return Err(Fault::Failed { program, said: fault.to_string() }),
+        Err(fault) => {
+            return Err(Fault::Failed {
+                program,
+                said: fault.to_string(),
+            });
+        }
     };
-    let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    let mut group = Group(
+        child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)),
+    );
     let (out, err) = (child.stdout.take(), child.stderr.take());
-    let (_, last, status) =
-        tokio::join!(lines(out, progress), lines(err, progress), child.wait());
+    let (_, last, status) = tokio::join!(lines(out, progress), lines(err, progress), child.wait());
     group.0 = None;
     match status {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Fault::Failed { program, said: ending(status, &last) }),
-        Err(fault) => Err(Fault::Failed { program, said: fault.to_string() }),
+        Ok(status) => Err(Fault::Failed {
+            program,
+            said: ending(status, &last),
+        }),
+        Err(fault) => Err(Fault::Failed {
+            program,
+            said: fault.to_string(),
+        }),
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the programs that make an image, with arguments that are all ours")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the programs that make an image, with arguments that are all ours"
+)]
 fn spawn(program: &str, arguments: &[OsString]) -> io::Result<Child> {
     Command::new(program)
         .args(arguments)
@@ -172,7 +242,11 @@ async fn lines(pipe: Option<impl AsyncRead + Unpin>, progress: Progress<'_>) -> 
     let mut reader = BufReader::new(pipe);
     let mut line = Vec::new();
     // Bytes, not text: a mirror may answer in any encoding. A broken pipe ends like a closed one.
-    while reader.read_until(b'\n', &mut line).await.is_ok_and(|length| length > 0) {
+    while reader
+        .read_until(b'\n', &mut line)
+        .await
+        .is_ok_and(|length| length > 0)
+    {
         let text = String::from_utf8_lossy(&line).trim_end().to_owned();
         progress(&text);
         last.push(text);
@@ -185,7 +259,11 @@ async fn lines(pipe: Option<impl AsyncRead + Unpin>, progress: Progress<'_>) -> 
 }
 
 fn ending(status: ExitStatus, last: &[String]) -> String {
-    if last.is_empty() { status.to_string() } else { last.join(" / ") }
+    if last.is_empty() {
+        status.to_string()
+    } else {
+        last.join(" / ")
+    }
 }
 
 /// Returns the host's release, if it is Debian or Ubuntu.
@@ -195,7 +273,9 @@ pub(super) fn host_suite() -> Option<String> {
 
 fn suite_of(os_release: &str) -> Option<String> {
     let value = |key: &str| {
-        let line = os_release.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
+        let line = os_release
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))?;
         Some(line.trim_matches('"').to_owned())
     };
     // Derivatives have release names that the distribution's own mirrors do not know.
@@ -210,7 +290,10 @@ fn sources(suite: &str) -> Vec<PathBuf> {
         .unwrap_or_default();
     found.push("/etc/apt/sources.list".into());
     found.sort();
-    let kind = |path: &Path| path.extension().is_some_and(|kind| kind == "list" || kind == "sources");
+    let kind = |path: &Path| {
+        path.extension()
+            .is_some_and(|kind| kind == "list" || kind == "sources")
+    };
     found.retain(|path| {
         kind(path) && std::fs::read_to_string(path).is_ok_and(|text| serves(&text, suite))
     });
@@ -224,24 +307,35 @@ fn serves(text: &str, suite: &str) -> bool {
         .flat_map(str::split_whitespace)
         .collect();
     let release = |word: &&str| {
-        word.strip_prefix(suite).is_some_and(|rest| matches!(rest, "" | "-updates" | "-security"))
+        word.strip_prefix(suite)
+            .is_some_and(|rest| matches!(rest, "" | "-updates" | "-security"))
     };
     words.iter().any(release) && words.contains(&"main")
 }
 
 /// Returns the first mirror of the release, for the program that takes only one.
 fn mirror(suite: &str) -> Option<String> {
-    let texts = sources(suite).into_iter().filter_map(|path| std::fs::read_to_string(path).ok());
-    texts.filter(|text| text.split_whitespace().any(|word| word == suite)).find_map(|text| {
-        let mut words = text.split_whitespace();
-        words.find(|word| word.contains("://")).map(str::to_owned)
-    })
+    let texts = sources(suite)
+        .into_iter()
+        .filter_map(|path| std::fs::read_to_string(path).ok());
+    texts
+        .filter(|text| text.split_whitespace().any(|word| word == suite))
+        .find_map(|text| {
+            let mut words = text.split_whitespace();
+            words.find(|word| word.contains("://")).map(str::to_owned)
+        })
 }
 
 /// Reads the host's settings of how mirrors are reached: proxies, certificates, clock checks.
-#[expect(clippy::disallowed_methods, reason = "the package tool's own settings have no other reader")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the package tool's own settings have no other reader"
+)]
 fn mirror_settings() -> Vec<String> {
-    let dump = std::process::Command::new("apt-config").arg("dump").stdin(Stdio::null()).output();
+    let dump = std::process::Command::new("apt-config")
+        .arg("dump")
+        .stdin(Stdio::null())
+        .output();
     let text = dump.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     settings_of(&text.unwrap_or_default())
 }
@@ -250,7 +344,10 @@ fn settings_of(dump: &str) -> Vec<String> {
     let wanted = |line: &&str| {
         SETTINGS.iter().any(|name| line.starts_with(name)) && !line.ends_with("\"\";")
     };
-    dump.lines().filter(wanted).map(|line| line.trim_end_matches(';').to_owned()).collect()
+    dump.lines()
+        .filter(wanted)
+        .map(|line| line.trim_end_matches(';').to_owned())
+        .collect()
 }
 
 #[cfg(test)]
@@ -268,10 +365,19 @@ mod tests {
     #[test]
     fn third_party_and_commented_sources_are_left_out() {
         assert!(serves("deb http://mirror/debian bookworm main", "bookworm"));
-        assert!(serves("Suites: bookworm-security\nComponents: main", "bookworm"));
-        assert!(!serves("Suites: bookworm-pgdg\nComponents: main", "bookworm"));
+        assert!(serves(
+            "Suites: bookworm-security\nComponents: main",
+            "bookworm"
+        ));
+        assert!(!serves(
+            "Suites: bookworm-pgdg\nComponents: main",
+            "bookworm"
+        ));
         assert!(!serves("Suites: nodistro\nComponents: main", "bookworm"));
-        assert!(!serves("# deb http://mirror/debian bookworm main", "bookworm"));
+        assert!(!serves(
+            "# deb http://mirror/debian bookworm main",
+            "bookworm"
+        ));
         assert!(!serves("deb http://mirror/debian trixie main", "bookworm"));
     }
 
@@ -280,13 +386,21 @@ mod tests {
         let dump = "APT \"\";\nAcquire::http::Proxy \"http://p:1\";\nAcquire::Languages \"x\";\nAcquire::Check-Date \"false\";\nAcquire::https \"\";\n";
         assert_eq!(
             settings_of(dump),
-            ["Acquire::http::Proxy \"http://p:1\"", "Acquire::Check-Date \"false\""]
+            [
+                "Acquire::http::Proxy \"http://p:1\"",
+                "Acquire::Check-Date \"false\""
+            ]
         );
     }
 
     #[tokio::test]
     async fn a_program_that_fails_is_quoted_and_one_that_is_missing_is_told_apart() {
-        let fault = follow("sh", &["-c".into(), "echo no mirror >&2; exit 3".into()], &|_| {}).await;
+        let fault = follow(
+            "sh",
+            &["-c".into(), "echo no mirror >&2; exit 3".into()],
+            &|_| {},
+        )
+        .await;
         assert!(matches!(fault, Err(Fault::Failed { said, .. }) if said == "no mirror"));
         let fault = follow("loki-no-such-program", &[], &|_| {}).await;
         assert!(matches!(fault, Err(Fault::NoProgram)));

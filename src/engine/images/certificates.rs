@@ -25,7 +25,9 @@ pub(super) struct Certificates {
 impl Certificates {
     /// Reads the host's; a host without any gives none.
     pub(super) fn of_host() -> Self {
-        let bundle = BUNDLES.iter().find_map(|path| std::fs::read_to_string(path).ok());
+        let bundle = BUNDLES
+            .iter()
+            .find_map(|path| std::fs::read_to_string(path).ok());
         Self::of(Path::new(LOCAL), bundle.as_deref())
     }
 
@@ -43,13 +45,17 @@ impl Certificates {
         if !more.is_empty() {
             files.insert("loki-host.crt".to_owned(), more);
         }
-        Self { files: files.into_iter().collect() }
+        Self {
+            files: files.into_iter().collect(),
+        }
     }
 }
 
 /// Reads the certificates of a directory and those below it, in a stable order.
 fn local_texts(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     let mut texts = Vec::new();
@@ -57,7 +63,11 @@ fn local_texts(folder: &Path) -> Vec<String> {
         if path.is_dir() {
             texts.extend(local_texts(&path));
         } else if path.extension().is_some_and(|extension| extension == "crt") {
-            texts.extend(std::fs::read_to_string(&path).ok().map(|text| blocks(&text).concat()));
+            texts.extend(
+                std::fs::read_to_string(&path)
+                    .ok()
+                    .map(|text| blocks(&text).concat()),
+            );
         }
     }
     texts.retain(|text| !text.is_empty());
@@ -68,7 +78,11 @@ fn local_texts(folder: &Path) -> Vec<String> {
 fn blocks(text: &str) -> Vec<String> {
     const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
     const END: &str = "-----END CERTIFICATE-----";
-    let body = |piece: &str| piece.split_once(END).map(|(body, _)| body.trim().to_owned());
+    let body = |piece: &str| {
+        piece
+            .split_once(END)
+            .map(|(body, _)| body.trim().to_owned())
+    };
     text.split(BEGIN)
         .skip(1)
         .filter_map(body)
@@ -86,7 +100,10 @@ mod tests {
 
     #[test]
     fn only_whole_certificates_are_taken() {
-        let text = format!("# comment\n{}key\n-----BEGIN CERTIFICATE-----\ncut", pem("AAA"));
+        let text = format!(
+            "# comment\n{}key\n-----BEGIN CERTIFICATE-----\ncut",
+            pem("AAA")
+        );
         assert_eq!(blocks(&text), [pem("AAA")]);
     }
 
@@ -95,17 +112,28 @@ mod tests {
         let local = tempfile::tempdir().unwrap();
         let below = local.path().join("below");
         std::fs::create_dir(&below).unwrap();
-        for (path, text) in [(below.join("b.crt"), pem("BBB")), (local.path().join("n.txt"), pem("N"))] {
-            std::fs::File::create(path).and_then(|mut f| std::io::Write::write_all(&mut f, text.as_bytes())).unwrap();
+        for (path, text) in [
+            (below.join("b.crt"), pem("BBB")),
+            (local.path().join("n.txt"), pem("N")),
+        ] {
+            std::fs::File::create(path)
+                .and_then(|mut f| std::io::Write::write_all(&mut f, text.as_bytes()))
+                .unwrap();
         }
         let bundle = [pem("BBB"), pem("CCC"), pem("CCC")].concat();
         let found = Certificates::of(local.path(), Some(&bundle)).files;
-        let wanted = [("loki-host.crt", pem("CCC")), ("loki-local-0.crt", pem("BBB"))];
+        let wanted = [
+            ("loki-host.crt", pem("CCC")),
+            ("loki-local-0.crt", pem("BBB")),
+        ];
         assert_eq!(found, wanted.map(|(name, text)| (name.to_owned(), text)));
     }
 
     #[test]
     fn a_host_without_certificates_gives_none() {
-        assert_eq!(Certificates::of("/nonexistent".as_ref(), None), Certificates::default());
+        assert_eq!(
+            Certificates::of("/nonexistent".as_ref(), None),
+            Certificates::default()
+        );
     }
 }

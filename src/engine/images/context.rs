@@ -49,12 +49,14 @@ mod tests {
 
     #[test]
     fn the_containerfile_installs_finishes_and_labels() {
-        insta::assert_snapshot!(containerfile(&recipe("base").unwrap()), @r"");
+        insta::assert_snapshot!(containerfile(&recipe("base").unwrap()));
     }
 
     #[test]
     fn the_context_holds_script_and_certificates() {
-        let certificates = Certificates { files: vec![("a.crt".to_owned(), "PEM".to_owned())] };
+        let certificates = Certificates {
+            files: vec![("a.crt".to_owned(), "PEM".to_owned())],
+        };
         let bytes = tar(&recipe("base").unwrap(), &certificates).unwrap();
         let mut archive = ::tar::Archive::new(bytes.as_slice());
         let names: Vec<_> = archive
@@ -62,6 +64,13 @@ mod tests {
             .unwrap()
             .map(|entry| entry.unwrap().path().unwrap().display().to_string())
             .collect();
-        assert_eq!(names, ["Containerfile", "build/finish.sh", "build/certificates/a.crt"]);
+        assert_eq!(
+            names,
+            [
+                "Containerfile",
+                "build/finish.sh",
+                "build/certificates/a.crt"
+            ]
+        );
     }
 }

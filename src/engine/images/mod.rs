@@ -105,12 +105,21 @@ pub async fn ensure(
             Ok(image) => return Ok(image),
             Err(fault) => fault.to_string(),
         };
-        progress(&format!("no registry serves `{}`: bootstrapping from packages", plan.recipe.from));
-        bootstrap::run(&plan, progress).await.map_err(|fault| fault.into_image_error(&plan, pull))?;
+        progress(&format!(
+            "no registry serves `{}`: bootstrapping from packages",
+            plan.recipe.from
+        ));
+        bootstrap::run(&plan, progress)
+            .await
+            .map_err(|fault| fault.into_image_error(&plan, pull))?;
     }
     progress(&format!("importing `{}`", plan.tar.display()));
     let label = (LABEL, plan.recipe.name.as_str());
-    let import = Import { reference: &plan.reference, tar: &plan.tar, label };
+    let import = Import {
+        reference: &plan.reference,
+        tar: &plan.tar,
+        label,
+    };
     Ok(engine.import(import, progress).await?)
 }
 
@@ -140,18 +149,28 @@ impl Plan {
     }
 
     /// Builds on the registry's image; any failure means that there is none to build on.
-    async fn build(&self, engine: &dyn Engine, progress: Progress<'_>) -> Result<Image, ImageError> {
+    async fn build(
+        &self,
+        engine: &dyn Engine,
+        progress: Progress<'_>,
+    ) -> Result<Image, ImageError> {
         progress(&format!("pulling `{}`", self.recipe.from));
         engine.pull(&self.recipe.from, progress).await?;
-        let context = context::tar(&self.recipe, &self.certificates)
-            .map_err(|source| ImageError::Cache { path: self.tar.clone(), source })?;
+        let context =
+            context::tar(&self.recipe, &self.certificates).map_err(|source| ImageError::Cache {
+                path: self.tar.clone(),
+                source,
+            })?;
         Ok(engine.build(&self.reference, context, progress).await?)
     }
 
     /// Takes the image's lock; it is released when the file is dropped.
     async fn lock(&self, progress: Progress<'_>) -> Result<File, ImageError> {
         let path = self.tar.with_extension("lock");
-        let failed = |source| ImageError::Cache { path: path.clone(), source };
+        let failed = |source| ImageError::Cache {
+            path: path.clone(),
+            source,
+        };
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(failed)?;
         }
@@ -164,7 +183,9 @@ impl Plan {
         let waiting = tokio::task::spawn_blocking(move || {
             flock(&file, FlockOperation::LockExclusive).map(|()| file)
         });
-        let locked = waiting.await.map_err(|fault| failed(io::Error::other(fault)))?;
+        let locked = waiting
+            .await
+            .map_err(|fault| failed(io::Error::other(fault)))?;
         locked.map_err(|errno| failed(errno.into()))
     }
 }

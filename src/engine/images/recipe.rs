@@ -46,7 +46,11 @@ impl Recipe {
             hash.update([0]);
             hash.update(text);
         }
-        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hash.finalize()
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }
 
@@ -63,7 +67,10 @@ pub fn known() -> Vec<&'static str> {
 pub fn recipe(name: &str) -> Result<Recipe, ImageError> {
     let found = RECIPES.iter().find(|(known, _)| *known == name);
     let Some((_, text)) = found else {
-        return Err(ImageError::Unknown { name: name.to_owned(), known: known() });
+        return Err(ImageError::Unknown {
+            name: name.to_owned(),
+            known: known(),
+        });
     };
     Ok(serde_yaml::from_str(text).expect("a test reads every shipped recipe"))
 }
@@ -74,7 +81,9 @@ mod tests {
     use crate::engine::images::{ImageError, certificates::Certificates};
 
     fn certificates(text: &str) -> Certificates {
-        Certificates { files: vec![("a.crt".to_owned(), text.to_owned())] }
+        Certificates {
+            files: vec![("a.crt".to_owned(), text.to_owned())],
+        }
     }
 
     #[test]
@@ -83,7 +92,10 @@ mod tests {
             let recipe = recipe(name).unwrap();
             assert_eq!(recipe.name, name);
             assert!(recipe.packages.contains(&"ca-certificates".to_owned()));
-            assert!(!recipe.from.contains('/'), "a short name, without a registry's host");
+            assert!(
+                !recipe.from.contains('/'),
+                "a short name, without a registry's host"
+            );
         }
     }
 
@@ -105,7 +117,10 @@ mod tests {
         assert_eq!(hash, other.hash(&certificates("x")));
         other.packages.push("vim".to_owned());
         assert_ne!(hash, other.hash(&certificates("x")));
-        let suite = super::Recipe { suite: "trixie".to_owned(), ..base };
+        let suite = super::Recipe {
+            suite: "trixie".to_owned(),
+            ..base
+        };
         assert_ne!(hash, suite.hash(&certificates("x")));
     }
 }
