@@ -72,9 +72,23 @@ fn build(manifest: &Path, target_directory: &Path) -> PathBuf {
             cargo.env_remove(name.as_ref());
         }
     }
-    cargo.args(["build", "--release", "--bin", "loki-guest", "--target", &target]);
-    cargo.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(target_directory);
-    let status = cargo.envs(SETTINGS).status().expect("cargo, which runs this, can be run");
+    cargo.args([
+        "build",
+        "--release",
+        "--bin",
+        "loki-guest",
+        "--target",
+        &target,
+    ]);
+    cargo
+        .arg("--manifest-path")
+        .arg(manifest)
+        .arg("--target-dir")
+        .arg(target_directory);
+    let status = cargo
+        .envs(SETTINGS)
+        .status()
+        .expect("cargo, which runs this, can be run");
     assert!(
         status.success(),
         "the guest was not built for `{target}`; it needs the static C library of that target \

@@ -14,9 +14,7 @@ use rustix::{
     fs::{CWD, Mode, OFlags, openat},
     io::{Errno, read, write},
     pipe::{PipeFlags, pipe_with},
-    process::{
-        DumpableBehavior, Pid, WaitOptions, chdir, set_dumpable_behavior, setsid, waitpid,
-    },
+    process::{DumpableBehavior, Pid, WaitOptions, chdir, set_dumpable_behavior, setsid, waitpid},
     thread::set_no_new_privs,
 };
 
@@ -60,8 +58,12 @@ pub(crate) struct Started {
 /// The step that failed; then nothing runs.
 pub(crate) fn start(exec: &Exec, abi: u32) -> Result<Started, Refusal> {
     let plan = Plan::new(exec, abi)?;
-    let [(stdin, to_stdin), (from_stdout, stdout), (from_stderr, stderr), (failure, report)] =
-        pipes().map_err(Refusal::at("pipes"))?;
+    let [
+        (stdin, to_stdin),
+        (from_stdout, stdout),
+        (from_stderr, stderr),
+        (failure, report),
+    ] = pipes().map_err(Refusal::at("pipes"))?;
     match sys::fork().map_err(Refusal::at("fork"))? {
         None => {
             let stdio = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
@@ -74,7 +76,10 @@ pub(crate) fn start(exec: &Exec, abi: u32) -> Result<Started, Refusal> {
         Some(leader) => {
             drop((stdin, stdout, stderr, report));
             match failed_step(&failure) {
-                None => Ok(Started { leader, stdio: [to_stdin, from_stdout, from_stderr] }),
+                None => Ok(Started {
+                    leader,
+                    stdio: [to_stdin, from_stdout, from_stderr],
+                }),
                 Some(refusal) => {
                     // It has exited or is about to; its end is nobody's business.
                     waitpid(Some(leader), WaitOptions::empty()).ok();
@@ -101,7 +106,10 @@ fn failed_step(failure: &OwnedFd) -> Option<Refusal> {
             step: STEPS.get(usize::from(step)).copied().unwrap_or("exec"),
             errno: Errno::from_raw_os_error(i32::from_le_bytes(errno)),
         }),
-        _ => Some(Refusal { step: "exec", errno: Errno::IO }),
+        _ => Some(Refusal {
+            step: "exec",
+            errno: Errno::IO,
+        }),
     }
 }
 
@@ -118,18 +126,31 @@ struct Plan {
 
 impl Plan {
     fn new(exec: &Exec, abi: u32) -> Result<Self, Refusal> {
-        let Confinement { paths, filters, limits } = &exec.confinement;
+        let Confinement {
+            paths,
+            filters,
+            limits,
+        } = &exec.confinement;
         if filters.is_empty() {
-            return Err(Refusal { step: "seccomp", errno: Errno::INVAL });
+            return Err(Refusal {
+                step: "seccomp",
+                errno: Errno::INVAL,
+            });
         }
-        let variables = exec.env.iter().map(|(name, value)| format!("{name}={value}"));
+        let variables = exec
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
         Ok(Self {
             candidates: c_strings(candidates(exec)).map_err(Refusal::at("argv"))?,
             argv: c_strings(exec.argv.iter().cloned()).map_err(Refusal::at("argv"))?,
             env: c_strings(variables).map_err(Refusal::at("env"))?,
             cwd: working_directory(&exec.cwd).map_err(Refusal::at("cwd"))?,
             ruleset: rules::ruleset(abi, paths).map_err(Refusal::at("landlock"))?,
-            filters: filters.iter().map(|filter| sys::Filter::new(filter)).collect(),
+            filters: filters
+                .iter()
+                .map(|filter| sys::Filter::new(filter))
+                .collect(),
             limits: limits.clone(),
         })
     }
@@ -198,7 +219,9 @@ fn candidates(exec: &Exec) -> Vec<String> {
     let path = exec.env.iter().rfind(|(name, _)| name == "PATH");
     let path = path.map_or(DEFAULT_PATH, |(_, value)| value.as_str());
     let directories = path.split(':').filter(|directory| !directory.is_empty());
-    directories.map(|directory| format!("{directory}/{program}")).collect()
+    directories
+        .map(|directory| format!("{directory}/{program}"))
+        .collect()
 }
 
 /// Refuses a directory that could be a leaked descriptor's.
@@ -211,7 +234,10 @@ fn working_directory(cwd: &str) -> Result<CString, Errno> {
 }
 
 fn c_strings(words: impl IntoIterator<Item = String>) -> Result<Vec<CString>, Errno> {
-    words.into_iter().map(|word| CString::new(word).map_err(|_| Errno::INVAL)).collect()
+    words
+        .into_iter()
+        .map(|word| CString::new(word).map_err(|_| Errno::INVAL))
+        .collect()
 }
 
 #[cfg(test)]
@@ -222,9 +248,15 @@ mod tests {
         Exec {
             id: 1,
             argv: vec![program.to_owned()],
-            env: env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            env: env
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()))
+                .collect(),
             cwd: "/".to_owned(),
-            confinement: Confinement { filters: vec![vec![ALLOW]], ..Confinement::default() },
+            confinement: Confinement {
+                filters: vec![vec![ALLOW]],
+                ..Confinement::default()
+            },
         }
     }
 
@@ -242,7 +274,14 @@ mod tests {
 
     #[test]
     fn a_working_directory_is_absolute_and_never_a_descriptor() {
-        for bad in ["", "work", "/proc/self/fd/7", "//proc/1/cwd", "/work/../proc", "/a\0b"] {
+        for bad in [
+            "",
+            "work",
+            "/proc/self/fd/7",
+            "//proc/1/cwd",
+            "/work/../proc",
+            "/a\0b",
+        ] {
             assert_eq!(working_directory(bad).unwrap_err(), Errno::INVAL, "{bad}");
         }
         for good in ["/", "/work", "/work/proc"] {

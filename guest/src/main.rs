@@ -16,7 +16,10 @@ mod exec;
 mod rules;
 mod serve;
 mod sockets;
-#[expect(unsafe_code, reason = "the few system calls without a safe wrapper, each with its proof")]
+#[expect(
+    unsafe_code,
+    reason = "the few system calls without a safe wrapper, each with its proof"
+)]
 mod sys;
 
 use std::{
@@ -31,7 +34,9 @@ fn main() -> ExitCode {
         (Some(flag), None) if flag == "--version" => {
             writeln!(io::stdout(), "loki-guest {}", env!("CARGO_PKG_VERSION"))
         }
-        _ => Err(io::Error::other("takes no arguments; Loki starts it as PID 1 of a sandbox")),
+        _ => Err(io::Error::other(
+            "takes no arguments; Loki starts it as PID 1 of a sandbox",
+        )),
     };
     match said {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,7 +50,9 @@ fn main() -> ExitCode {
 
 fn start() -> io::Result<()> {
     if !rustix::process::getpid().is_init() {
-        return Err(io::Error::other("is not PID 1; Loki starts it inside a sandbox"));
+        return Err(io::Error::other(
+            "is not PID 1; Loki starts it inside a sandbox",
+        ));
     }
     let served = serve::run();
     sys::kill_everything();

@@ -16,8 +16,14 @@ use rustix::{
 };
 
 /// Where a bare program name is looked up.
-const PROGRAM_DIRECTORIES: [&str; 6] =
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const PROGRAM_DIRECTORIES: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
 /// The newest ABI whose rights are used here.
 const NEWEST: u32 = 6;
 /// The first ABI that knows scopes.
@@ -44,7 +50,9 @@ pub(crate) fn ruleset(abi: u32, rules: &[PathRule]) -> Result<OwnedFd, Errno> {
         for (target, kind) in targets(rule)? {
             let access = access(rule, kind, version);
             if !access.is_empty() {
-                created = created.add_rule(PathBeneath::new(target, access)).map_err(errno_of)?;
+                created = created
+                    .add_rule(PathBeneath::new(target, access))
+                    .map_err(errno_of)?;
             }
         }
     }
@@ -82,7 +90,10 @@ fn targets(rule: &PathRule) -> Result<Vec<(OwnedFd, FileType)>, Errno> {
         openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
     };
     let found = present(opened)?;
-    Ok(found.into_iter().filter(|(_, kind)| *kind != FileType::Symlink).collect())
+    Ok(found
+        .into_iter()
+        .filter(|(_, kind)| *kind != FileType::Symlink)
+        .collect())
 }
 
 /// Finds a program by its bare name; only regular files are programs.
@@ -127,7 +138,10 @@ fn present(opened: Result<OwnedFd, Errno>) -> Result<Option<(OwnedFd, FileType)>
 fn errno_of(error: RulesetError) -> Errno {
     let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
     while let Some(current) = cause {
-        if let Some(os) = current.downcast_ref::<io::Error>().and_then(Errno::from_io_error) {
+        if let Some(os) = current
+            .downcast_ref::<io::Error>()
+            .and_then(Errno::from_io_error)
+        {
             return os;
         }
         cause = current.source();
@@ -141,7 +155,12 @@ mod tests {
 
     fn rule(path: &str, rights: &str) -> PathRule {
         let has = |right: char| rights.contains(right);
-        PathRule { path: path.to_owned(), read: has('r'), write: has('w'), execute: has('x') }
+        PathRule {
+            path: path.to_owned(),
+            read: has('r'),
+            write: has('w'),
+            execute: has('x'),
+        }
     }
 
     #[test]
@@ -189,7 +208,9 @@ mod tests {
         std::os::unix::fs::symlink("/usr/bin", &link).unwrap();
         let through = [link.clone(), link.join("env")].map(|path| path.display().to_string());
         let found = through.map(|path| targets(&rule(&path, "rwx")).unwrap().len());
-        let control = targets(&rule(&directory.display().to_string(), "rwx")).unwrap().len();
+        let control = targets(&rule(&directory.display().to_string(), "rwx"))
+            .unwrap()
+            .len();
         std::fs::remove_dir_all(&directory).unwrap();
         assert_eq!((found, control), ([0, 0], 1));
     }

@@ -30,7 +30,11 @@ pub(crate) fn run() -> io::Result<()> {
     sys::close_inherited();
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let ended = sys::child_ends()?;
-    let mut guest = Guest { link: open_link()?, abi: sys::landlock_abi(), running: HashMap::new() };
+    let mut guest = Guest {
+        link: open_link()?,
+        abi: sys::landlock_abi(),
+        running: HashMap::new(),
+    };
     match guest.serve(&ended) {
         Err(WireError::Closed | WireError::Os(Errno::PIPE)) => Ok(()),
         other => Ok(other?),
@@ -38,7 +42,11 @@ pub(crate) fn run() -> io::Result<()> {
 }
 
 fn open_link() -> io::Result<OwnedFd> {
-    let kind = (AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+    let kind = (
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+    );
     let link = socket_with(kind.0, kind.1, kind.2, None)?;
     connect(&link, &SocketAddrUnix::new(LINK_PATH)?)?;
     Ok(link)
@@ -53,7 +61,10 @@ struct Guest {
 
 impl Guest {
     fn serve(&mut self, ended: &OwnedFd) -> Result<(), WireError> {
-        let hello = Reply::Hello { version: VERSION, landlock_abi: self.abi };
+        let hello = Reply::Hello {
+            version: VERSION,
+            landlock_abi: self.abi,
+        };
         self.reply(&hello, Vec::new())?;
         loop {
             let mut ready = [

@@ -33,7 +33,11 @@ fn tcp(at: SocketAddr) -> Result<OwnedFd, Refusal> {
 }
 
 fn bound(at: SocketAddr, kind: SocketType) -> Result<OwnedFd, Refusal> {
-    let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if at.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let socket =
         socket_with(family, kind, SocketFlags::CLOEXEC, None).map_err(Refusal::at("socket"))?;
     if kind == SocketType::STREAM {

@@ -19,7 +19,11 @@ fn last_error() -> Errno {
 }
 
 fn checked(returned: c_int) -> Result<c_int, Errno> {
-    if returned < 0 { Err(last_error()) } else { Ok(returned) }
+    if returned < 0 {
+        Err(last_error())
+    } else {
+        Ok(returned)
+    }
 }
 
 /// Forks. Returns the child's process in the parent and nothing in the child.
@@ -63,9 +67,17 @@ pub(crate) fn child_ends() -> Result<OwnedFd, Errno> {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         libc::sigaddset(&raw mut set, libc::SIGCHLD);
-        checked(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()))?;
+        checked(libc::sigprocmask(
+            libc::SIG_BLOCK,
+            &raw const set,
+            ptr::null_mut(),
+        ))?;
         let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
-        Ok(OwnedFd::from_raw_fd(checked(libc::signalfd(-1, &raw const set, flags))?))
+        Ok(OwnedFd::from_raw_fd(checked(libc::signalfd(
+            -1,
+            &raw const set,
+            flags,
+        ))?))
     }
 }
 
@@ -88,7 +100,11 @@ pub(crate) fn reset_signals() -> Result<(), Errno> {
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
-        checked(libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut()))?;
+        checked(libc::sigprocmask(
+            libc::SIG_SETMASK,
+            &raw const set,
+            ptr::null_mut(),
+        ))?;
         if libc::signal(libc::SIGPIPE, libc::SIG_DFL) == libc::SIG_ERR {
             return Err(last_error());
         }
@@ -105,20 +121,39 @@ pub(crate) fn duplicate_onto(end: BorrowedFd<'_>, number: RawFd) -> Result<(), E
 /// Lowers a resource limit, soft and hard; one that is lower already stays.
 pub(crate) fn lower_limit(resource: u32, limit: u64) -> Result<(), Errno> {
     let pid = 0;
-    let mut now = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    let mut now = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `now` and `lower` are whole and outlive their calls; the kernel checks `resource`.
     unsafe {
-        checked(libc::prlimit64(pid, resource as _, ptr::null(), &raw mut now))?;
+        checked(libc::prlimit64(
+            pid,
+            resource as _,
+            ptr::null(),
+            &raw mut now,
+        ))?;
         let limit = limit.min(now.rlim_max);
-        let lower = libc::rlimit64 { rlim_cur: limit, rlim_max: limit };
-        checked(libc::prlimit64(pid, resource as _, &raw const lower, ptr::null_mut()))?;
+        let lower = libc::rlimit64 {
+            rlim_cur: limit,
+            rlim_max: limit,
+        };
+        checked(libc::prlimit64(
+            pid,
+            resource as _,
+            &raw const lower,
+            ptr::null_mut(),
+        ))?;
     }
     Ok(())
 }
 
 /// Returns the kernel's Landlock ABI, 0 when it has none.
 pub(crate) fn landlock_abi() -> u32 {
-    let (call, flags) = (libc::SYS_landlock_create_ruleset, LANDLOCK_CREATE_RULESET_VERSION);
+    let (call, flags) = (
+        libc::SYS_landlock_create_ruleset,
+        LANDLOCK_CREATE_RULESET_VERSION,
+    );
     // SAFETY: with this flag the kernel reads no attribute; it asks for a null one of no size.
     let version = unsafe { libc::syscall(call, ptr::null::<u8>(), 0_usize, flags) };
     u32::try_from(version).unwrap_or(0)
@@ -143,7 +178,12 @@ impl Filter {
         let unpack = |instruction: &u64| {
             let [code_low, code_high, jt, jf, k @ ..] = instruction.to_le_bytes();
             let code = u16::from_le_bytes([code_low, code_high]);
-            libc::sock_filter { code, jt, jf, k: u32::from_le_bytes(k) }
+            libc::sock_filter {
+                code,
+                jt,
+                jf,
+                k: u32::from_le_bytes(k),
+            }
         };
         Self(instructions.iter().map(unpack).collect())
     }
@@ -151,7 +191,10 @@ impl Filter {
     /// Puts the calling process, and all it will start, under the filter for good.
     pub(crate) fn install(&self) -> Result<(), Errno> {
         let len = u16::try_from(self.0.len()).map_err(|_| Errno::INVAL)?;
-        let program = libc::sock_fprog { len, filter: self.0.as_ptr().cast_mut() };
+        let program = libc::sock_fprog {
+            len,
+            filter: self.0.as_ptr().cast_mut(),
+        };
         let mode = libc::c_long::from(libc::SECCOMP_SET_MODE_FILTER);
         // SAFETY: `program` points at `len` whole instructions that live through the call; the
         // kernel copies and checks them and writes to neither.
@@ -165,7 +208,11 @@ impl Filter {
 /// Becomes another program. Returns only why not.
 pub(crate) fn execve(program: &CStr, argv: &[CString], env: &[CString]) -> Errno {
     let pointers = |words: &[CString]| -> Vec<*const c_char> {
-        words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect()
+        words
+            .iter()
+            .map(|word| word.as_ptr())
+            .chain([ptr::null()])
+            .collect()
     };
     let (argv, env) = (pointers(argv), pointers(env));
     // SAFETY: both arrays end in a null pointer and, like the strings they point at, outlive the
@@ -182,7 +229,9 @@ mod tests {
     fn filters_unpack_to_the_fields_of_the_kernel() {
         let packed = 0x0000_0004_0201_0015_u64 | (0x7fff_0000_u64 << 32);
         let Filter(program) = Filter::new(&[packed]);
-        let [one] = program.as_slice() else { panic!("one instruction") };
+        let [one] = program.as_slice() else {
+            panic!("one instruction")
+        };
         assert_eq!((one.code, one.jt, one.jf, one.k), (0x15, 1, 2, 0x7fff_0004));
     }
 

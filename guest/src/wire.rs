@@ -83,7 +83,10 @@ pub fn encode_request(request: &Request) -> Result<Packet, WireError> {
     let length = u32::try_from(message.len()).expect("MESSAGE_MAX fits in 32 bits");
     let mut bytes = vec![IN_MEMFD];
     bytes.extend_from_slice(&length.to_le_bytes());
-    Ok(Packet { bytes, descriptors: vec![memfd_of(&message)?] })
+    Ok(Packet {
+        bytes,
+        descriptors: vec![memfd_of(&message)?],
+    })
 }
 
 /// Returns the request in a packet.
@@ -94,9 +97,13 @@ pub fn decode_request(packet: &Packet) -> Result<Request, WireError> {
     match (packet.bytes.split_first(), packet.descriptors.as_slice()) {
         (Some((&INLINE, message)), []) => deserialize(message),
         (Some((&IN_MEMFD, length)), [memfd]) => {
-            let length: [u8; 4] =
-                length.try_into().map_err(|_| WireError::Malformed("length of a memfd"))?;
-            deserialize(&read_memfd(memfd.as_fd(), u32::from_le_bytes(length) as usize)?)
+            let length: [u8; 4] = length
+                .try_into()
+                .map_err(|_| WireError::Malformed("length of a memfd"))?;
+            deserialize(&read_memfd(
+                memfd.as_fd(),
+                u32::from_le_bytes(length) as usize,
+            )?)
         }
         _ => Err(WireError::Malformed("a request of unknown form")),
     }
@@ -140,7 +147,12 @@ pub fn send(link: BorrowedFd<'_>, packet: &Packet) -> Result<(), WireError> {
         return Err(WireError::Malformed("too many descriptors"));
     }
     loop {
-        match sendmsg(link, &[IoSlice::new(&packet.bytes)], &mut ancillary, SendFlags::NOSIGNAL) {
+        match sendmsg(
+            link,
+            &[IoSlice::new(&packet.bytes)],
+            &mut ancillary,
+            SendFlags::NOSIGNAL,
+        ) {
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
@@ -175,7 +187,10 @@ pub fn receive(link: BorrowedFd<'_>) -> Result<Packet, WireError> {
     if got.bytes == 0 {
         return Err(WireError::Closed);
     }
-    if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    if got
+        .flags
+        .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+    {
         return Err(WireError::Malformed("cut short in transit"));
     }
     bytes.truncate(got.bytes);
@@ -262,11 +277,21 @@ mod tests {
             prop::collection::vec(prop::collection::vec(any::<u64>(), 0..9), 0..3),
             prop::collection::vec(any::<(u32, u64)>(), 0..4),
         )
-            .prop_map(|(paths, filters, limits)| Confinement { paths, filters, limits });
+            .prop_map(|(paths, filters, limits)| Confinement {
+                paths,
+                filters,
+                limits,
+            });
         let words = prop::collection::vec(any::<String>(), 0..5);
         let env = prop::collection::vec(any::<(String, String)>(), 0..5);
         (any::<u32>(), words, env, any::<String>(), confinement).prop_map(
-            |(id, argv, env, cwd, confinement)| Exec { id, argv, env, cwd, confinement },
+            |(id, argv, env, cwd, confinement)| Exec {
+                id,
+                argv,
+                env,
+                cwd,
+                confinement,
+            },
         )
     }
 
@@ -304,25 +329,43 @@ mod tests {
         let packet = encode_request(&request).unwrap();
         assert_eq!((packet.bytes.len(), packet.descriptors.len()), (5, 1));
         send(host.as_fd(), &packet).unwrap();
-        assert_eq!(decode_request(&receive(guest.as_fd()).unwrap()).unwrap(), request);
+        assert_eq!(
+            decode_request(&receive(guest.as_fd()).unwrap()).unwrap(),
+            request
+        );
     }
 
     #[test]
     fn what_is_over_the_cap_is_refused_on_both_sides() {
         let request = exec_with_environment(MESSAGE_MAX);
-        assert!(matches!(encode_request(&request), Err(WireError::TooLarge(_))));
+        assert!(matches!(
+            encode_request(&request),
+            Err(WireError::TooLarge(_))
+        ));
         let mut bytes = vec![IN_MEMFD];
         bytes.extend_from_slice(&u32::MAX.to_le_bytes());
-        let packet = Packet { bytes, descriptors: vec![memfd_of(b"x").unwrap()] };
-        assert!(matches!(decode_request(&packet), Err(WireError::TooLarge(_))));
+        let packet = Packet {
+            bytes,
+            descriptors: vec![memfd_of(b"x").unwrap()],
+        };
+        assert!(matches!(
+            decode_request(&packet),
+            Err(WireError::TooLarge(_))
+        ));
     }
 
     #[test]
     fn a_memfd_shorter_than_it_says_is_refused() {
         let mut bytes = vec![IN_MEMFD];
         bytes.extend_from_slice(&9_u32.to_le_bytes());
-        let packet = Packet { bytes, descriptors: vec![memfd_of(b"x").unwrap()] };
-        assert!(matches!(decode_request(&packet), Err(WireError::Malformed(_))));
+        let packet = Packet {
+            bytes,
+            descriptors: vec![memfd_of(b"x").unwrap()],
+        };
+        assert!(matches!(
+            decode_request(&packet),
+            Err(WireError::Malformed(_))
+        ));
     }
 
     #[test]
@@ -330,11 +373,24 @@ mod tests {
         let (host, guest) = pair();
         let (read, write) = pair();
         let reply = Reply::Started { id: 7 };
-        send(guest.as_fd(), &encode_reply(&reply, vec![read, write]).unwrap()).unwrap();
+        send(
+            guest.as_fd(),
+            &encode_reply(&reply, vec![read, write]).unwrap(),
+        )
+        .unwrap();
         let packet = receive(host.as_fd()).unwrap();
-        assert_eq!((decode_reply(&packet).unwrap(), packet.descriptors.len()), (reply, 2));
-        let claimed = Packet { bytes: vec![IN_MEMFD, 1, 0, 0, 0], ..packet };
-        assert!(matches!(decode_reply(&claimed), Err(WireError::Malformed(_))));
+        assert_eq!(
+            (decode_reply(&packet).unwrap(), packet.descriptors.len()),
+            (reply, 2)
+        );
+        let claimed = Packet {
+            bytes: vec![IN_MEMFD, 1, 0, 0, 0],
+            ..packet
+        };
+        assert!(matches!(
+            decode_reply(&claimed),
+            Err(WireError::Malformed(_))
+        ));
     }
 
     #[test]
