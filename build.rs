@@ -4,6 +4,11 @@
 //! the usual one), for an explicit target (else the flags would apply to its build scripts and
 //! macros as well), from the same `Cargo.lock`.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "build scripts read their orders from the environment, and this one runs cargo"
+)]
+
 use std::{
     env,
     path::{Path, PathBuf},
