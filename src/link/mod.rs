@@ -14,7 +14,6 @@
 mod driver;
 mod guest;
 mod listener;
-mod streams;
 
 use std::{
     io,
@@ -38,7 +37,6 @@ use tokio::{
 
 pub use guest::guest_binary;
 pub use listener::Listener;
-pub use streams::{Ended, Streams};
 
 use driver::{Order, Waiting};
 
