@@ -1,7 +1,7 @@
 //! `loki clean`: shows what Loki made in this repository, then removes it.
 
 use crate::{
-    git::run_branch,
+    git::{remove_tree, run_branch},
     journal::{self, Lock},
     sandbox,
 };
@@ -49,7 +49,7 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
     sandbox::sweep(engine.as_ref(), Some(&label)).await.or_exit(Exit::NoSandbox)?;
     repository.sweep(&[]).or_exit(Exit::Failed)?;
     repository.delete_refs(&refs).or_exit(Exit::Failed)?;
-    repository.remove_state().or_exit(Exit::Failed)?;
+    remove_tree(&state).or_exit(Exit::Failed)?;
     ui::note("removed");
     Ok(Exit::Done)
 }

@@ -5,7 +5,6 @@ use std::{path::PathBuf, sync::Arc};
 use tokio::io::AsyncReadExt;
 
 use crate::{
-    engine::Engine,
     git::{self, Checkout, Owner, Repository},
     link::{LinkError, Streams},
     policy::Rights,

@@ -37,6 +37,6 @@ pub use hand_over::{Caps, Change, HandOver};
 pub use land::{Join, Signature};
 pub use object::ObjectId;
 pub use refs::{run_branch, task_branch};
-pub use repository::Repository;
+pub use repository::{Repository, version};
 pub use slot::{Slot, SlotSpec, private_repository_script};
 pub use tree::{Owner, remove as remove_tree};

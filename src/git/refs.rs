@@ -65,15 +65,14 @@ impl Repository {
         ])
     }
 
-    /// Deletes every ref of a run and returns their full names.
+    /// Deletes refs by their full names, as [`Repository::run_refs`] gives them.
     ///
     /// # Errors
-    /// When git fails, or a ref moved meanwhile; then none is deleted.
-    pub fn delete_run_refs(&self, run: &RunId) -> Result<Vec<String>, GitError> {
-        let names = self.run_refs(run)?;
+    /// When git fails; then none is deleted.
+    pub fn delete_refs(&self, names: &[String]) -> Result<(), GitError> {
         let input: String = names.iter().map(|name| format!("delete {name}\0\0")).collect();
         self.place.git("update-ref").args(["--stdin", "-z"]).input(input).run()?;
-        Ok(names)
+        Ok(())
     }
 
     /// Moves a ref from `old` (none: it does not exist yet) to `new`.

@@ -37,7 +37,7 @@ impl Repository {
     /// When git is missing or older than 2.38, when there is no repository, no checkout or no
     /// commit, or when `info/exclude` cannot be written.
     pub fn open(dir: &Path) -> Result<Self, GitError> {
-        check_version()?;
+        version()?;
         let dir = fs::canonicalize(dir).at("open", dir)?;
         let ask = |question: &str| {
             let call = Call::discovering("rev-parse", &dir);
@@ -130,10 +130,14 @@ pub(super) fn printable(path: &[u8]) -> String {
     shown
 }
 
-fn check_version() -> Result<(), GitError> {
+/// Returns the version of git on this machine.
+///
+/// # Errors
+/// When there is none, or it is too old.
+pub fn version() -> Result<String, GitError> {
     let answer = Call::new("version").run()?;
     let found = answer.line()?.trim_start_matches("git version ").to_owned();
-    if is_enough(&found) { Ok(()) } else { Err(GitError::TooOld { found }) }
+    if is_enough(&found) { Ok(found) } else { Err(GitError::TooOld { found }) }
 }
 
 /// Returns whether a version such as `2.39.5 (Apple Git-154)` is 2.38 or newer.

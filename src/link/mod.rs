@@ -14,6 +14,7 @@
 mod driver;
 mod guest;
 mod listener;
+mod streams;
 
 use std::{
     io,
@@ -37,6 +38,7 @@ use tokio::{
 
 pub use guest::guest_binary;
 pub use listener::Listener;
+pub use streams::{Ended, Streams};
 
 use driver::{Order, Waiting};
 

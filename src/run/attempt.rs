@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use loki_guest::PathRule;
 use tokio::time::Instant;
 
 use crate::{
@@ -23,6 +24,8 @@ use super::{
 
 /// Lines of an agent's last output that stand in a failure.
 const TAIL_LINES: usize = 20;
+/// The agent's home inside.
+const HOME: &str = "/home/agent";
 /// Breaches that are told to the next attempt.
 const BREACHES: usize = 20;
 
@@ -134,10 +137,16 @@ fn home(launch: &Launch) -> Vec<Home> {
     launch.files.iter().map(file).collect()
 }
 
+/// Lets the provider's own program run, besides what the role may run.
+fn grant() -> Grant {
+    let path = format!("{HOME}/{}", provider::AGENT_PATH);
+    Grant { extra: vec![PathRule { path, read: true, write: false, execute: true }], read_only: false }
+}
+
 /// Runs the agent's program to its end and returns the last bytes of its stdout.
 async fn agent(room: &Room<'_>, sandbox: &Sandbox, claim: &Claim, launch: Launch) -> Result<Vec<u8>, Failure> {
     sandbox.make_repository(&git::private_repository_script()).await?;
-    let argv = launch.argv("/home/agent");
+    let argv = launch.argv(HOME);
     let mut env = launch.env;
     env.push(("LOKI_TASK".to_owned(), claim.task.id.to_string()));
     env.push(("LOKI_ATTEMPT".to_owned(), claim.attempt.to_string()));
@@ -145,7 +154,7 @@ async fn agent(room: &Room<'_>, sandbox: &Sandbox, claim: &Claim, launch: Launch
     let patience = Patience { whole: caps.timeout, silent: caps.idle_timeout };
     let log = Log::open(&room.log_path(), caps.log)?;
     let begun = Instant::now();
-    let process = sandbox.exec(&argv, &env, &Grant::provider()).await?;
+    let process = sandbox.exec(&argv, &env, &grant()).await?;
     let heard = listen(process, &launch.stdin, log, patience).await?;
     room.recorder()
         .record(Event::AgentEnded {

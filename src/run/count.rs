@@ -17,7 +17,7 @@ enum Line {
 /// Returns how many tests were run: none when no known test program closed its output, 0 when one
 /// did and had nothing to run.
 #[must_use]
-pub fn tests_run(output: &str) -> Option<u64> {
+pub(super) fn tests_run(output: &str) -> Option<u64> {
     let mut ran: Option<u64> = None;
     let mut skipped = 0_u64;
     for line in output.lines() {

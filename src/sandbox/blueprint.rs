@@ -9,10 +9,8 @@ use crate::{
     policy::Rights,
 };
 
-use super::slot::Slot;
+use super::{confine::OPEN_FILES, slot::Slot};
 
-/// Open files an agent may hold.
-const OPEN_FILES: u64 = 4096;
 /// Bytes of /dev/shm: browsers and multiprocessing need some.
 const SHARED_MEMORY: u64 = 64 << 20;
 /// Bytes of the agent's private repository.

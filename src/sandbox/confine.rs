@@ -127,7 +127,8 @@ const COMPANIONS: [Companions; 8] = [
 const LIMIT_FILE_SIZE: u32 = 1;
 const LIMIT_CORE: u32 = 4;
 const LIMIT_OPEN_FILES: u32 = 7;
-const OPEN_FILES: u64 = 16 * 1024;
+/// Open files an agent may hold; hosts give ordinary users at least as many.
+pub(super) const OPEN_FILES: u64 = 4096;
 
 /// What a caller gives or takes beyond the role's rights, for one kind of sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use loki_guest::Confinement;
 
 use crate::{
-    egress::{Config, DnsSockets, Doors, EgressError, Gateway, Limits, Record, Resolve, Threads},
+    egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, StartError, Threads},
     engine::{ContainerId, Engine, EngineError},
     event::Isolation,
     link::{Link, LinkError, Listener, Process, guest_binary},
@@ -21,7 +21,7 @@ use crate::{
 
 use super::{
     blueprint::{Labels, Place, blueprint},
-    confine::{Grant, confinement},
+    confine::{Grant, confinement, writable_directories},
     isolation::{Shortfall, minimum, of_process},
     slot::{Home, Slot},
 };
@@ -45,7 +45,7 @@ pub enum SandboxError {
     Link(#[from] LinkError),
     /// The gateway could not be set up.
     #[error(transparent)]
-    Gateway(#[from] EgressError),
+    Gateway(#[from] StartError),
     /// What is enforced is too little.
     #[error(transparent)]
     Isolation(#[from] Shortfall),
@@ -118,7 +118,7 @@ impl Launcher {
         user: (u32, u32),
         record: Arc<dyn Fn(Record) + Send + Sync>,
     ) -> Result<Sandbox, SandboxError> {
-        slot.furnish(user, &occupant.home).map_err(SandboxError::Slot)?;
+        slot.furnish(user, &occupant.home, &writable_directories(&occupant.rights)).map_err(SandboxError::Slot)?;
         let listener = Listener::bind(&slot.link())?;
         let place = self.place(occupant, user)?;
         let spec = blueprint(&occupant.name, &occupant.rights, slot, &place, &occupant.labels);

@@ -7,9 +7,15 @@
 //! ```
 
 use std::{
-    fs, io,
+    collections::BTreeSet,
+    io,
     os::unix::fs::{DirBuilderExt, PermissionsExt, chown},
     path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{self, AtFlags, Gid, Mode, OFlags, Uid},
+    io::Errno,
 };
 
 /// A file put into the agent's home before the start.
@@ -64,14 +70,18 @@ impl Slot {
         self.0.join("etc").join(file)
     }
 
-    /// Creates home, link and etc, and an empty `/work` with the mount point of the private
+    /// Creates home, link, etc and the directories that the role may write (the kernel's rules bind
+    /// to what is there), and an empty `/work` with the mount point of the private
     /// repository where no worktree was put before.
     ///
     /// # Errors
     /// The operating system's, with the path.
-    pub fn furnish(&self, user: (u32, u32), files: &[Home]) -> io::Result<()> {
+    pub fn furnish(&self, user: (u32, u32), files: &[Home], writable: &BTreeSet<String>) -> io::Result<()> {
         for part in [self.home(), self.link(), self.0.join("etc"), self.work().join(".git")] {
             directory(&part, 0o755)?;
+        }
+        for path in writable {
+            beneath(&self.work(), path, user)?;
         }
         let etc = [
             ("resolv.conf", "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n".to_owned()),
@@ -101,15 +111,35 @@ impl Slot {
 }
 
 fn directory(path: &Path, mode: u32) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|cause| named(path, &cause))
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|cause| named(path, &cause))
+}
+
+/// Creates a directory in the worktree, part by part, following no link that a commit may hold:
+/// where a part is something else than a directory, there is nothing to create.
+fn beneath(work: &Path, path: &str, user: (u32, u32)) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut at = fs::openat(fs::CWD, work, flags, Mode::empty())?;
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        let made = fs::mkdirat(&at, part, Mode::from_raw_mode(0o755)).is_ok();
+        at = match fs::openat(&at, part, flags, Mode::empty()) {
+            Ok(next) => next,
+            Err(Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+            Err(cause) => return Err(named(&work.join(path), &cause.into())),
+        };
+        if made && rustix::process::geteuid().is_root() {
+            let (uid, gid) = (Uid::from_raw(user.0), Gid::from_raw(user.1));
+            fs::chownat(&at, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes a file of a fresh slot; nothing else can see the slot yet, so there is nothing to
 /// replace atomically.
 fn put(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let write = || {
-        io::Write::write_all(&mut fs::File::create(path)?, contents)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        io::Write::write_all(&mut std::fs::File::create(path)?, contents)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
     };
     write().map_err(|cause| named(path, &cause))
 }
@@ -121,7 +151,7 @@ fn hand_to(path: &Path, user: (u32, u32)) -> io::Result<()> {
         return Ok(());
     }
     hand_to_shallow(path, user)?;
-    for entry in fs::read_dir(path)? {
+    for entry in std::fs::read_dir(path)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             hand_to(&entry.path(), user)?;

@@ -113,7 +113,7 @@ const X32_BIT: u32 = 0x4000_0000;
 
 /// Returns the filters, in the form of the link. They are the same for every role.
 #[must_use]
-pub fn filters() -> Vec<Vec<u64>> {
+pub(super) fn filters() -> Vec<Vec<u64>> {
     let mut filters = vec![
         compiled(denials(), libc::EPERM),
         compiled(
