@@ -1,0 +1,1 @@
+mod live_link;
