@@ -7,7 +7,7 @@ use loki_guest::{
     send,
 };
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     fd::AsFd,
     io::Errno,
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
@@ -21,6 +21,20 @@ use crate::{
     exec::{self, Refusal},
     sockets, sys,
 };
+
+/// Children reaped before the link has its turn.
+const REAPED_AT_ONCE: usize = 64;
+const AT_ONCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
+/// Who may still wait to be reaped.
+#[derive(PartialEq, Eq)]
+enum Left {
+    Nobody,
+    Perhaps,
+}
 
 /// Serves the link until it ends, which is no error.
 ///
@@ -66,12 +80,14 @@ impl Guest {
             landlock_abi: self.abi,
         };
         self.reply(&hello, Vec::new())?;
+        let mut left = Left::Nobody;
         loop {
             let mut ready = [
                 PollFd::from_borrowed_fd(ended.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(self.link.as_fd(), PollFlags::IN),
             ];
-            match poll(&mut ready, None) {
+            let timeout = (left == Left::Perhaps).then_some(&AT_ONCE);
+            match poll(&mut ready, timeout) {
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(errno.into()),
@@ -79,7 +95,9 @@ impl Guest {
             let [children, link] = ready.map(|fd| !fd.revents().is_empty());
             if children {
                 sys::drain(ended)?;
-                self.reap()?;
+            }
+            if children || left == Left::Perhaps {
+                left = self.reap()?;
             }
             if link {
                 let packet = receive(self.link.as_fd())?;
@@ -122,19 +140,22 @@ impl Guest {
         }
     }
 
-    fn reap(&mut self) -> Result<(), WireError> {
-        loop {
+    /// Reaps what has ended, up to a number: an agent that makes orphans without end must not keep
+    /// PID 1 from the link.
+    fn reap(&mut self) -> Result<Left, WireError> {
+        for _ in 0..REAPED_AT_ONCE {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
                     if let Some(id) = self.running.remove(&pid) {
                         self.reply(&exited(id, status), Vec::new())?;
                     }
                 }
-                Ok(None) | Err(Errno::CHILD) => return Ok(()),
+                Ok(None) | Err(Errno::CHILD) => return Ok(Left::Nobody),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
+        Ok(Left::Perhaps)
     }
 
     fn reply(&self, reply: &Reply, descriptors: Vec<OwnedFd>) -> Result<(), WireError> {

@@ -83,13 +83,9 @@ pub(crate) fn child_ends() -> Result<OwnedFd, Errno> {
 
 /// Forgets the signals that made the descriptor readable.
 pub(crate) fn drain(ended: &OwnedFd) -> Result<(), Errno> {
-    let mut signals = [0; 512];
-    loop {
-        match rustix::io::read(ended, &mut signals) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => return Ok(()),
-            Err(errno) => return Err(errno),
-        }
+    match rustix::io::read(ended, &mut [0; 512]) {
+        Ok(_) | Err(Errno::INTR | Errno::AGAIN) => Ok(()),
+        Err(errno) => Err(errno),
     }
 }
 
