@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{
+    EventKind, RecommendedWatcher, RecursiveMode, Watcher,
+    event::{ModifyKind, RenameMode},
+};
 use rustix::fs::OFlags;
 use tokio::sync::mpsc;
 
@@ -80,25 +83,20 @@ impl Signals {
         let (tell, told) = mpsc::unbounded_channel();
         let files = Files {
             home: home.to_owned(),
-            stop: false,
-            pause: false,
+            seen: Seen::default(),
             tell,
         };
         let files = Arc::new(Mutex::new(files));
         let mut watcher = notify::recommended_watcher({
             let files = Arc::clone(&files);
-            move |event| {
-                if concerns_us(&event) {
-                    look(&files);
-                }
-            }
+            move |event| heed(&files, &event)
         })
         .map_err(watched)?;
         watcher
             .watch(home, RecursiveMode::NonRecursive)
             .map_err(watched)?;
         // Only now, so that nothing can appear between the first look and the watch.
-        look(&files);
+        files.lock().expect(UNBROKEN).look();
         Ok(Self {
             told,
             _watcher: watcher,
@@ -111,23 +109,42 @@ impl Signals {
     }
 }
 
-/// Whether an event may be about a signal file. Errors and lost events may.
-fn concerns_us(event: &notify::Result<notify::Event>) -> bool {
-    event.as_ref().map_or(true, |event| {
-        let named = |path: &PathBuf| path.ends_with("STOP") || path.ends_with("PAUSE");
-        event.need_rescan() || (!event.kind.is_access() && event.paths.iter().any(named))
-    })
+const UNBROKEN: &str = "a look at two files does not panic";
+
+/// Takes one event of the directory into account. Errors and lost events only ask for a look.
+fn heed(files: &Mutex<Files>, event: &notify::Result<notify::Event>) {
+    let mut files = files.lock().expect(UNBROKEN);
+    if let Ok(event) = event {
+        let left = matches!(
+            event.kind,
+            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From))
+        );
+        let about = |name| event.paths.iter().any(|path| path.ends_with(name));
+        let concerns_us = about("STOP") || about("PAUSE") || event.need_rescan();
+        if !concerns_us || event.kind.is_access() {
+            return;
+        }
+        // A file may be back before this event arrives, and a look would not see that it left.
+        let seen = files.seen;
+        files.see(Seen {
+            stop: seen.stop && !(left && about("STOP")),
+            pause: seen.pause && !(left && about("PAUSE")),
+        });
+    }
+    files.look();
 }
 
-fn look(files: &Mutex<Files>) {
-    files.lock().expect("a look does not panic").look();
+/// Which signal files stand.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    stop: bool,
+    pause: bool,
 }
 
 /// What stands in the directory, and who wants to know.
 struct Files {
     home: PathBuf,
-    stop: bool,
-    pause: bool,
+    seen: Seen,
     tell: mpsc::UnboundedSender<Signal>,
 }
 
@@ -135,13 +152,20 @@ impl Files {
     /// Looks at the files and tells what changed.
     fn look(&mut self) {
         let there = |name| std::fs::symlink_metadata(self.home.join(name)).is_ok();
-        let (stop, pause) = (there("STOP"), there("PAUSE"));
+        self.see(Seen {
+            stop: there("STOP"),
+            pause: there("PAUSE"),
+        });
+    }
+
+    /// Tells what changed since the last time.
+    fn see(&mut self, now: Seen) {
+        let before = std::mem::replace(&mut self.seen, now);
         let news = [
-            (stop && !self.stop, Signal::Stop),
-            (pause && !self.pause, Signal::Pause),
-            (!pause && self.pause, Signal::Resume),
+            (now.stop && !before.stop, Signal::Stop),
+            (now.pause && !before.pause, Signal::Pause),
+            (!now.pause && before.pause, Signal::Resume),
         ];
-        (self.stop, self.pause) = (stop, pause);
         for (_, signal) in news.into_iter().filter(|(new, _)| *new) {
             // Nobody listens any more only while the watch is being dropped.
             self.tell.send(signal).ok();

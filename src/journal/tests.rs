@@ -611,10 +611,11 @@ async fn signal_files_are_told_as_they_come_and_go() {
     assert_eq!(soon(signals.next()).await, Some(Signal::Resume));
     std::fs::write(home.path.join("STOP"), "").unwrap();
     assert_eq!(soon(signals.next()).await, Some(Signal::Stop));
-    Signal::clear(&home.path).unwrap();
-    assert!(!home.path.join("STOP").exists());
-    Signal::Stop.raise(&home.path).unwrap();
-    assert_eq!(soon(signals.next()).await, Some(Signal::Stop));
+    for _ in 0..50 {
+        Signal::clear(&home.path).unwrap();
+        Signal::Stop.raise(&home.path).unwrap();
+        assert_eq!(soon(signals.next()).await, Some(Signal::Stop));
+    }
 }
 
 #[test]
