@@ -42,8 +42,6 @@ pub struct Place {
     pub keep_id: bool,
     /// The guest program on this host.
     pub guest: PathBuf,
-    /// Hard limit on processes of this host, which some engines insist on being given.
-    pub processes: Option<u64>,
 }
 
 /// Returns the container for one sandbox of a role.
@@ -62,7 +60,7 @@ pub fn blueprint(name: &str, rights: &Rights, slot: &Slot, place: &Place, labels
         memory: rights.resources.memory,
         pids: rights.resources.pids,
         cpus: rights.resources.cpus,
-        ulimits: ulimits(rights, place),
+        ulimits: ulimits(rights),
         shm_size: SHARED_MEMORY,
         sysctls: BTreeMap::from([("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())]),
         hostname: "sandbox".to_owned(),
@@ -104,13 +102,11 @@ fn tmpfs(rights: &Rights) -> Vec<Tmpfs> {
     ]
 }
 
-fn ulimits(rights: &Rights, place: &Place) -> Vec<(String, u64, u64)> {
+fn ulimits(rights: &Rights) -> Vec<(String, u64, u64)> {
     let file_size = rights.resources.disk;
-    let mut limits = vec![
+    vec![
         ("nofile".to_owned(), OPEN_FILES, OPEN_FILES),
         ("core".to_owned(), 0, 0),
         ("fsize".to_owned(), file_size, file_size),
-    ];
-    limits.extend(place.processes.map(|hard| ("nproc".to_owned(), hard, hard)));
-    limits
+    ]
 }

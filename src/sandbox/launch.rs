@@ -28,8 +28,6 @@ use super::{
 
 /// How long a container may take until its guest connects; the engine's own start is in it.
 const CONNECT: Duration = Duration::from_secs(60);
-/// What an engine is given where this host sets no limit on processes: the kernel's own largest.
-const HOST_PROCESSES: u64 = 4_194_304;
 /// First of the user ids given to sandboxes by a root orchestrator. Systemd's table of well-known
 /// ids leaves 0x70000000 to 0x7FFFFFFF unused.
 const FIRST_UID: u32 = 0x7000_0000;
@@ -52,6 +50,14 @@ pub enum SandboxError {
     /// The slot's files could not be written.
     #[error("the sandbox's files could not be written: {0}")]
     Slot(#[source] io::Error),
+    /// The agent's private repository could not be made.
+    #[error("the agent's repository could not be made: `{command}` ended with exit code {code}; does the image hold git?")]
+    NoRepository {
+        /// What ran.
+        command: String,
+        /// How it ended.
+        code: i32,
+    },
     /// The container ended before its guest connected.
     #[error("the container ended before it was ready (exit code {code}): {reason}; `loki doctor` checks the engine")]
     Died {
@@ -146,7 +152,6 @@ impl Launcher {
             user,
             keep_id: self.engine.report().rootless,
             guest,
-            processes: (self.engine.report().name == "podman").then(host_processes),
         })
     }
 
@@ -208,12 +213,6 @@ impl Launcher {
     }
 }
 
-/// Hard limit on processes of this host's user.
-fn host_processes() -> u64 {
-    let hard = rustix::process::getrlimit(rustix::process::Resource::Nproc).maximum;
-    hard.unwrap_or(HOST_PROCESSES)
-}
-
 /// Opens the gateway's listeners inside the sandbox, through the link.
 struct LinkDoors(Link);
 
@@ -267,7 +266,10 @@ impl Sandbox {
             let argv: Vec<String> = argv.iter().map(|&word| word.to_owned()).collect();
             let mut process = self.run(&argv, &[], confinement(&rights, &Grant::default())).await?;
             drop(process.stdin.take());
-            process.wait().await?;
+            let code = process.wait().await?.code;
+            if code != 0 {
+                return Err(SandboxError::NoRepository { command: argv.join(" "), code });
+            }
         }
         Ok(())
     }

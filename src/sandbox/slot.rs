@@ -80,6 +80,10 @@ impl Slot {
         for part in [self.home(), self.link(), self.0.join("etc"), self.work().join(".git")] {
             directory(&part, 0o755)?;
         }
+        // Engines give a tmpfs the mode of the directory it covers: the agent's repository goes here.
+        let mount_point = self.work().join(".git");
+        std::fs::set_permissions(&mount_point, std::fs::Permissions::from_mode(0o1777))
+            .map_err(|cause| named(&mount_point, &cause))?;
         for path in writable {
             beneath(&self.work(), path, user)?;
         }
