@@ -1,1 +1,3 @@
+mod attack;
+mod harness;
 mod live_link;

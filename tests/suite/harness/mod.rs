@@ -9,5 +9,5 @@ pub(crate) mod source;
 mod run;
 mod world;
 
-pub(crate) use run::{Run, Running};
+pub(crate) use run::{Run, Running, Said};
 pub(crate) use world::{Engine, World};
