@@ -1,11 +1,14 @@
 //! `loki sandbox run|ls|rm`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::io::AsyncReadExt;
 
 use crate::{
-    git::{self, Checkout, Owner, Repository},
+    git::{self, Checkout, GitError, Owner, Repository},
     link::{LinkError, Streams},
     policy::Rights,
     sandbox::{self, Grant, Labels, Launcher, Occupant, Sandbox, SandboxError, Slot},
@@ -30,7 +33,7 @@ pub(super) async fn run(env: &Environment, args: SandboxRun) -> Result<Exit, Fau
 
 async fn run_as(env: &Environment, args: SandboxRun) -> Result<Exit, Fault> {
     let here = std::env::current_dir().or_exit(Exit::RunFailed)?;
-    let repository = Repository::open(&here).ok();
+    let repository = open(&here)?;
     let policy = setup::policy(env, &args.policy, repository.as_ref().map(Repository::root))?;
     let Some(rights) = policy.rights(&args.role) else {
         return Err(Fault::new(Exit::Usage, format!("there is no role `{}`", args.role)).hint("`loki agents list` shows the roles"));
@@ -47,6 +50,16 @@ async fn run_as(env: &Environment, args: SandboxRun) -> Result<Exit, Fault> {
     };
     place.remove()?;
     code.map(|code| Exit::Program(u8::try_from(code).unwrap_or(255)))
+}
+
+/// Opens the repository around the directory. Where nothing is committed there is nothing to copy;
+/// a repository that cannot be read is no such place, and neither is a machine without git.
+fn open(here: &Path) -> Result<Option<Repository>, Fault> {
+    match Repository::open(here) {
+        Ok(repository) => Ok(Some(repository)),
+        Err(GitError::NotARepository { .. } | GitError::NoCommit { .. }) => Ok(None),
+        Err(cause) => Err(Fault::new(Exit::RunFailed, cause)),
+    }
 }
 
 /// Exit 127: not found. 126: not permitted or not executable.

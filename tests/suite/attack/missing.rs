@@ -1,6 +1,6 @@
 //! N8: what a sandbox needs is missing or was changed.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::{Path, PathBuf}};
 
 use super::{LIMIT, Run, World, on_each, world};
 
@@ -14,13 +14,14 @@ fn with(world: &World, setting: &str, args: &[&str]) -> Run {
 }
 
 const WORKS: [&str; 7] = ["sandbox", "run", "--role", "eng-backend", "--", "echo", "works"];
-const START: [&str; 6] = ["start", "--provider", "command", "--command", "true", "spec.md"];
+const START: [&str; 6] = ["start", "--provider", "command", "--command", "./agent.sh", "spec.md"];
 
 #[test]
 fn attack_n08_without_an_engine_nothing_starts() {
     on_each(|engine| {
         let world = world(engine);
         world.write("spec.md", SPEC);
+        world.write("agent.sh", "#!/bin/sh\nmkdir -p src && echo page >src/page\n");
         let (variable, _) = engine.address();
         let absent = format!("{variable}=unix:///nonexistent/engine.sock");
         let said = with(&world, &absent, &WORKS).exits(125);
@@ -39,10 +40,11 @@ fn attack_n08_without_git_nothing_starts() {
     on_each(|engine| {
         let world = world(engine);
         world.write("spec.md", SPEC);
-        for args in [&WORKS[..], &START] {
-            let said = with(&world, "PATH=/nonexistent", args).in_any_case();
-            assert!(!said.stdout.contains("works"), "{said}");
-            assert!(said.stderr.contains("git"), "{said}");
+        world.write("agent.sh", "#!/bin/sh\n");
+        for (args, code) in [(&WORKS[..], 125), (&START, 2)] {
+            let said = with(&world, "PATH=/nonexistent", args).exits(code);
+            assert_eq!(said.stdout, "");
+            drop(said.says(&["install git"]));
         }
         assert_eq!(world.leftovers(), Vec::<String>::new());
         assert_eq!(world.git(&["branch", "--list", "loki/*"]), "");
@@ -50,8 +52,8 @@ fn attack_n08_without_git_nothing_starts() {
 }
 
 /// Returns the unpacked guest in a cache of the test's own.
-fn guest(cache: &PathBuf) -> PathBuf {
-    let mut open = vec![cache.clone()];
+fn guest(cache: &Path) -> PathBuf {
+    let mut open = vec![cache.to_owned()];
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
