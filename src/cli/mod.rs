@@ -48,6 +48,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
+    raise_open_files();
     let mut env = Environment::read();
     env.engine = cli.engine.or(env.engine);
     match cli.command {
@@ -68,6 +69,15 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Clean(clean) => clean::clean(&env, &clean).await,
         Command::Version(json) => version(&json),
     }
+}
+
+/// Takes as many open files as this host allows: every connection of an agent needs two.
+fn raise_open_files() {
+    let resource = rustix::process::Resource::Nofile;
+    let mut limit = rustix::process::getrlimit(resource);
+    limit.current = limit.maximum;
+    // With fewer, connections wait longer; nothing else changes.
+    rustix::process::setrlimit(resource, limit).ok();
 }
 
 fn version(json: &Json) -> Result<Exit, Fault> {

@@ -88,11 +88,8 @@ async fn drive(
     let (controls, caught) = signals::watch(&work.repository.root().join(".loki")).or_exit(Exit::Failed)?;
     let session = Session { writer, opening, tasks, parallel, controls, observer };
     let (ending, ()) = tokio::join!(run::drive(Arc::clone(work), session), Progress::default().show(watched));
-    let leftovers = sandbox::sweep(work.launcher.engine.as_ref(), Some(&label(work))).await;
+    tidy(work).await;
     let ending = ending.or_exit(Exit::Failed)?;
-    if let Err(cause) = leftovers {
-        ui::warning(format!("containers could not be looked for: {cause}; the next start looks again"));
-    }
     summary(work, &ending);
     Ok(match (ending.outcome, caught.signal()) {
         (Outcome::Done, _) => Exit::Done,
@@ -101,8 +98,15 @@ async fn drive(
     })
 }
 
-fn label(work: &Work) -> String {
-    sandbox::repository_label(work.repository.root())
+/// Removes what agents that were ended at once left behind. What cannot be removed now, the next
+/// start removes.
+async fn tidy(work: &Work) {
+    if let Err(cause) = sandbox::end_run(work.launcher.engine.as_ref(), &work.run).await {
+        ui::warning(format!("containers of the run could not be removed: {cause}; the next start tries again"));
+    }
+    if let Err(cause) = work.repository.sweep(&[]) {
+        ui::warning(format!("worktrees of the run could not be removed: {cause}; the next start tries again"));
+    }
 }
 
 /// Reads a specification without ever reading more than it may have.

@@ -44,6 +44,9 @@ pub(super) enum Stream {
 pub(super) fn table(heading: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::NOTHING).set_header(heading);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     for row in rows {
         table.add_row(row.iter().map(|cell| plain(cell)));
     }

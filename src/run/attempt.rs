@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use crate::{
     event::{Event, millis},
     git::{self, HandOver, ObjectId},
+    link::LinkError,
     provider::{self, Assignment, Launch},
     sandbox::{Grant, Home, Sandbox, SandboxError},
     task::Task,
@@ -73,13 +74,14 @@ impl Failure {
 
 impl From<SandboxError> for Failure {
     fn from(cause: SandboxError) -> Self {
-        Self::fatal(cause.to_string())
+        let hopeless = matches!(cause, SandboxError::Isolation(_) | SandboxError::Link(LinkError::Refused { .. }));
+        Self { reason: cause.to_string(), retry: !hopeless }
     }
 }
 
-impl From<crate::link::LinkError> for Failure {
-    fn from(cause: crate::link::LinkError) -> Self {
-        Self::fatal(format!("the sandbox was lost: {cause}"))
+impl From<LinkError> for Failure {
+    fn from(cause: LinkError) -> Self {
+        SandboxError::from(cause).into()
     }
 }
 

@@ -91,6 +91,8 @@ struct Driver {
     stop: Option<Control>,
     position: watch::Sender<Position>,
     state: PathBuf,
+    /// The last record that the views show.
+    shown: u64,
 }
 
 /// Drives a run to its end.
@@ -113,6 +115,7 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
         evidence: HashMap::new(),
         stop: None,
         position,
+        shown: 0,
     };
     let mut controls = session.controls;
     driver.write(session.opening)?;
@@ -124,7 +127,7 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
     }
     driver.write(Event::RunEnded { outcome: ending.outcome, reason: ending.reason.clone() })?;
     driver.writer.sync()?;
-    driver.show();
+    views::write(&driver.state, &driver.status).ok();
     Ok(ending)
 }
 
@@ -162,15 +165,15 @@ impl Driver {
     /// for.
     fn advance(&mut self) -> Result<Option<Ending>, RunError> {
         let free = self.parallel.saturating_sub(self.jobs.len());
+        if self.jobs.is_empty() && self.stop.is_some() {
+            return Ok(Some(self.stopped()));
+        }
         for action in self.queue.next(free) {
             match action {
                 Action::Claim { task, version, attempt } => self.claim(&task, version, attempt)?,
                 Action::Finish(outcome) if self.jobs.is_empty() => return self.finish(outcome),
                 Action::Finish(_) => {}
             }
-        }
-        if self.jobs.is_empty() && self.stop.is_some() {
-            return Ok(Some(self.stopped()));
         }
         Ok(None)
     }
@@ -275,9 +278,14 @@ impl Driver {
     }
 
     /// Writes the views for outside tools. They are copies: a failure to write one is no failure
-    /// of the run.
-    fn show(&self) {
-        views::write(&self.state, &self.status).ok();
+    /// of the run. Only what changed is written, and not on the thread that drives.
+    fn show(&mut self) {
+        if self.shown == self.status.seq {
+            return;
+        }
+        self.shown = self.status.seq;
+        let (state, status) = (self.state.clone(), self.status.clone());
+        drop(tokio::task::spawn_blocking(move || views::write(&state, &status).ok()));
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use crate::engine::{ContainerId, Engine, EngineError};
+use crate::{
+    engine::{ContainerId, Engine, EngineError},
+    name::RunId,
+};
 
 /// A container of Loki's whose orchestrator is dead.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -50,6 +53,17 @@ pub async fn sweep(engine: &dyn Engine, repository: Option<&str>) -> Result<Vec<
         engine.remove(&ContainerId(leftover.container.clone())).await?;
     }
     Ok(found)
+}
+
+/// Removes whatever is left of a run of this very process, whose owner is alive.
+///
+/// # Errors
+/// The engine's.
+pub async fn end_run(engine: &dyn Engine, run: &RunId) -> Result<(), EngineError> {
+    for left in engine.list(&format!("loki.run={run}")).await? {
+        engine.remove(&left.id).await?;
+    }
+    Ok(())
 }
 
 /// Returns whether the process an [`owner`] text names still runs.
