@@ -10,14 +10,18 @@
 //! it again when the engine held less than it was asked to. It speaks to local engines only, for
 //! bind mounts and passed descriptors need one kernel.
 
+mod admission;
 mod body;
+mod call;
 mod client;
 mod container;
 mod discovery;
 mod facts;
 mod fault;
 pub mod images;
+mod raw;
 mod service;
+mod socket;
 
 use futures_util::future::BoxFuture;
 use std::{path::Path, sync::Arc};
