@@ -51,7 +51,7 @@ pub(super) fn acceptable(spec: &ContainerSpec, report: &EngineReport) -> Result<
     if spec.keep_id && !(report.rootless && report.is_podman()) {
         return refuse("only rootless Podman keeps ids", "ask without `keep_id`");
     }
-    if spec.memory == 0 || spec.pids == 0 || !(spec.cpus > 0.0) {
+    if spec.memory == 0 || spec.pids == 0 || spec.cpus.is_nan() || spec.cpus <= 0.0 {
         return refuse(
             "a sandbox has limits",
             "give memory, processes and processors above 0",

@@ -78,11 +78,7 @@ impl Client {
         let docker = within("connect", ASK, open(socket)?.negotiate_version()).await?;
         let version = within("tell its version", ASK, docker.version()).await?;
         let info = within("describe itself", ASK, docker.info()).await?;
-        Ok(EngineReport::of(
-            &version,
-            &info,
-            matches!(peer, Peer::User),
-        ))
+        Ok(EngineReport::of(&version, &info, peer))
     }
 
     async fn known_image(&self, reference: &str) -> Result<Image, EngineError> {
@@ -161,7 +157,7 @@ impl Engine for Client {
                 self.docker
                     .create_image(Some(options), Some(bollard::body_try_stream(tar)), None);
             follow(&call, SILENCE, stream, |step| {
-                progress(&step.status.unwrap_or_default())
+                progress(&step.status.unwrap_or_default());
             })
             .await?;
             self.known_image(import.reference).await
@@ -210,7 +206,7 @@ impl Engine for Client {
             let call = format!("pull the image `{reference}`");
             let stream = self.docker.create_image(Some(options), None, None);
             follow(&call, REGISTRY_SILENCE, stream, |step| {
-                progress(&step.status.unwrap_or_default())
+                progress(&step.status.unwrap_or_default());
             })
             .await?;
             self.known_image(reference).await

@@ -28,7 +28,15 @@ use std::{path::Path, sync::Arc};
 
 pub use container::{ContainerId, ContainerSpec, ContainerState, Image, Listed, Mount, Tmpfs};
 pub use discovery::Environment;
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "read far from here, where `Report` says nothing"
+)]
 pub use facts::{Cgroup, EngineReport};
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "a type called `Error` hides the standard one"
+)]
 pub use fault::EngineError;
 
 /// Told about each step of a long call, one line at a time.

@@ -11,9 +11,11 @@ use super::{
 };
 
 /// Who serves a socket.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Peer {
+    /// Root.
     Root,
+    /// An ordinary user.
     User,
 }
 

@@ -366,7 +366,7 @@ async fn a_private_podman_service_serves_and_ends_with_its_value() {
     assert!(endpoint.contains("/loki-podman-"), "{endpoint}");
     lives_and_goes(&*engine).await;
     // Longer than it lives without a client: the lifeline holds it.
-    tokio::time::sleep(Duration::from_secs(14)).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
     assert_eq!(engine.list("loki.test=none").await.unwrap(), []);
     let begun = Instant::now();
     drop(engine);
