@@ -52,7 +52,9 @@ impl Globs {
     #[must_use]
     pub fn matches(&self, path: &str) -> Option<&Glob> {
         self.0.iter().find(|glob| {
-            let built = globset::GlobBuilder::new(&glob.text).literal_separator(true).build();
+            let built = globset::GlobBuilder::new(&glob.text)
+                .literal_separator(true)
+                .build();
             built.is_ok_and(|built| built.compile_matcher().is_match(path))
         })
     }
