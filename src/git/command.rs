@@ -111,7 +111,10 @@ impl Place {
             overrides: Arc::from([]),
             attributes: None,
         };
-        let keys = place.reading("config").args(["--list", "--name-only", "-z"]).run()?;
+        let keys = place
+            .reading("config")
+            .args(["--list", "--name-only", "-z"])
+            .run()?;
         place.overrides = keys.records().filter_map(neutral).collect();
         Ok(place)
     }
@@ -119,7 +122,11 @@ impl Place {
     /// Returns the same repository with another worktree, whose attribute files count for nothing.
     pub(super) fn over(&self, work_tree: &Path, attributes: ObjectId) -> Self {
         let attributes = Some(attributes);
-        Self { work_tree: work_tree.to_owned(), attributes, ..self.clone() }
+        Self {
+            work_tree: work_tree.to_owned(),
+            attributes,
+            ..self.clone()
+        }
     }
 
     /// Starts a call that changes something.
@@ -192,7 +199,10 @@ impl Call {
             command: command.to_owned(),
             before: Vec::new(),
             arguments: Vec::new(),
-            settings: FIXED.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+            settings: FIXED
+                .iter()
+                .map(|(key, value)| ((*key).into(), (*value).into()))
+                .collect(),
             environment: Vec::new(),
             directory: PathBuf::from("/"),
             input: Vec::new(),
@@ -255,14 +265,27 @@ impl Call {
         let mut child = self.process().spawn().map_err(GitError::Missing)?;
         let ended = self.attend(&mut child);
         let (status, stdout, stderr) = ended?;
-        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+        let code = status
+            .code()
+            .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         if !self.accepted.contains(&code) {
-            return Err(GitError::Command { command: self.command, code, stderr });
+            return Err(GitError::Command {
+                command: self.command,
+                code,
+                stderr,
+            });
         }
-        Ok(Answer { command: self.command, code, stdout })
+        Ok(Answer {
+            command: self.command,
+            code,
+            stdout,
+        })
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place where git is started")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where git is started"
+    )]
     fn process(&self) -> Command {
         let mut process = Command::new("git");
         process.env_clear();
@@ -287,9 +310,17 @@ impl Call {
                 ("GIT_LITERAL_PATHSPECS", "1"),
             ])
             .env("GIT_CONFIG_COUNT", self.settings.len().to_string())
-            .envs(self.settings.iter().enumerate().flat_map(|(n, (key, value))| {
-                [(format!("GIT_CONFIG_KEY_{n}"), key), (format!("GIT_CONFIG_VALUE_{n}"), value)]
-            }))
+            .envs(
+                self.settings
+                    .iter()
+                    .enumerate()
+                    .flat_map(|(n, (key, value))| {
+                        [
+                            (format!("GIT_CONFIG_KEY_{n}"), key),
+                            (format!("GIT_CONFIG_VALUE_{n}"), value),
+                        ]
+                    }),
+            )
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .args(&self.before)
             .arg(&self.command)
@@ -329,14 +360,21 @@ impl Call {
                 return Err(GitError::Timeout { command, seconds });
             }
             let Some(stdout) = stdout else {
-                return Err(GitError::Flood { command: self.command.clone(), limit: FLOOD });
+                return Err(GitError::Flood {
+                    command: self.command.clone(),
+                    limit: FLOOD,
+                });
             };
             Ok((status, stdout, stderr))
         })
     }
 }
 
-type Pipes = (std::process::ChildStdin, std::process::ChildStdout, std::process::ChildStderr);
+type Pipes = (
+    std::process::ChildStdin,
+    std::process::ChildStdout,
+    std::process::ChildStderr,
+);
 
 fn pipes(child: &mut Child) -> Pipes {
     let piped = "the child was started with pipes";
@@ -362,7 +400,10 @@ fn complaint(mut pipe: impl Read) -> String {
         let room = COMPLAINT.saturating_sub(kept.len());
         kept.extend(buffer.iter().take(count.min(room)));
     }
-    String::from_utf8_lossy(&kept).trim().escape_debug().to_string()
+    String::from_utf8_lossy(&kept)
+        .trim()
+        .escape_debug()
+        .to_string()
 }
 
 /// A child and what it started.
@@ -419,13 +460,21 @@ impl Answer {
 
     /// Returns the records, each ended by NUL.
     pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
-        self.stdout.split(|byte| *byte == 0).filter(|record| !record.is_empty())
+        self.stdout
+            .split(|byte| *byte == 0)
+            .filter(|record| !record.is_empty())
     }
 
     /// Says that the answer was not expected.
     pub(super) fn odd(&self) -> GitError {
-        let answer = String::from_utf8_lossy(&self.stdout).chars().take(200).collect();
-        GitError::Odd { command: self.command.clone(), answer }
+        let answer = String::from_utf8_lossy(&self.stdout)
+            .chars()
+            .take(200)
+            .collect();
+        GitError::Odd {
+            command: self.command.clone(),
+            answer,
+        }
     }
 }
 
@@ -442,15 +491,23 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
         mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-        let call = Call::new("hash-object").arg("--no-filters").arg("--").arg(&pipe);
+        let call = Call::new("hash-object")
+            .arg("--no-filters")
+            .arg("--")
+            .arg(&pipe);
         let fault = call.limit(Duration::from_millis(100)).run().unwrap_err();
         assert!(matches!(&fault, GitError::Timeout { command, .. } if command == "hash-object"));
     }
 
     #[test]
     fn a_failure_carries_the_code_and_what_was_said() {
-        let fault = Call::new("cat-file").arg("--no-such-flag").run().unwrap_err();
-        assert!(matches!(&fault, GitError::Command { code: 129 | 128, stderr, .. } if !stderr.is_empty()));
+        let fault = Call::new("cat-file")
+            .arg("--no-such-flag")
+            .run()
+            .unwrap_err();
+        assert!(
+            matches!(&fault, GitError::Command { code: 129 | 128, stderr, .. } if !stderr.is_empty())
+        );
     }
 
     #[test]
