@@ -69,6 +69,9 @@ pub(super) struct Start {
     /// With --provider command: the program, a script of this machine or a program of the image
     #[arg(long, value_name = "PROGRAM")]
     pub(super) command: Option<String>,
+    /// With --command: its arguments
+    #[arg(last = true, requires = "command")]
+    pub(super) arguments: Vec<String>,
     /// With --provider replay: the macro directory
     #[arg(long = "macro", value_name = "DIR")]
     pub(super) replayed: Option<PathBuf>,

@@ -161,7 +161,7 @@ fn described(report: &crate::engine::EngineReport) -> String {
 fn choose_provider(args: &args::Start, intake: &Intake) -> Result<Arc<dyn Provider>, Fault> {
     match (args.provider.as_deref(), &args.command, &args.replayed) {
         (Some("command") | None, Some(program), None) => {
-            let words = program.split_whitespace().map(str::to_owned).collect();
+            let words = std::iter::once(program).chain(&args.arguments).cloned().collect();
             let here = std::env::current_dir().or_exit(Exit::Usage)?;
             Ok(Arc::new(provider::Agent::open(words, &here).or_exit(Exit::Usage)?))
         }

@@ -68,12 +68,21 @@ impl Repository {
         ])
     }
 
-    /// Deletes refs by their full names, as [`Repository::run_refs`] gives them.
+    /// Deletes every ref of a run and returns their full names.
     ///
     /// # Errors
     /// When git fails, or a ref moved meanwhile; then none is deleted.
     pub fn delete_run_refs(&self, run: &RunId) -> Result<Vec<String>, GitError> {
         let names = self.run_refs(run)?;
+        self.delete_refs(&names)?;
+        Ok(names)
+    }
+
+    /// Deletes refs by their full names, as [`Repository::run_refs`] gives them.
+    ///
+    /// # Errors
+    /// When git fails; then none is deleted.
+    pub fn delete_refs(&self, names: &[String]) -> Result<(), GitError> {
         let input: String = names
             .iter()
             .map(|name| format!("delete {name}\0\0"))
@@ -83,7 +92,7 @@ impl Repository {
             .args(["--stdin", "-z"])
             .input(input)
             .run()?;
-        Ok(names)
+        Ok(())
     }
 
     /// Moves a ref from `old` (none: it does not exist yet) to `new`.

@@ -166,7 +166,7 @@ pub fn version() -> Result<String, GitError> {
     let answer = Call::new("version").run()?;
     let found = answer.line()?.trim_start_matches("git version ").to_owned();
     if is_enough(&found) {
-        Ok(())
+        Ok(found)
     } else {
         Err(GitError::TooOld { found })
     }

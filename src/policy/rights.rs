@@ -47,19 +47,6 @@ pub struct Files {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Globs(pub Vec<Glob>);
 
-impl Globs {
-    /// Returns the first glob that covers `path`, relative to the worktree.
-    #[must_use]
-    pub fn matches(&self, path: &str) -> Option<&Glob> {
-        self.0.iter().find(|glob| {
-            let built = globset::GlobBuilder::new(&glob.text)
-                .literal_separator(true)
-                .build();
-            built.is_ok_and(|built| built.compile_matcher().is_match(path))
-        })
-    }
-}
-
 /// One glob over paths relative to the worktree, `/` between components. `*` stays within a
 /// component, `**` spans components.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
