@@ -215,7 +215,7 @@ fn exclude(common_dir: &Path) -> Result<(), GitError> {
     lines.push(b'\n');
     fs::create_dir_all(&info).at("create", &info)?;
     let mut fresh = tempfile::NamedTempFile::new_in(&info).at("write in", &info)?;
-    let mode = fs::metadata(&file).map_or(0o644, |old| rustix_mode(&old));
+    let mode = fs::metadata(&file).map_or(0o644, |old| mode_of(&old));
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
     fresh
         .as_file()
@@ -230,7 +230,7 @@ fn exclude(common_dir: &Path) -> Result<(), GitError> {
     Ok(())
 }
 
-fn rustix_mode(old: &fs::Metadata) -> u32 {
+fn mode_of(old: &fs::Metadata) -> u32 {
     std::os::unix::fs::PermissionsExt::mode(&old.permissions()) & 0o777
 }
 
