@@ -48,15 +48,29 @@ pub struct Files {
 pub struct Globs(pub Vec<Glob>);
 
 impl Globs {
-    /// Returns the first glob that covers `path`, relative to the worktree.
+    /// Returns the globs compiled for many questions.
     #[must_use]
-    pub fn matches(&self, path: &str) -> Option<&Glob> {
-        self.0.iter().find(|glob| {
-            let built = globset::GlobBuilder::new(&glob.text)
-                .literal_separator(true)
-                .build();
-            built.is_ok_and(|built| built.compile_matcher().is_match(path))
-        })
+    pub fn matcher(&self) -> Matcher<'_> {
+        let build = |text| {
+            let mut glob = globset::GlobBuilder::new(text);
+            glob.literal_separator(true).build().ok()
+        };
+        let globs = self.0.iter();
+        let pairs = globs.filter_map(|glob| Some((glob, build(&glob.text)?.compile_matcher())));
+        Matcher(pairs.collect())
+    }
+}
+
+/// Globs compiled for many questions.
+#[derive(Debug, Clone)]
+pub struct Matcher<'a>(Vec<(&'a Glob, globset::GlobMatcher)>);
+
+impl<'a> Matcher<'a> {
+    /// Returns the first glob that covers `path`, relative to the worktree, or none.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> Option<&'a Glob> {
+        let hit = self.0.iter().find(|(_, matcher)| matcher.is_match(path));
+        hit.map(|(glob, _)| *glob)
     }
 }
 
