@@ -5,6 +5,7 @@ use std::{
     io::Write,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
@@ -28,6 +29,9 @@ pub struct Repository {
     head: ObjectId,
     branch: Option<String>,
     pub(super) place: Place,
+    /// Git reads the notes on all worktrees when it adds one, and fails on those that are just
+    /// being written or removed: one at a time, over all clones of this value.
+    worktrees: Arc<Mutex<()>>,
 }
 
 impl Repository {
@@ -78,6 +82,7 @@ impl Repository {
             head,
             branch,
             place,
+            worktrees: Arc::default(),
         })
     }
 
@@ -103,6 +108,13 @@ impl Repository {
     #[must_use]
     pub fn branch(&self) -> Option<&str> {
         self.branch.as_deref()
+    }
+
+    /// Waits until nobody else adds or removes a worktree.
+    pub(super) fn lock_worktrees(&self) -> MutexGuard<'_, ()> {
+        self.worktrees
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns where slots stand.
