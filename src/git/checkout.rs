@@ -120,6 +120,12 @@ impl Files {
             .index(&self.index)
             .args(["--stage", "-z"])
             .run()?;
+        let read = checkout.read.map(Globs::matcher);
+        let may_read = |path: &[u8]| match (&read, std::str::from_utf8(path)) {
+            (None, _) => true,
+            (Some(read), Ok(path)) => read.matches(path).is_some(),
+            (Some(_), Err(_)) => false,
+        };
         let mut absent = BTreeSet::new();
         for record in listed.records() {
             let tab = record
@@ -130,7 +136,7 @@ impl Files {
             let (Some(stage), Some(path)) = (stage, path) else {
                 return Err(listed.odd());
             };
-            if stage.starts_with(b"160000") || !may_read(checkout.read, path) {
+            if stage.starts_with(b"160000") || !may_read(path) {
                 absent.insert(path.to_vec());
             }
         }
@@ -151,9 +157,4 @@ impl Files {
         tree::settle(&self.work, checkout.owner)?;
         Ok(absent)
     }
-}
-
-fn may_read(read: Option<&Globs>, path: &[u8]) -> bool {
-    let Some(read) = read else { return true };
-    std::str::from_utf8(path).is_ok_and(|path| read.matches(path).is_some())
 }

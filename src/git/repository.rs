@@ -5,6 +5,7 @@ use std::{
     io::Write,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
@@ -28,6 +29,9 @@ pub struct Repository {
     head: ObjectId,
     branch: Option<String>,
     pub(super) place: Place,
+    /// Git reads the notes on all worktrees when it adds one, and fails on those that are just
+    /// being written or removed: one at a time, over all clones of this value.
+    worktrees: Arc<Mutex<()>>,
 }
 
 impl Repository {
@@ -78,6 +82,7 @@ impl Repository {
             head,
             branch,
             place,
+            worktrees: Arc::default(),
         })
     }
 
@@ -103,6 +108,13 @@ impl Repository {
     #[must_use]
     pub fn branch(&self) -> Option<&str> {
         self.branch.as_deref()
+    }
+
+    /// Waits until nobody else adds or removes a worktree.
+    pub(super) fn lock_worktrees(&self) -> MutexGuard<'_, ()> {
+        self.worktrees
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns where slots stand.
@@ -219,7 +231,7 @@ fn exclude(common_dir: &Path) -> Result<(), GitError> {
     lines.push(b'\n');
     fs::create_dir_all(&info).at("create", &info)?;
     let mut fresh = tempfile::NamedTempFile::new_in(&info).at("write in", &info)?;
-    let mode = fs::metadata(&file).map_or(0o644, |old| rustix_mode(&old));
+    let mode = fs::metadata(&file).map_or(0o644, |old| mode_of(&old));
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
     fresh
         .as_file()
@@ -234,7 +246,7 @@ fn exclude(common_dir: &Path) -> Result<(), GitError> {
     Ok(())
 }
 
-fn rustix_mode(old: &fs::Metadata) -> u32 {
+fn mode_of(old: &fs::Metadata) -> u32 {
     std::os::unix::fs::PermissionsExt::mode(&old.permissions()) & 0o777
 }
 

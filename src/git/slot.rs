@@ -86,7 +86,9 @@ impl Slot {
             .join(format!("{}-{}", spec.run, spec.task));
         let call = repository.place.git("worktree");
         let call = call.args(["add", "--quiet", "--force", "--no-checkout", "--"]);
+        let alone = repository.lock_worktrees();
         call.arg(&meta).arg(&branch).run()?;
+        drop(alone);
         let checkout = Checkout {
             tree: spec.base,
             read: spec.read,
@@ -165,6 +167,7 @@ impl Repository {
     }
 
     fn forget(&self, doomed: impl Fn(&Path) -> bool) -> Result<(), GitError> {
+        let _alone = self.lock_worktrees();
         for notes in directories(&self.common_dir().join("worktrees"))? {
             if path_in(&notes.join("gitdir")).is_some_and(|place| doomed(&place)) {
                 tree::remove(&notes)?;

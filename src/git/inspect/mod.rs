@@ -235,18 +235,20 @@ pub(super) fn sizes(candidates: &[&Entry], caps: &Caps) -> Vec<Remark> {
 
 /// Runs every inspector of changes.
 pub(super) fn changes(changes: &[Difference], entries: &[Entry], write: &Globs) -> Vec<Remark> {
+    let write = write.matcher();
+    let may_write = |path: &str| write.matches(path).is_some();
     let mut remarks = Vec::new();
     remarks.extend(
         changes
             .iter()
-            .filter_map(|change| write_globs(change, write)),
+            .filter_map(|change| write_globs(change, &may_write)),
     );
     remarks.extend(changes.iter().filter_map(git_links));
     remarks.extend(symlinks(changes, entries));
     remarks
 }
 
-fn write_globs(change: &Difference, write: &Globs) -> Option<Remark> {
+fn write_globs(change: &Difference, may_write: &dyn Fn(&str) -> bool) -> Option<Remark> {
     let path = &change.path;
     let Ok(text) = std::str::from_utf8(path) else {
         return Some(Remark::new("file-name", path, "is not a name in UTF-8"));
@@ -263,7 +265,7 @@ fn write_globs(change: &Difference, write: &Globs) -> Option<Remark> {
         (_, b"000000") => "removed",
         _ => "changed",
     };
-    write.matches(text).is_none().then(|| {
+    (!may_write(text)).then(|| {
         Remark::new(
             "write-globs",
             path,

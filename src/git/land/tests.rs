@@ -94,9 +94,9 @@ fn the_users_branch_index_and_files_are_untouched() {
     world.file("staged", "staged\n");
     world.git(&["add", "staged"]);
     world.file("untracked", "untracked\n");
-    let index = fs::read(world.root().join(".git/index")).unwrap();
     let head = fs::read(world.root().join(".git/HEAD")).unwrap();
     let status = world.git(&["status", "--porcelain"]);
+    let index = fs::read(world.root().join(".git/index")).unwrap();
     let repository = world.open();
     let mut dirty = repository.dirty().unwrap();
     dirty.sort();
@@ -105,9 +105,9 @@ fn the_users_branch_index_and_files_are_untouched() {
     repository.create_run_branch(&world.run, base).unwrap();
     let one = work(&world, &repository, "one", ("src/one", "1\n"));
     repository.advance(&world.run, base, &one).unwrap();
+    assert_eq!(fs::read(world.root().join(".git/index")).unwrap(), index);
     assert_eq!(world.git(&["status", "--porcelain"]), status);
     assert_eq!(fs::read(world.root().join(".git/HEAD")).unwrap(), head);
-    drop(index);
     assert_eq!(repository.branch(), Some("main"));
     assert_eq!(world.git(&["rev-parse", "main"]), base.as_str());
 }
