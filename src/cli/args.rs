@@ -66,12 +66,10 @@ pub(super) struct Start {
     /// Which agent program works: command or replay
     #[arg(long)]
     pub(super) provider: Option<String>,
-    /// With --provider command: the program, a script of this machine or a program of the image
+    /// With --provider command: a script of this machine or a program of the image, with
+    /// arguments after spaces
     #[arg(long, value_name = "PROGRAM")]
     pub(super) command: Option<String>,
-    /// With --command: its arguments
-    #[arg(last = true, requires = "command")]
-    pub(super) arguments: Vec<String>,
     /// With --provider replay: the macro directory
     #[arg(long = "macro", value_name = "DIR")]
     pub(super) replayed: Option<PathBuf>,

@@ -108,7 +108,7 @@ pub(super) async fn engine(env: &Environment) -> Result<Arc<dyn Engine>, Fault> 
         uid: rustix::process::geteuid().as_raw(),
         path: env.path.clone().into(),
     };
-    engine::connect(&facts).await.or_exit(Exit::NoSandbox)
+    engine::connect(&facts).await.or_exit(Exit::NoSandbox).map_err(|fault| fault.hint("`loki doctor` says what this machine gives"))
 }
 
 /// Prepares starting sandboxes.

@@ -33,6 +33,9 @@ use super::{
 
 /// Largest specification that is read.
 const SPEC_MAX: u64 = 1 << 20;
+/// What there is.
+const PROVIDERS: &str = "there are: `command` (`--provider command --command ./agent.sh`: any program that reads a \
+     brief on stdin and works in /work) and `replay` (`--provider replay --macro DIR`: a recorded macro)";
 
 /// A specification that was read and checked.
 struct Intake {
@@ -44,11 +47,12 @@ struct Intake {
 /// Runs the verb.
 pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit, Fault> {
     let intake = read_spec(&args.spec)?;
-    let provider = choose_provider(args, &intake)?;
-    let tasks = plan(&intake, provider.as_ref())?;
+    let choice = choose(args, &intake)?;
+    let tasks = choice.plan(&intake)?;
     let repository = setup::repository()?;
     let policy = setup::policy(env, &args.policy, Some(repository.root()))?;
     check_plan(&tasks, &policy, &intake.file)?;
+    let provider = choice.open()?;
     let engine = setup::engine(env).await?;
     let run = new_run()?;
     let state = repository.root().join(".loki");
@@ -157,51 +161,80 @@ fn described(report: &crate::engine::EngineReport) -> String {
     format!("{} {} at {}", report.name, report.version, report.endpoint)
 }
 
-/// Picks the provider. Without one, only a shipped example picks its own macro, loudly.
-fn choose_provider(args: &args::Start, intake: &Intake) -> Result<Arc<dyn Provider>, Fault> {
-    match (args.provider.as_deref(), &args.command, &args.replayed) {
-        (Some("command") | None, Some(program), None) => {
-            let words = std::iter::once(program).chain(&args.arguments).cloned().collect();
-            let here = std::env::current_dir().or_exit(Exit::Usage)?;
-            Ok(Arc::new(provider::Agent::open(words, &here).or_exit(Exit::Usage)?))
+/// The provider that was asked for.
+enum Choice {
+    /// A program, with its arguments.
+    Program(Vec<String>),
+    /// A recorded macro, which brings its plan.
+    Macro(provider::Replay),
+}
+
+impl Choice {
+    /// Takes the plan from the macro, else from the specification.
+    fn plan(&self, intake: &Intake) -> Result<Vec<Task>, Fault> {
+        let tasks = match self {
+            Self::Macro(replay) => replay.plan().unwrap_or(&intake.spec.tasks),
+            Self::Program(_) => &intake.spec.tasks,
+        };
+        if !tasks.is_empty() {
+            return Ok(tasks.to_vec());
         }
+        let file = ui::plain(&intake.file.to_string_lossy());
+        Err(Fault::new(Exit::Invalid, format!("`{file}` has no tasks"))
+            .hint("add a `## Tasks` list, see docs/specs.md; a model-made plan is not there yet"))
+    }
+
+    fn open(self) -> Result<Arc<dyn Provider>, Fault> {
+        match self {
+            Self::Macro(replay) => Ok(Arc::new(replay)),
+            Self::Program(words) => {
+                let here = std::env::current_dir().or_exit(Exit::Usage)?;
+                Ok(Arc::new(provider::Agent::open(words, &here).or_exit(Exit::Usage)?))
+            }
+        }
+    }
+}
+
+/// Picks the provider. Without one, only a shipped example picks its own macro, loudly.
+fn choose(args: &args::Start, intake: &Intake) -> Result<Choice, Fault> {
+    match (args.provider.as_deref(), &args.command, &args.replayed) {
+        (Some("command") | None, Some(program), None) => Ok(Choice::Program(words(program))),
         (Some("replay") | None, None, Some(directory)) => {
-            Ok(Arc::new(provider::Replay::open(directory).or_exit(Exit::Invalid)?))
+            provider::Replay::open(directory).map(Choice::Macro).map_err(|cause| in_macro(&cause))
         }
         (Some("command"), None, _) => Err(Fault::new(Exit::Usage, "`--provider command` needs a program")
             .hint("add `--command ./agent.sh`")),
-        (Some("replay") | None, None, None) => match provider::shipped_macro(&intake.sha256) {
-            Some(replay) => {
-                ui::note("NOTE: this is a shipped example. No model works on it: its recorded macro is replayed,");
-                ui::note("NOTE: every script of it really runs, in a sandbox. Own specifications need --provider.");
-                Ok(Arc::new(replay))
-            }
-            None => Err(no_provider()),
-        },
+        (Some("replay") | None, None, None) => shipped(intake),
         (Some("command" | "replay") | None, ..) => {
             Err(Fault::new(Exit::Usage, "`--command` and `--macro` belong to different providers").hint("give one of them"))
         }
         (Some(other), ..) => Err(Fault::new(Exit::Usage, format!("there is no provider `{}`", ui::plain(other)))
-            .hint("there are: `command` (--command PROGRAM), `replay` (--macro DIR)")),
+            .hint(PROVIDERS)),
     }
 }
 
-fn no_provider() -> Fault {
-    Fault::new(Exit::Usage, "no provider is given, so no one would do the work").hint(
-        "there are: `--provider command --command ./agent.sh` (any program that reads a brief on stdin and works in \
-         /work), `--provider replay --macro DIR` (a recorded macro)",
-    )
+/// Splits a command line at its spaces; one that names a file as a whole is that file.
+fn words(program: &str) -> Vec<String> {
+    if Path::new(program).exists() {
+        return vec![program.to_owned()];
+    }
+    program.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Takes the plan from the specification or from the macro.
-fn plan(intake: &Intake, provider: &dyn Provider) -> Result<Vec<Task>, Fault> {
-    if !intake.spec.tasks.is_empty() {
-        return Ok(intake.spec.tasks.clone());
-    }
-    match provider.plan() {
-        Some(tasks) if !tasks.is_empty() => Ok(tasks.to_vec()),
-        _ => Err(Fault::new(Exit::Invalid, format!("`{}` has no tasks", ui::plain(&intake.file.to_string_lossy())))
-            .hint("add a `## Tasks` list, see docs/specs.md; a model-made plan is not there yet")),
+fn shipped(intake: &Intake) -> Result<Choice, Fault> {
+    let Some(replay) = provider::shipped_macro(&intake.sha256) else {
+        return Err(Fault::new(Exit::Usage, "no provider is given, so no one would do the work").hint(PROVIDERS));
+    };
+    ui::note("NOTE: this is a shipped example. No model works on it: its recorded macro is replayed,");
+    ui::note("NOTE: every script of it really runs, in a sandbox. Own specifications need --provider.");
+    Ok(Choice::Macro(replay))
+}
+
+/// Shows every fault of a macro with its place.
+fn in_macro(cause: &provider::ProviderError) -> Fault {
+    match cause {
+        provider::ProviderError::Macro { faults, .. } => setup::diagnostics(faults),
+        other => Fault::new(Exit::Invalid, other),
     }
 }
 

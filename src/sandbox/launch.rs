@@ -50,6 +50,9 @@ pub enum SandboxError {
     /// The slot's files could not be written.
     #[error("the sandbox's files could not be written: {0}")]
     Slot(#[source] io::Error),
+    /// Somebody else connected to the link's socket.
+    #[error("a process that is not the sandbox's own connected to its link; look for it on this host, then try again")]
+    Stranger,
     /// The agent's private repository could not be made.
     #[error("the agent's repository could not be made: `{command}` ended with exit code {code}; does the image hold git?")]
     NoRepository {
@@ -131,6 +134,7 @@ impl Launcher {
         let container = self.engine.create(&spec).await?;
         let mut guard = Guard { engine: Arc::clone(&self.engine), container: Some(container.clone()) };
         let link = self.start(&container, listener).await?;
+        self.is_guest(&container, &link).await?;
         let isolation = self.isolation(&link)?;
         minimum(&isolation)?;
         let gateway = self.gateway(&occupant.rights, &link, record).await?;
@@ -165,6 +169,14 @@ impl Launcher {
             both = futures_util::future::try_join(started, accepted) => Ok(both?.1),
             died = ended => Err(died),
         }
+    }
+
+    /// Makes sure that whoever connected is the container's first process, and no other of this
+    /// host that could reach the socket.
+    async fn is_guest(&self, container: &ContainerId, link: &Link) -> Result<(), SandboxError> {
+        let state = self.engine.inspect(container).await?;
+        let guest = link.hello().guest_pid.and_then(|pid| u32::try_from(pid).ok());
+        if state.pid.is_some() && state.pid == guest { Ok(()) } else { Err(SandboxError::Stranger) }
     }
 
     /// Resolves when the container has ended; looks four times a second, only during a start.
