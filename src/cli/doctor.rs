@@ -52,15 +52,17 @@ pub(super) async fn doctor(env: &Environment, json: &Json) -> Result<Exit, Fault
     if json.json {
         ui::json(&serde_json::json!({ "schema": 1, "healthy": healthy, "checks": checks }))?;
     } else {
-        ui::table(
-            &["", "WHAT", "FOUND", "NEXT"],
-            checks.iter().map(|check| {
-                let mark = if check.ok { "ok" } else { "MISSING" };
-                vec![mark.to_owned(), check.what.to_owned(), check.found.clone(), check.next.clone().unwrap_or_default()]
-            }),
-        );
+        checks.iter().for_each(show);
     }
     Ok(if healthy { Exit::Done } else { Exit::NoSandbox })
+}
+
+fn show(check: &Checkup) {
+    let mark = if check.ok { "ok     " } else { "MISSING" };
+    ui::data(format!("{mark} {}: {}", check.what, ui::plain(&check.found)));
+    if let Some(next) = &check.next {
+        ui::data(format!("        next: {}", ui::plain(next)));
+    }
 }
 
 fn git_version() -> Checkup {
@@ -103,8 +105,8 @@ async fn probe(env: &Environment, engine: Arc<dyn Engine>) -> Result<Isolation, 
     let policy = Policy::check(&Policy::builtin_sources()).map_err(|faults| setup::diagnostics(&faults))?;
     let role: Role = "check".parse().or_exit(Exit::Bug)?;
     let rights = policy.rights(&role).ok_or_else(|| Fault::new(Exit::Bug, "the built-in policy has no role `check`"))?;
-    let image = setup::image(env, engine.as_ref(), &rights.image).await.or_exit(Exit::NoSandbox)?;
     let launcher = setup::launcher(env, engine)?;
+    let image = setup::image(env, launcher.engine.as_ref(), &rights.image).await.or_exit(Exit::NoSandbox)?;
     let slot = Slot::at(env.cache.join("probe").join(sandbox::owner()));
     let occupant = Occupant {
         name: format!("loki-doctor-{}", sandbox::owner()),

@@ -36,8 +36,8 @@ async fn run_as(env: &Environment, args: SandboxRun) -> Result<Exit, Fault> {
         return Err(Fault::new(Exit::Usage, format!("there is no role `{}`", args.role)).hint("`loki agents list` shows the roles"));
     };
     let engine = setup::engine(env).await?;
-    let image = setup::image(env, engine.as_ref(), &rights.image).await.or_exit(Exit::NoSandbox)?;
     let launcher = setup::launcher(env, engine)?;
+    let image = setup::image(env, launcher.engine.as_ref(), &rights.image).await.or_exit(Exit::NoSandbox)?;
     let place = Place::new(env, repository)?;
     let code = match play(&launcher, &place, rights, image, &args.argv).await {
         Ok(code) => Ok(code),

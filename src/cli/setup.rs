@@ -14,7 +14,7 @@ use crate::{
     git::Repository,
     name::Role,
     policy::{Layer, Policy, Source},
-    sandbox::Launcher,
+    sandbox::{Launcher, Shortfall},
 };
 
 use super::{
@@ -111,8 +111,11 @@ pub(super) async fn engine(env: &Environment) -> Result<Arc<dyn Engine>, Fault> 
     engine::connect(&facts).await.or_exit(Exit::NoSandbox).map_err(|fault| fault.hint("`loki doctor` says what this machine gives"))
 }
 
-/// Prepares starting sandboxes.
+/// Prepares starting sandboxes, on an engine that can hold them to their limits.
 pub(super) fn launcher(env: &Environment, engine: Arc<dyn Engine>) -> Result<Launcher, Fault> {
+    if !engine.report().limits {
+        return Err(Fault::new(Exit::NoSandbox, Shortfall::NO_LIMITS));
+    }
     Ok(Launcher {
         engine,
         cache: env.cache.clone(),

@@ -53,12 +53,11 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let policy = setup::policy(env, &args.policy, Some(repository.root()))?;
     check_plan(&tasks, &policy, &intake.file)?;
     let provider = choice.open()?;
-    let engine = setup::engine(env).await?;
+    let launcher = setup::launcher(env, setup::engine(env).await?)?;
     let run = new_run()?;
     let state = repository.root().join(".loki");
     let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
-    sweep(&repository, engine.as_ref()).await?;
-    let launcher = setup::launcher(env, engine)?;
+    sweep(&repository, launcher.engine.as_ref()).await?;
     let checker: Role = "check".parse().or_exit(Exit::Bug)?;
     let roles = tasks.iter().map(|task| &task.role).chain([&checker]);
     let images = setup::images_of(env, launcher.engine.as_ref(), &policy, roles).await?;

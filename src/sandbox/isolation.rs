@@ -16,6 +16,11 @@ pub struct Shortfall {
 }
 
 impl Shortfall {
+    /// What an engine without cgroup limits lacks; known before anything is started.
+    pub const NO_LIMITS: Self = Self {
+        missing: "memory and process limits are not enforced (rootless on cgroup v1 or hybrid hosts has none)",
+        next: "use rootful Docker or Podman, or a host with cgroup v2",
+    };
     /// The guest's process cannot be seen from here, so nothing can be read back.
     pub(super) const UNSEEN: Self = Self {
         missing: "the sandbox's processes cannot be seen from this host",
@@ -35,11 +40,7 @@ pub fn minimum(found: &Isolation) -> Result<(), Shortfall> {
         (found.no_new_privs, "`no_new_privs` is not set", "see `loki doctor`"),
         (found.seccomp, "no seccomp filter", "use a kernel and engine with seccomp, see `loki doctor`"),
         (found.landlock_abi >= 1, "no Landlock", "use a kernel 5.13 or newer with `landlock` in `lsm=`, see `loki doctor`"),
-        (
-            found.cgroup_limits,
-            "memory and process limits are not enforced (rootless on cgroup v1 or hybrid hosts has none)",
-            "use rootful Docker or Podman, or a host with cgroup v2",
-        ),
+        (found.cgroup_limits, Shortfall::NO_LIMITS.missing, Shortfall::NO_LIMITS.next),
         (found.no_network, "there is a network interface besides `lo`", "see `loki doctor`"),
     ];
     match demands.into_iter().find(|(held, ..)| !held) {
