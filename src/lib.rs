@@ -5,7 +5,7 @@
 //!
 //! | layer | modules | rule |
 //! |---|---|---|
-//! | words | [`name`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`task`] | plain values: no I/O, no async |
+//! | words | [`name`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`task`], [`status`] | plain values: no I/O, no async |
 //! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`] | each touches one part of the world; no hand holds another |
 //! | play | [`sandbox`], [`run`] | hands joined; only `run` decides order |
 //! | faces | [`cli`] | people and programs |
@@ -24,6 +24,7 @@ pub mod finding;
 pub mod name;
 pub mod policy;
 pub mod spec;
+pub mod status;
 pub mod task;
 
 pub mod egress;

@@ -1,9 +1,18 @@
 //! The link protocol between the host and PID 1 of a sandbox.
 //!
 //! One `SOCK_SEQPACKET` connection; each message is one [`postcard`] value plus descriptors
-//! (`SCM_RIGHTS`). A message over [`INLINE_MAX`] bytes travels in a sealed memfd.
+//! (`SCM_RIGHTS`). A request over [`INLINE_MAX`] bytes travels in a memfd; replies are always
+//! small, so the host reads no file that a guest could choose.
+
+#![forbid(unsafe_code)]
+
+mod wire;
 
 use std::net::SocketAddr;
+
+pub use wire::{
+    Packet, WireError, decode_reply, decode_request, encode_reply, encode_request, receive, send,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +24,13 @@ pub const GUEST_PATH: &str = "/loki/guest";
 pub const LINK_PATH: &str = "/loki/link/socket";
 /// Largest message sent as a packet; a larger one is sent as a memfd.
 pub const INLINE_MAX: usize = 64 * 1024;
+/// Largest message at all: what one `execve` can take, with room for the rules.
+pub const MESSAGE_MAX: usize = 4 * 1024 * 1024;
+/// Most descriptors that travel with one message.
+pub const DESCRIPTORS_MAX: usize = 4;
+/// Directory trees that an agent may write: rules on paths in them follow no symbolic link, or an
+/// agent could turn a right on its own directory into a right on any other.
+pub const AGENT_TREES: [&str; 3] = ["/work", "/tmp", "/home/agent"];
 
 /// What the host asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,9 +118,10 @@ pub struct Exec {
 pub struct Confinement {
     /// Landlock rules; what no rule allows is denied. Paths that do not exist are skipped.
     pub paths: Vec<PathRule>,
-    /// The seccomp filter, one `u64` per BPF instruction (`sock_filter` in memory order).
-    pub filter: Vec<u64>,
-    /// `(resource, limit)` pairs for setrlimit, soft and hard.
+    /// The seccomp filters, all of them in force: one filter has one answer for what it matches.
+    /// One `u64` per BPF instruction: `code` in bits 0–15, `jt` 16–23, `jf` 24–31, `k` 32–63.
+    pub filters: Vec<Vec<u64>>,
+    /// `(resource, limit)` pairs for setrlimit, soft and hard; they lower, they never raise.
     pub limits: Vec<(u32, u64)>,
 }
 

@@ -1,7 +1,90 @@
-//! The command line.
+//! The command line: turns what a person types into calls, and results into text and exit codes.
+
+mod args;
+mod clean;
+mod doctor;
+mod env;
+mod exit;
+mod image;
+mod progress;
+mod roles;
+mod sandbox;
+mod setup;
+mod signals;
+mod start;
+mod ui;
+mod views;
+
+pub use exit::Exit;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{AgentsVerb, AuditVerb, Cli, Command, ImageVerb, Json, PolicyVerb, SandboxVerb};
+use env::Environment;
+use exit::Fault;
 
 /// Runs the program.
 #[must_use]
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(shown) => {
+            let exit = if shown.use_stderr() { Exit::Usage } else { Exit::Done };
+            // Nothing can be said when even the message cannot be printed.
+            shown.print().ok();
+            return exit.into();
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(cause) => return ui::fault(&Fault::new(Exit::Bug, cause)).into(),
+    };
+    let exit = runtime.block_on(dispatch(cli)).unwrap_or_else(|fault| ui::fault(&fault));
+    // A read of the terminal may still hang in a thread; nobody needs it any more.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    exit.into()
+}
+
+async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
+    raise_open_files();
+    let mut env = Environment::read();
+    env.engine = cli.engine.or(env.engine);
+    match cli.command {
+        Command::Start(start) => start::start(&env, &start).await,
+        Command::Status(shown) => views::status(&shown),
+        Command::Logs(logs) => views::logs(&logs),
+        Command::Events(events) => views::events(&events).await,
+        Command::Stop(stop) => views::stop(&stop).await,
+        Command::Audit(AuditVerb::Verify(shown)) => views::verify(&shown),
+        Command::Sandbox(SandboxVerb::Run(run)) => sandbox::run(&env, run).await,
+        Command::Sandbox(SandboxVerb::Ls(json)) => sandbox::list(&env, &json).await,
+        Command::Sandbox(SandboxVerb::Rm(rm)) => sandbox::remove(&env, &rm).await,
+        Command::Policy(PolicyVerb::Check(check)) => roles::check(&env, &check),
+        Command::Agents(AgentsVerb::List(json)) => roles::list(&env, &json),
+        Command::Doctor(json) => doctor::doctor(&env, &json).await,
+        Command::Image(ImageVerb::Build(build)) => image::build(&env, &build).await,
+        Command::Image(ImageVerb::List(json)) => image::list(&env, &json).await,
+        Command::Clean(clean) => clean::clean(&env, &clean).await,
+        Command::Version(json) => version(&json),
+    }
+}
+
+/// Takes as many open files as this host allows: every connection of an agent needs two.
+fn raise_open_files() {
+    let resource = rustix::process::Resource::Nofile;
+    let mut limit = rustix::process::getrlimit(resource);
+    limit.current = limit.maximum;
+    // With fewer, connections wait longer; nothing else changes.
+    rustix::process::setrlimit(resource, limit).ok();
+}
+
+fn version(json: &Json) -> Result<Exit, Fault> {
+    if json.json {
+        ui::json(&serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }))?;
+    } else {
+        ui::data(format!("loki {}", env!("CARGO_PKG_VERSION")));
+    }
+    Ok(Exit::Done)
 }

@@ -1,1 +1,54 @@
 //! The gateway: DNS and TCP sockets of one sandbox, served by the host.
+//!
+//! ```text
+//!  sandbox (no network)                 │ host, egress thread
+//!  getaddrinfo ──▶ 127.0.0.1:53 ────────┼▶ name_ports ─▶ 127.64.x.y  (nothing is forwarded)
+//!  connect ──────▶ 127.64.x.y:443 ──────┼▶ decide ─▶ Permit ─▶ resolve ─▶ admit ─▶ dial ─▶ splice
+//!  denied name ──▶ 127.127.255.254:80 ──┼▶ HTTP 403, one sentence
+//! ```
+//!
+//! All sockets on the left were handed over by the sandbox; this module only serves them. It
+//! decides nothing itself: [`crate::policy`] does, and only its permit opens a connection. It
+//! refuses to forward a question, to dial an address that was not admitted, to pass a byte before
+//! name and protocol are checked, and to outlive its [`Gateway`].
+
+mod accept;
+mod connection;
+mod context;
+mod dial;
+mod dns;
+mod explain;
+mod gateway;
+mod hello;
+mod http;
+mod ledger;
+mod names;
+mod questions;
+mod record;
+mod splice;
+mod threads;
+mod web;
+
+#[cfg(test)]
+mod tests;
+
+pub use dial::{Resolve, SystemResolver};
+pub use gateway::{Config, DnsSockets, Doors, Gateway, Limits};
+pub use hello::{BadHello, Hello, sni};
+pub use http::{BadRequest, Body, Head, head};
+pub use record::{Closed, Coalescer, Decision, Fact, Record};
+pub use threads::Threads;
+
+/// Why the gateway could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The thread or its runtime could not be made.
+    #[error("the egress thread could not start")]
+    Thread(#[source] std::io::Error),
+    /// A passed socket could not be taken over.
+    #[error("the DNS sockets handed over by the sandbox could not be served")]
+    Sockets(#[source] std::io::Error),
+    /// The host's resolver settings could not be read.
+    #[error("the host's resolver settings could not be read; look at `/etc/resolv.conf`")]
+    Resolver(#[source] std::io::Error),
+}

@@ -1,1 +1,46 @@
 //! Git, run in one place, hardened.
+//!
+//! The user's repository gives commits to sandboxes and takes work back. What comes back is
+//! hostile until the gate has looked at it:
+//!
+//! ```text
+//! Repository::open ─ create_run_branch
+//!      │
+//!      ├─ Slot::prepare ──► dir/work ──► (sandbox) ──► hand_over ─ breach ─► quarantine
+//!      │                                                  │
+//!      │                                                commit ──► loki-tasks/<run>/<task>
+//!      │                                                  │
+//!      └─ advance ◄─ (checks, reviews on export) ◄─ join ◄┘     ──► loki/<run>
+//! ```
+//!
+//! It refuses to run a hook, filter, driver, pager or signing program, to read an index or a
+//! `.git` that an agent could write, to follow a link out of a worktree, and to touch the user's
+//! branch, index or files. `docs/git.md` tells the rest.
+
+mod checkout;
+mod command;
+mod error;
+mod hand_over;
+mod inspect;
+mod land;
+mod object;
+mod refs;
+mod repository;
+mod slot;
+mod tree;
+#[cfg(test)]
+mod world;
+
+pub use checkout::{Checkout, Export};
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "an error is named after what failed"
+)]
+pub use error::GitError;
+pub use hand_over::{Caps, Change, HandOver};
+pub use land::{Join, Signature};
+pub use object::ObjectId;
+pub use refs::{run_branch, task_branch};
+pub use repository::{Repository, version};
+pub use slot::{Slot, SlotSpec, private_repository_script};
+pub use tree::{Owner, remove as remove_tree};

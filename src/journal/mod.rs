@@ -1,1 +1,145 @@
-//! The hash-chained list of events of a run, on disk.
+//! The hash-chained list of events of a run, on disk, and what stands beside it in `.loki/`.
+//!
+//! One [`Writer`] per run appends JSON lines to `.loki/journal/<run>.jsonl`; the format is in
+//! `docs/journal.md`. [`read`] and [`verify`] check the whole chain, [`Follow`] waits for more.
+//! [`Lock`] keeps a repository to one orchestrator, [`Signals`] watches `STOP` and `PAUSE`, and
+//! [`views`] writes the files other tools read.
+//!
+//! It refuses to write after a failed write, to write anything but a run's own events in order,
+//! to follow a symlink that a repository brought along as one of its directories, and to read a
+//! format newer than its own. It does not decide what happens next, and it cannot see a journal
+//! that was rewritten from some record to its end: that takes a signature.
+//!
+//! Everything here takes `home`, the repository's `.loki` directory.
+
+mod chain;
+mod error;
+mod follow;
+mod line;
+mod lock;
+mod place;
+mod signals;
+mod syncer;
+pub mod views;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io::BufRead,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    event::{Digest, Record},
+    name::RunId,
+};
+
+use chain::{Chain, Step};
+
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "an error is named after what failed"
+)]
+pub use error::{Fault, JournalError};
+pub use follow::{Follow, From};
+pub use line::FORMAT;
+pub use lock::{Holder, Lock, LockError};
+pub use signals::{Signal, Signals};
+pub use writer::{Reopened, Writer};
+
+/// What [`verify`] found in a sound journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Verified {
+    /// Complete records.
+    pub records: u64,
+    /// The hash of the last one, zeros when there is none.
+    pub last_hash: Digest,
+    /// Bytes after the last complete record, which a dying writer left; none is the usual case.
+    pub torn: Option<u64>,
+}
+
+/// Returns where the journal of a run stands.
+#[must_use]
+pub fn path(home: &Path, run: &RunId) -> PathBuf {
+    home.join("journal").join(format!("{run}.jsonl"))
+}
+
+/// Returns all complete records of a journal. A torn last line is left out.
+///
+/// # Errors
+///
+/// Names the first record that is not what was written.
+pub fn read(path: &Path) -> Result<Vec<Record>, JournalError> {
+    let mut chain = Chain::open(path)?;
+    let mut records = Vec::new();
+    while let Step::Record(record) = chain.step()? {
+        records.push(*record);
+    }
+    Ok(records)
+}
+
+/// Checks every record of a journal in constant memory.
+///
+/// # Errors
+///
+/// Names the first record that is not what was written.
+pub fn verify(path: &Path) -> Result<Verified, JournalError> {
+    let mut chain = Chain::open(path)?;
+    loop {
+        if let Step::End { torn } = chain.step()? {
+            let torn = (torn > 0).then_some(torn);
+            return Ok(Verified {
+                records: chain.records(),
+                last_hash: chain.last_hash(),
+                torn,
+            });
+        }
+    }
+}
+
+/// Returns the runs that have a journal, newest last, by the time of their first record; one that
+/// has none yet, or an unreadable one, counts as oldest.
+///
+/// # Errors
+///
+/// Fails when the directory exists and cannot be read.
+pub fn runs(home: &Path) -> Result<Vec<RunId>, JournalError> {
+    let dir = home.join("journal");
+    let entries = match std::fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(JournalError::io("list", &dir, source)),
+    };
+    let mut runs: Vec<(Option<Timestamp>, RunId)> = Vec::new();
+    for entry in entries {
+        let name = entry
+            .map_err(|source| JournalError::io("list", &dir, source))?
+            .file_name();
+        let stem = name.to_str().and_then(|name| name.strip_suffix(".jsonl"));
+        if let Some(run) = stem.and_then(|stem| stem.parse().ok()) {
+            runs.push((started(&path(home, &run)), run));
+        }
+    }
+    runs.sort();
+    Ok(runs.into_iter().map(|(_, run)| run).collect())
+}
+
+/// When the first record of a journal was written.
+fn started(path: &Path) -> Option<Timestamp> {
+    match Chain::open(path).and_then(|mut chain| chain.step()) {
+        Ok(Step::Record(record)) => Some(record.ts),
+        Ok(Step::End { .. }) | Err(_) => None,
+    }
+}
+
+/// Reads on to the next line break, at most `most` bytes in all, and returns whether it came.
+fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>, most: usize) -> std::io::Result<bool> {
+    use std::io::Read;
+    let room = u64::try_from(most.saturating_sub(line.len())).unwrap_or(u64::MAX);
+    reader.by_ref().take(room).read_until(b'\n', line)?;
+    Ok(line.ends_with(b"\n"))
+}

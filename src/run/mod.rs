@@ -1,1 +1,25 @@
 //! Decides the order of things in a run.
+//!
+//! ```text
+//!            claim                        gate            checks on the merged tree
+//!  Queue ──────────▶ attempt: worktree, sandbox, agent ──▶ commit ──▶ merge ──▶ advance
+//!    ▲                   │ failed, conflicted                                     │
+//!    └───── events ◀── driver (owns journal and queue; one task) ◀────────────────┘
+//! ```
+//!
+//! One task, the driver, owns the journal and the queue; attempts run beside it and send it
+//! events, which it writes before it answers. So nothing happens that is not in the journal.
+
+mod attempt;
+mod checks;
+mod count;
+mod driver;
+mod land;
+mod output;
+mod recorder;
+mod room;
+mod work;
+
+#[expect(clippy::module_name_repetitions, reason = "an error is named after what failed")]
+pub use driver::{Control, Ending, RunError, Session, drive};
+pub use work::{Work, logs};

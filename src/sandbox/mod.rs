@@ -1,1 +1,29 @@
-//! One container, link, worktree and gateway joined for one attempt.
+//! One container, link, worktree and gateway joined for one attempt at one task.
+//!
+//! ```text
+//!  Request ── blueprint ──▶ ContainerSpec ──▶ engine: create, start
+//!                                                  │
+//!  link::Listener ◀── guest connects ──────────────┘
+//!      │ read back what is enforced (isolation), refuse below the minimum
+//!      ├── dns + listeners ──▶ egress::Gateway
+//!      └── exec(confinement) ──▶ the agent
+//! ```
+//!
+//! A [`Sandbox`] is destroyed after its attempt and never used again. It does not decide what
+//! runs in it, reads nothing of what the agent wrote, and knows no task order.
+
+mod blueprint;
+mod confine;
+mod isolation;
+mod launch;
+mod slot;
+mod sweep;
+mod syscalls;
+
+pub use blueprint::{Labels, Place, blueprint};
+pub use confine::{Grant, confinement, writable_directories};
+pub use isolation::{Shortfall, minimum};
+#[expect(clippy::module_name_repetitions, reason = "an error is named after what failed")]
+pub use launch::{Launcher, Occupant, Sandbox, SandboxError, repository_label};
+pub use slot::{Home, Slot};
+pub use sweep::{Leftover, end_run, leftovers, owner, sweep};

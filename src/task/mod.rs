@@ -1,8 +1,18 @@
-//! Tasks and their queue: a pure value, `apply(&Event)` and `next(free)`.
+//! Tasks, the plan they form, and their queue: plain values, no I/O.
+//!
+//! [`plan::check`] says what is wrong with a plan before it is journalled; [`Queue`] folds the
+//! journal into what is claimed, done and lost, and says what may be claimed next. Neither starts
+//! anything.
+
+mod nearest;
+pub mod plan;
+mod queue;
 
 use serde::{Deserialize, Serialize};
 
 use crate::name::{Role, TaskId};
+
+pub use queue::{Action, MAX_ATTEMPTS, Queue, QueueError, Standing, State, Stopping};
 
 /// One unit of work for one role, as planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,311 @@
+//! Starting a program: pipes, ruleset, fork, confinement, execve, in that order.
+//!
+//! What may allocate or fail slowly happens before the fork. The child reports the step that failed
+//! over a pipe that a successful execve closes; there is no way past a step that failed.
+
+use std::{
+    convert::Infallible,
+    ffi::CString,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use loki_guest::{Confinement, Exec};
+use rustix::{
+    fs::{CWD, Mode, OFlags, openat},
+    io::{Errno, read, write},
+    pipe::{PipeFlags, pipe_with},
+    process::{DumpableBehavior, Pid, WaitOptions, chdir, set_dumpable_behavior, setsid, waitpid},
+    thread::set_no_new_privs,
+};
+
+use crate::{rules, sys};
+
+/// Where programs are found when the environment does not say.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// When memory runs out, programs go before PID 1 does.
+const OOM_SCORE: &[u8] = b"500";
+/// The steps of the child; the failing one's place in here travels over the pipe.
+const STEPS: [&str; 6] = ["stdio", "limits", "cwd", "landlock", "seccomp", "exec"];
+
+/// Why a request was not done.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// What failed.
+    pub(crate) step: &'static str,
+    /// Why.
+    pub(crate) errno: Errno,
+}
+
+impl Refusal {
+    /// Returns what turns an error number into the refusal at this step.
+    pub(crate) fn at(step: &'static str) -> impl Fn(Errno) -> Self {
+        move |errno| Self { step, errno }
+    }
+}
+
+/// A program that runs.
+#[derive(Debug)]
+pub(crate) struct Started {
+    /// Its process, which leads the group of its number.
+    pub(crate) leader: Pid,
+    /// The host's ends of stdin, stdout and stderr.
+    pub(crate) stdio: [OwnedFd; 3],
+}
+
+/// Starts a program under its confinement.
+///
+/// # Errors
+/// The step that failed; then nothing runs.
+pub(crate) fn start(exec: &Exec, abi: u32) -> Result<Started, Refusal> {
+    let plan = Plan::new(exec, abi)?;
+    let [
+        (stdin, to_stdin),
+        (from_stdout, stdout),
+        (from_stderr, stderr),
+        (failure, report),
+    ] = pipes().map_err(Refusal::at("pipes"))?;
+    match sys::fork().map_err(Refusal::at("fork"))? {
+        None => {
+            let stdio = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+            let Err((step, errno)) = plan.run(stdio);
+            let [a, b, c, d] = errno.raw_os_error().to_le_bytes();
+            // If this fails as well, PID 1 reads a short report and says so.
+            write(&report, &[step, a, b, c, d]).ok();
+            sys::exit_now(127)
+        }
+        Some(leader) => {
+            drop((stdin, stdout, stderr, report));
+            match failed_step(&failure) {
+                None => Ok(Started {
+                    leader,
+                    stdio: [to_stdin, from_stdout, from_stderr],
+                }),
+                Some(refusal) => {
+                    // It has exited or is about to; its end is nobody's business.
+                    waitpid(Some(leader), WaitOptions::empty()).ok();
+                    Err(refusal)
+                }
+            }
+        }
+    }
+}
+
+/// Reads the child's report; nothing in it means that execve succeeded.
+fn failed_step(failure: &OwnedFd) -> Option<Refusal> {
+    let mut report = [0; 5];
+    let length = loop {
+        match read(failure, &mut report) {
+            Err(Errno::INTR) => {}
+            other => break other.unwrap_or(1),
+        }
+    };
+    let [step, errno @ ..] = report;
+    match length {
+        0 => None,
+        5 => Some(Refusal {
+            step: STEPS.get(usize::from(step)).copied().unwrap_or("exec"),
+            errno: Errno::from_raw_os_error(i32::from_le_bytes(errno)),
+        }),
+        _ => Some(Refusal {
+            step: "exec",
+            errno: Errno::IO,
+        }),
+    }
+}
+
+/// Everything the child needs, made before the fork.
+struct Plan {
+    candidates: Vec<CString>,
+    argv: Vec<CString>,
+    env: Vec<CString>,
+    cwd: CString,
+    ruleset: OwnedFd,
+    filters: Vec<sys::Filter>,
+    limits: Vec<(u32, u64)>,
+}
+
+impl Plan {
+    fn new(exec: &Exec, abi: u32) -> Result<Self, Refusal> {
+        let Confinement {
+            paths,
+            filters,
+            limits,
+        } = &exec.confinement;
+        if filters.is_empty() {
+            return Err(Refusal {
+                step: "seccomp",
+                errno: Errno::INVAL,
+            });
+        }
+        let variables = exec
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        Ok(Self {
+            candidates: c_strings(candidates(exec)).map_err(Refusal::at("argv"))?,
+            argv: c_strings(exec.argv.iter().cloned()).map_err(Refusal::at("argv"))?,
+            env: c_strings(variables).map_err(Refusal::at("env"))?,
+            cwd: working_directory(&exec.cwd).map_err(Refusal::at("cwd"))?,
+            ruleset: rules::ruleset(abi, paths).map_err(Refusal::at("landlock"))?,
+            filters: filters
+                .iter()
+                .map(|filter| sys::Filter::new(filter))
+                .collect(),
+            limits: limits.clone(),
+        })
+    }
+
+    /// Turns the forked child into the program. Returns only the step that failed.
+    fn run(&self, stdio: [BorrowedFd<'_>; 3]) -> Result<Infallible, (u8, Errno)> {
+        let step = |step: u8| move |errno| (step, errno);
+        for (number, end) in (0..).zip(stdio) {
+            sys::duplicate_onto(end, number).map_err(step(0))?;
+        }
+        setsid().map_err(step(0))?;
+        sys::reset_signals().map_err(step(0))?;
+        die_before_pid_1();
+        for (resource, limit) in &self.limits {
+            sys::lower_limit(*resource, *limit).map_err(step(1))?;
+        }
+        chdir(&self.cwd).map_err(step(2))?;
+        set_no_new_privs(true).map_err(step(3))?;
+        sys::restrict_self(self.ruleset.as_fd()).map_err(step(3))?;
+        for filter in &self.filters {
+            filter.install().map_err(step(4))?;
+        }
+        Err((5, self.execute()))
+    }
+
+    /// Tries each place the program could be. A denied one is remembered over a missing one.
+    fn execute(&self) -> Errno {
+        let mut said = Errno::NOENT;
+        for candidate in &self.candidates {
+            match sys::execve(candidate, &self.argv, &self.env) {
+                Errno::NOENT | Errno::NOTDIR => {}
+                Errno::ACCESS => said = Errno::ACCESS,
+                errno => return errno,
+            }
+        }
+        said
+    }
+}
+
+/// Makes the child the kernel's first choice when memory runs out.
+///
+/// The file belongs to root as long as the process is not dumpable. Another program of the sandbox
+/// cannot reach the child meanwhile: Landlock lets it trace only its own descendants. Failing is no
+/// fault of the confinement: if PID 1 goes first, the whole sandbox ends.
+fn die_before_pid_1() {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    set_dumpable_behavior(DumpableBehavior::Dumpable)
+        .and_then(|()| openat(CWD, "/proc/self/oom_score_adj", flags, Mode::empty()))
+        .and_then(|file| write(&file, OOM_SCORE))
+        .ok();
+}
+
+fn pipes() -> Result<[(OwnedFd, OwnedFd); 4], Errno> {
+    let pipe = || pipe_with(PipeFlags::CLOEXEC);
+    Ok([pipe()?, pipe()?, pipe()?, pipe()?])
+}
+
+/// Returns where the program may be, in the order to try.
+fn candidates(exec: &Exec) -> Vec<String> {
+    let Some(program) = exec.argv.first().filter(|program| !program.is_empty()) else {
+        return Vec::new();
+    };
+    if program.contains('/') {
+        return vec![program.clone()];
+    }
+    let path = exec.env.iter().rfind(|(name, _)| name == "PATH");
+    let path = path.map_or(DEFAULT_PATH, |(_, value)| value.as_str());
+    let directories = path.split(':').filter(|directory| !directory.is_empty());
+    directories
+        .map(|directory| format!("{directory}/{program}"))
+        .collect()
+}
+
+/// Refuses a directory that could be a leaked descriptor's.
+fn working_directory(cwd: &str) -> Result<CString, Errno> {
+    let strange = !cwd.starts_with('/') || cwd.split('/').any(|part| part == "..");
+    if strange || cwd.split('/').find(|part| !part.is_empty()) == Some("proc") {
+        return Err(Errno::INVAL);
+    }
+    CString::new(cwd).map_err(|_| Errno::INVAL)
+}
+
+fn c_strings(words: impl IntoIterator<Item = String>) -> Result<Vec<CString>, Errno> {
+    words
+        .into_iter()
+        .map(|word| CString::new(word).map_err(|_| Errno::INVAL))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exec(program: &str, env: &[(&str, &str)]) -> Exec {
+        Exec {
+            id: 1,
+            argv: vec![program.to_owned()],
+            env: env
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()))
+                .collect(),
+            cwd: "/".to_owned(),
+            confinement: Confinement {
+                filters: vec![vec![ALLOW]],
+                ..Confinement::default()
+            },
+        }
+    }
+
+    /// `SECCOMP_RET_ALLOW`, whatever the call.
+    const ALLOW: u64 = 0x7fff_0000_0000_0006;
+
+    #[test]
+    fn bare_names_are_looked_up_in_the_path_of_the_exec() {
+        let found = candidates(&exec("node", &[("PATH", "/a::/b")]));
+        assert_eq!(found, ["/a/node", "/b/node"]);
+        assert_eq!(candidates(&exec("./run", &[("PATH", "/a")])), ["./run"]);
+        assert_eq!(candidates(&exec("sh", &[])).len(), 3);
+        assert!(candidates(&exec("", &[])).is_empty());
+    }
+
+    #[test]
+    fn a_working_directory_is_absolute_and_never_a_descriptor() {
+        for bad in [
+            "",
+            "work",
+            "/proc/self/fd/7",
+            "//proc/1/cwd",
+            "/work/../proc",
+            "/a\0b",
+        ] {
+            assert_eq!(working_directory(bad).unwrap_err(), Errno::INVAL, "{bad}");
+        }
+        for good in ["/", "/work", "/work/proc"] {
+            assert!(working_directory(good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn nothing_starts_where_landlock_is_missing() {
+        let refusal = start(&exec("/bin/true", &[]), 0).unwrap_err();
+        assert_eq!((refusal.step, refusal.errno), ("landlock", Errno::NOSYS));
+    }
+
+    #[test]
+    fn nothing_starts_without_a_filter() {
+        let mut bare = exec("/bin/true", &[]);
+        bare.confinement = Confinement::default();
+        assert_eq!(start(&bare, 0).unwrap_err().step, "seccomp");
+    }
+
+    #[test]
+    fn words_with_a_nul_are_refused() {
+        assert_eq!(start(&exec("a\0b", &[]), 0).unwrap_err().step, "argv");
+        let refusal = start(&exec("true", &[("A", "x\0y")]), 0).unwrap_err();
+        assert_eq!(refusal.step, "env");
+    }
+}

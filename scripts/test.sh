@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Runs every test of the project. Installs and starts Docker and Podman first, because a live
+# test that cannot run is a failure, never a skip. Arguments go to `cargo test`.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf 'test: %s\n' "$*" >&2; }
+
+if ! command -v cargo >/dev/null; then
+    say "'cargo' is missing: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer"
+    exit 4
+fi
+
+say "installing and starting the engines"
+scripts/engines.sh install all
+scripts/engines.sh start all
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+say "running the tests"
+status=0
+cargo test --locked --workspace --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
+
+# One line that says how much ran: a green run of nothing must not look like one.
+awk -v status="$status" '
+    /^test result:/ {
+        for (i = 2; i <= NF; i++) {
+            if ($i ~ /^passed/) passed += $(i - 1)
+            if ($i ~ /^failed/) failed += $(i - 1)
+            if ($i ~ /^ignored/) ignored += $(i - 1)
+        }
+    }
+    END {
+        printf "test: %d passed, %d failed, %d ignored\n", passed, failed, ignored
+        if (status == 0 && (passed == 0 || failed > 0)) exit 1
+    }
+' "$log" || status=1
+exit "$status"

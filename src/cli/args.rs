@@ -1,0 +1,226 @@
+//! What a person can type.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::name::{Role, RunId};
+
+/// Turns a specification into reviewed, tested, merged code with AI coding agents, each in a
+/// container that can do only what its role may do.
+#[derive(Debug, Parser)]
+#[command(name = "loki", version, disable_help_subcommand = true, max_term_width = 100)]
+pub(super) struct Cli {
+    /// Container engine: docker, podman or unix:///path/to/socket (default: LOKI_ENGINE, then
+    /// what is found)
+    #[arg(long, global = true, value_name = "ENGINE")]
+    pub(super) engine: Option<String>,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a specification to merged, tested code on branch loki/<run>
+    Start(Start),
+    /// Show what a run is doing or has done
+    Status(Shown),
+    /// Print what agents wrote, by task
+    Logs(Logs),
+    /// Print the journal of a run
+    Events(Events),
+    /// Ask the running orchestrator to end: agents finish, nothing new starts
+    Stop(Stop),
+    /// Run, list and remove sandboxes
+    #[command(subcommand)]
+    Sandbox(SandboxVerb),
+    /// Check policies
+    #[command(subcommand)]
+    Policy(PolicyVerb),
+    /// Verify the audit log
+    #[command(subcommand)]
+    Audit(AuditVerb),
+    /// Say what this machine gives and what is missing
+    Doctor(Json),
+    /// Build and list sandbox images
+    #[command(subcommand)]
+    Image(ImageVerb),
+    /// List the roles and what they may do
+    #[command(subcommand)]
+    Agents(AgentsVerb),
+    /// Show, then remove, what Loki made in this repository
+    Clean(Clean),
+    /// Print the version
+    Version(Json),
+}
+
+/// `loki start`.
+#[derive(Debug, Args)]
+pub(super) struct Start {
+    /// The specification, a Markdown file
+    pub(super) spec: PathBuf,
+    /// Run every agent in a sandbox: always on, there is no other mode
+    #[arg(long)]
+    pub(super) sandbox: bool,
+    /// Which agent program works: command or replay
+    #[arg(long)]
+    pub(super) provider: Option<String>,
+    /// With --provider command: the program, a script of this machine or a program of the image
+    #[arg(long, value_name = "PROGRAM")]
+    pub(super) command: Option<String>,
+    /// With --command: its arguments
+    #[arg(last = true, requires = "command")]
+    pub(super) arguments: Vec<String>,
+    /// With --provider replay: the macro directory
+    #[arg(long = "macro", value_name = "DIR")]
+    pub(super) replayed: Option<PathBuf>,
+    /// Further policy files, on top of the built-in, organisation's and user's
+    #[arg(long, value_name = "FILE")]
+    pub(super) policy: Vec<PathBuf>,
+    /// How many agents work at once
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(super) parallel: u16,
+}
+
+/// A run to look at.
+#[derive(Debug, Args)]
+pub(super) struct Shown {
+    /// The run (default: the newest)
+    #[arg(long)]
+    pub(super) run: Option<RunId>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `loki events`.
+#[derive(Debug, Args)]
+pub(super) struct Events {
+    #[command(flatten)]
+    pub(super) shown: Shown,
+    /// Keep printing as events come
+    #[arg(short, long)]
+    pub(super) follow: bool,
+}
+
+/// `loki logs`.
+#[derive(Debug, Args)]
+pub(super) struct Logs {
+    /// The task (default: all)
+    pub(super) task: Option<String>,
+    /// The run (default: the newest)
+    #[arg(long)]
+    pub(super) run: Option<RunId>,
+}
+
+/// `loki stop`.
+#[derive(Debug, Args)]
+pub(super) struct Stop {
+    /// End running agents at once
+    #[arg(long)]
+    pub(super) now: bool,
+}
+
+/// `loki clean`.
+#[derive(Debug, Args)]
+pub(super) struct Clean {
+    /// Remove without asking
+    #[arg(long)]
+    pub(super) yes: bool,
+    /// Also remove the run branches, which hold the landed work
+    #[arg(long)]
+    pub(super) branches: bool,
+}
+
+/// A verb whose only choice is JSON.
+#[derive(Debug, Args)]
+pub(super) struct Json {
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `loki sandbox …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum SandboxVerb {
+    /// Run a program with a role's rights on a throw-away copy of HEAD; exits with its code
+    Run(SandboxRun),
+    /// List sandboxes on this engine
+    Ls(Json),
+    /// Remove sandboxes
+    Rm(SandboxRm),
+}
+
+/// `loki sandbox run`.
+#[derive(Debug, Args)]
+pub(super) struct SandboxRun {
+    /// Whose rights
+    #[arg(long)]
+    pub(super) role: Role,
+    /// Further policy files
+    #[arg(long, value_name = "FILE")]
+    pub(super) policy: Vec<PathBuf>,
+    /// The program and its arguments
+    #[arg(last = true, required = true)]
+    pub(super) argv: Vec<String>,
+}
+
+/// `loki sandbox rm`.
+#[derive(Debug, Args)]
+pub(super) struct SandboxRm {
+    /// Containers to remove, by id or name
+    #[arg(required_unless_present = "all")]
+    pub(super) containers: Vec<String>,
+    /// All sandboxes whose orchestrator is dead
+    #[arg(long, conflicts_with = "containers")]
+    pub(super) all: bool,
+}
+
+/// `loki policy …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyVerb {
+    /// Report every fault of all policy files
+    Check(PolicyCheck),
+}
+
+/// `loki policy check`.
+#[derive(Debug, Args)]
+pub(super) struct PolicyCheck {
+    /// Files to check on top of the built-in, organisation's and user's
+    pub(super) files: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `loki audit …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditVerb {
+    /// Verify the hash chain of a run's journal
+    Verify(Shown),
+}
+
+/// `loki image …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum ImageVerb {
+    /// Build images that are missing
+    Build(ImageBuild),
+    /// List Loki's images on this engine
+    List(Json),
+}
+
+/// `loki image build`.
+#[derive(Debug, Args)]
+pub(super) struct ImageBuild {
+    /// Which (default: base)
+    #[arg(default_value = "base")]
+    pub(super) names: Vec<String>,
+}
+
+/// `loki agents …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum AgentsVerb {
+    /// List the roles
+    List(Json),
+}

@@ -1,0 +1,85 @@
+//! Signals and the signal files, as requests to a run. Hang-up drains; Ctrl-C drains, and stops
+//! the second time; TERM stops.
+
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use crate::{
+    journal::{JournalError, Signal, Signals},
+    run::Control,
+};
+
+/// Why signals cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WatchError {
+    /// The signals themselves.
+    #[error("signals cannot be watched: {0}")]
+    Process(#[from] io::Error),
+    /// The signal files.
+    #[error(transparent)]
+    Files(#[from] JournalError),
+}
+
+/// Which signal asked for the end, 0 for none.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Caught(Arc<AtomicU8>);
+
+impl Caught {
+    /// Returns the signal's number.
+    pub(super) fn signal(&self) -> Option<u8> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|number| *number != 0)
+    }
+}
+
+/// Starts watching, until the receiver is dropped.
+pub(super) fn watch(state: &Path) -> Result<(mpsc::Receiver<Control>, Caught), WatchError> {
+    let (mut interrupt, mut hangup, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
+    Signal::clear(state)?;
+    let mut files = Signals::watch(state)?;
+    let (send, receive) = mpsc::channel(4);
+    let caught = Caught::default();
+    let number = Arc::clone(&caught.0);
+    #[expect(clippy::disallowed_methods, reason = "ends by itself when the run drops its receiver")]
+    drop(tokio::spawn(async move {
+        let mut interrupts = 0;
+        loop {
+            let control = tokio::select! {
+                _ = interrupt.recv() => {
+                    interrupts += 1;
+                    number.store(2, Ordering::Relaxed);
+                    if interrupts == 1 { Control::Drain("Ctrl-C (once more ends running agents)".to_owned()) }
+                    else { Control::Stop("Ctrl-C".to_owned()) }
+                }
+                _ = hangup.recv() => {
+                    number.store(1, Ordering::Relaxed);
+                    Control::Drain("hang-up".to_owned())
+                }
+                _ = terminate.recv() => {
+                    number.store(15, Ordering::Relaxed);
+                    Control::Stop("signal TERM".to_owned())
+                }
+                Some(signal) = files.next() => match signal {
+                    Signal::Stop => Control::Drain("`.loki/STOP`".to_owned()),
+                    Signal::Pause | Signal::Resume => continue,
+                },
+                () = send.closed() => return,
+            };
+            if send.send(control).await.is_err() {
+                return;
+            }
+        }
+    }));
+    Ok((receive, caught))
+}

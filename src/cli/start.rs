@@ -1,0 +1,267 @@
+//! `loki start`: everything is checked before anything is made; then the run is driven and shown.
+
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use sha2::Digest;
+use tokio::sync::mpsc;
+
+use crate::{
+    event::{Event, Outcome},
+    git::{Repository, run_branch},
+    journal::{Lock, Writer},
+    name::{Role, RunId},
+    policy::Policy,
+    provider::{self, Provider},
+    run::{self, Session, Work},
+    sandbox,
+    spec::Spec,
+    task::{self, Task},
+};
+
+use super::{
+    args,
+    env::Environment,
+    exit::{Exit, Fault, OrExit},
+    progress::Progress,
+    setup, signals, ui,
+};
+
+/// Largest specification that is read.
+const SPEC_MAX: u64 = 1 << 20;
+
+/// A specification that was read and checked.
+struct Intake {
+    spec: Spec,
+    sha256: String,
+    file: PathBuf,
+}
+
+/// Runs the verb.
+pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit, Fault> {
+    let intake = read_spec(&args.spec)?;
+    let provider = choose_provider(args, &intake)?;
+    let tasks = plan(&intake, provider.as_ref())?;
+    let repository = setup::repository()?;
+    let policy = setup::policy(env, &args.policy, Some(repository.root()))?;
+    check_plan(&tasks, &policy, &intake.file)?;
+    let engine = setup::engine(env).await?;
+    let run = new_run()?;
+    let state = repository.root().join(".loki");
+    let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
+    sweep(&repository, engine.as_ref()).await?;
+    let launcher = setup::launcher(env, engine)?;
+    let checker: Role = "check".parse().or_exit(Exit::Bug)?;
+    let roles = tasks.iter().map(|task| &task.role).chain([&checker]);
+    let images = setup::images_of(env, launcher.engine.as_ref(), &policy, roles).await?;
+    warn_dirty(&repository)?;
+    repository.create_run_branch(&run, repository.head()).or_exit(Exit::Failed)?;
+    let opening = opening(&run, &intake, provider.as_ref(), (&repository, &policy), &described(launcher.engine.report()));
+    let writer = Writer::create(&state, &run, now).or_exit(Exit::Failed)?;
+    let work = Arc::new(Work {
+        run,
+        repository: Arc::new(repository),
+        spec: intake.spec,
+        policy,
+        provider,
+        launcher,
+        images,
+        landing: tokio::sync::Mutex::new(()),
+    });
+    let exit = drive(&work, writer, opening, tasks, usize::from(args.parallel)).await;
+    drop(lock);
+    exit
+}
+
+async fn drive(
+    work: &Arc<Work>,
+    writer: Writer,
+    opening: Event,
+    tasks: Vec<Task>,
+    parallel: usize,
+) -> Result<Exit, Fault> {
+    let (observer, watched) = mpsc::unbounded_channel();
+    let (controls, caught) = signals::watch(&work.repository.root().join(".loki")).or_exit(Exit::Failed)?;
+    let session = Session { writer, opening, tasks, parallel, controls, observer };
+    let (ending, ()) = tokio::join!(run::drive(Arc::clone(work), session), Progress::default().show(watched));
+    tidy(work).await;
+    let ending = ending.or_exit(Exit::Failed)?;
+    summary(work, &ending);
+    Ok(match (ending.outcome, caught.signal()) {
+        (Outcome::Done, _) => Exit::Done,
+        (Outcome::Stopped, Some(signal)) => Exit::Signal(signal),
+        (Outcome::Failed | Outcome::Stopped, _) => Exit::Failed,
+    })
+}
+
+/// Removes what agents that were ended at once left behind. What cannot be removed now, the next
+/// start removes.
+async fn tidy(work: &Work) {
+    if let Err(cause) = sandbox::end_run(work.launcher.engine.as_ref(), &work.run).await {
+        ui::warning(format!("containers of the run could not be removed: {cause}; the next start tries again"));
+    }
+    if let Err(cause) = work.repository.sweep(&[]) {
+        ui::warning(format!("worktrees of the run could not be removed: {cause}; the next start tries again"));
+    }
+}
+
+/// Reads a specification without ever reading more than it may have.
+fn read_spec(path: &Path) -> Result<Intake, Fault> {
+    let shown = ui::plain(&path.to_string_lossy());
+    let unreadable = |cause: std::io::Error| {
+        Fault::new(Exit::Invalid, format!("specification `{shown}` cannot be read: {cause}"))
+            .hint("give a Markdown file: `loki start SPEC.md`")
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(Fault::new(Exit::Invalid, format!("specification `{shown}` is not a regular file"))
+            .hint("give a Markdown file: `loki start SPEC.md`"));
+    }
+    let mut bytes = Vec::new();
+    file.take(SPEC_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > SPEC_MAX {
+        return Err(Fault::new(Exit::Invalid, format!("specification `{shown}` is larger than 1 MiB"))
+            .hint("a specification is text for people: keep data in files of the repository"));
+    }
+    let spec = Spec::parse(path, &bytes).map_err(|faults| setup::diagnostics(&faults))?;
+    let sha256 = sha2::Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Intake { spec, sha256, file: path.to_owned() })
+}
+
+fn opening(
+    run: &RunId,
+    intake: &Intake,
+    provider: &dyn Provider,
+    (repository, policy): (&Repository, &Policy),
+    engine: &str,
+) -> Event {
+    Event::RunStarted {
+        run: run.clone(),
+        loki: env!("CARGO_PKG_VERSION").to_owned(),
+        spec: intake.file.to_string_lossy().into_owned(),
+        spec_sha256: intake.sha256.clone(),
+        title: intake.spec.title.clone(),
+        provider: provider.name().to_owned(),
+        base: repository.head().to_string(),
+        branch: run_branch(run),
+        engine: engine.to_owned(),
+        policy_sha256: policy.sha256(),
+    }
+}
+
+fn described(report: &crate::engine::EngineReport) -> String {
+    format!("{} {} at {}", report.name, report.version, report.endpoint)
+}
+
+/// Picks the provider. Without one, only a shipped example picks its own macro, loudly.
+fn choose_provider(args: &args::Start, intake: &Intake) -> Result<Arc<dyn Provider>, Fault> {
+    match (args.provider.as_deref(), &args.command, &args.replayed) {
+        (Some("command") | None, Some(program), None) => {
+            let words = std::iter::once(program).chain(&args.arguments).cloned().collect();
+            let here = std::env::current_dir().or_exit(Exit::Usage)?;
+            Ok(Arc::new(provider::Agent::open(words, &here).or_exit(Exit::Usage)?))
+        }
+        (Some("replay") | None, None, Some(directory)) => {
+            Ok(Arc::new(provider::Replay::open(directory).or_exit(Exit::Invalid)?))
+        }
+        (Some("command"), None, _) => Err(Fault::new(Exit::Usage, "`--provider command` needs a program")
+            .hint("add `--command ./agent.sh`")),
+        (Some("replay") | None, None, None) => match provider::shipped_macro(&intake.sha256) {
+            Some(replay) => {
+                ui::note("NOTE: this is a shipped example. No model works on it: its recorded macro is replayed,");
+                ui::note("NOTE: every script of it really runs, in a sandbox. Own specifications need --provider.");
+                Ok(Arc::new(replay))
+            }
+            None => Err(no_provider()),
+        },
+        (Some("command" | "replay") | None, ..) => {
+            Err(Fault::new(Exit::Usage, "`--command` and `--macro` belong to different providers").hint("give one of them"))
+        }
+        (Some(other), ..) => Err(Fault::new(Exit::Usage, format!("there is no provider `{}`", ui::plain(other)))
+            .hint("there are: `command` (--command PROGRAM), `replay` (--macro DIR)")),
+    }
+}
+
+fn no_provider() -> Fault {
+    Fault::new(Exit::Usage, "no provider is given, so no one would do the work").hint(
+        "there are: `--provider command --command ./agent.sh` (any program that reads a brief on stdin and works in \
+         /work), `--provider replay --macro DIR` (a recorded macro)",
+    )
+}
+
+/// Takes the plan from the specification or from the macro.
+fn plan(intake: &Intake, provider: &dyn Provider) -> Result<Vec<Task>, Fault> {
+    if !intake.spec.tasks.is_empty() {
+        return Ok(intake.spec.tasks.clone());
+    }
+    match provider.plan() {
+        Some(tasks) if !tasks.is_empty() => Ok(tasks.to_vec()),
+        _ => Err(Fault::new(Exit::Invalid, format!("`{}` has no tasks", ui::plain(&intake.file.to_string_lossy())))
+            .hint("add a `## Tasks` list, see docs/specs.md; a model-made plan is not there yet")),
+    }
+}
+
+fn check_plan(tasks: &[Task], policy: &Policy, file: &Path) -> Result<(), Fault> {
+    let known: Vec<Role> = policy.roles().cloned().collect();
+    let faults = task::plan::check(tasks, &|role| known.contains(role), &known);
+    if faults.is_empty() {
+        return Ok(());
+    }
+    for fault in &faults {
+        ui::note(format!("{}: {}", ui::plain(&file.to_string_lossy()), ui::plain(&fault.to_string())));
+    }
+    Err(Fault::new(Exit::Invalid, "the plan cannot be run").hint("`loki agents list` shows the roles"))
+}
+
+/// Removes what dead orchestrators left in this repository.
+async fn sweep(repository: &Repository, engine: &dyn crate::engine::Engine) -> Result<(), Fault> {
+    let label = sandbox::repository_label(repository.root());
+    for gone in sandbox::sweep(engine, Some(&label)).await.or_exit(Exit::NoSandbox)? {
+        ui::note(format!("removed a sandbox left by run {}: {}", gone.run, gone.task));
+    }
+    repository.sweep(&[]).or_exit(Exit::Failed)?;
+    Ok(())
+}
+
+fn warn_dirty(repository: &Repository) -> Result<(), Fault> {
+    let changed = repository.dirty().or_exit(Exit::Failed)?;
+    if !changed.is_empty() {
+        ui::warning(format!(
+            "{} uncommitted change(s) in your checkout are not part of the run: it starts from commit {}",
+            changed.len(),
+            repository.head(),
+        ));
+    }
+    Ok(())
+}
+
+/// The edge where time comes in.
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
+/// Names a run by its time and four random hex digits.
+fn new_run() -> Result<RunId, Fault> {
+    let mut random = [0; 2];
+    getrandom::fill(&mut random).or_exit(Exit::Bug)?;
+    let time = now().strftime("%Y%m%d-%H%M%S");
+    format!("{time}-{:04x}", u16::from_le_bytes(random)).parse().or_exit(Exit::Bug)
+}
+
+fn summary(work: &Work, ending: &run::Ending) {
+    let branch = run_branch(&work.run);
+    match (ending.outcome, &ending.reason) {
+        (Outcome::Done, _) => ui::note(format!("done: branch `{branch}` holds the work")),
+        (outcome, reason) => {
+            let word = if outcome == Outcome::Stopped { "stopped" } else { "failed" };
+            ui::note(format!("{word}: {}", ui::plain_lines(reason.as_deref().unwrap_or("no reason is known"))));
+            ui::note(format!("branch `{branch}` holds what landed before"));
+        }
+    }
+    ui::note(format!("look at it: git log --oneline {branch}"));
+    ui::note("            loki status, loki logs, loki events");
+}

@@ -1,0 +1,119 @@
+//! The only place that prints. Data goes to stdout, all else to stderr; text that came from
+//! agents, specifications or file names is shown with its control characters escaped.
+#![expect(clippy::print_stderr, reason = "this is the place that prints")]
+
+use std::io::{IsTerminal, Write};
+
+use super::exit::{Exit, Fault};
+
+/// Prints a line of data.
+pub(super) fn data(line: impl AsRef<str>) {
+    // A closed stdout (`loki events | head`) ends the program quietly at the next write.
+    if writeln!(std::io::stdout().lock(), "{}", line.as_ref()).is_err() {
+        std::io::stdout().flush().ok();
+    }
+}
+
+/// Prints a value as one JSON document.
+pub(super) fn json(value: &impl serde::Serialize) -> Result<(), Fault> {
+    let text = serde_json::to_string_pretty(value).map_err(|cause| Fault::new(Exit::Bug, cause))?;
+    data(text);
+    Ok(())
+}
+
+/// Prints bytes as they are: what `loki sandbox run` passes through.
+pub(super) fn pass(bytes: &[u8], to: Stream) {
+    let written = match to {
+        Stream::Out => std::io::stdout().lock().write_all(bytes).and_then(|()| std::io::stdout().flush()),
+        Stream::Err => std::io::stderr().lock().write_all(bytes),
+    };
+    // Nobody listens any more; the program's exit code still counts.
+    written.ok();
+}
+
+/// Where passed bytes go.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// Prints a table without borders.
+pub(super) fn table(heading: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING).set_header(heading);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    for row in rows {
+        table.add_row(row.iter().map(|cell| plain(cell)));
+    }
+    data(table.trim_fmt());
+}
+
+/// Prints a line for the person watching.
+pub(super) fn note(line: impl AsRef<str>) {
+    eprintln!("{}", line.as_ref());
+}
+
+/// Prints a warning.
+pub(super) fn warning(line: impl AsRef<str>) {
+    eprintln!("warning: {}", line.as_ref());
+}
+
+/// Prints a fault and returns its exit.
+pub(super) fn fault(fault: &Fault) -> Exit {
+    eprintln!("error: {}", fault.message);
+    if let Some(hint) = &fault.hint {
+        eprintln!("hint: {hint}");
+    }
+    fault.exit
+}
+
+/// Returns whether a person watches stderr.
+pub(super) fn is_watched() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// Asks a yes-or-no question; without a terminal the answer is no.
+pub(super) fn ask(question: &str) -> bool {
+    if !(std::io::stdin().is_terminal() && is_watched()) {
+        return false;
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// Shows text of unknown origin on one line: control, format and bidirectional characters are
+/// escaped, so that it can neither move the terminal nor pass for something else.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(shown).collect()
+}
+
+/// Shows text of unknown origin with its lines kept.
+pub(super) fn plain_lines(text: &str) -> String {
+    text.lines().map(plain).collect::<Vec<_>>().join("\n")
+}
+
+fn shown(c: char) -> String {
+    let hidden = c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
+    if hidden && c != '\t' { c.escape_unicode().to_string() } else { c.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_sequences_are_shown_not_obeyed() {
+        for hostile in ["\x1b[2J", "\x1b]52;c;eA==\x07", "\u{202e}abc", "a\rb", "\u{9b}31m"] {
+            let shown = plain(hostile);
+            assert!(!shown.chars().any(|c| c.is_control() || c == '\u{202e}'), "{shown:?}");
+        }
+        assert_eq!(plain("plain text"), "plain text");
+    }
+}

@@ -1,0 +1,200 @@
+//! Verbs that read a run: `status`, `logs`, `events`, `stop`, `audit verify`. All fold the same
+//! journal, so they say the same thing.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use crate::{
+    event::Record,
+    git::Repository,
+    journal::{self, Follow, From, Lock, Signal},
+    name::RunId,
+    run,
+    status::{self, Phase, Status},
+};
+
+use super::{
+    args::{Events, Logs, Shown, Stop},
+    exit::{Exit, Fault, OrExit},
+    progress, setup,
+    ui::{self, Stream},
+};
+
+/// A run and where its repository's state is.
+struct Chosen {
+    state: PathBuf,
+    run: RunId,
+}
+
+impl Chosen {
+    fn journal(&self) -> PathBuf {
+        journal::path(&self.state, &self.run)
+    }
+
+    fn records(&self) -> Result<Vec<Record>, Fault> {
+        journal::read(&self.journal()).or_exit(Exit::Failed)
+    }
+}
+
+fn state() -> Result<PathBuf, Fault> {
+    setup::repository().map(|repository: Repository| repository.root().join(".loki"))
+}
+
+/// Picks the run asked for, or the newest; none when no run was ever made here.
+fn choose(wanted: Option<&RunId>) -> Result<Option<Chosen>, Fault> {
+    let state = state()?;
+    let runs = journal::runs(&state).or_exit(Exit::Failed)?;
+    let run = match wanted {
+        Some(run) if runs.contains(run) => Some(run.clone()),
+        Some(run) => return Err(Fault::new(Exit::Usage, format!("there is no run `{run}` here")).hint(known(&runs))),
+        None => runs.last().cloned(),
+    };
+    if run.is_none() {
+        ui::note("no run was made in this repository: `loki start SPEC.md` makes one");
+    }
+    Ok(run.map(|run| Chosen { state, run }))
+}
+
+fn known(runs: &[RunId]) -> String {
+    let names: Vec<&str> = runs.iter().rev().take(5).map(RunId::as_str).collect();
+    format!("the newest runs: {}", names.join(", "))
+}
+
+/// `loki status`.
+pub(super) fn status(shown: &Shown) -> Result<Exit, Fault> {
+    let Some(chosen) = choose(shown.run.as_ref())? else {
+        if shown.json {
+            ui::json(&Status::default())?;
+        }
+        return Ok(Exit::Done);
+    };
+    let status = Status::fold(&chosen.records()?);
+    let held = Lock::holder(&chosen.state).or_exit(Exit::Failed)?;
+    if status.phase != Phase::Ended && held.is_none_or(|holder| holder.run != chosen.run) {
+        ui::warning("the orchestrator of this run is gone: this is how it stood when it ended");
+    }
+    if shown.json {
+        ui::json(&status)?;
+    } else {
+        ui::data(status::text(&status).trim_end());
+    }
+    Ok(Exit::Done)
+}
+
+/// `loki events`.
+pub(super) async fn events(events: &Events) -> Result<Exit, Fault> {
+    let Some(chosen) = choose(events.shown.run.as_ref())? else {
+        return Ok(Exit::Done);
+    };
+    let print = |record: &Record| -> Result<(), Fault> {
+        if events.shown.json {
+            ui::data(serde_json::to_string(record).or_exit(Exit::Bug)?);
+        } else {
+            let text = progress::line(&record.event);
+            ui::data(format!("{:>5} {} {text}", record.seq, record.ts.strftime("%H:%M:%S")));
+        }
+        Ok(())
+    };
+    if !events.follow {
+        return chosen.records()?.iter().try_for_each(print).map(|()| Exit::Done);
+    }
+    let mut follow = Follow::open(&chosen.journal(), From::Start).or_exit(Exit::Failed)?;
+    while let Some(record) = follow.next().await {
+        let record = record.or_exit(Exit::Failed)?;
+        print(&record)?;
+        if matches!(record.event, crate::event::Event::RunEnded { .. }) {
+            break;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// `loki logs`.
+pub(super) fn logs(logs: &Logs) -> Result<Exit, Fault> {
+    let Some(chosen) = choose(logs.run.as_ref())? else {
+        return Ok(Exit::Done);
+    };
+    let directory = run::logs(&chosen.state, &chosen.run);
+    let mut names: Vec<String> = fs::read_dir(&directory)
+        .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+        .unwrap_or_default();
+    names.sort();
+    let wanted = |name: &String| logs.task.as_ref().is_none_or(|task| of_task(name, task));
+    let found: Vec<String> = names.into_iter().filter(wanted).collect();
+    if found.is_empty() {
+        let what = logs.task.as_deref().map_or_else(String::new, |task| format!(" of task `{}`", ui::plain(task)));
+        return Err(Fault::new(Exit::Failed, format!("there is no log{what} in run {}", chosen.run)).hint("`loki status` lists the tasks"));
+    }
+    for name in found {
+        ui::note(format!("==> {name}"));
+        let bytes = fs::read(directory.join(&name)).or_exit(Exit::Failed)?;
+        let text = ui::plain_lines(&String::from_utf8_lossy(&bytes));
+        ui::pass(format!("{text}\n").as_bytes(), Stream::Out);
+    }
+    Ok(Exit::Done)
+}
+
+/// Returns whether a log `store-1.log` or `store-checks.log` is of task `store`.
+fn of_task(log: &str, task: &str) -> bool {
+    let rest = log.strip_prefix(task).and_then(|rest| rest.strip_prefix('-')).and_then(|rest| rest.strip_suffix(".log"));
+    rest.is_some_and(|part| part == "checks" || part.parse::<u32>().is_ok())
+}
+
+/// `loki stop`: leaves the signal file, or ends the orchestrator's agents at once, and waits until
+/// it is gone.
+pub(super) async fn stop(stop: &Stop) -> Result<Exit, Fault> {
+    let state = state()?;
+    let Some(holder) = Lock::holder(&state).or_exit(Exit::Failed)? else {
+        ui::note("nothing runs in this repository; `loki status` shows the newest run");
+        return Ok(Exit::Done);
+    };
+    if stop.now {
+        terminate(holder.pid)?;
+    } else {
+        Signal::Stop.raise(&state).or_exit(Exit::Failed)?;
+    }
+    let word = if stop.now { "end at once" } else { "end when its agents have finished" };
+    ui::note(format!("asked run {} (process {}) to {word}", holder.run, holder.pid));
+    while Lock::holder(&state).or_exit(Exit::Failed)?.is_some_and(|now| now.pid == holder.pid) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    ui::note("it ended");
+    Ok(Exit::Done)
+}
+
+/// The lock proves that this process is an orchestrator that lives: the kernel gives the lock
+/// back when it dies.
+fn terminate(pid: u32) -> Result<(), Fault> {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.ok_or_else(|| Fault::new(Exit::Failed, "the lock names no process"))?;
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).or_exit(Exit::Failed)
+}
+
+/// `loki audit verify`.
+pub(super) fn verify(shown: &Shown) -> Result<Exit, Fault> {
+    let Some(chosen) = choose(shown.run.as_ref())? else {
+        return Ok(Exit::Failed);
+    };
+    let verified = journal::verify(&chosen.journal()).or_exit(Exit::Failed)?;
+    if shown.json {
+        ui::json(&verified)?;
+        return Ok(Exit::Done);
+    }
+    ui::data(format!("run {}: {} records, chain intact, last hash {}", chosen.run, verified.records, verified.last_hash));
+    if let Some(bytes) = verified.torn {
+        ui::warning(format!("{bytes} bytes of a record that was never completed follow; they were never acted on"));
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_task;
+
+    #[test]
+    fn a_log_belongs_to_its_task_only() {
+        assert!(of_task("store-1.log", "store"));
+        assert!(of_task("store-checks.log", "store"));
+        assert!(!of_task("store-file-1.log", "store"));
+        assert!(!of_task("stores-1.log", "store"));
+    }
+}

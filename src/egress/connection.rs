@@ -1,0 +1,189 @@
+//! One connection out of the sandbox: decided again, checked for what is spoken, then passed on.
+
+use std::{io, sync::Arc, sync::atomic::Ordering, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::{
+    name::HostName,
+    policy::{Permit, Protocol, Target, decide},
+};
+
+use super::{
+    context::{Context, Why},
+    dial::{Admitted, DialError},
+    hello::{BadHello, Hello, sni},
+    record::{Closed, Fact},
+    splice::{Meter, splice},
+    web,
+};
+
+/// Most bytes read before a hello must be whole.
+const HELLO_MAX: usize = 64 * 1024;
+/// A fatal `access_denied` alert, so that a program's message says more than "connection lost".
+const ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
+/// How long and how many bytes of a refused client are read away, so that it sees the answer
+/// instead of a reset.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 256 * 1024;
+
+/// Serves one accepted connection to the end.
+pub(super) async fn serve(context: Arc<Context>, target: Target, mut client: TcpStream) {
+    // Without it small messages wait for each other; nothing else changes.
+    drop(client.set_nodelay(true));
+    let permit = match decide(&context.egress, &target) {
+        Ok(permit) => permit,
+        Err(denied) => return context.deny(&target, &denied.into()),
+    };
+    match permit.protocol() {
+        Protocol::Tcp => tunnel(&context, &permit, &mut client, &[]).await,
+        Protocol::Tls => tls(&context, &permit, &mut client).await,
+        Protocol::Http => web::serve(&context, &permit, &mut client).await,
+    }
+}
+
+async fn tls(context: &Context, permit: &Permit, client: &mut TcpStream) {
+    let mut first = Vec::new();
+    let deadline = Instant::now() + context.limits.hello;
+    let hello = match timeout_at(deadline, read_hello(client, &mut first)).await {
+        Ok(Ok(hello)) => hello,
+        // Closed without a word: nothing was asked.
+        Ok(Err(None)) if first.is_empty() => return,
+        Ok(Err(None)) => Err("its TLS hello was cut off".to_owned()),
+        Ok(Err(Some(bad))) => Err(bad.to_string()),
+        Err(_late) => Err("its TLS hello did not come in time".to_owned()),
+    };
+    match hello.and_then(|hello| check(&hello, &permit.target().name)) {
+        Ok(()) => tunnel(context, permit, client, &first).await,
+        Err(reason) => {
+            context.deny(permit.target(), &Why::misuse(permit, reason));
+            refuse(client, &ACCESS_DENIED).await;
+        }
+    }
+}
+
+/// Reads until the hello is whole; none as error when the client ended before.
+async fn read_hello(
+    client: &mut TcpStream,
+    first: &mut Vec<u8>,
+) -> Result<Result<Hello, String>, Option<BadHello>> {
+    let mut want = 0;
+    loop {
+        let read = client.read_buf(first).await.map_err(|_| None)?;
+        if read == 0 {
+            return Err(None);
+        }
+        if first.len() < want {
+            continue;
+        }
+        match sni(first) {
+            Ok(hello) => return Ok(Ok(hello)),
+            Err(BadHello::Incomplete { .. }) if first.len() >= HELLO_MAX => {
+                return Ok(Err("its TLS hello is too long".to_owned()));
+            }
+            Err(BadHello::Incomplete { more }) => want = first.len() + more,
+            Err(bad) => return Err(Some(bad)),
+        }
+    }
+}
+
+/// Compares what a hello asks for with the name that was allowed.
+fn check(hello: &Hello, name: &HostName) -> Result<(), String> {
+    if hello.encrypted {
+        return Err(
+            "its TLS hello is encrypted (ECH), so its server name cannot be checked".to_owned(),
+        );
+    }
+    let Some(sent) = &hello.server_name else {
+        return Err("its TLS hello carries no server name (SNI)".to_owned());
+    };
+    let same = std::str::from_utf8(sent)
+        .ok()
+        .and_then(|s| s.parse::<HostName>().ok());
+    if same.as_ref() == Some(name) {
+        return Ok(());
+    }
+    Err(format!(
+        "its TLS hello asks for `{}` instead",
+        sent.escape_ascii()
+    ))
+}
+
+/// Dials and passes bytes both ways, `first` before all others.
+async fn tunnel(context: &Context, permit: &Permit, client: &mut TcpStream, first: &[u8]) {
+    let Ok(mut upstream) = dial(context, permit).await else {
+        return;
+    };
+    let open = Open::new(context, permit);
+    if upstream.write_all(first).await.is_ok() {
+        super::splice::add(&open.meter.sent, first.len());
+        // Whichever side broke, the connection is over; the bytes are counted.
+        drop(splice(client, &mut upstream, &open.meter).await);
+    }
+}
+
+/// Resolves, writes down the decision, and connects.
+pub(super) async fn dial(context: &Context, permit: &Permit) -> Result<TcpStream, DialError> {
+    let dialled = async {
+        let admitted =
+            Admitted::new(permit, context.resolver.as_ref(), context.limits.dial).await?;
+        context.allow(permit);
+        admitted.connect(context.limits.dial).await
+    };
+    let result = dialled.await;
+    match &result {
+        Ok(upstream) => drop(upstream.set_nodelay(true)),
+        Err(DialError::Denied(denied)) => context.deny(permit.target(), &denied.clone().into()),
+        Err(error) => context.fail(permit, error.to_string()),
+    }
+    result
+}
+
+/// Sends a last word to a client and closes so that it can be read.
+pub(super) async fn refuse(client: &mut TcpStream, answer: &[u8]) {
+    let last = async {
+        client.write_all(answer).await?;
+        client.shutdown().await?;
+        let mut rest = client.take(LINGER_BYTES);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    let ended: Result<io::Result<u64>, _> = timeout(LINGER, last).await;
+    // A client that does not want to know is closed all the same.
+    drop(ended);
+}
+
+/// A connection that stands; recorded when dropped, however it ended.
+pub(super) struct Open<'a> {
+    context: &'a Context,
+    target: &'a Target,
+    since: Instant,
+    pub(super) meter: Meter,
+}
+
+impl<'a> Open<'a> {
+    pub(super) fn new(context: &'a Context, permit: &'a Permit) -> Self {
+        let meter = Meter::default();
+        Self {
+            context,
+            target: permit.target(),
+            since: Instant::now(),
+            meter,
+        }
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.context.ledger.note(Fact::Closed(Closed {
+            host: self.target.name.to_string(),
+            port: self.target.port,
+            sent: self.meter.sent.load(Ordering::Relaxed),
+            received: self.meter.received.load(Ordering::Relaxed),
+            elapsed: self.since.elapsed(),
+        }));
+    }
+}

@@ -1,0 +1,117 @@
+//! What all tasks of one gateway share.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, Semaphore, mpsc},
+    time::timeout,
+};
+
+use crate::{
+    event::EgressKind,
+    name::Role,
+    policy::{Denied, Egress, Permit, Target},
+};
+
+use super::{
+    dial::Resolve,
+    gateway::{Doors, Limits},
+    ledger::Ledger,
+    names::Names,
+    record::{Decision, Fact},
+};
+
+/// Connections of one listener that may wait for a seat.
+const BACKLOG: i32 = 4096;
+
+/// A piece of work of a gateway.
+pub(super) type Task = BoxFuture<'static, ()>;
+
+/// Why a connection is not passed on: a denial by the policy, or what is spoken on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Why {
+    /// The rule that covers the target, if any.
+    pub(super) rule: Option<String>,
+    /// One sentence.
+    pub(super) reason: String,
+}
+
+impl Why {
+    /// The target is allowed, but not what is done with it.
+    pub(super) fn misuse(permit: &Permit, reason: String) -> Self {
+        Self {
+            rule: Some(permit.rule().to_owned()),
+            reason,
+        }
+    }
+}
+
+impl From<Denied> for Why {
+    fn from(denied: Denied) -> Self {
+        Self {
+            rule: denied.rule,
+            reason: denied.reason,
+        }
+    }
+}
+
+/// What all tasks of one gateway share.
+pub(super) struct Context {
+    pub(super) egress: Egress,
+    pub(super) role: Role,
+    pub(super) limits: Limits,
+    pub(super) ledger: Ledger,
+    pub(super) resolver: Arc<dyn Resolve>,
+    pub(super) names: Mutex<Names>,
+    /// One seat per open connection of the sandbox.
+    pub(super) seats: Arc<Semaphore>,
+    pub(super) doors: Arc<dyn Doors>,
+    /// To the one task that owns all others, so that they end with it.
+    pub(super) tasks: mpsc::UnboundedSender<Task>,
+}
+
+impl Context {
+    /// Runs `task` until it or the gateway ends.
+    pub(super) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // Fails only while the gateway ends, and then nothing more is to run.
+        drop(self.tasks.send(Box::pin(task)));
+    }
+
+    /// Asks the sandbox for a listener and takes it over.
+    pub(super) async fn open(&self, at: SocketAddr) -> io::Result<TcpListener> {
+        let listener = timeout(self.limits.door, self.doors.open(at)).await??;
+        listener.set_nonblocking(true)?;
+        // Connections without a seat wait in the kernel, so its queue must be long; the kernel
+        // cuts this to what it allows.
+        rustix::net::listen(&listener, BACKLOG)?;
+        TcpListener::from_std(listener)
+    }
+
+    /// Writes down that a connection is allowed.
+    pub(super) fn allow(&self, permit: &Permit) {
+        self.connect(permit.target(), Ok(permit.rule()), None);
+    }
+
+    /// Writes down that an allowed connection failed.
+    pub(super) fn fail(&self, permit: &Permit, reason: String) {
+        self.connect(permit.target(), Ok(permit.rule()), Some(reason));
+    }
+
+    /// Writes down that a connection is denied.
+    pub(super) fn deny(&self, target: &Target, why: &Why) {
+        self.connect(target, Err(why.rule.as_deref()), Some(why.reason.clone()));
+    }
+
+    fn connect(&self, target: &Target, rule: Result<&str, Option<&str>>, reason: Option<String>) {
+        self.ledger.note(Fact::Decision(Decision {
+            kind: EgressKind::Connect,
+            host: target.name.to_string(),
+            port: Some(target.port),
+            allowed: rule.is_ok(),
+            rule: rule.map_or_else(|denied| denied, Some).map(str::to_owned),
+            reason,
+        }));
+    }
+}

@@ -1,0 +1,55 @@
+//! The answer to a denied request: one sentence that a program, or who reads its output, can act on.
+
+use serde::Serialize;
+
+use crate::name::Role;
+
+/// What was refused and why.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal<'a> {
+    pub(super) role: &'a Role,
+    /// As asked for, escaped.
+    pub(super) host: &'a str,
+    pub(super) port: u16,
+    pub(super) rule: Option<&'a str>,
+    pub(super) reason: &'a str,
+}
+
+#[derive(Serialize)]
+struct Text<'a> {
+    denied: String,
+    role: &'a str,
+    rule: Option<&'a str>,
+    reason: &'a str,
+    next: String,
+}
+
+/// Writes a whole HTTP answer with `status`, such as `403 Forbidden`.
+pub(super) fn answer(status: &str, refusal: &Refusal<'_>) -> Vec<u8> {
+    let Refusal {
+        role,
+        host,
+        port,
+        rule,
+        reason,
+    } = refusal;
+    let text = Text {
+        denied: format!("{host}:{port}"),
+        role: role.as_str(),
+        rule: *rule,
+        reason,
+        next: format!(
+            "do not retry; if the task needs it, say so in the result: an operator can add \
+             `{host}:{port}` for role `{role}` under `network_policies`, and see the rules with \
+             `loki policy explain {role} {host}:{port}`"
+        ),
+    };
+    let mut body = serde_json::to_string(&text).expect("strings always serialize");
+    body.push('\n');
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Cache-Control: no-store\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    (head + &body).into_bytes()
+}

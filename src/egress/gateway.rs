@@ -1,0 +1,207 @@
+//! The life of one gateway: one task that owns all others.
+
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpListener, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use tokio::{
+    sync::{Mutex, Semaphore, mpsc, oneshot},
+    task::JoinSet,
+};
+
+use crate::{name::Role, policy::Egress};
+
+use super::{
+    StartError, Threads,
+    context::{Context, Task},
+    dial::Resolve,
+    ledger::Ledger,
+    names::Names,
+    questions,
+    record::Record,
+};
+
+/// Asks a sandbox for listeners.
+pub trait Doors: Send + Sync {
+    /// Returns a listener bound inside the sandbox at exactly `at`. Runs on the egress thread.
+    fn open(&self, at: SocketAddr) -> BoxFuture<'static, io::Result<TcpListener>>;
+}
+
+impl<F> Doors for F
+where
+    F: Fn(SocketAddr) -> BoxFuture<'static, io::Result<TcpListener>> + Send + Sync,
+{
+    fn open(&self, at: SocketAddr) -> BoxFuture<'static, io::Result<TcpListener>> {
+        self(at)
+    }
+}
+
+/// The sockets that the sandbox bound to 127.0.0.1:53.
+#[derive(Debug)]
+pub struct DnsSockets {
+    /// For questions in one packet.
+    pub udp: UdpSocket,
+    /// For questions over a connection.
+    pub tcp: TcpListener,
+}
+
+/// Caps and patience of one gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at once; further ones wait in the kernel's backlog. Each takes two
+    /// descriptors.
+    pub connections: usize,
+    /// DNS connections open at once.
+    pub dns_connections: usize,
+    /// Allowed names that ever get an address; each takes one descriptor per port.
+    pub names: usize,
+    /// Different names asked for per minute that have no address yet.
+    pub names_per_minute: usize,
+    /// Different denials recorded per second; the rest is summed up.
+    pub denials_per_second: usize,
+    /// How long the sandbox may take to bind a listener.
+    pub door: Duration,
+    /// How long a TLS hello may take.
+    pub hello: Duration,
+    /// How long a request head may take.
+    pub head: Duration,
+    /// How long resolving may take, and then connecting.
+    pub dial: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            dns_connections: 16,
+            names: 1024,
+            names_per_minute: 600,
+            denials_per_second: 50,
+            door: Duration::from_secs(5),
+            hello: Duration::from_secs(5),
+            head: Duration::from_secs(10),
+            dial: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Everything one gateway needs.
+pub struct Config {
+    /// Where the role may connect to.
+    pub egress: Egress,
+    /// Whose rights these are; named in what a denied program is told.
+    pub role: Role,
+    /// Where questions come in.
+    pub dns: DnsSockets,
+    /// How to get listeners.
+    pub doors: Arc<dyn Doors>,
+    /// Takes each record, on the egress thread; must not block.
+    pub record: Arc<dyn Fn(Record) + Send + Sync>,
+    /// Turns allowed names into addresses.
+    pub resolver: Arc<dyn Resolve>,
+    /// Caps.
+    pub limits: Limits,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The running gateway of one sandbox. Dropping it ends all its tasks, listeners and connections
+/// at once; [`Gateway::close`] also waits until that is done and recorded.
+#[derive(Debug)]
+pub struct Gateway {
+    stop: oneshot::Sender<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Gateway {
+    /// Takes the sockets over and serves them on `threads`.
+    ///
+    /// # Errors
+    ///
+    /// When the sockets cannot be taken over.
+    pub fn start(config: Config, threads: &Threads) -> Result<Self, StartError> {
+        let handle = threads.handle();
+        let inside = handle.enter();
+        let dns = Dns::take(config.dns).map_err(StartError::Sockets)?;
+        drop(inside);
+        let (tasks, queue) = mpsc::unbounded_channel();
+        let context = Arc::new(Context {
+            egress: config.egress,
+            role: config.role,
+            ledger: Ledger::new(config.limits.denials_per_second, config.record),
+            resolver: config.resolver,
+            names: Mutex::new(Names::new(&config.limits)),
+            seats: Arc::new(Semaphore::new(config.limits.connections)),
+            doors: config.doors,
+            limits: config.limits,
+            tasks,
+        });
+        let (stop, stopped) = oneshot::channel();
+        let (end, ended) = oneshot::channel::<()>();
+        drop(handle.spawn(async move {
+            serve(context, dns, queue, stopped).await;
+            // The waiting side takes the end of this sender as the message.
+            drop(end);
+        }));
+        Ok(Self { stop, ended })
+    }
+
+    /// Ends everything and returns when the last record was handed out.
+    pub async fn close(self) {
+        drop(self.stop);
+        // Never a message: the other end is dropped when all is done, or when the thread is gone.
+        drop(self.ended.await);
+    }
+}
+
+struct Dns {
+    udp: tokio::net::UdpSocket,
+    tcp: tokio::net::TcpListener,
+}
+
+impl Dns {
+    fn take(sockets: DnsSockets) -> io::Result<Self> {
+        sockets.udp.set_nonblocking(true)?;
+        sockets.tcp.set_nonblocking(true)?;
+        let udp = tokio::net::UdpSocket::from_std(sockets.udp)?;
+        Ok(Self {
+            udp,
+            tcp: tokio::net::TcpListener::from_std(sockets.tcp)?,
+        })
+    }
+}
+
+async fn serve(
+    context: Arc<Context>,
+    dns: Dns,
+    mut queue: mpsc::UnboundedReceiver<Task>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let mut tasks = JoinSet::new();
+    let flusher = Arc::clone(&context);
+    tasks.spawn(async move { flusher.ledger.flush_every_second().await });
+    tasks.spawn(questions::packets(Arc::clone(&context), dns.udp));
+    tasks.spawn(questions::connections(Arc::clone(&context), dns.tcp));
+    loop {
+        tokio::select! {
+            biased;
+            // A dropped sender and a message mean the same.
+            _ = &mut stopped => break,
+            Some(task) = queue.recv() => drop(tasks.spawn(task)),
+            Some(ended) = tasks.join_next() => drop(ended),
+        }
+    }
+    drop(queue);
+    tasks.shutdown().await;
+    context.ledger.drain();
+}

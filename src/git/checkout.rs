@@ -1,0 +1,160 @@
+//! A commit's files in a directory, for a container to see.
+//!
+//! ```text
+//! dir/
+//!   work/        bind-mounted as /work
+//!     .git/      empty: the mount point of the container's private repository
+//!   index        the host's index of work/, out of the container's sight
+//! ```
+//!
+//! `.git` is made before a container starts and never touched while one may run, for removing a
+//! mount point on the host detaches the mount inside. Files that the role may not read are absent,
+//! and marked so in the index, so that their absence is no change. So are submodules.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{GitError, ObjectId, Owner, Repository, command::Place, error::At, tree};
+use crate::policy::Globs;
+
+/// What is to be materialised.
+#[derive(Debug, Clone, Copy)]
+pub struct Checkout<'a> {
+    /// A commit, or a tree.
+    pub tree: &'a ObjectId,
+    /// Which files; none is all of them.
+    pub read: Option<&'a Globs>,
+    /// Who gets them; only root can give files away, others keep them.
+    pub owner: Option<Owner>,
+}
+
+/// A tree materialised for a check or a review: no branch, and nothing comes back from it.
+#[derive(Debug)]
+pub struct Export {
+    dir: PathBuf,
+}
+
+impl Export {
+    /// Returns the directory to mount as `/work`.
+    #[must_use]
+    pub fn work(&self) -> PathBuf {
+        self.dir.join("work")
+    }
+
+    /// Removes it, whatever stands in it. Repeatable.
+    ///
+    /// # Errors
+    /// When something in it cannot be removed.
+    pub fn remove(&self) -> Result<(), GitError> {
+        tree::remove(&self.dir)
+    }
+}
+
+impl Repository {
+    /// Materialises a tree below `dir`.
+    ///
+    /// # Errors
+    /// When `dir/work` holds files, or git fails.
+    pub fn export(&self, dir: &Path, checkout: Checkout<'_>) -> Result<Export, GitError> {
+        let files = lay_out(dir)?;
+        files.fill(self, checkout)?;
+        Ok(Export { dir: files.dir })
+    }
+}
+
+/// A worktree and its index, side by side.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) dir: PathBuf,
+    pub(super) work: PathBuf,
+    pub(super) index: PathBuf,
+}
+
+/// Makes the directories of a slot; those that are there already must be empty.
+pub(super) fn lay_out(dir: &Path) -> Result<Files, GitError> {
+    fs::create_dir_all(dir).at("create", dir)?;
+    let dir = fs::canonicalize(dir).at("open", dir)?;
+    let work = dir.join("work");
+    let mount_point = work.join(".git");
+    for made in [&work, &mount_point] {
+        match fs::create_dir(made) {
+            Err(cause) if cause.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(cause).at("create", made);
+            }
+            _ => {}
+        }
+    }
+    let walk = tree::walk(&work)?;
+    let index = dir.join("index");
+    if !walk.entries.is_empty() || index.exists() {
+        return Err(GitError::Occupied { dir });
+    }
+    Ok(Files { dir, work, index })
+}
+
+impl Files {
+    /// Returns the repository over this worktree, whose attribute files count for nothing.
+    pub(super) fn place(&self, repository: &Repository) -> Place {
+        repository
+            .place
+            .over(&self.work, repository.head().empty_tree())
+    }
+
+    /// Writes the files of a tree and returns the paths that were left out.
+    pub(super) fn fill(
+        &self,
+        repository: &Repository,
+        checkout: Checkout<'_>,
+    ) -> Result<BTreeSet<Vec<u8>>, GitError> {
+        let place = self.place(repository);
+        place
+            .git("read-tree")
+            .index(&self.index)
+            .arg(checkout.tree.as_str())
+            .run()?;
+        let listed = place
+            .reading("ls-files")
+            .index(&self.index)
+            .args(["--stage", "-z"])
+            .run()?;
+        let read = checkout.read.map(Globs::matcher);
+        let may_read = |path: &[u8]| match (&read, std::str::from_utf8(path)) {
+            (None, _) => true,
+            (Some(read), Ok(path)) => read.matches(path).is_some(),
+            (Some(_), Err(_)) => false,
+        };
+        let mut absent = BTreeSet::new();
+        for record in listed.records() {
+            let tab = record
+                .iter()
+                .position(|byte| *byte == b'\t')
+                .ok_or_else(|| listed.odd())?;
+            let (stage, path) = (record.get(..tab), record.get(tab + 1..));
+            let (Some(stage), Some(path)) = (stage, path) else {
+                return Err(listed.odd());
+            };
+            if stage.starts_with(b"160000") || !may_read(path) {
+                absent.insert(path.to_vec());
+            }
+        }
+        if !absent.is_empty() {
+            let input = absent
+                .iter()
+                .flat_map(|path| path.iter().copied().chain([0]));
+            let call = place.git("update-index").index(&self.index);
+            call.args(["-z", "--skip-worktree", "--stdin"])
+                .input(input.collect::<Vec<_>>())
+                .run()?;
+        }
+        place
+            .git("checkout-index")
+            .index(&self.index)
+            .args(["--all", "--quiet", "-u"])
+            .run()?;
+        tree::settle(&self.work, checkout.owner)?;
+        Ok(absent)
+    }
+}

@@ -1,0 +1,131 @@
+//! What can go wrong with a repository, with the facts and what to type next.
+
+use std::{io, path::PathBuf};
+
+/// Why git work could not be done. Nothing of the user's was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GitError {
+    /// The program is not there.
+    #[error("`git` could not be started; install git 2.38 or newer")]
+    Missing(#[source] io::Error),
+    /// The program is too old for `merge-tree --write-tree`.
+    #[error("git `{found}` is too old; install git 2.38 or newer")]
+    TooOld {
+        /// What `git --version` said.
+        found: String,
+    },
+    /// No repository holds the directory.
+    #[error("`{}` is not in a git repository; run `git init` and commit first", dir.display())]
+    NotARepository {
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
+    /// The repository has no files of its own.
+    #[error("`{}` is a bare repository; run Loki in a checkout of it", dir.display())]
+    Bare {
+        /// The repository.
+        dir: PathBuf,
+    },
+    /// There is nothing to start from.
+    #[error("`{}` has no commit yet; run `git add -A && git commit` first", root.display())]
+    NoCommit {
+        /// The root of the checkout.
+        root: PathBuf,
+    },
+    /// A git command said no.
+    #[error("`git {command}` failed with exit code {code}: {stderr}")]
+    Command {
+        /// The subcommand.
+        command: String,
+        /// Its exit code, 128 + n for signal n.
+        code: i32,
+        /// The first lines it wrote to stderr, control characters escaped.
+        stderr: String,
+    },
+    /// A git command did not end in time and was killed.
+    #[error(
+        "`git {command}` did not end within {seconds} s and was killed; try again, or run `git fsck`"
+    )]
+    Timeout {
+        /// The subcommand.
+        command: String,
+        /// The limit, in seconds.
+        seconds: u64,
+    },
+    /// A git command wrote more than is read.
+    #[error("`git {command}` wrote more than {limit} bytes; the repository is too large")]
+    Flood {
+        /// The subcommand.
+        command: String,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// A git command wrote something unexpected.
+    #[error("`git {command}` answered `{}`, which was not expected; run `git fsck`", answer.escape_debug())]
+    Odd {
+        /// The subcommand.
+        command: String,
+        /// What it wrote.
+        answer: String,
+    },
+    /// A file could not be read or written.
+    #[error("cannot {verb} `{}`", path.display())]
+    Io {
+        /// What was tried, such as `read`.
+        verb: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A branch of the user's stands where Loki's branches go.
+    #[error(
+        "the branch `{taken}` stands in the way of `{wanted}`; rename it with `git branch -m {taken} NEW-NAME`"
+    )]
+    BranchInTheWay {
+        /// The branch that exists.
+        taken: String,
+        /// The branch that is wanted.
+        wanted: String,
+    },
+    /// A branch is not where it was left, so somebody else moved it.
+    #[error(
+        "the branch `{branch}` is not at `{expected}` any more; see `git log {branch}` and start again"
+    )]
+    Moved {
+        /// The branch.
+        branch: String,
+        /// The commit it was left at, or `nothing`.
+        expected: String,
+    },
+    /// The place of a slot is already in use.
+    #[error("`{}` already holds files; a slot must be empty: run `loki clean`", dir.display())]
+    Occupied {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A text is not an object id.
+    #[error("`{}` is not a git object id", text.escape_debug())]
+    Id {
+        /// The text.
+        text: String,
+    },
+}
+
+/// Gives an I/O error its path.
+pub(super) trait At<T> {
+    /// Names what was tried on which path.
+    fn at(self, verb: &'static str, path: impl Into<PathBuf>) -> Result<T, GitError>;
+}
+
+impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
+    fn at(self, verb: &'static str, path: impl Into<PathBuf>) -> Result<T, GitError> {
+        self.map_err(|cause| GitError::Io {
+            verb,
+            path: path.into(),
+            source: cause.into(),
+        })
+    }
+}

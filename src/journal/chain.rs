@@ -1,0 +1,107 @@
+//! Reading a journal record by record, each checked against the one before.
+
+use std::{
+    fs::File,
+    io::BufReader,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    error::{Fault, JournalError},
+    line::{self, FORMAT, LONGEST},
+    place, read_line,
+};
+use crate::event::{Digest, Record};
+
+/// A reader at some place in a journal.
+pub(super) struct Chain {
+    path: PathBuf,
+    file: BufReader<File>,
+    records: u64,
+    last: Digest,
+    /// Bytes of complete records.
+    sound: u64,
+    /// The beginning of a line whose end has not been written yet.
+    partial: Vec<u8>,
+}
+
+/// What comes next in a journal.
+pub(super) enum Step {
+    /// A sound record.
+    Record(Box<Record>),
+    /// Nothing yet, after `torn` bytes of an unfinished line. A later step may find more.
+    End { torn: u64 },
+}
+
+impl Chain {
+    pub(super) fn open(path: &Path) -> Result<Self, JournalError> {
+        let file = place::open_to_read(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufReader::with_capacity(1 << 16, file),
+            records: 0,
+            last: Digest::default(),
+            sound: 0,
+            partial: Vec::new(),
+        })
+    }
+
+    pub(super) fn step(&mut self) -> Result<Step, JournalError> {
+        let complete = read_line(&mut self.file, &mut self.partial, LONGEST)
+            .map_err(|source| JournalError::io("read", &self.path, source))?;
+        if !complete {
+            if self.partial.len() >= LONGEST {
+                return Err(self.broken(Fault::TooLong));
+            }
+            return Ok(Step::End {
+                torn: self.partial.len() as u64,
+            });
+        }
+        let record = self.decode()?;
+        self.records = record.seq;
+        self.last = record.hash;
+        self.sound += self.partial.len() as u64;
+        self.partial.clear();
+        Ok(Step::Record(Box::new(record)))
+    }
+
+    fn decode(&self) -> Result<Record, JournalError> {
+        let line = self.partial.strip_suffix(b"\n").unwrap_or(&self.partial);
+        if self.records == 0 {
+            match line::format(line).map_err(|fault| self.broken(fault))? {
+                FORMAT => {}
+                found if found > FORMAT => {
+                    return Err(JournalError::Newer {
+                        path: self.path.clone(),
+                        found,
+                    });
+                }
+                _ => return Err(self.broken(Fault::Format)),
+            }
+        }
+        line::decode(line, self.records + 1, self.last).map_err(|fault| self.broken(fault))
+    }
+
+    fn broken(&self, fault: Fault) -> JournalError {
+        JournalError::Broken {
+            path: self.path.clone(),
+            record: self.records + 1,
+            fault,
+        }
+    }
+
+    /// Complete records so far.
+    pub(super) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// The hash of the last complete record, zeros before the first.
+    pub(super) fn last_hash(&self) -> Digest {
+        self.last
+    }
+
+    /// The length of the journal up to the last complete record, in bytes.
+    pub(super) fn sound(&self) -> u64 {
+        self.sound
+    }
+}

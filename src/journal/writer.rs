@@ -1,0 +1,284 @@
+//! The one writer of a run's journal.
+//!
+//! Expected flow: [`Writer::create`], `append(RunStarted)`, then `append` before acting on
+//! anything. After a crash [`Writer::reopen`], and on from there.
+//!
+//! Guarantees: a record that `append` returned survives the death of this process; it survives
+//! the death of the machine once 50 ms have passed, or at once for what cannot be taken back
+//! (see [`Writer::append`]), or after [`Writer::sync`]. After a failed write nothing more is
+//! written.
+
+use std::{
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use rustix::{
+    fs::{FlockOperation, OFlags},
+    io::Errno,
+};
+
+use super::{
+    chain::{Chain, Step},
+    error::JournalError,
+    line::{self, Body, LONGEST},
+    path,
+    place::Dir,
+    syncer::Syncer,
+};
+use crate::{
+    event::{Digest, Event, Record},
+    name::RunId,
+};
+
+/// Appends the events of one run. Holds the journal's lock for as long as it lives.
+pub struct Writer {
+    path: PathBuf,
+    file: Arc<File>,
+    syncer: Syncer,
+    clock: Box<dyn Fn() -> Timestamp + Send>,
+    records: u64,
+    last: Digest,
+    /// The line being written, kept to reuse its memory.
+    line: Vec<u8>,
+    failed: bool,
+}
+
+/// A journal that was opened again after its writer had gone.
+#[derive(Debug)]
+pub struct Reopened {
+    /// The writer, which goes on after the last complete record.
+    pub writer: Writer,
+    /// Everything written before.
+    pub records: Vec<Record>,
+    /// Bytes of an unfinished last line that were cut off; none is the usual case.
+    pub torn: Option<u64>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            path,
+            records,
+            last,
+            failed,
+            ..
+        } = self;
+        f.debug_struct("Writer")
+            .field("path", path)
+            .field("records", records)
+            .field("last", last)
+            .field("failed", failed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    /// Creates the journal of a new run.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is one already, or the system refuses.
+    pub fn create(
+        home: &Path,
+        run: &RunId,
+        clock: impl Fn() -> Timestamp + Send + 'static,
+    ) -> Result<Self, JournalError> {
+        let dir = Dir::home(home)?.within("journal", 0o700)?;
+        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL;
+        let file = dir.open(&format!("{run}.jsonl"), flags, 0o600)?;
+        dir.sync()?;
+        Self::over(path(home, run), file, Box::new(clock))
+    }
+
+    /// Opens the journal of a run whose writer has gone: checks all of it, and cuts off an
+    /// unfinished last line.
+    ///
+    /// # Errors
+    ///
+    /// Names the first record that is not what was written; fails when another process writes.
+    pub fn reopen(
+        home: &Path,
+        run: &RunId,
+        clock: impl Fn() -> Timestamp + Send + 'static,
+    ) -> Result<Reopened, JournalError> {
+        let path = path(home, run);
+        let dir = Dir::home(home)?.within("journal", 0o700)?;
+        let file = dir.open(&format!("{run}.jsonl"), OFlags::RDWR | OFlags::APPEND, 0)?;
+        let mut writer = Self::over(path, file, Box::new(clock))?;
+        let mut chain = Chain::open(&writer.path)?;
+        let mut records = Vec::new();
+        let torn = loop {
+            match chain.step()? {
+                Step::Record(record) => records.push(*record),
+                Step::End { torn } => break (torn > 0).then_some(torn),
+            }
+        };
+        writer.refuse_another_run(run, records.first())?;
+        if torn.is_some() {
+            let cut = writer
+                .file
+                .set_len(chain.sound())
+                .and_then(|()| writer.file.sync_all());
+            cut.map_err(|source| JournalError::io("cut the torn end of", &writer.path, source))?;
+        }
+        writer.records = chain.records();
+        writer.last = chain.last_hash();
+        Ok(Reopened {
+            writer,
+            records,
+            torn,
+        })
+    }
+
+    /// Locks a file and writes to it.
+    pub(super) fn over(
+        path: PathBuf,
+        file: File,
+        clock: Box<dyn Fn() -> Timestamp + Send>,
+    ) -> Result<Self, JournalError> {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(JournalError::Held { path }),
+            Err(errno) => return Err(JournalError::io("lock", &path, errno)),
+        }
+        let file = Arc::new(file);
+        let syncer = Syncer::new(Arc::clone(&file))
+            .map_err(|source| JournalError::io("start syncing", &path, source))?;
+        Ok(Self {
+            path,
+            file,
+            syncer,
+            clock,
+            records: 0,
+            last: Digest::default(),
+            line: Vec::new(),
+            failed: false,
+        })
+    }
+
+    fn refuse_another_run(&self, run: &RunId, first: Option<&Record>) -> Result<(), JournalError> {
+        match first.map(|record| &record.event) {
+            Some(Event::RunStarted { run: found, .. }) if found != run => {
+                Err(JournalError::OtherRun {
+                    path: self.path.clone(),
+                    found: found.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes an event and returns its record. Only then may it be acted on.
+    ///
+    /// `TaskDone` (a landing), `RunEnded` and `StopRequested` are on the disk when this returns;
+    /// all others within 50 ms.
+    ///
+    /// # Errors
+    ///
+    /// Any failure to write or sync, for example a full disk, is final: the run must stop. An
+    /// event that does not belong here or is too long is refused and changes nothing.
+    pub fn append(&mut self, event: &Event) -> Result<Record, JournalError> {
+        self.refuse_after_failure()?;
+        let seq = self.records + 1;
+        if matches!(event, Event::RunStarted { .. }) != (seq == 1) {
+            return Err(JournalError::Order {
+                path: self.path.clone(),
+                record: seq,
+            });
+        }
+        let ts = Timestamp::from_microsecond((self.clock)().as_microsecond())
+            .expect("a timestamp cut to microseconds is one");
+        let prev = self.last;
+        let hash = line::encode(
+            &mut self.line,
+            Body {
+                seq,
+                ts,
+                prev,
+                event,
+            },
+        )
+        .map_err(JournalError::Unwritable)?;
+        if self.line.len() > LONGEST {
+            return Err(JournalError::TooLong {
+                path: self.path.clone(),
+                bytes: self.line.len(),
+            });
+        }
+        self.write()?;
+        self.records = seq;
+        self.last = hash;
+        if is_final(event) {
+            self.sync()?;
+        } else {
+            self.syncer.soon();
+        }
+        Ok(Record {
+            seq,
+            ts,
+            prev,
+            event: event.clone(),
+            hash,
+        })
+    }
+
+    /// Puts everything written so far on the disk.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system cannot promise it; the run must stop.
+    pub fn sync(&mut self) -> Result<(), JournalError> {
+        let synced = self.syncer.now();
+        self.failing("sync", synced)
+    }
+
+    /// Returns where the journal stands.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns how many records there are.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    fn refuse_after_failure(&mut self) -> Result<(), JournalError> {
+        if self.failed {
+            return Err(JournalError::Closed {
+                path: self.path.clone(),
+            });
+        }
+        let background = self.syncer.failure();
+        self.failing("sync", background)
+    }
+
+    fn write(&mut self) -> Result<(), JournalError> {
+        let written = (&*self.file).write_all(&self.line);
+        self.failing("append to", written)
+    }
+
+    fn failing(
+        &mut self,
+        doing: &'static str,
+        done: std::io::Result<()>,
+    ) -> Result<(), JournalError> {
+        done.map_err(|source| {
+            self.failed = true;
+            JournalError::io(doing, &self.path, source)
+        })
+    }
+}
+
+/// What cannot be taken back, and so must be on the disk before anyone acts on it.
+fn is_final(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::TaskDone { .. } | Event::RunEnded { .. } | Event::StopRequested { .. }
+    )
+}

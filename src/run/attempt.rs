@@ -1,0 +1,235 @@
+//! One attempt at one task: worktree, sandbox, agent, gate, commit.
+
+use std::sync::Arc;
+
+use loki_guest::PathRule;
+use tokio::time::Instant;
+
+use crate::{
+    event::{Event, millis},
+    git::{self, HandOver, ObjectId},
+    link::LinkError,
+    provider::{self, Assignment, Launch},
+    sandbox::{Grant, Home, Sandbox, SandboxError},
+    task::Task,
+};
+
+use super::{
+    checks,
+    land::land,
+    output::{Log, Patience, last_lines, listen},
+    recorder::{Ended, Recorder},
+    room::Room,
+    work::Work,
+};
+
+/// Lines of an agent's last output that stand in a failure.
+const TAIL_LINES: usize = 20;
+/// The agent's home inside.
+const HOME: &str = "/home/agent";
+/// Breaches that are told to the next attempt.
+const BREACHES: usize = 20;
+
+/// A claim as the driver made it.
+#[derive(Debug, Clone)]
+pub(super) struct Claim {
+    /// The task.
+    pub(super) task: Task,
+    /// Which attempt at it, from 1.
+    pub(super) attempt: u32,
+    /// What made earlier attempts fail.
+    pub(super) evidence: Vec<String>,
+}
+
+/// How an attempt that did not fail ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Finished {
+    /// The task is done; the run's branch stands at this commit, none if nothing changed.
+    Done(Option<ObjectId>),
+    /// The work conflicts with what landed meanwhile.
+    Conflicted(Vec<String>),
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// For the journal and the next brief.
+    pub(super) reason: String,
+    /// Whether another attempt may do better.
+    pub(super) retry: bool,
+}
+
+impl Failure {
+    /// A failure of the work: the next attempt is told of it.
+    pub(super) fn retry(reason: String) -> Self {
+        Self { reason, retry: true }
+    }
+
+    /// A failure that a further attempt cannot mend.
+    pub(super) fn fatal(reason: String) -> Self {
+        Self { reason, retry: false }
+    }
+
+}
+
+impl From<SandboxError> for Failure {
+    fn from(cause: SandboxError) -> Self {
+        let hopeless = matches!(cause, SandboxError::Isolation(_) | SandboxError::Link(LinkError::Refused { .. }));
+        Self { reason: cause.to_string(), retry: !hopeless }
+    }
+}
+
+impl From<LinkError> for Failure {
+    fn from(cause: LinkError) -> Self {
+        SandboxError::from(cause).into()
+    }
+}
+
+impl From<git::GitError> for Failure {
+    fn from(cause: git::GitError) -> Self {
+        Self::fatal(cause.to_string())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(cause: std::io::Error) -> Self {
+        Self::fatal(format!("a file of the run could not be written: {cause}"))
+    }
+}
+
+impl From<Ended> for Failure {
+    fn from(cause: Ended) -> Self {
+        Self::fatal(cause.to_string())
+    }
+}
+
+/// Makes one attempt and lands what comes of it.
+pub(super) async fn attempt(work: &Arc<Work>, recorder: &Recorder, claim: &Claim) -> Result<Finished, Failure> {
+    let task = &claim.task;
+    let name = format!("{}-{}", task.id, claim.attempt);
+    let launch = launch(work, claim)?;
+    let mut room = work.room(recorder, &name, Some(&task.id), &task.role)?;
+    let outcome = within(&mut room, claim, launch).await;
+    room.remove().await?;
+    outcome
+}
+
+/// The part of an attempt that needs its room.
+async fn within(room: &mut Room<'_>, claim: &Claim, launch: Launch) -> Result<Finished, Failure> {
+    room.check_out(&claim.task.id).await?;
+    let sandbox = room.launch(home(&launch)).await?;
+    let spoken = agent(room, &sandbox, claim, launch).await;
+    // The sandbox ends before anything looks at what it left, so nothing changes meanwhile.
+    room.end(sandbox).await?;
+    judge(room, claim, &spoken?).await
+}
+
+fn launch(work: &Work, claim: &Claim) -> Result<Launch, Failure> {
+    let brief = provider::brief(&work.spec, &claim.task, claim.attempt, &claim.evidence);
+    let assignment = Assignment { task: &claim.task, attempt: claim.attempt, brief: &brief };
+    work.provider.launch(&assignment).map_err(|cause| Failure::fatal(cause.to_string()))
+}
+
+fn home(launch: &Launch) -> Vec<Home> {
+    let file = |file: &provider::HomeFile| Home {
+        path: file.path.clone(),
+        contents: file.contents.clone(),
+        executable: file.executable,
+    };
+    launch.files.iter().map(file).collect()
+}
+
+/// Lets the provider's own program run, besides what the role may run.
+fn grant() -> Grant {
+    let path = format!("{HOME}/{}", provider::AGENT_PATH);
+    Grant { extra: vec![PathRule { path, read: true, write: false, execute: true }], read_only: false }
+}
+
+/// Runs the agent's program to its end and returns the last bytes of its stdout.
+async fn agent(room: &Room<'_>, sandbox: &Sandbox, claim: &Claim, launch: Launch) -> Result<Vec<u8>, Failure> {
+    sandbox.make_repository(&git::private_repository_script()).await?;
+    let argv = launch.argv(HOME);
+    let mut env = launch.env;
+    env.push(("LOKI_TASK".to_owned(), claim.task.id.to_string()));
+    env.push(("LOKI_ATTEMPT".to_owned(), claim.attempt.to_string()));
+    let caps = &room.rights().resources;
+    let patience = Patience { whole: caps.timeout, silent: caps.idle_timeout };
+    let log = Log::open(&room.log_path(), caps.log)?;
+    let begun = Instant::now();
+    let process = sandbox.exec(&argv, &env, &grant()).await?;
+    let heard = listen(process, &launch.stdin, log, patience).await?;
+    room.recorder()
+        .record(Event::AgentEnded {
+            task: claim.task.id.clone(),
+            attempt: claim.attempt,
+            code: heard.code,
+            elapsed_ms: millis(begun.elapsed()),
+            reason: heard.cut.clone(),
+        })
+        .await?;
+    match (heard.cut, heard.code) {
+        (Some(reason), _) => Err(Failure::retry(reason)),
+        (None, 0) => Ok(heard.stdout),
+        (None, code) => {
+            let said = if heard.stderr.is_empty() { &heard.stdout } else { &heard.stderr };
+            let tail = last_lines(said, TAIL_LINES);
+            Err(Failure::retry(format!("the agent's program ended with exit code {code}:\n{tail}")))
+        }
+    }
+}
+
+/// Decides what an agent's work is worth: a reviewer's by its verdict, any other by the gate and
+/// then on the merged tree.
+async fn judge(room: &Room<'_>, claim: &Claim, stdout: &[u8]) -> Result<Finished, Failure> {
+    if room.rights().is_read_only() {
+        return review(room.recorder(), claim, stdout).await;
+    }
+    let handed = room.hand_over(claim).await?;
+    let (task, attempt) = (claim.task.id.clone(), claim.attempt);
+    let (files, breaches) = (handed.changes.len(), handed.breaches.clone());
+    room.recorder().record(Event::Gated { task, attempt, files, breaches }).await?;
+    let Some(tree) = handed.passed() else {
+        return Err(refused(&handed));
+    };
+    if handed.changes.is_empty() {
+        return unchanged(room, claim, tree).await;
+    }
+    let commit = room.commit(claim, tree).await?;
+    land(room, claim, commit).await
+}
+
+/// Tells the next attempt everything the gate did not like.
+fn refused(handed: &HandOver) -> Failure {
+    let each = handed.breaches.iter().take(BREACHES);
+    let lines: Vec<String> = each.map(|one| format!("`{}` ({}): {}", one.path, one.rule, one.message)).collect();
+    Failure::retry(format!("the hand-over gate refused the work:\n{}", lines.join("\n")))
+}
+
+/// Judges an attempt that changed nothing: only checks that pass can show that nothing was needed.
+async fn unchanged(room: &Room<'_>, claim: &Claim, tree: &ObjectId) -> Result<Finished, Failure> {
+    if claim.task.accept.is_empty() {
+        return Err(Failure::retry("the agent changed nothing".to_owned()));
+    }
+    checks::run(room.work(), room.recorder(), Some(&claim.task.id), tree, &claim.task.accept).await?;
+    Ok(Finished::Done(None))
+}
+
+/// Takes a reviewer's verdict; one that is missing or malformed blocks.
+async fn review(recorder: &Recorder, claim: &Claim, stdout: &[u8]) -> Result<Finished, Failure> {
+    let verdict = provider::verdict(stdout).map_err(|cause| Failure::retry(cause.to_string()))?;
+    let passed = verdict.passed;
+    recorder
+        .record(Event::Reviewed {
+            task: claim.task.id.clone(),
+            role: claim.task.role.clone(),
+            passed,
+            findings: verdict.findings.clone(),
+        })
+        .await?;
+    if passed {
+        return Ok(Finished::Done(None));
+    }
+    let first = verdict.findings.iter().find(|finding| finding.severity.blocks());
+    let why = first.map_or_else(|| "no finding given".to_owned(), |one| format!("`{}`: {}", one.file, one.message));
+    Err(Failure::fatal(format!("the review blocks: {why}")))
+}

@@ -1,0 +1,111 @@
+//! Runs checks: shell commands on a tree, in a sandbox without network. "Nothing ran" is a
+//! failure.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    event::{Event, millis},
+    git::ObjectId,
+    name::{Role, TaskId},
+    sandbox::{Grant, Sandbox},
+};
+
+use super::{
+    attempt::Failure,
+    count::tests_run,
+    output::{Log, Patience, last_lines, listen},
+    recorder::Recorder,
+    room::Room,
+    work::Work,
+};
+
+/// Lines of a failed check's output that go into the journal and the next brief.
+const TAIL_LINES: usize = 30;
+
+/// The role that runs checks: no network, no interpreter left out, a throw-away copy.
+const CHECKER: &str = "check";
+
+/// What a check came to.
+struct Checked {
+    passed: bool,
+    tests: Option<u64>,
+    tail: String,
+    elapsed: Duration,
+}
+
+/// Runs every command in one sandbox on a tree and records each. The first that fails
+/// ends it and is returned as the failure.
+pub(super) async fn run(
+    work: &Arc<Work>,
+    recorder: &Recorder,
+    task: Option<&TaskId>,
+    tree: &ObjectId,
+    commands: &[String],
+) -> Result<(), Failure> {
+    if commands.is_empty() {
+        return Ok(());
+    }
+    let role: Role = CHECKER.parse().expect("the name is a role's");
+    let name = task.map_or_else(|| "final-checks".to_owned(), |task| format!("{task}-checks"));
+    let room = work.room(recorder, &name, task, &role)?;
+    let outcome = within(&room, tree, commands).await;
+    room.remove().await?;
+    outcome
+}
+
+async fn within(room: &Room<'_>, tree: &ObjectId, commands: &[String]) -> Result<(), Failure> {
+    room.export(tree).await?;
+    let sandbox = room.launch(Vec::new()).await?;
+    let outcome = all(room, &sandbox, commands).await;
+    room.end(sandbox).await?;
+    outcome
+}
+
+async fn all(room: &Room<'_>, sandbox: &Sandbox, commands: &[String]) -> Result<(), Failure> {
+    for command in commands {
+        let checked = check(room, sandbox, command).await?;
+        room.recorder().record(event(room.task(), command, &checked)).await?;
+        if !checked.passed {
+            return Err(failure(command, &checked));
+        }
+    }
+    Ok(())
+}
+
+async fn check(room: &Room<'_>, sandbox: &Sandbox, command: &str) -> Result<Checked, Failure> {
+    let begun = Instant::now();
+    let argv = ["sh", "-c", command].map(str::to_owned);
+    let caps = &room.rights().resources;
+    let log = Log::open(&room.log_path(), caps.log)?;
+    let patience = Patience { whole: caps.timeout, silent: caps.idle_timeout };
+    let process = sandbox.exec(&argv, &[], &Grant::default()).await?;
+    let heard = listen(process, b"", log, patience).await?;
+    let text = format!("{}\n{}", String::from_utf8_lossy(&heard.stdout), String::from_utf8_lossy(&heard.stderr));
+    let tests = tests_run(&text);
+    let tail = heard.cut.unwrap_or_else(|| last_lines(text.trim().as_bytes(), TAIL_LINES));
+    Ok(Checked { passed: heard.code == 0 && tests != Some(0), tests, tail, elapsed: begun.elapsed() })
+}
+
+fn event(task: Option<&TaskId>, command: &str, checked: &Checked) -> Event {
+    Event::Checked {
+        task: task.cloned(),
+        command: command.to_owned(),
+        passed: checked.passed,
+        tests: checked.tests,
+        tail: if checked.passed { String::new() } else { checked.tail.clone() },
+        elapsed_ms: millis(checked.elapsed),
+    }
+}
+
+fn failure(command: &str, checked: &Checked) -> Failure {
+    let why = if checked.tests == Some(0) { "no test ran" } else { "failed" };
+    Failure::retry(format!("check `{command}` {why}:\n{}", checked.tail))
+}
+
+/// Commands of the whole run, in order: its tests, then its acceptance checks.
+pub(super) fn of_run(spec: &crate::spec::Spec) -> Vec<String> {
+    let acceptance = spec.acceptance.iter().filter_map(|criterion| criterion.command.clone());
+    spec.tests.iter().cloned().chain(acceptance).collect()
+}

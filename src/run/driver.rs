@@ -1,0 +1,296 @@
+//! The driver: one task that owns journal and queue, makes the claims and decides when a run is
+//! over.
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    event::{Event, Outcome},
+    event::Record,
+    journal::{JournalError, Writer, views},
+    name::TaskId,
+    status::Status,
+    task::{Action, Queue, QueueError, State, Task},
+};
+
+use super::{
+    attempt::{Claim, Failure, Finished, attempt},
+    checks,
+    recorder::{Message, Position, Recorder},
+    work::Work,
+};
+
+/// What a person or a signal asks of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Control {
+    /// Claim nothing more and let running agents finish.
+    Drain(String),
+    /// End at once.
+    Stop(String),
+}
+
+/// Why a run could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The journal could not be written: nothing may happen that is not in it.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A bug: an event that cannot follow those before it.
+    #[error("a bug of ours: {0}")]
+    Queue(#[from] QueueError),
+    /// A bug: a task of ours panicked.
+    #[error("a bug of ours: {0}")]
+    Panicked(#[from] tokio::task::JoinError),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// Why, unless it is done.
+    pub reason: Option<String>,
+}
+
+/// What a run needs besides its fixed facts.
+pub struct Session {
+    /// The journal, freshly created.
+    pub writer: Writer,
+    /// The first event.
+    pub opening: Event,
+    /// The plan.
+    pub tasks: Vec<Task>,
+    /// How many attempts go at once.
+    pub parallel: usize,
+    /// Requests to end.
+    pub controls: mpsc::Receiver<Control>,
+    /// Told of each record once it is written.
+    pub observer: mpsc::UnboundedSender<Record>,
+}
+
+/// A job that ended.
+enum Job {
+    Attempt(Claim, u64, Result<Finished, Failure>),
+    Final(Result<(), Failure>),
+}
+
+struct Driver {
+    work: Arc<Work>,
+    writer: Writer,
+    queue: Queue,
+    status: Status,
+    parallel: usize,
+    observer: mpsc::UnboundedSender<Record>,
+    recorder: Recorder,
+    jobs: JoinSet<Job>,
+    evidence: HashMap<TaskId, Vec<String>>,
+    stop: Option<Control>,
+    position: watch::Sender<Position>,
+    state: PathBuf,
+    /// The last record that the views show.
+    shown: u64,
+}
+
+/// Drives a run to its end.
+///
+/// # Errors
+/// [`RunError`]: the journal could not be written, or a bug.
+pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError> {
+    let (position, watched) = watch::channel(Position::default());
+    let (recorder, mut messages) = Recorder::new(watched);
+    let mut driver = Driver {
+        state: work.state(),
+        work,
+        writer: session.writer,
+        queue: Queue::default(),
+        status: Status::default(),
+        parallel: session.parallel,
+        observer: session.observer,
+        recorder,
+        jobs: JoinSet::new(),
+        evidence: HashMap::new(),
+        stop: None,
+        position,
+        shown: 0,
+    };
+    let mut controls = session.controls;
+    driver.write(session.opening)?;
+    driver.write(Event::Planned { tasks: session.tasks })?;
+    let ending = driver.play(&mut messages, &mut controls).await?;
+    driver.jobs.shutdown().await;
+    while let Ok(message) = messages.try_recv() {
+        driver.take(message)?;
+    }
+    driver.write(Event::RunEnded { outcome: ending.outcome, reason: ending.reason.clone() })?;
+    driver.writer.sync()?;
+    views::write(&driver.state, &driver.status).ok();
+    Ok(ending)
+}
+
+impl Driver {
+    /// The loop: claims what can be claimed, then waits for the next thing to happen.
+    async fn play(
+        &mut self,
+        messages: &mut mpsc::UnboundedReceiver<Message>,
+        controls: &mut mpsc::Receiver<Control>,
+    ) -> Result<Ending, RunError> {
+        let mut views = tokio::time::interval(std::time::Duration::from_secs(1));
+        loop {
+            if let Some(ending) = self.advance()? {
+                return Ok(ending);
+            }
+            tokio::select! {
+                biased;
+                Some(message) = messages.recv() => self.take(message)?,
+                Some(control) = controls.recv() => {
+                    if let Some(ending) = self.obey(control)? {
+                        return Ok(ending);
+                    }
+                }
+                Some(job) = self.jobs.join_next() => {
+                    if let Some(ending) = self.settle(job?)? {
+                        return Ok(ending);
+                    }
+                }
+                _ = views.tick() => self.show(),
+            }
+        }
+    }
+
+    /// Starts whatever the queue allows; returns the ending when nothing is left to start or wait
+    /// for.
+    fn advance(&mut self) -> Result<Option<Ending>, RunError> {
+        let free = self.parallel.saturating_sub(self.jobs.len());
+        if self.jobs.is_empty() && self.stop.is_some() {
+            return Ok(Some(self.stopped()));
+        }
+        for action in self.queue.next(free) {
+            match action {
+                Action::Claim { task, version, attempt } => self.claim(&task, version, attempt)?,
+                Action::Finish(outcome) if self.jobs.is_empty() => return self.finish(outcome),
+                Action::Finish(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn claim(&mut self, task: &TaskId, version: u64, number: u32) -> Result<(), RunError> {
+        self.write(Event::TaskClaimed { task: task.clone(), version, attempt: number })?;
+        let task = self.queue.get(task).expect("the queue names only its own tasks").task.clone();
+        let evidence = self.evidence.get(&task.id).cloned().unwrap_or_default();
+        let claim = Claim { task, attempt: number, evidence };
+        let (work, recorder) = (Arc::clone(&self.work), self.recorder.clone());
+        self.jobs.spawn(async move {
+            let outcome = attempt(&work, &recorder, &claim).await;
+            Job::Attempt(claim, version, outcome)
+        });
+        Ok(())
+    }
+
+    /// All tasks ended: the checks of the whole run decide, unless a task already failed.
+    fn finish(&mut self, outcome: Outcome) -> Result<Option<Ending>, RunError> {
+        if outcome != Outcome::Done {
+            return Ok(Some(Ending { outcome, reason: Some(self.failures()) }));
+        }
+        let (work, recorder) = (Arc::clone(&self.work), self.recorder.clone());
+        self.jobs.spawn(async move { Job::Final(finally(&work, &recorder).await) });
+        Ok(None)
+    }
+
+    /// Says which tasks failed, and why each did.
+    fn failures(&self) -> String {
+        let failed = self.status.tasks.iter().filter(|task| task.state == State::Failed);
+        let lines = failed.map(|task| format!("task `{}`: {}", task.id, task.last_error.as_deref().unwrap_or("no reason")));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    fn settle(&mut self, job: Job) -> Result<Option<Ending>, RunError> {
+        let (claim, version, outcome) = match job {
+            Job::Final(Ok(())) => return Ok(Some(Ending { outcome: Outcome::Done, reason: None })),
+            Job::Final(Err(failure)) => {
+                return Ok(Some(Ending { outcome: Outcome::Failed, reason: Some(failure.reason) }));
+            }
+            Job::Attempt(claim, version, outcome) => (claim, version, outcome),
+        };
+        let (task, attempt) = (claim.task.id, claim.attempt);
+        let event = match outcome {
+            Ok(Finished::Done(commit)) => {
+                Event::TaskDone { task, version, attempt, commit: commit.map(|commit| commit.to_string()) }
+            }
+            Ok(Finished::Conflicted(files)) => {
+                let note = format!("attempt {attempt} conflicted with what landed meanwhile in: {}", files.join(", "));
+                self.evidence.entry(task.clone()).or_default().push(note);
+                Event::TaskConflicted { task, version, attempt, files }
+            }
+            Err(Failure { reason, retry }) => {
+                self.evidence.entry(task.clone()).or_default().push(reason.clone());
+                let retry = retry && attempt < self.queue.max_attempts();
+                Event::TaskFailed { task, version, attempt, reason, retry }
+            }
+        };
+        self.write(event)?;
+        Ok(None)
+    }
+
+    fn obey(&mut self, control: Control) -> Result<Option<Ending>, RunError> {
+        let (by, drain) = match &control {
+            Control::Drain(by) => (by.clone(), true),
+            Control::Stop(by) => (by.clone(), false),
+        };
+        self.write(Event::StopRequested { by, drain })?;
+        self.stop = Some(control);
+        Ok((!drain).then(|| self.stopped()))
+    }
+
+    fn stopped(&self) -> Ending {
+        let by = match &self.stop {
+            Some(Control::Drain(by) | Control::Stop(by)) => by.clone(),
+            None => "nobody".to_owned(),
+        };
+        Ending { outcome: Outcome::Stopped, reason: Some(format!("stopped by {by}")) }
+    }
+
+    /// Writes what someone sent, then tells them.
+    fn take(&mut self, message: Message) -> Result<(), RunError> {
+        let number = self.write(message.event)?;
+        if let Some(written) = message.written {
+            // A sender that was ended meanwhile no longer waits.
+            written.send(number).ok();
+        }
+        Ok(())
+    }
+
+    /// The only way an event comes to be: what the queue refuses is not written, and what is not
+    /// written has not happened.
+    fn write(&mut self, event: Event) -> Result<u64, RunError> {
+        self.queue.apply(&event)?;
+        let record = self.writer.append(&event)?;
+        let (seq, ts) = (record.seq, record.ts);
+        self.status.apply(&record);
+        self.position.send_replace(Position { seq, ts });
+        // Nobody needs to watch.
+        self.observer.send(record).ok();
+        Ok(seq)
+    }
+
+    /// Writes the views for outside tools. They are copies: a failure to write one is no failure
+    /// of the run. Only what changed is written, and not on the thread that drives.
+    fn show(&mut self) {
+        if self.shown == self.status.seq {
+            return;
+        }
+        self.shown = self.status.seq;
+        let (state, status) = (self.state.clone(), self.status.clone());
+        drop(tokio::task::spawn_blocking(move || views::write(&state, &status).ok()));
+    }
+}
+
+/// Checks of the whole run on the run's branch.
+async fn finally(work: &Arc<Work>, recorder: &Recorder) -> Result<(), Failure> {
+    let head = work.head().await?;
+    checks::run(work, recorder, None, &head, &checks::of_run(&work.spec)).await
+}

@@ -1,0 +1,232 @@
+//! A place to work: a slot with a worktree, one sandbox in it, and its end. Every step is
+//! journalled.
+
+use std::{path::PathBuf, sync::Arc};
+
+use crate::{
+    event::Event,
+    git::{self, Caps, Checkout, HandOver, ObjectId, Owner, Signature, SlotSpec},
+    name::{Role, TaskId},
+    policy::Rights,
+    sandbox::{Home, Labels, Occupant, Sandbox, Slot, owner, repository_label},
+};
+
+use super::{
+    attempt::{Claim, Failure},
+    recorder::Recorder,
+    work::{Work, logs},
+};
+
+/// One slot of a run.
+pub(super) struct Room<'a> {
+    work: &'a Arc<Work>,
+    recorder: &'a Recorder,
+    name: String,
+    task: Option<TaskId>,
+    rights: Rights,
+    slot: Slot,
+    user: (u32, u32),
+    worktree: Option<Arc<git::Slot>>,
+}
+
+impl Work {
+    /// Names a room; nothing exists of it yet.
+    pub(super) fn room<'a>(
+        self: &'a Arc<Self>,
+        recorder: &'a Recorder,
+        name: &str,
+        task: Option<&TaskId>,
+        role: &Role,
+    ) -> Result<Room<'a>, Failure> {
+        Ok(Room {
+            work: self,
+            recorder,
+            name: name.to_owned(),
+            task: task.cloned(),
+            rights: self.rights(role)?,
+            slot: Slot::at(self.slots().join(name)),
+            user: self.launcher.user(),
+            worktree: None,
+        })
+    }
+
+    /// Where the slots of this run are.
+    pub(super) fn slots(&self) -> PathBuf {
+        self.state().join("worktrees").join(self.run.as_str())
+    }
+}
+
+impl Room<'_> {
+    /// The run's fixed facts.
+    pub(super) fn work(&self) -> &Arc<Work> {
+        self.work
+    }
+
+    /// The way to the journal.
+    pub(super) fn recorder(&self) -> &Recorder {
+        self.recorder
+    }
+
+    /// The task the room is for; none for the checks of the whole run.
+    pub(super) fn task(&self) -> Option<&TaskId> {
+        self.task.as_ref()
+    }
+
+    /// Where what is said here is logged.
+    pub(super) fn log_path(&self) -> PathBuf {
+        logs(&self.work.state(), &self.work.run).join(format!("{}.log", self.name))
+    }
+
+    /// What the room's role may do.
+    pub(super) fn rights(&self) -> &Rights {
+        &self.rights
+    }
+
+    /// Checks out the run's head on a branch of the task's own, with the files the role may read.
+    pub(super) async fn check_out(&mut self, task: &TaskId) -> Result<(), Failure> {
+        let base = self.work.head().await?;
+        let (path, task, read, owner) =
+            (self.slot.path().to_owned(), task.clone(), self.rights.files.read.clone(), self.owner());
+        let slot = self
+            .work
+            .git(move |repository, run| {
+                let spec = SlotSpec { run, task: &task, base: &base, read: Some(&read), owner };
+                git::Slot::prepare(repository, &path, spec)
+            })
+            .await?;
+        self.worktree = Some(Arc::new(slot));
+        Ok(())
+    }
+
+    /// Writes a commit or tree into the room, without a branch: for checks.
+    pub(super) async fn export(&self, tree: &ObjectId) -> Result<(), Failure> {
+        let (path, tree, owner) = (self.slot.path().to_owned(), tree.clone(), self.owner());
+        let all = move |repository: &git::Repository, _: &_| {
+            repository.export(&path, Checkout { tree: &tree, read: None, owner }).map(drop)
+        };
+        self.work.git(all).await
+    }
+
+    /// Whom files are given to: only root can give any away.
+    fn owner(&self) -> Option<Owner> {
+        let root = rustix::process::geteuid().is_root();
+        root.then_some(Owner { uid: self.user.0, gid: self.user.1 })
+    }
+
+    /// Starts the sandbox.
+    pub(super) async fn launch(&self, home: Vec<Home>) -> Result<Sandbox, Failure> {
+        let run = self.work.run.to_string();
+        let task = self.task.as_ref().map_or("checks", TaskId::as_str).to_owned();
+        let image = self.work.images.get(&self.rights.image).cloned();
+        let occupant = Occupant {
+            name: format!("loki-{run}-{}", self.name),
+            rights: self.rights.clone(),
+            labels: Labels {
+                run,
+                task,
+                repository: repository_label(self.work.repository.root()),
+                owner: owner(),
+            },
+            home,
+            image: image.ok_or_else(|| Failure::fatal(format!("image `{}` was not made ready", self.rights.image)))?,
+        };
+        let record = self.recorder.egress(&self.name, self.task.as_ref(), &self.rights.role);
+        let sandbox = self.work.launcher.launch(&occupant, &self.slot, self.user, record).await?;
+        self.recorder
+            .record(Event::SandboxStarted {
+                sandbox: self.name.clone(),
+                task: self.task.clone(),
+                role: self.rights.role.clone(),
+                container: sandbox.container().to_owned(),
+                image: occupant.image,
+                isolation: sandbox.isolation().clone(),
+            })
+            .await?;
+        Ok(sandbox)
+    }
+
+    /// Ends the sandbox; the files stay.
+    pub(super) async fn end(&self, sandbox: Sandbox) -> Result<(), Failure> {
+        let ended = sandbox.end().await;
+        self.recorder.record(Event::SandboxEnded { sandbox: self.name.clone() }).await?;
+        Ok(ended?)
+    }
+
+    /// Has the gate look at what the agent left. Refused work is kept for people.
+    pub(super) async fn hand_over(&self, claim: &Claim) -> Result<HandOver, Failure> {
+        let worktree = self.worktree()?;
+        let (rules, attempt, stamp) = (self.rights.files.clone(), claim.attempt, self.stamp(claim));
+        self.work
+            .git(move |repository, run| {
+                let handed = repository.hand_over(&worktree, &rules, &Caps::default())?;
+                if handed.passed().is_none() {
+                    repository.quarantine(&worktree, attempt, &handed, &stamp.sign(run))?;
+                }
+                Ok(handed)
+            })
+            .await
+    }
+
+    /// Commits a tree that the gate let through, on the task's branch.
+    pub(super) async fn commit(&self, claim: &Claim, tree: &ObjectId) -> Result<ObjectId, Failure> {
+        let worktree = self.worktree()?;
+        let (tree, stamp, title) = (tree.clone(), self.stamp(claim), claim.task.title.clone());
+        let commit = self
+            .work
+            .git(move |repository, run| repository.commit(&worktree, &tree, &title, &stamp.sign(run)))
+            .await?;
+        self.recorder
+            .record(Event::Committed {
+                task: claim.task.id.clone(),
+                attempt: claim.attempt,
+                commit: commit.to_string(),
+            })
+            .await?;
+        Ok(commit)
+    }
+
+    /// Makes what signs work of this room now: who, by which rights, where in the journal, when.
+    pub(super) fn stamp(&self, claim: &Claim) -> Stamp {
+        let journal = self.recorder.position();
+        Stamp {
+            task: claim.task.id.clone(),
+            role: claim.task.role.clone(),
+            policy: self.work.policy.sha256(),
+            journal: journal.seq,
+            time: journal.ts.as_second(),
+        }
+    }
+
+    /// Removes everything of the room from the disk.
+    pub(super) async fn remove(self) -> Result<(), Failure> {
+        let path = self.slot.path().to_owned();
+        self.work.git(move |repository, _| git::Slot::remove_dir(repository, &path)).await
+    }
+
+    fn worktree(&self) -> Result<Arc<git::Slot>, Failure> {
+        self.worktree.clone().ok_or_else(|| Failure::fatal("a bug of ours: no worktree was checked out".to_owned()))
+    }
+}
+
+/// Who did a piece of work, ready to sign commits.
+pub(super) struct Stamp {
+    task: TaskId,
+    role: Role,
+    policy: String,
+    journal: u64,
+    time: i64,
+}
+
+impl Stamp {
+    /// Returns the trailers of a commit.
+    pub(super) fn sign<'a>(&'a self, run: &'a crate::name::RunId) -> Signature<'a> {
+        Signature {
+            run,
+            task: Some(&self.task),
+            role: &self.role,
+            policy: &self.policy,
+            journal: self.journal,
+            time: self.time,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What all attempts of a run share.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio::sync::Mutex;
+
+use crate::{
+    git::{GitError, ObjectId, Repository, run_branch},
+    name::{Role, RunId},
+    policy::{Policy, Rights},
+    provider::Provider,
+    sandbox::Launcher,
+    spec::Spec,
+};
+
+use super::attempt::Failure;
+
+/// A run's fixed facts and the tools its attempts use.
+pub struct Work {
+    /// The run.
+    pub run: RunId,
+    /// The user's repository.
+    pub repository: Arc<Repository>,
+    /// What is to be built.
+    pub spec: Spec,
+    /// Who may do what.
+    pub policy: Policy,
+    /// The adapter of the agent program.
+    pub provider: Arc<dyn Provider>,
+    /// Starts sandboxes.
+    pub launcher: Launcher,
+    /// Digest of each image that a role of this run needs, by image name.
+    pub images: BTreeMap<String, String>,
+    /// Held by whoever is landing: merges go one at a time.
+    pub landing: Mutex<()>,
+}
+
+impl Work {
+    /// Returns a role's rights.
+    pub(super) fn rights(&self, role: &Role) -> Result<Rights, Failure> {
+        self.policy.rights(role).ok_or_else(|| Failure::fatal(format!("no policy knows role `{role}`")))
+    }
+
+    /// Where Loki keeps its state in the repository.
+    pub(super) fn state(&self) -> PathBuf {
+        self.repository.root().join(".loki")
+    }
+
+    /// Returns where the run's branch is.
+    pub(super) async fn head(&self) -> Result<ObjectId, Failure> {
+        let head = self.git(|repository, run| repository.run_head(run)).await?;
+        head.ok_or_else(|| Failure::fatal(format!("branch `{}` was removed", run_branch(&self.run))))
+    }
+
+    /// Runs git away from the async threads.
+    pub(super) async fn git<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Repository, &RunId) -> Result<T, GitError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (repository, run) = (Arc::clone(&self.repository), self.run.clone());
+        match tokio::task::spawn_blocking(move || call(&repository, &run)).await {
+            Ok(answer) => Ok(answer?),
+            Err(panicked) => Err(Failure::fatal(format!("a bug of ours in git: {panicked}"))),
+        }
+    }
+}
+
+/// Where the logs of a run stand: `TASK-ATTEMPT.log` and `TASK-checks.log`.
+#[must_use]
+pub fn logs(state: &Path, run: &RunId) -> PathBuf {
+    state.join("logs").join(run.as_str())
+}

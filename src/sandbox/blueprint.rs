@@ -1,0 +1,112 @@
+//! The whole container in one pure function: nothing about a sandbox's walls is decided elsewhere.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use loki_guest::{GUEST_PATH, LINK_PATH};
+
+use crate::{
+    engine::{ContainerSpec, Mount, Tmpfs},
+    policy::Rights,
+};
+
+use super::{confine::OPEN_FILES, slot::Slot};
+
+/// Bytes of /dev/shm: browsers and multiprocessing need some.
+const SHARED_MEMORY: u64 = 64 << 20;
+/// Bytes of the agent's private repository.
+const PRIVATE_REPOSITORY: u64 = 256 << 20;
+/// Files that fit into /tmp.
+const TMP_INODES: u64 = 100_000;
+
+/// Labels that say whose a container is; sweeping and `sandbox ls` go by them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labels {
+    /// The run, or `adhoc` for `loki sandbox run`.
+    pub run: String,
+    /// The task, or what else the sandbox is for.
+    pub task: String,
+    /// A digest of the repository's path.
+    pub repository: String,
+    /// The orchestrator process, see [`super::owner`].
+    pub owner: String,
+}
+
+/// What of the machine a blueprint depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The image by digest.
+    pub image: String,
+    /// User and group the agent runs as; never 0.
+    pub user: (u32, u32),
+    /// The container's user namespace maps the caller's user to itself (rootless Podman).
+    pub keep_id: bool,
+    /// The guest program on this host.
+    pub guest: PathBuf,
+}
+
+/// Returns the container for one sandbox of a role.
+#[must_use]
+pub fn blueprint(name: &str, rights: &Rights, slot: &Slot, place: &Place, labels: &Labels) -> ContainerSpec {
+    ContainerSpec {
+        name: name.to_owned(),
+        image: place.image.clone(),
+        user: place.user,
+        keep_id: place.keep_id,
+        entrypoint: vec![GUEST_PATH.to_owned()],
+        env: BTreeMap::new(),
+        labels: label_map(rights, labels),
+        mounts: mounts(rights, slot, place),
+        tmpfs: tmpfs(rights),
+        memory: rights.resources.memory,
+        pids: rights.resources.pids,
+        cpus: rights.resources.cpus,
+        ulimits: ulimits(rights),
+        shm_size: SHARED_MEMORY,
+        sysctls: BTreeMap::from([("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())]),
+        hostname: "sandbox".to_owned(),
+        runtime: None,
+    }
+}
+
+fn label_map(rights: &Rights, labels: &Labels) -> BTreeMap<String, String> {
+    [
+        ("loki.run", labels.run.as_str()),
+        ("loki.task", labels.task.as_str()),
+        ("loki.role", rights.role.as_str()),
+        ("loki.repository", labels.repository.as_str()),
+        ("loki.owner", labels.owner.as_str()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
+fn mounts(rights: &Rights, slot: &Slot, place: &Place) -> Vec<Mount> {
+    let link = LINK_PATH.rsplit_once('/').map_or(LINK_PATH, |(directory, _)| directory);
+    let mount = |source, target: &str, read_only| Mount { source, target: target.to_owned(), read_only };
+    vec![
+        mount(place.guest.clone(), GUEST_PATH, true),
+        mount(slot.link(), link, true),
+        mount(slot.work(), "/work", rights.is_read_only()),
+        mount(slot.home(), "/home/agent", false),
+        mount(slot.etc("resolv.conf"), "/etc/resolv.conf", true),
+        mount(slot.etc("passwd"), "/etc/passwd", true),
+        mount(slot.etc("group"), "/etc/group", true),
+    ]
+}
+
+fn tmpfs(rights: &Rights) -> Vec<Tmpfs> {
+    let sized = |target: &str, size, exec| Tmpfs { target: target.to_owned(), size, inodes: TMP_INODES, mode: 0o1777, exec };
+    vec![
+        sized("/tmp", rights.resources.disk.min(rights.resources.memory), true),
+        sized("/work/.git", PRIVATE_REPOSITORY, false),
+    ]
+}
+
+fn ulimits(rights: &Rights) -> Vec<(String, u64, u64)> {
+    let file_size = rights.resources.disk;
+    vec![
+        ("nofile".to_owned(), OPEN_FILES, OPEN_FILES),
+        ("core".to_owned(), 0, 0),
+        ("fsize".to_owned(), file_size, file_size),
+    ]
+}

@@ -1,0 +1,338 @@
+//! Starts sandboxes and ends them.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use loki_guest::Confinement;
+
+use crate::{
+    egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, StartError, Threads},
+    engine::{ContainerId, Engine, EngineError},
+    event::Isolation,
+    link::{Link, LinkError, Listener, Process, guest_binary},
+    policy::Rights,
+};
+
+use super::{
+    blueprint::{Labels, Place, blueprint},
+    confine::{Grant, confinement, writable_directories},
+    isolation::{Shortfall, minimum, of_process},
+    slot::{Home, Slot},
+};
+
+/// How long a container may take until its guest connects; the engine's own start is in it.
+const CONNECT: Duration = Duration::from_secs(60);
+/// First of the user ids given to sandboxes by a root orchestrator. Systemd's table of well-known
+/// ids leaves 0x70000000 to 0x7FFFFFFF unused.
+const FIRST_UID: u32 = 0x7000_0000;
+
+/// Why a sandbox did not start, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The engine refused.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The link failed.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The gateway could not be set up.
+    #[error(transparent)]
+    Gateway(#[from] StartError),
+    /// What is enforced is too little.
+    #[error(transparent)]
+    Isolation(#[from] Shortfall),
+    /// The slot's files could not be written.
+    #[error("the sandbox's files could not be written: {0}")]
+    Slot(#[source] io::Error),
+    /// The agent's private repository could not be made.
+    #[error("the agent's repository could not be made: `{command}` ended with exit code {code}; does the image hold git?")]
+    NoRepository {
+        /// What ran.
+        command: String,
+        /// How it ended.
+        code: i32,
+    },
+    /// The container ended before its guest connected.
+    #[error("the container ended before it was ready (exit code {code}): {reason}; `loki doctor` checks the engine")]
+    Died {
+        /// Its exit code.
+        code: i64,
+        /// What the engine says, or the link.
+        reason: String,
+    },
+}
+
+/// Who a sandbox is for.
+#[derive(Debug, Clone)]
+pub struct Occupant {
+    /// Its name, unique on this engine: part of the container's name.
+    pub name: String,
+    /// What it may do.
+    pub rights: Rights,
+    /// Labels of the container.
+    pub labels: Labels,
+    /// Files put into its home.
+    pub home: Vec<Home>,
+    /// The image, by digest.
+    pub image: String,
+}
+
+/// Everything that starting sandboxes needs, shared by all of an orchestrator.
+#[derive(Clone)]
+pub struct Launcher {
+    /// The engine.
+    pub engine: Arc<dyn Engine>,
+    /// Where the guest program is unpacked.
+    pub cache: PathBuf,
+    /// The threads that serve egress.
+    pub threads: Arc<Threads>,
+    /// How names are resolved on the host.
+    pub resolver: Arc<dyn Resolve>,
+}
+
+impl Launcher {
+    /// Returns the user that the next sandbox's agent runs as: one of its own where the
+    /// orchestrator is root, else the caller's.
+    #[must_use]
+    pub fn user(&self) -> (u32, u32) {
+        if !rustix::process::geteuid().is_root() {
+            return (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        }
+        let mut bytes = [0; 4];
+        // A failing random source would only make two ids equal; entropy is never missing on Linux
+        // once it has booted.
+        getrandom::fill(&mut bytes).ok();
+        let own = FIRST_UID + u32::from_le_bytes(bytes) % 0x0FFF_FFFE;
+        (own, own)
+    }
+
+    /// Starts a sandbox in a slot whose worktree was put there before.
+    ///
+    /// # Errors
+    /// Anything that keeps the sandbox from standing as designed. Nothing is left behind then but
+    /// the slot.
+    pub async fn launch(
+        &self,
+        occupant: &Occupant,
+        slot: &Slot,
+        user: (u32, u32),
+        record: Arc<dyn Fn(Record) + Send + Sync>,
+    ) -> Result<Sandbox, SandboxError> {
+        slot.furnish(user, &occupant.home, &writable_directories(&occupant.rights)).map_err(SandboxError::Slot)?;
+        let listener = Listener::bind(&slot.link())?;
+        let place = self.place(occupant, user)?;
+        let spec = blueprint(&occupant.name, &occupant.rights, slot, &place, &occupant.labels);
+        let container = self.engine.create(&spec).await?;
+        let mut guard = Guard { engine: Arc::clone(&self.engine), container: Some(container.clone()) };
+        let link = self.start(&container, listener).await?;
+        let isolation = self.isolation(&link)?;
+        minimum(&isolation)?;
+        let gateway = self.gateway(&occupant.rights, &link, record).await?;
+        guard.container = None;
+        Ok(Sandbox {
+            container: container.clone(),
+            isolation,
+            rights: occupant.rights.clone(),
+            link,
+            gateway: Some(gateway),
+            guard: Guard { engine: Arc::clone(&self.engine), container: Some(container) },
+        })
+    }
+
+    fn place(&self, occupant: &Occupant, user: (u32, u32)) -> Result<Place, SandboxError> {
+        let guest = guest_binary(&self.cache)?;
+        Ok(Place {
+            image: occupant.image.clone(),
+            user,
+            keep_id: self.engine.report().rootless,
+            guest,
+        })
+    }
+
+    /// Starts the container and accepts its guest, whichever comes first: the guest usually
+    /// connects before the engine's answer.
+    async fn start(&self, container: &ContainerId, listener: Listener) -> Result<Link, SandboxError> {
+        let started = async { self.engine.start(container).await.map_err(SandboxError::from) };
+        let accepted = async { listener.accept(CONNECT).await.map_err(SandboxError::from) };
+        let ended = self.ended(container);
+        tokio::select! {
+            both = futures_util::future::try_join(started, accepted) => Ok(both?.1),
+            died = ended => Err(died),
+        }
+    }
+
+    /// Resolves when the container has ended; looks four times a second, only during a start.
+    async fn ended(&self, container: &ContainerId) -> SandboxError {
+        loop {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            match self.engine.inspect(container).await {
+                Ok(state) if !state.running && state.exit_code.is_some() && state.status != "created" => {
+                    return SandboxError::Died { code: state.exit_code.unwrap_or(-1), reason: state.error };
+                }
+                Ok(_) => {}
+                Err(cause) => return cause.into(),
+            }
+        }
+    }
+
+    fn isolation(&self, link: &Link) -> Result<Isolation, SandboxError> {
+        let hello = link.hello();
+        let pid = hello.guest_pid.and_then(|pid| u32::try_from(pid).ok()).ok_or(Shortfall::UNSEEN)?;
+        let mut found = of_process(pid).map_err(SandboxError::Slot)?;
+        found.landlock_abi = hello.landlock_abi;
+        let report = self.engine.report();
+        found.cgroup_limits = report.limits;
+        found.runtime = format!("{} {}", report.runtime, report.runtime_version).trim_end().to_owned();
+        Ok(found)
+    }
+
+    async fn gateway(
+        &self,
+        rights: &Rights,
+        link: &Link,
+        record: Arc<dyn Fn(Record) + Send + Sync>,
+    ) -> Result<Gateway, SandboxError> {
+        let dns = link.dns().await?;
+        let (udp, tcp) = dns;
+        let config = Config {
+            egress: rights.egress.clone(),
+            role: rights.role.clone(),
+            dns: DnsSockets { udp, tcp },
+            doors: Arc::new(LinkDoors(link.clone())),
+            record,
+            resolver: Arc::clone(&self.resolver),
+            limits: Limits::default(),
+        };
+        Ok(Gateway::start(config, &self.threads)?)
+    }
+}
+
+/// Opens the gateway's listeners inside the sandbox, through the link.
+struct LinkDoors(Link);
+
+impl Doors for LinkDoors {
+    fn open(&self, at: SocketAddr) -> BoxFuture<'static, io::Result<std::net::TcpListener>> {
+        let link = self.0.clone();
+        Box::pin(async move { link.listen(at).await.map_err(io::Error::other) })
+    }
+}
+
+/// A standing sandbox. Dropping it ends everything in it at once; [`Sandbox::end`] also waits
+/// until the engine has removed the container.
+pub struct Sandbox {
+    container: ContainerId,
+    isolation: Isolation,
+    rights: Rights,
+    link: Link,
+    gateway: Option<Gateway>,
+    guard: Guard,
+}
+
+impl Sandbox {
+    /// The container's id.
+    #[must_use]
+    pub fn container(&self) -> &str {
+        self.container.as_str()
+    }
+
+    /// What is enforced.
+    #[must_use]
+    pub fn isolation(&self) -> &Isolation {
+        &self.isolation
+    }
+
+    /// Runs a program with the role's rights and nothing else.
+    ///
+    /// # Errors
+    /// When the program cannot be run, or cannot be confined, or the link is lost.
+    pub async fn exec(&self, argv: &[String], env: &[(String, String)], grant: &Grant) -> Result<Process, SandboxError> {
+        self.run(argv, env, confinement(&self.rights, grant)).await
+    }
+
+    /// Makes the agent's private repository on `/work/.git`: one commit of what it was given.
+    /// Runs inside, with the rights to run git and nothing more.
+    ///
+    /// # Errors
+    /// Those of [`Sandbox::exec`].
+    pub async fn make_repository(&self, commands: &[Vec<&str>]) -> Result<(), SandboxError> {
+        let rights = Rights { programs: vec![crate::policy::Program::Image("git".to_owned())], ..self.rights.clone() };
+        for argv in commands {
+            let argv: Vec<String> = argv.iter().map(|&word| word.to_owned()).collect();
+            let mut process = self.run(&argv, &[], confinement(&rights, &Grant::default())).await?;
+            drop(process.stdin.take());
+            let code = process.wait().await?.code;
+            if code != 0 {
+                return Err(SandboxError::NoRepository { command: argv.join(" "), code });
+            }
+        }
+        Ok(())
+    }
+
+    async fn run(&self, argv: &[String], env: &[(String, String)], held: Confinement) -> Result<Process, SandboxError> {
+        let mut whole: Vec<(String, String)> = [
+            ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"),
+            ("HOME", "/home/agent"),
+            ("USER", "agent"),
+            ("LOGNAME", "agent"),
+            ("LANG", "C.UTF-8"),
+            ("TMPDIR", "/tmp"),
+            ("LOKI_ROLE", self.rights.role.as_str()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        whole.extend(env.iter().cloned());
+        Ok(self.link.exec(argv.to_vec(), whole, "/work", held).await?)
+    }
+
+    /// Resolves when the link is lost: the container was killed, or ran out of memory as a whole.
+    pub async fn lost(&self) {
+        self.link.lost().await;
+    }
+
+    /// Ends everything in the sandbox and removes the container.
+    ///
+    /// # Errors
+    /// The engine's; the guest has ended everything inside even then.
+    pub async fn end(mut self) -> Result<(), SandboxError> {
+        if let Some(gateway) = self.gateway.take() {
+            gateway.close().await;
+        }
+        if let Some(container) = self.guard.container.take() {
+            self.guard.engine.remove(&container).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes the container when a launch fails half-way or a sandbox is dropped.
+struct Guard {
+    engine: Arc<dyn Engine>,
+    container: Option<ContainerId>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some(container) = self.container.take() else {
+            return;
+        };
+        let engine = Arc::clone(&self.engine);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // A removal that fails here is found by label at the next start.
+            drop(runtime.spawn(async move { engine.remove(&container).await.ok() }));
+        }
+    }
+}
+
+/// Returns a digest of a repository's path, for labels.
+#[must_use]
+pub fn repository_label(root: &Path) -> String {
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(root.as_os_str().as_encoded_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,96 @@
+//! Removes what dead orchestrators left: containers found by label, each of whose owner is gone.
+
+use std::fs;
+
+use crate::{
+    engine::{ContainerId, Engine, EngineError},
+    name::RunId,
+};
+
+/// A container of Loki's whose orchestrator is dead.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Leftover {
+    /// The container.
+    pub container: String,
+    /// Its run.
+    pub run: String,
+    /// Its task.
+    pub task: String,
+    /// Its role.
+    pub role: String,
+}
+
+/// Names this process so that no later one can be taken for it: id and start time.
+#[must_use]
+pub fn owner() -> String {
+    let pid = std::process::id();
+    format!("{pid}-{}", started(pid).unwrap_or_default())
+}
+
+/// Lists containers of a repository (of all, if none is given) whose owner no longer runs.
+///
+/// # Errors
+/// The engine's.
+pub async fn leftovers(engine: &dyn Engine, repository: Option<&str>) -> Result<Vec<Leftover>, EngineError> {
+    let filter = repository.map_or_else(|| "loki.run".to_owned(), |id| format!("loki.repository={id}"));
+    let listed = engine.list(&filter).await?;
+    let dead = listed.into_iter().filter(|one| !alive(one.labels.get("loki.owner").map_or("", String::as_str)));
+    Ok(dead
+        .map(|one| {
+            let label = |name: &str| one.labels.get(name).cloned().unwrap_or_default();
+            Leftover { run: label("loki.run"), task: label("loki.task"), role: label("loki.role"), container: one.id.0 }
+        })
+        .collect())
+}
+
+/// Removes every leftover and returns what it removed. Running it again does nothing.
+///
+/// # Errors
+/// The engine's; what was removed before stays removed.
+pub async fn sweep(engine: &dyn Engine, repository: Option<&str>) -> Result<Vec<Leftover>, EngineError> {
+    let found = leftovers(engine, repository).await?;
+    for leftover in &found {
+        engine.remove(&ContainerId(leftover.container.clone())).await?;
+    }
+    Ok(found)
+}
+
+/// Removes whatever is left of a run of this very process, whose owner is alive.
+///
+/// # Errors
+/// The engine's.
+pub async fn end_run(engine: &dyn Engine, run: &RunId) -> Result<(), EngineError> {
+    for left in engine.list(&format!("loki.run={run}")).await? {
+        engine.remove(&left.id).await?;
+    }
+    Ok(())
+}
+
+/// Returns whether the process an [`owner`] text names still runs.
+fn alive(owner: &str) -> bool {
+    let Some((pid, start)) = owner.split_once('-') else {
+        return false;
+    };
+    pid.parse().ok().and_then(started).is_some_and(|found| found == start)
+}
+
+/// Start time of a process in clock ticks since boot: field 22 of `/proc/PID/stat`, counted after
+/// the command's closing parenthesis (proc(5)).
+fn started(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after) = stat.rsplit_once(')')?;
+    after.split_whitespace().nth(19).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive_and_a_reused_id_is_not() {
+        assert!(alive(&owner()));
+        assert!(!alive(&format!("{}-1", std::process::id())));
+        assert!(!alive(""));
+        assert!(!alive("x-y"));
+    }
+}

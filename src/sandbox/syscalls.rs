@@ -1,0 +1,422 @@
+//! The seccomp filters of every agent: what no role needs and what has led out of sandboxes.
+//!
+//! What is not named is allowed: the container has no capabilities and an engine's filter of its
+//! own, and Landlock guards files. `ptrace` and `process_vm_*` stay, for debuggers: Landlock limits
+//! them to the agent's own children. A program for another architecture is killed.
+
+use std::collections::BTreeMap;
+
+use libc::c_long;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule, sock_filter,
+};
+
+/// Answered with `EPERM`, whatever the arguments.
+const DENIED: &[c_long] = &[
+    // Namespaces and mounts: the ways to a different view of the machine.
+    libc::SYS_setns,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    // Files by handle come around every path rule.
+    libc::SYS_open_by_handle_at,
+    libc::SYS_name_to_handle_at,
+    // Large and young parts of the kernel that agents have no use for.
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_fanotify_init,
+    libc::SYS_lookup_dcookie,
+    // Keys are not in any namespace.
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    // The machine itself.
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_reboot,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_syslog,
+    libc::SYS_vhangup,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_modify_ldt,
+];
+
+/// Answered with `ENOSYS`, so that programs fall back: `clone3` hides its flags behind a pointer,
+/// `io_uring` does its work past every filter.
+const MISSING: &[c_long] = &[
+    libc::SYS_clone3,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+];
+
+/// Every flag that makes a namespace: time (unshare only), mount, cgroup, uts, ipc, user, pid, net.
+const NAMESPACES: [i32; 8] = [
+    0x80,
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWCGROUP,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
+];
+/// In `clone` the low byte is the signal at the child's end, so `CLONE_NEWTIME` cannot be asked for.
+const CLONE_SIGNAL_MASK: i32 = 0xff;
+
+/// Address families that programs need; netlink is how libraries list addresses.
+const FAMILIES: [i32; 4] = [
+    libc::AF_UNIX,
+    libc::AF_INET,
+    libc::AF_INET6,
+    libc::AF_NETLINK,
+];
+/// The bits of a socket's type that are its kind.
+const SOCKET_KIND: u64 = 0xf;
+/// Kinds that see or forge packets; 10 is the obsolete `SOCK_PACKET`.
+const RAW_SOCKETS: [i32; 2] = [libc::SOCK_RAW, 10];
+
+/// Terminal requests that type into, or take over, a terminal.
+const TERMINAL_INJECTIONS: [u64; 3] = [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSETD];
+
+/// Execution domains that are asked for, not set: the default one, and the question itself.
+const PERSONALITIES: [u64; 2] = [0, 0xffff_ffff];
+
+/// First number of the x32 calls, which carry the architecture mark of x86-64.
+#[cfg(target_arch = "x86_64")]
+const X32_BIT: u32 = 0x4000_0000;
+
+/// Returns the filters, in the form of the link. They are the same for every role.
+#[must_use]
+pub(super) fn filters() -> Vec<Vec<u64>> {
+    let mut filters = vec![
+        compiled(denials(), libc::EPERM),
+        compiled(
+            MISSING.iter().map(|call| (*call, Vec::new())).collect(),
+            libc::ENOSYS,
+        ),
+    ];
+    filters.extend(foreign_calls());
+    filters
+        .iter()
+        .map(|program| program.iter().map(pack).collect())
+        .collect()
+}
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+fn denials() -> Rules {
+    let mut rules: Rules = DENIED.iter().map(|call| (*call, Vec::new())).collect();
+    rules.insert(
+        libc::SYS_unshare,
+        NAMESPACES.map(|flag| all([bits_set(0, flag)])).into(),
+    );
+    let clone_flags = NAMESPACES
+        .iter()
+        .filter(|flag| **flag & CLONE_SIGNAL_MASK == 0);
+    rules.insert(
+        libc::SYS_clone,
+        clone_flags.map(|flag| all([bits_set(0, *flag)])).collect(),
+    );
+    rules.insert(libc::SYS_socket, sockets());
+    rules.insert(libc::SYS_socketpair, vec![all([differs(0, libc::AF_UNIX)])]);
+    rules.insert(
+        libc::SYS_ioctl,
+        TERMINAL_INJECTIONS
+            .map(|request| all([compare(1, SeccompCmpOp::Eq, request)]))
+            .into(),
+    );
+    let personality = PERSONALITIES.map(|allowed| compare(0, SeccompCmpOp::Ne, allowed));
+    rules.insert(libc::SYS_personality, vec![all(personality)]);
+    rules
+}
+
+/// Refuses families beyond the four, netlink beyond routing, and raw sockets of the internet.
+fn sockets() -> Vec<SeccompRule> {
+    let (netlink, protocol) = (equals(0, libc::AF_NETLINK), differs(2, libc::NETLINK_ROUTE));
+    let mut rules = vec![
+        all(FAMILIES.map(|family| differs(0, family))),
+        all([netlink, protocol]),
+    ];
+    rules.extend(RAW_SOCKETS.map(|kind| {
+        let raw = compare(1, SeccompCmpOp::MaskedEq(SOCKET_KIND), unsigned(kind));
+        all([differs(0, libc::AF_NETLINK), raw])
+    }));
+    rules
+}
+
+/// Answers the calls of another numbering that would pass for our own with `ENOSYS`.
+#[cfg(target_arch = "x86_64")]
+fn foreign_calls() -> Option<BpfProgram> {
+    const LOAD_WORD: u16 = 0x20;
+    const JUMP_IF_AT_LEAST: u16 = 0x35;
+    const RETURN: u16 = 0x06;
+    let instruction = |code, jt, k| sock_filter { code, jt, jf: 0, k };
+    Some(vec![
+        instruction(LOAD_WORD, 0, 0),
+        instruction(JUMP_IF_AT_LEAST, 1, X32_BIT),
+        instruction(RETURN, 0, SeccompAction::Allow.into()),
+        instruction(RETURN, 0, refusal(libc::ENOSYS).into()),
+    ])
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn foreign_calls() -> Option<BpfProgram> {
+    None
+}
+
+fn compiled(rules: Rules, errno: i32) -> BpfProgram {
+    let arch = std::env::consts::ARCH
+        .try_into()
+        .expect("guests exist for x86_64 and aarch64 only");
+    SeccompFilter::new(rules, SeccompAction::Allow, refusal(errno), arch)
+        .and_then(BpfProgram::try_from)
+        .expect("the rules are constants, and the tests compile them")
+}
+
+fn refusal(errno: i32) -> SeccompAction {
+    SeccompAction::Errno(errno.cast_unsigned())
+}
+
+fn pack(instruction: &sock_filter) -> u64 {
+    let sock_filter { code, jt, jf, k } = *instruction;
+    u64::from(code) | u64::from(jt) << 16 | u64::from(jf) << 24 | u64::from(k) << 32
+}
+
+fn all<const N: usize>(conditions: [SeccompCondition; N]) -> SeccompRule {
+    SeccompRule::new(conditions.into()).expect("every rule here has a condition")
+}
+
+fn equals(argument: u8, value: i32) -> SeccompCondition {
+    compare(argument, SeccompCmpOp::Eq, unsigned(value))
+}
+
+fn differs(argument: u8, value: i32) -> SeccompCondition {
+    compare(argument, SeccompCmpOp::Ne, unsigned(value))
+}
+
+fn bits_set(argument: u8, bits: i32) -> SeccompCondition {
+    compare(
+        argument,
+        SeccompCmpOp::MaskedEq(unsigned(bits)),
+        unsigned(bits),
+    )
+}
+
+/// Compares the low half of an argument, which is all that the kernel reads of these.
+fn compare(argument: u8, operation: SeccompCmpOp, value: u64) -> SeccompCondition {
+    SeccompCondition::new(argument, Dword, operation, value).expect("calls have six arguments")
+}
+
+fn unsigned(value: i32) -> u64 {
+    u64::from(value.cast_unsigned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALLOW: u32 = 0x7fff_0000;
+    const KILL: u32 = 0x8000_0000;
+    const ERRNO: u32 = 0x0005_0000;
+    #[cfg(target_arch = "x86_64")]
+    const ARCH: u32 = 0xc000_003e;
+    #[cfg(target_arch = "aarch64")]
+    const ARCH: u32 = 0xc000_00b7;
+
+    /// Runs one filter as the kernel would.
+    fn judged(program: &[u64], data: &[u32; 16]) -> u32 {
+        let (mut at, mut accumulator) = (0, 0);
+        loop {
+            let instruction = program[at];
+            let (code, k) = (
+                instruction & 0xffff,
+                u32::try_from(instruction >> 32).unwrap(),
+            );
+            let [_, _, jt, jf, ..] = instruction.to_le_bytes();
+            let jump = |taken: bool| usize::from(if taken { jt } else { jf });
+            at += 1 + match code {
+                0x20 => {
+                    accumulator = data[k as usize / 4];
+                    0
+                }
+                0x54 => {
+                    accumulator &= k;
+                    0
+                }
+                0x05 => k as usize,
+                0x15 => jump(accumulator == k),
+                0x25 => jump(accumulator > k),
+                0x35 => jump(accumulator >= k),
+                0x06 => return k,
+                other => panic!("unknown instruction {other:#x}"),
+            };
+        }
+    }
+
+    fn on(arch: u32, call: u32, arguments: &[u64]) -> u32 {
+        let mut data = [0; 16];
+        (data[0], data[1]) = (call, arch);
+        for (index, argument) in arguments.iter().enumerate() {
+            data[4 + 2 * index] = u32::try_from(argument & 0xffff_ffff).unwrap();
+            data[5 + 2 * index] = u32::try_from(argument >> 32).unwrap();
+        }
+        let verdicts = filters()
+            .iter()
+            .map(|filter| judged(filter, &data))
+            .collect::<Vec<_>>();
+        // The kernel takes the action of highest precedence: kill, then errno, then allow.
+        let first = |action| {
+            verdicts
+                .iter()
+                .copied()
+                .find(|verdict| verdict >> 16 == action >> 16)
+        };
+        first(KILL).or(first(ERRNO)).unwrap_or(ALLOW)
+    }
+
+    fn verdict(call: c_long, arguments: &[u64]) -> u32 {
+        on(ARCH, u32::try_from(call).unwrap(), arguments)
+    }
+
+    fn errno(number: i32) -> u32 {
+        ERRNO | number.cast_unsigned()
+    }
+
+    #[test]
+    fn everything_on_the_lists_is_refused() {
+        for call in DENIED {
+            assert_eq!(verdict(*call, &[]), errno(libc::EPERM), "call {call}");
+        }
+        for call in MISSING {
+            assert_eq!(verdict(*call, &[]), errno(libc::ENOSYS), "call {call}");
+        }
+    }
+
+    #[test]
+    fn ordinary_work_is_allowed() {
+        let calls = [
+            libc::SYS_read,
+            libc::SYS_openat,
+            libc::SYS_execve,
+            libc::SYS_ptrace,
+            libc::SYS_process_vm_readv,
+            libc::SYS_memfd_create,
+            libc::SYS_seccomp,
+            libc::SYS_landlock_create_ruleset,
+        ];
+        for call in calls {
+            assert_eq!(verdict(call, &[]), ALLOW, "call {call}");
+        }
+    }
+
+    #[test]
+    fn threads_are_made_and_namespaces_are_not() {
+        let thread = 0x003d_0f00;
+        let child = libc::SIGCHLD.cast_unsigned().into();
+        assert_eq!(verdict(libc::SYS_clone, &[thread]), ALLOW);
+        assert_eq!(verdict(libc::SYS_clone, &[child]), ALLOW);
+        assert_eq!(verdict(libc::SYS_unshare, &[0x400]), ALLOW);
+        for flag in NAMESPACES {
+            let flag = unsigned(flag);
+            assert_eq!(
+                verdict(libc::SYS_unshare, &[flag | 0x400]),
+                errno(libc::EPERM)
+            );
+            if flag != 0x80 {
+                assert_eq!(
+                    verdict(libc::SYS_clone, &[flag | child]),
+                    errno(libc::EPERM)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn only_local_and_internet_sockets_are_made() {
+        let socket = |family, kind, protocol| verdict(libc::SYS_socket, &[family, kind, protocol]);
+        let cloexec = 0x8_0000;
+        for family in [1, 2, 10] {
+            assert_eq!(socket(family, 1 | cloexec, 0), ALLOW);
+            assert_eq!(socket(family, 2 | cloexec, 0), ALLOW);
+        }
+        // What getaddrinfo does.
+        assert_eq!(socket(16, 3 | cloexec, 0), ALLOW);
+        for denied in (0..48).filter(|family| ![1, 2, 10, 16].contains(family)) {
+            assert_eq!(socket(denied, 1, 0), errno(libc::EPERM), "family {denied}");
+        }
+        for (family, kind, protocol) in [(2, 3, 1), (10, 3 | cloexec, 58), (2, 10, 3), (16, 3, 9)] {
+            assert_eq!(socket(family, kind, protocol), errno(libc::EPERM));
+        }
+        // The kernel reads 32 bits; so does the filter.
+        assert_eq!(socket(0x1_0000_0000 | 40, 1, 0), errno(libc::EPERM));
+        assert_eq!(verdict(libc::SYS_socketpair, &[1, 1, 0]), ALLOW);
+        assert_eq!(
+            verdict(libc::SYS_socketpair, &[30, 1, 0]),
+            errno(libc::EPERM)
+        );
+    }
+
+    #[test]
+    fn nothing_is_typed_into_a_terminal() {
+        assert_eq!(verdict(libc::SYS_ioctl, &[1, libc::TCGETS]), ALLOW);
+        for request in TERMINAL_INJECTIONS {
+            assert_eq!(verdict(libc::SYS_ioctl, &[1, request]), errno(libc::EPERM));
+            let high = request | 1 << 32;
+            assert_eq!(verdict(libc::SYS_ioctl, &[1, high]), errno(libc::EPERM));
+        }
+    }
+
+    #[test]
+    fn personalities_are_asked_for_and_not_set() {
+        assert_eq!(verdict(libc::SYS_personality, &[0xffff_ffff]), ALLOW);
+        assert_eq!(verdict(libc::SYS_personality, &[0]), ALLOW);
+        assert_eq!(
+            verdict(libc::SYS_personality, &[0x0040_0000]),
+            errno(libc::EPERM)
+        );
+    }
+
+    #[test]
+    fn other_architectures_are_killed() {
+        let i386 = 0x4000_0003;
+        assert_eq!(on(i386, 1, &[]), KILL);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn x32_calls_do_not_exist() {
+        assert_eq!(on(ARCH, X32_BIT | 1, &[]), errno(libc::ENOSYS));
+        assert_eq!(on(ARCH, X32_BIT | 321, &[]), errno(libc::ENOSYS));
+    }
+
+    #[test]
+    fn filters_fit_into_the_kernel() {
+        assert!(filters().iter().all(|filter| filter.len() < 4096));
+    }
+}

@@ -1,0 +1,216 @@
+//! How each event changes the status.
+
+use jiff::Timestamp;
+
+use super::{Agent, Check, Phase, Progress, Review, Status, millis};
+use crate::{
+    event::{Event, Record},
+    name::TaskId,
+    task::{State, Stopping},
+};
+
+impl Status {
+    pub(super) fn take(&mut self, record: &Record) {
+        self.started.get_or_insert(record.ts);
+        self.updated = Some(record.ts);
+        self.seq = record.seq;
+        let refused = self.queue.apply(&record.event).err();
+        self.faults
+            .extend(refused.map(|error| format!("record {}: {error}", record.seq)));
+        self.take_run(&record.event);
+        self.take_task(record.ts, &record.event);
+        self.take_sandbox(record.ts, &record.event);
+        self.take_verdict(&record.event);
+    }
+
+    fn take_run(&mut self, event: &Event) {
+        match event {
+            Event::RunStarted {
+                run,
+                loki,
+                spec,
+                title,
+                provider,
+                base,
+                branch,
+                engine,
+                ..
+            } => {
+                self.run = Some(run.clone());
+                self.loki.clone_from(loki);
+                self.spec.clone_from(spec);
+                self.title.clone_from(title);
+                self.provider.clone_from(provider);
+                self.base.clone_from(base);
+                self.branch.clone_from(branch);
+                self.engine.clone_from(engine);
+            }
+            Event::RunEnded { outcome, reason } => {
+                self.outcome = Some(*outcome);
+                self.reason.clone_from(reason);
+            }
+            _ => {}
+        }
+    }
+
+    fn take_task(&mut self, ts: Timestamp, event: &Event) {
+        match event {
+            Event::Planned { .. } => {
+                self.planned.get_or_insert(ts);
+                self.tasks = self.queue.tasks().map(|s| Progress::new(s.task)).collect();
+            }
+            Event::TaskClaimed { task, attempt, .. } => {
+                self.counts.retries += u64::from(*attempt > 1);
+                self.change(task, |task| {
+                    task.started.get_or_insert(ts);
+                    task.claimed = Some(ts);
+                });
+            }
+            Event::TaskDone { task, commit, .. } => {
+                self.change(task, |task| task.commit.clone_from(commit));
+            }
+            Event::TaskFailed { task, reason, .. } => {
+                self.change(task, |task| task.last_error = Some(reason.clone()));
+            }
+            Event::TaskConflicted { task, files, .. } => {
+                self.counts.conflicts += 1;
+                let reason = format!("conflict in {}", files.join(", "));
+                self.change(task, |task| task.last_error = Some(reason));
+            }
+            Event::Gated { breaches, .. } => {
+                self.counts.breaches += u64::from(!breaches.is_empty());
+            }
+            _ => return,
+        }
+        self.follow_queue(ts);
+    }
+
+    fn take_sandbox(&mut self, ts: Timestamp, event: &Event) {
+        match event {
+            Event::SandboxStarted {
+                sandbox,
+                task,
+                role,
+                container,
+                image,
+                isolation,
+            } => {
+                self.agents.push(Agent {
+                    sandbox: sandbox.clone(),
+                    role: role.clone(),
+                    task: task.clone(),
+                    container: container.clone(),
+                    image: image.clone(),
+                    isolation: isolation.clone(),
+                    since: ts,
+                });
+            }
+            Event::SandboxEnded { sandbox } => {
+                self.agents.retain(|agent| agent.sandbox != *sandbox);
+            }
+            Event::Egress {
+                allowed: true,
+                count,
+                ..
+            } => self.egress.allowed += count,
+            Event::Egress {
+                allowed: false,
+                count,
+                ..
+            } => self.egress.denied += count,
+            Event::EgressClosed { sent, received, .. } => {
+                self.egress.sent = self.egress.sent.saturating_add(*sent);
+                self.egress.received = self.egress.received.saturating_add(*received);
+            }
+            _ => {}
+        }
+    }
+
+    fn take_verdict(&mut self, event: &Event) {
+        match event {
+            Event::Checked {
+                task,
+                command,
+                passed,
+                tests,
+                elapsed_ms,
+                ..
+            } => {
+                self.checks.push(Check {
+                    task: task.clone(),
+                    command: command.clone(),
+                    passed: *passed,
+                    tests: *tests,
+                    elapsed_ms: *elapsed_ms,
+                });
+            }
+            Event::Reviewed {
+                task,
+                role,
+                passed,
+                findings,
+            } => self.reviews.push(Review {
+                task: task.clone(),
+                role: role.clone(),
+                passed: *passed,
+                findings: findings.clone(),
+            }),
+            _ => {}
+        }
+    }
+
+    fn change(&mut self, id: &TaskId, change: impl FnOnce(&mut Progress)) {
+        if let Some(task) = self.tasks.iter_mut().find(|task| task.id == *id) {
+            change(task);
+        }
+    }
+
+    /// Copies what the queue decided.
+    fn follow_queue(&mut self, ts: Timestamp) {
+        for (task, standing) in self.tasks.iter_mut().zip(self.queue.tasks()) {
+            task.state = standing.state;
+            task.attempt = standing.attempts;
+            task.version = standing.version;
+            if task.state != State::Claimed {
+                task.claimed = None;
+            }
+            if matches!(task.state, State::Done | State::Failed) {
+                task.finished.get_or_insert(ts);
+            }
+        }
+    }
+
+    /// Works out what follows from everything taken so far.
+    pub(super) fn settle(&mut self) {
+        let count = |state| self.tasks.iter().filter(|task| task.state == state).count();
+        self.counts.total = self.tasks.len();
+        self.counts.pending = count(State::Pending);
+        self.counts.in_progress = count(State::Claimed);
+        self.counts.completed = count(State::Done);
+        self.counts.failed = count(State::Failed);
+        self.counts.blocked = count(State::Blocked);
+        self.phase = self.phase_now();
+        for task in &mut self.tasks {
+            let until = task.finished.or(self.updated);
+            let elapsed = task
+                .started
+                .zip(until)
+                .map_or(0, |(from, to)| millis(from, to));
+            task.elapsed_ms = elapsed;
+        }
+    }
+
+    fn phase_now(&self) -> Phase {
+        if self.outcome.is_some() {
+            Phase::Ended
+        } else if self.queue.stopping() != Stopping::No {
+            Phase::Stopping
+        } else if self.tasks.is_empty() {
+            Phase::Planning
+        } else if self.counts.pending + self.counts.in_progress > 0 {
+            Phase::Building
+        } else {
+            Phase::Verifying
+        }
+    }
+}

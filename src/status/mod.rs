@@ -1,0 +1,306 @@
+//! What a run looks like now: one fold of its journal, which every surface shows.
+//!
+//! [`Status::fold`] reads records and nothing else, so the status of a live run, of a dead one and
+//! of a copied journal are the same; [`text`] draws it for `STATUS.txt`. It refuses to judge:
+//! what the queue calls impossible is listed under `faults` instead of being left out. Text from
+//! agents stays as it was in the fields and is made visible only when it is drawn.
+
+mod fold;
+mod text;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    event::{Isolation, Outcome, Record},
+    finding::Finding,
+    name::{Role, RunId, TaskId},
+    task::{Queue, State},
+};
+
+pub use text::text;
+
+/// The version of the fields of [`Status`] as JSON.
+pub const SCHEMA: u32 = 1;
+
+/// Everything a person or a program may ask about a run. As JSON it is `loki status --json`;
+/// fields are only ever added under one `schema`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The run; none before its first record.
+    pub run: Option<RunId>,
+    /// What the specification calls the product.
+    pub title: String,
+    /// The specification, as the person named it.
+    pub spec: String,
+    /// The adapter that runs agents.
+    pub provider: String,
+    /// The engine that runs containers.
+    pub engine: String,
+    /// The version of Loki that wrote the journal.
+    pub loki: String,
+    /// The branch or commit the run started from.
+    pub base: String,
+    /// The branch the run lands on.
+    pub branch: String,
+    /// What the run is doing.
+    pub phase: Phase,
+    /// How it ended, none while it has not.
+    pub outcome: Option<Outcome>,
+    /// Why it ended so.
+    pub reason: Option<String>,
+    /// The time of the first record.
+    pub started: Option<Timestamp>,
+    /// When the plan was made.
+    pub planned: Option<Timestamp>,
+    /// The time of the last record.
+    pub updated: Option<Timestamp>,
+    /// The number of the last record.
+    pub seq: u64,
+    /// Every task in plan order.
+    pub tasks: Vec<Progress>,
+    /// Every sandbox that stands, in the order they started.
+    pub agents: Vec<Agent>,
+    /// Numbers of tasks and attempts.
+    pub counts: Counts,
+    /// What went through the gateways.
+    pub egress: EgressCounts,
+    /// Every check that ran, in order.
+    pub checks: Vec<Check>,
+    /// Every verdict, in order.
+    pub reviews: Vec<Review>,
+    /// Events that the queue says cannot have happened, each as a sentence. None is usual.
+    pub faults: Vec<String>,
+    #[serde(skip)]
+    queue: Queue,
+}
+
+/// What a run is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// There is no plan yet.
+    #[default]
+    Planning,
+    /// Tasks are being worked on.
+    Building,
+    /// Every task has its end; the whole run is being checked.
+    Verifying,
+    /// A stop was requested; running agents finish or are ended.
+    Stopping,
+    /// The run is over.
+    Ended,
+}
+
+/// One task as it stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Progress {
+    /// Its name.
+    pub id: TaskId,
+    /// Who does it.
+    pub role: Role,
+    /// One line.
+    pub title: String,
+    /// The whole text given to the agent.
+    pub description: String,
+    /// Tasks that must have landed first.
+    pub depends_on: Vec<TaskId>,
+    /// Commands that must pass before it lands.
+    pub accept: Vec<String>,
+    /// Where it stands.
+    pub state: State,
+    /// Attempts begun.
+    pub attempt: u32,
+    /// Its version in the queue.
+    pub version: u64,
+    /// When its first attempt began.
+    pub started: Option<Timestamp>,
+    /// When its current attempt began, none when it has none.
+    pub claimed: Option<Timestamp>,
+    /// When it was done or failed for good.
+    pub finished: Option<Timestamp>,
+    /// Milliseconds from its first claim to its end, or to the run's last record.
+    pub elapsed_ms: u64,
+    /// The run branch's head after it landed, none when it has not or changed nothing.
+    pub commit: Option<String>,
+    /// Why its last failed attempt failed.
+    pub last_error: Option<String>,
+}
+
+/// One sandbox that stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Agent {
+    /// The sandbox.
+    pub sandbox: String,
+    /// The role it is confined to.
+    pub role: Role,
+    /// The task it is for, none for those of the whole run.
+    pub task: Option<TaskId>,
+    /// The engine's name of its container.
+    pub container: String,
+    /// Its image.
+    pub image: String,
+    /// What was really enforced on it.
+    pub isolation: Isolation,
+    /// When it stood.
+    pub since: Timestamp,
+}
+
+/// Numbers of tasks and attempts. The first five add up to `total`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// All tasks.
+    pub total: usize,
+    /// Tasks that wait.
+    pub pending: usize,
+    /// Tasks being worked on.
+    pub in_progress: usize,
+    /// Tasks that landed.
+    pub completed: usize,
+    /// Tasks that failed for good.
+    pub failed: usize,
+    /// Tasks that will never start, for one they depend on failed.
+    pub blocked: usize,
+    /// Attempts after a task's first.
+    pub retries: u64,
+    /// Landings that met a conflict.
+    pub conflicts: u64,
+    /// Hand-overs that the gate refused.
+    pub breaches: u64,
+}
+
+/// Decisions of the gateways and the bytes they carried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct EgressCounts {
+    /// Names and connections allowed.
+    pub allowed: u64,
+    /// Names and connections denied.
+    pub denied: u64,
+    /// Bytes from sandboxes, of connections that ended.
+    pub sent: u64,
+    /// Bytes to sandboxes, of connections that ended.
+    pub received: u64,
+}
+
+/// One check that ran.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Check {
+    /// The task it was for, none for the whole run.
+    pub task: Option<TaskId>,
+    /// What ran.
+    pub command: String,
+    /// Whether it exited 0.
+    pub passed: bool,
+    /// How many tests it says it ran.
+    pub tests: Option<u64>,
+    /// How long it took, in milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// One reviewer's verdict.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Review {
+    /// The task reviewed.
+    pub task: TaskId,
+    /// The reviewer.
+    pub role: Role,
+    /// The verdict.
+    pub passed: bool,
+    /// The remarks.
+    pub findings: Vec<Finding>,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self::with_queue(Queue::default())
+    }
+}
+
+impl Status {
+    /// Returns the status of a run of which nothing is known, whose tasks `queue`, itself empty,
+    /// will fold: for runs with another number of attempts than the default.
+    #[must_use]
+    pub fn with_queue(queue: Queue) -> Self {
+        Self {
+            schema: SCHEMA,
+            run: None,
+            title: String::new(),
+            spec: String::new(),
+            provider: String::new(),
+            engine: String::new(),
+            loki: String::new(),
+            base: String::new(),
+            branch: String::new(),
+            phase: Phase::default(),
+            outcome: None,
+            reason: None,
+            started: None,
+            planned: None,
+            updated: None,
+            seq: 0,
+            tasks: Vec::new(),
+            agents: Vec::new(),
+            counts: Counts::default(),
+            egress: EgressCounts::default(),
+            checks: Vec::new(),
+            reviews: Vec::new(),
+            faults: Vec::new(),
+            queue,
+        }
+    }
+
+    /// Folds the records of a run, oldest first.
+    #[must_use]
+    pub fn fold<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
+        let mut status = Self::default();
+        for record in records {
+            status.take(record);
+        }
+        status.settle();
+        status
+    }
+
+    /// Takes one more record into account.
+    pub fn apply(&mut self, record: &Record) {
+        self.take(record);
+        self.settle();
+    }
+
+    /// Returns the queue, folded from the same records.
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+}
+
+impl Progress {
+    fn new(task: &crate::task::Task) -> Self {
+        Self {
+            id: task.id.clone(),
+            role: task.role.clone(),
+            title: task.title.clone(),
+            description: task.description.clone(),
+            depends_on: task.depends_on.clone(),
+            accept: task.accept.clone(),
+            state: State::Pending,
+            attempt: 0,
+            version: 1,
+            started: None,
+            claimed: None,
+            finished: None,
+            elapsed_ms: 0,
+            commit: None,
+            last_error: None,
+        }
+    }
+}
+
+/// Milliseconds from one time to another, 0 when the clock went back.
+fn millis(from: Timestamp, to: Timestamp) -> u64 {
+    u64::try_from(to.as_millisecond() - from.as_millisecond()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+//! A small run, folded and drawn.
+
+use super::*;
+use crate::{
+    event::{Digest, EgressKind, Event},
+    task::Task,
+};
+
+fn id(text: &str) -> TaskId {
+    text.parse().unwrap()
+}
+
+fn role() -> Role {
+    "eng-backend".parse().unwrap()
+}
+
+fn task(name: &str, depends_on: &[&str]) -> Task {
+    Task {
+        id: id(name),
+        role: role(),
+        title: format!("make {name}"),
+        description: String::new(),
+        depends_on: depends_on.iter().map(|name| id(name)).collect(),
+        accept: Vec::new(),
+    }
+}
+
+fn started() -> Event {
+    Event::RunStarted {
+        run: "20261121-073300-1f3a".parse().unwrap(),
+        loki: "0.1.0".to_owned(),
+        spec: "todo.md".to_owned(),
+        spec_sha256: String::new(),
+        title: "Todo \x1b[2J\nForged: line".to_owned(),
+        provider: "replay".to_owned(),
+        base: "main".to_owned(),
+        branch: "loki/20261121-073300-1f3a".to_owned(),
+        engine: "docker".to_owned(),
+        policy_sha256: String::new(),
+    }
+}
+
+fn sandbox(name: &str, task: &str) -> Event {
+    Event::SandboxStarted {
+        sandbox: name.to_owned(),
+        task: Some(id(task)),
+        role: role(),
+        container: format!("c-{name}"),
+        image: "base".to_owned(),
+        isolation: Isolation::default(),
+    }
+}
+
+#[expect(clippy::fn_params_excessive_bools, reason = "it mirrors the event")]
+fn egress(allowed: bool, count: u64) -> Event {
+    Event::Egress {
+        sandbox: "s1".to_owned(),
+        task: None,
+        role: role(),
+        kind: EgressKind::Name,
+        host: "example.com".to_owned(),
+        port: None,
+        allowed,
+        rule: None,
+        reason: None,
+        count,
+    }
+}
+
+/// Records a second apart.
+fn records(events: Vec<Event>) -> Vec<Record> {
+    let numbered = (1..).zip(events);
+    let record = |(seq, event): (u64, Event)| Record {
+        seq,
+        ts: Timestamp::from_second(1_800_000_000 + i64::try_from(seq).unwrap()).unwrap(),
+        prev: Digest::default(),
+        event,
+        hash: Digest::default(),
+    };
+    numbered.map(record).collect()
+}
+
+fn small_run() -> Vec<Record> {
+    let failed = |attempt: u32, retry| Event::TaskFailed {
+        task: id("api"),
+        version: u64::from(attempt),
+        attempt,
+        reason: "2 tests failed\r\x1b[1A".to_owned(),
+        retry,
+    };
+    records(vec![
+        started(),
+        Event::Planned {
+            tasks: vec![
+                task("store", &[]),
+                task("api", &[]),
+                task("web", &["api"]),
+                task("doc", &[]),
+            ],
+        },
+        Event::TaskClaimed {
+            task: id("store"),
+            version: 1,
+            attempt: 1,
+        },
+        sandbox("s1", "store"),
+        egress(true, 3),
+        egress(false, 40),
+        Event::TaskDone {
+            task: id("store"),
+            version: 1,
+            attempt: 1,
+            commit: Some("abc".to_owned()),
+        },
+        Event::SandboxEnded {
+            sandbox: "s1".to_owned(),
+        },
+        Event::TaskClaimed {
+            task: id("api"),
+            version: 1,
+            attempt: 1,
+        },
+        failed(1, true),
+        Event::TaskClaimed {
+            task: id("api"),
+            version: 2,
+            attempt: 2,
+        },
+        failed(2, false),
+        Event::TaskClaimed {
+            task: id("doc"),
+            version: 1,
+            attempt: 1,
+        },
+        sandbox("s2", "doc"),
+    ])
+}
+
+#[test]
+fn a_fold_shows_tasks_agents_and_counts() {
+    let status = Status::fold(&small_run());
+    assert_eq!(status.faults, Vec::<String>::new());
+    assert_eq!(status.phase, Phase::Building);
+    let counts = Counts {
+        total: 4,
+        completed: 1,
+        failed: 1,
+        blocked: 1,
+        in_progress: 1,
+        retries: 1,
+        ..Counts::default()
+    };
+    assert_eq!(status.counts, counts);
+    assert_eq!((status.egress.allowed, status.egress.denied), (3, 40));
+    let [store, api, web, doc] = &status.tasks[..] else {
+        panic!("four tasks")
+    };
+    assert_eq!(
+        (store.commit.as_deref(), store.elapsed_ms),
+        (Some("abc"), 4000)
+    );
+    assert_eq!((api.attempt, api.version, api.elapsed_ms), (2, 2, 3000));
+    assert_eq!(web.state, State::Blocked);
+    assert_eq!((doc.state, doc.elapsed_ms), (State::Claimed, 1000));
+    assert_eq!(status.agents.len(), 1);
+    assert_eq!(status.agents[0].sandbox, "s2");
+}
+
+#[test]
+fn folding_one_by_one_gives_the_same_status() {
+    let records = small_run();
+    let mut status = Status::default();
+    for record in &records {
+        status.apply(record);
+    }
+    assert_eq!(status, Status::fold(&records));
+}
+
+#[test]
+fn phases_follow_the_run() {
+    let mut events = vec![
+        started(),
+        Event::Planned {
+            tasks: vec![task("a", &[])],
+        },
+    ];
+    let phase = |events: &Vec<Event>| Status::fold(&records(events.clone())).phase;
+    assert_eq!(
+        Status::fold(&records(vec![started()])).phase,
+        Phase::Planning
+    );
+    assert_eq!(phase(&events), Phase::Building);
+    events.push(Event::TaskClaimed {
+        task: id("a"),
+        version: 1,
+        attempt: 1,
+    });
+    events.push(Event::TaskDone {
+        task: id("a"),
+        version: 1,
+        attempt: 1,
+        commit: None,
+    });
+    assert_eq!(phase(&events), Phase::Verifying);
+    events.push(Event::StopRequested {
+        by: "ada".to_owned(),
+        drain: true,
+    });
+    assert_eq!(phase(&events), Phase::Stopping);
+    events.push(Event::RunEnded {
+        outcome: Outcome::Done,
+        reason: None,
+    });
+    assert_eq!(phase(&events), Phase::Ended);
+}
+
+#[test]
+fn what_cannot_have_happened_is_shown_and_not_hidden() {
+    let impossible = Event::TaskDone {
+        task: id("ghost"),
+        version: 1,
+        attempt: 1,
+        commit: None,
+    };
+    let status = Status::fold(&records(vec![started(), impossible]));
+    assert_eq!(status.faults, ["record 2: task `ghost` is not in the plan"]);
+    assert!(text(&status).contains("Fault: record 2: task `ghost` is not in the plan\n"));
+}
+
+#[test]
+fn the_page_is_what_people_read_and_nothing_in_it_moves_their_cursor() {
+    let page = text(&Status::fold(&small_run()));
+    assert!(
+        page.chars()
+            .all(|c| c == '\n' || !crate::event::is_hidden(c))
+    );
+    assert!(!page.lines().any(|line| line.starts_with("Forged")));
+    insta::assert_snapshot!(page);
+}

@@ -1,0 +1,167 @@
+//! `STATUS.txt`: the status as a page of text.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use jiff::Timestamp;
+
+use super::{Agent, Phase, Progress, Status, millis};
+use crate::{
+    event::{Outcome, visible},
+    task::State,
+};
+
+/// Characters inside the box.
+const WIDTH: usize = 68;
+
+/// Draws a status as text for people. Every character an agent or a specification chose is made
+/// visible, and every line that holds such text is cut to one line.
+#[must_use]
+pub fn text(status: &Status) -> String {
+    let mut page = String::new();
+    draw(&mut page, status).expect("a string takes all text");
+    page
+}
+
+fn draw(page: &mut String, status: &Status) -> std::fmt::Result {
+    draw_title(page, &status.title)?;
+    writeln!(page, "Phase: {}", phase(status))?;
+    for (name, value) in [
+        ("Run", status.run.as_ref().map_or("-", |run| run.as_str())),
+        ("Spec", &status.spec),
+        ("Provider", &status.provider),
+        ("Engine", &status.engine),
+        ("Base", &status.base),
+        ("Branch", &status.branch),
+    ] {
+        writeln!(page, "{name}: {}", cut(value, WIDTH))?;
+    }
+    draw_agents(page, status)?;
+    let counts = status.counts;
+    writeln!(page, "\nTasks")?;
+    writeln!(page, "  Pending:     {}", counts.pending)?;
+    writeln!(page, "  In Progress: {}", counts.in_progress)?;
+    writeln!(page, "  Completed:   {}", counts.completed)?;
+    writeln!(page, "  Failed:      {}", counts.failed)?;
+    if counts.blocked > 0 {
+        writeln!(page, "  Blocked:     {}", counts.blocked)?;
+    }
+    writeln!(page)?;
+    status
+        .tasks
+        .iter()
+        .try_for_each(|task| draw_task(page, task))?;
+    draw_evidence(page, status)?;
+    let updated = status
+        .updated
+        .map_or_else(|| "never".to_owned(), |ts| format!("{ts:.0}"));
+    writeln!(page, "\nLast Updated: {updated}")
+}
+
+fn draw_title(page: &mut String, title: &str) -> std::fmt::Result {
+    let rule = "═".repeat(WIDTH + 2);
+    let title = cut(&format!("LOKI  {title}"), WIDTH);
+    writeln!(page, "╔{rule}╗\n║ {title:WIDTH$} ║\n╚{rule}╝\n")
+}
+
+fn phase(status: &Status) -> String {
+    let phase = match (status.phase, status.outcome) {
+        (_, Some(Outcome::Done)) => "done",
+        (_, Some(Outcome::Failed)) => "failed",
+        (_, Some(Outcome::Stopped)) => "stopped",
+        (Phase::Planning, None) => "planning",
+        (Phase::Building, None) => "building",
+        (Phase::Verifying, None) => "verifying",
+        (Phase::Stopping, None) => "stopping",
+        (Phase::Ended, None) => "ended",
+    };
+    let reason = status
+        .reason
+        .as_deref()
+        .map(|reason| format!(" ({})", cut(reason, WIDTH)));
+    format!("{phase}{}", reason.unwrap_or_default())
+}
+
+fn draw_agents(page: &mut String, status: &Status) -> std::fmt::Result {
+    writeln!(page, "\nActive Agents: {}", status.agents.len())?;
+    let mut swarms: BTreeMap<&str, Vec<&Agent>> = BTreeMap::new();
+    for agent in &status.agents {
+        let role = agent.role.as_str();
+        let swarm = role.split_once('-').map_or(role, |(swarm, _)| swarm);
+        swarms.entry(swarm).or_default().push(agent);
+    }
+    for (swarm, agents) in swarms {
+        writeln!(page, "  {swarm}: {}", agents.len())?;
+        for agent in agents {
+            let task = agent.task.as_ref().map_or("-", |task| task.as_str());
+            let age = span(agent.since, status.updated.unwrap_or(agent.since));
+            writeln!(page, "    {:20} {task:20} {age:>8}", agent.role.as_str())?;
+        }
+    }
+    Ok(())
+}
+
+fn draw_task(page: &mut String, task: &Progress) -> std::fmt::Result {
+    let mark = match task.state {
+        State::Pending => "[ ]",
+        State::Claimed => "[>]",
+        State::Done => "[x]",
+        State::Failed => "[!]",
+        State::Blocked => "[-]",
+    };
+    write!(
+        page,
+        "  {mark} {} ({}): {}",
+        task.id,
+        task.role,
+        cut(&task.title, WIDTH)
+    )?;
+    if task.attempt > 1 {
+        write!(page, ", attempt {}", task.attempt)?;
+    }
+    writeln!(page)?;
+    match &task.last_error {
+        Some(error) if task.state != State::Done => {
+            writeln!(page, "      last error: {}", cut(error, WIDTH))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn draw_evidence(page: &mut String, status: &Status) -> std::fmt::Result {
+    let passed = status.checks.iter().filter(|check| check.passed).count();
+    let approved = status.reviews.iter().filter(|review| review.passed).count();
+    let (checks, reviews) = (status.checks.len(), status.reviews.len());
+    writeln!(page, "\nChecks: {passed} of {checks} passed")?;
+    writeln!(page, "Reviews: {approved} of {reviews} passed")?;
+    let egress = status.egress;
+    writeln!(
+        page,
+        "Egress: {} allowed, {} denied",
+        egress.allowed, egress.denied
+    )?;
+    status
+        .faults
+        .iter()
+        .try_for_each(|fault| writeln!(page, "Fault: {}", visible(fault)))
+}
+
+/// Text on one line of at most `most` characters, hidden ones made visible.
+fn cut(text: &str, most: usize) -> String {
+    let text = visible(text);
+    if text.chars().count() <= most {
+        return text;
+    }
+    text.chars()
+        .take(most.saturating_sub(1))
+        .chain(['…'])
+        .collect()
+}
+
+fn span(from: Timestamp, to: Timestamp) -> String {
+    let seconds = millis(from, to) / 1000;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s}s"),
+        (0, m, s) => format!("{m}m{s:02}s"),
+        (h, m, _) => format!("{h}h{m:02}m"),
+    }
+}

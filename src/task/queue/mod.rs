@@ -1,0 +1,338 @@
+//! The queue of a run: a pure value that folds events and says what may be claimed next.
+//!
+//! ```text
+//!              TaskClaimed (version = own, attempt = last + 1, dependencies done, not stopping)
+//!          ┌──────────────────────────────────────────────┐
+//!   Planned│                                              ▼
+//!  ──────▶ Pending ◀──────────────────────────────── Claimed ──TaskDone──▶ Done
+//!          │  ▲   TaskFailed{retry} or TaskConflicted,    │
+//!          │  │   attempts left: version + 1              │ TaskFailed{no retry}, or either
+//!          │  └───────────────────────────────────────────┤ of them on the last attempt
+//!          ▼ a dependency failed or is blocked            ▼
+//!       Blocked                                         Failed
+//! ```
+//!
+//! | from | event | to | refused when |
+//! |---|---|---|---|
+//! | none | `Planned` | Pending | the plan has faults; there is a plan already |
+//! | Pending | `TaskClaimed` | Claimed | stale version, wrong attempt, a dependency open, stopping |
+//! | Claimed | `TaskDone` | Done | stale version, wrong attempt |
+//! | Claimed | `TaskFailed` | Pending or Failed | stale version, wrong attempt |
+//! | Claimed | `TaskConflicted` | Pending or Failed | stale version, wrong attempt |
+//! | any | `StopRequested` | unchanged, no claims from now on | the run has ended |
+//! | any | `RunEnded` | unchanged, nothing from now on | ended already; `done` with open tasks |
+//!
+//! Done, Failed and Blocked are final. All other events pass through. A refused event changes
+//! nothing. The queue refuses to know about time, slots, sandboxes and reasons.
+
+mod error;
+mod moves;
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{Task, plan};
+use crate::{
+    event::{Event, Outcome},
+    name::TaskId,
+};
+
+pub use error::QueueError;
+
+/// How often a task is tried unless the queue is told otherwise.
+pub const MAX_ATTEMPTS: u32 = 5;
+
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It waits for its dependencies or for a slot.
+    Pending,
+    /// Its current attempt is under way.
+    Claimed,
+    /// It landed.
+    Done,
+    /// It failed for good.
+    Failed,
+    /// A task it depends on failed, so it will never start.
+    Blocked,
+}
+
+/// How far a request to stop goes. Only grows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stopping {
+    /// Nobody asked.
+    #[default]
+    No,
+    /// Running agents may finish; nothing new starts.
+    Drain,
+    /// Running agents are ended.
+    Now,
+}
+
+/// What a run should do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Claim a task, by journalling `TaskClaimed` with these values.
+    Claim {
+        /// The task.
+        task: TaskId,
+        /// The version to claim.
+        version: u64,
+        /// The attempt that begins, from 1.
+        attempt: u32,
+    },
+    /// Nothing is left to claim or to wait for.
+    Finish(Outcome),
+}
+
+/// What the queue knows of one task.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing<'a> {
+    /// The task as planned.
+    pub task: &'a Task,
+    /// Where it stands.
+    pub state: State,
+    /// Its version, from 1, one more after every attempt that goes back to the queue.
+    pub version: u64,
+    /// Attempts begun so far.
+    pub attempts: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    task: Task,
+    state: State,
+    version: u64,
+    attempts: u32,
+    /// Dependencies that are not done yet.
+    waits: usize,
+    /// Tasks that wait for this one, by their place in the plan.
+    dependents: Vec<usize>,
+}
+
+/// What names one attempt in an event.
+#[derive(Clone, Copy)]
+struct Attempt<'a> {
+    task: &'a TaskId,
+    version: u64,
+    number: u32,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy)]
+enum Fate {
+    /// The task landed.
+    Done,
+    /// It goes back to the queue while it has attempts left, and fails otherwise.
+    Again,
+    /// It failed for good.
+    Failed,
+}
+
+/// The queue of a run. Equal events give an equal queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    entries: Vec<Entry>,
+    index: HashMap<TaskId, usize>,
+    /// Pending tasks without open dependencies, in plan order.
+    ready: BTreeSet<usize>,
+    claimed: usize,
+    /// Tasks that are neither done, failed nor blocked.
+    open: usize,
+    done: usize,
+    max_attempts: u32,
+    stopping: Stopping,
+    ended: bool,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self::with_max_attempts(MAX_ATTEMPTS)
+    }
+}
+
+impl Queue {
+    /// Returns an empty queue that tries each task at most `max_attempts` times, at least once.
+    /// A journal must be folded with the number it was written under.
+    #[must_use]
+    pub fn with_max_attempts(max_attempts: u32) -> Self {
+        Self {
+            entries: Vec::new(),
+            index: HashMap::new(),
+            ready: BTreeSet::new(),
+            claimed: 0,
+            open: 0,
+            done: 0,
+            max_attempts: max_attempts.max(1),
+            stopping: Stopping::No,
+            ended: false,
+        }
+    }
+
+    /// Takes one event into account.
+    ///
+    /// # Errors
+    ///
+    /// Refuses what cannot have happened, and is then unchanged.
+    pub fn apply(&mut self, event: &Event) -> Result<(), QueueError> {
+        match event {
+            Event::Planned { tasks } => self.plan(tasks),
+            Event::TaskClaimed {
+                task,
+                version,
+                attempt,
+            } => self.claim(Attempt {
+                task,
+                version: *version,
+                number: *attempt,
+            }),
+            Event::TaskDone {
+                task,
+                version,
+                attempt,
+                ..
+            } => self.settle(
+                Attempt {
+                    task,
+                    version: *version,
+                    number: *attempt,
+                },
+                Fate::Done,
+            ),
+            Event::TaskFailed {
+                task,
+                version,
+                attempt,
+                retry,
+                ..
+            } => {
+                let fate = if *retry { Fate::Again } else { Fate::Failed };
+                self.settle(
+                    Attempt {
+                        task,
+                        version: *version,
+                        number: *attempt,
+                    },
+                    fate,
+                )
+            }
+            Event::TaskConflicted {
+                task,
+                version,
+                attempt,
+                ..
+            } => self.settle(
+                Attempt {
+                    task,
+                    version: *version,
+                    number: *attempt,
+                },
+                Fate::Again,
+            ),
+            Event::StopRequested { drain: true, .. } => self.stop(Stopping::Drain),
+            Event::StopRequested { drain: false, .. } => self.stop(Stopping::Now),
+            Event::RunEnded { outcome, .. } => self.end(*outcome),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns what to do now that `free` slots are free: claims in plan order, or the end, or
+    /// nothing while there is something to wait for.
+    #[must_use]
+    pub fn next(&self, free: usize) -> Vec<Action> {
+        if self.ended {
+            return Vec::new();
+        }
+        if self.stopping == Stopping::No && !self.ready.is_empty() {
+            return self
+                .ready
+                .iter()
+                .take(free)
+                .map(|at| self.claim_of(*at))
+                .collect();
+        }
+        self.outcome().map(Action::Finish).into_iter().collect()
+    }
+
+    /// Returns every task in plan order.
+    pub fn tasks(&self) -> impl Iterator<Item = Standing<'_>> {
+        self.entries.iter().map(Entry::standing)
+    }
+
+    /// Returns one task.
+    #[must_use]
+    pub fn get(&self, task: &TaskId) -> Option<Standing<'_>> {
+        self.index.get(task).map(|at| self.entries[*at].standing())
+    }
+
+    /// Returns whether a task that fails now may be tried again: what `retry` should say.
+    #[must_use]
+    pub fn may_retry(&self, task: &TaskId) -> bool {
+        self.index
+            .get(task)
+            .is_some_and(|at| self.has_attempts_left(*at))
+    }
+
+    /// Returns how far a request to stop goes.
+    #[must_use]
+    pub fn stopping(&self) -> Stopping {
+        self.stopping
+    }
+
+    /// Returns how often a task is tried.
+    #[must_use]
+    pub fn max_attempts(&self) -> u32 {
+        self.max_attempts
+    }
+
+    /// How the run would end now, none while something is under way or to come.
+    fn outcome(&self) -> Option<Outcome> {
+        if self.claimed > 0 {
+            None
+        } else if self.open > 0 || self.entries.is_empty() {
+            (self.stopping != Stopping::No).then_some(Outcome::Stopped)
+        } else if self.done == self.entries.len() {
+            Some(Outcome::Done)
+        } else {
+            Some(Outcome::Failed)
+        }
+    }
+
+    fn claim_of(&self, at: usize) -> Action {
+        let entry = &self.entries[at];
+        Action::Claim {
+            task: entry.task.id.clone(),
+            version: entry.version,
+            attempt: entry.attempts + 1,
+        }
+    }
+
+    fn has_attempts_left(&self, at: usize) -> bool {
+        self.entries[at].attempts < self.max_attempts
+    }
+}
+
+impl Entry {
+    fn new(task: Task) -> Self {
+        Self {
+            task,
+            state: State::Pending,
+            version: 1,
+            attempts: 0,
+            waits: 0,
+            dependents: Vec::new(),
+        }
+    }
+
+    fn standing(&self) -> Standing<'_> {
+        Standing {
+            task: &self.task,
+            state: self.state,
+            version: self.version,
+            attempts: self.attempts,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! The transitions of the queue, each refused before it changes anything.
+
+use std::collections::BTreeSet;
+
+use super::{Attempt, Entry, Fate, Queue, QueueError, State, Stopping, Task, plan};
+use crate::{event::Outcome, name::TaskId};
+
+impl Queue {
+    pub(super) fn plan(&mut self, tasks: &[Task]) -> Result<(), QueueError> {
+        self.alive()?;
+        if !self.entries.is_empty() {
+            return Err(QueueError::PlannedTwice);
+        }
+        let faults = plan::check(tasks, &|_| true, &[]);
+        if !faults.is_empty() {
+            return Err(QueueError::Unplannable { faults });
+        }
+        self.entries = tasks.iter().cloned().map(Entry::new).collect();
+        self.index = tasks
+            .iter()
+            .enumerate()
+            .map(|(at, task)| (task.id.clone(), at))
+            .collect();
+        self.open = tasks.len();
+        for (at, task) in tasks.iter().enumerate() {
+            let dependencies: BTreeSet<usize> =
+                task.depends_on.iter().map(|id| self.index[id]).collect();
+            self.entries[at].waits = dependencies.len();
+            if dependencies.is_empty() {
+                self.ready.insert(at);
+            }
+            for dependency in dependencies {
+                self.entries[dependency].dependents.push(at);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn claim(&mut self, attempt: Attempt<'_>) -> Result<(), QueueError> {
+        let at = self.find(attempt)?;
+        let entry = &self.entries[at];
+        let task = || attempt.task.clone();
+        if entry.state != State::Pending {
+            return Err(QueueError::State {
+                task: task(),
+                state: entry.state,
+                wanted: "claimed",
+            });
+        }
+        let current = entry.attempts + 1;
+        if attempt.number != current {
+            return Err(QueueError::Attempt {
+                task: task(),
+                given: attempt.number,
+                current,
+            });
+        }
+        if let Some(on) = self.first_open_dependency(at) {
+            return Err(QueueError::Waits { task: task(), on });
+        }
+        if self.stopping != Stopping::No {
+            return Err(QueueError::Stops { task: task() });
+        }
+        let entry = &mut self.entries[at];
+        entry.state = State::Claimed;
+        entry.attempts = current;
+        self.ready.remove(&at);
+        self.claimed += 1;
+        Ok(())
+    }
+
+    fn first_open_dependency(&self, at: usize) -> Option<TaskId> {
+        let entry = &self.entries[at];
+        if entry.waits == 0 {
+            return None;
+        }
+        let open = |id: &&TaskId| self.entries[self.index[*id]].state != State::Done;
+        entry.task.depends_on.iter().find(open).cloned()
+    }
+
+    /// Ends the current attempt at a claimed task.
+    pub(super) fn settle(&mut self, attempt: Attempt<'_>, fate: Fate) -> Result<(), QueueError> {
+        let at = self.find(attempt)?;
+        let Entry {
+            state,
+            attempts: current,
+            ..
+        } = self.entries[at];
+        let task = || attempt.task.clone();
+        if state != State::Claimed {
+            return Err(QueueError::State {
+                task: task(),
+                state,
+                wanted: "settled",
+            });
+        }
+        if attempt.number != current {
+            return Err(QueueError::Attempt {
+                task: task(),
+                given: attempt.number,
+                current,
+            });
+        }
+        match fate {
+            Fate::Done => self.finish(at),
+            Fate::Again if self.has_attempts_left(at) => self.put_back(at),
+            Fate::Again | Fate::Failed => self.fail(at),
+        }
+        Ok(())
+    }
+
+    fn find(&self, attempt: Attempt<'_>) -> Result<usize, QueueError> {
+        self.alive()?;
+        let task = attempt.task;
+        let at = *self
+            .index
+            .get(task)
+            .ok_or_else(|| QueueError::Unknown { task: task.clone() })?;
+        let current = self.entries[at].version;
+        if attempt.version != current {
+            return Err(QueueError::Stale {
+                task: task.clone(),
+                given: attempt.version,
+                current,
+            });
+        }
+        Ok(at)
+    }
+
+    fn finish(&mut self, at: usize) {
+        self.entries[at].state = State::Done;
+        self.claimed -= 1;
+        self.open -= 1;
+        self.done += 1;
+        for dependent in self.entries[at].dependents.clone() {
+            let entry = &mut self.entries[dependent];
+            entry.waits -= 1;
+            if entry.waits == 0 && entry.state == State::Pending {
+                self.ready.insert(dependent);
+            }
+        }
+    }
+
+    fn put_back(&mut self, at: usize) {
+        let entry = &mut self.entries[at];
+        entry.state = State::Pending;
+        entry.version += 1;
+        self.claimed -= 1;
+        self.ready.insert(at);
+    }
+
+    /// Fails a task, and blocks everything that waits for it, near or far.
+    fn fail(&mut self, at: usize) {
+        self.entries[at].state = State::Failed;
+        self.claimed -= 1;
+        self.open -= 1;
+        let mut lost = self.entries[at].dependents.clone();
+        while let Some(next) = lost.pop() {
+            if self.entries[next].state == State::Pending {
+                self.entries[next].state = State::Blocked;
+                self.open -= 1;
+                lost.extend(&self.entries[next].dependents);
+            }
+        }
+    }
+
+    pub(super) fn stop(&mut self, asked: Stopping) -> Result<(), QueueError> {
+        self.alive()?;
+        self.stopping = self.stopping.max(asked);
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self, outcome: Outcome) -> Result<(), QueueError> {
+        self.alive()?;
+        if outcome == Outcome::Done {
+            if self.entries.is_empty() {
+                return Err(QueueError::NoPlan);
+            }
+            if let Some(open) = self.tasks().find(|standing| standing.state != State::Done) {
+                return Err(QueueError::Unfinished {
+                    task: open.task.id.clone(),
+                    state: open.state,
+                });
+            }
+        }
+        self.ended = true;
+        Ok(())
+    }
+
+    fn alive(&self) -> Result<(), QueueError> {
+        if self.ended {
+            Err(QueueError::Ended)
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! Tables for single transitions, properties for everything else.
+
+use proptest::prelude::{
+    Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
+};
+
+use super::*;
+
+fn id(at: usize) -> TaskId {
+    format!("t{at}").parse().unwrap()
+}
+
+fn task(at: usize, depends_on: &[usize]) -> Task {
+    Task {
+        id: id(at),
+        role: "eng-backend".parse().unwrap(),
+        title: format!("task {at}"),
+        description: String::new(),
+        depends_on: depends_on.iter().map(|at| id(*at)).collect(),
+        accept: Vec::new(),
+    }
+}
+
+fn planned(tasks: Vec<Task>) -> Queue {
+    let mut queue = Queue::default();
+    queue.apply(&Event::Planned { tasks }).unwrap();
+    queue
+}
+
+fn claimed(at: usize, version: u64, attempt: u32) -> Event {
+    Event::TaskClaimed {
+        task: id(at),
+        version,
+        attempt,
+    }
+}
+
+fn done(at: usize, version: u64, attempt: u32) -> Event {
+    Event::TaskDone {
+        task: id(at),
+        version,
+        attempt,
+        commit: None,
+    }
+}
+
+#[expect(clippy::fn_params_excessive_bools, reason = "it mirrors the event")]
+fn failed(at: usize, version: u64, attempt: u32, retry: bool) -> Event {
+    Event::TaskFailed {
+        task: id(at),
+        version,
+        attempt,
+        reason: "tests".to_owned(),
+        retry,
+    }
+}
+
+fn conflicted(at: usize, version: u64, attempt: u32) -> Event {
+    Event::TaskConflicted {
+        task: id(at),
+        version,
+        attempt,
+        files: Vec::new(),
+    }
+}
+
+fn stop() -> Event {
+    Event::StopRequested {
+        by: "test".to_owned(),
+        drain: true,
+    }
+}
+
+fn claim(at: usize, version: u64, attempt: u32) -> Action {
+    Action::Claim {
+        task: id(at),
+        version,
+        attempt,
+    }
+}
+
+fn apply_all(queue: &mut Queue, events: &[Event]) {
+    for event in events {
+        queue.apply(event).unwrap();
+    }
+}
+
+fn states(queue: &Queue) -> Vec<State> {
+    queue.tasks().map(|standing| standing.state).collect()
+}
+
+#[test]
+fn tasks_are_claimed_in_plan_order_once_their_dependencies_are_done() {
+    let mut queue = planned(vec![
+        task(0, &[2]),
+        task(1, &[]),
+        task(2, &[]),
+        task(3, &[0, 1]),
+    ]);
+    assert_eq!(queue.next(1), [claim(1, 1, 1)]);
+    assert_eq!(queue.next(9), [claim(1, 1, 1), claim(2, 1, 1)]);
+    apply_all(&mut queue, &[claimed(1, 1, 1), claimed(2, 1, 1)]);
+    assert_eq!(queue.next(9), []);
+    apply_all(&mut queue, &[done(2, 1, 1)]);
+    assert_eq!(queue.next(9), [claim(0, 1, 1)]);
+    let early = queue.apply(&claimed(3, 1, 1));
+    assert_eq!(
+        early,
+        Err(QueueError::Waits {
+            task: id(3),
+            on: id(0)
+        })
+    );
+    apply_all(
+        &mut queue,
+        &[
+            claimed(0, 1, 1),
+            done(0, 1, 1),
+            done(1, 1, 1),
+            claimed(3, 1, 1),
+        ],
+    );
+    apply_all(&mut queue, &[done(3, 1, 1)]);
+    assert_eq!(queue.next(9), [Action::Finish(Outcome::Done)]);
+}
+
+#[test]
+fn of_a_hundred_claimers_of_one_task_one_wins() {
+    let mut queue = planned(vec![task(0, &[])]);
+    let claims = vec![queue.next(1); 100];
+    let mut won = 0;
+    for actions in claims {
+        let [
+            Action::Claim {
+                version, attempt, ..
+            },
+        ] = actions[..]
+        else {
+            panic!("no claim")
+        };
+        match queue.apply(&claimed(0, version, attempt)) {
+            Ok(()) => won += 1,
+            Err(QueueError::State {
+                state: State::Claimed,
+                ..
+            }) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(won, 1);
+    apply_all(&mut queue, &[failed(0, 1, 1, true)]);
+    let stale = queue.apply(&claimed(0, 1, 2));
+    assert_eq!(
+        stale,
+        Err(QueueError::Stale {
+            task: id(0),
+            given: 1,
+            current: 2
+        })
+    );
+    assert_eq!(queue.next(1), [claim(0, 2, 2)]);
+}
+
+#[test]
+fn a_result_of_an_older_attempt_is_refused() {
+    let mut queue = planned(vec![task(0, &[])]);
+    apply_all(
+        &mut queue,
+        &[claimed(0, 1, 1), failed(0, 1, 1, true), claimed(0, 2, 2)],
+    );
+    let stale = queue.apply(&done(0, 1, 1));
+    assert_eq!(
+        stale,
+        Err(QueueError::Stale {
+            task: id(0),
+            given: 1,
+            current: 2
+        })
+    );
+    let wrong = queue.apply(&done(0, 2, 1));
+    assert_eq!(
+        wrong,
+        Err(QueueError::Attempt {
+            task: id(0),
+            given: 1,
+            current: 2
+        })
+    );
+}
+
+#[test]
+fn attempts_are_bounded_and_conflicts_count() {
+    let mut queue = planned(vec![
+        task(0, &[]),
+        task(1, &[0]),
+        task(2, &[1]),
+        task(3, &[]),
+    ]);
+    for attempt in 1..=MAX_ATTEMPTS {
+        let version = u64::from(attempt);
+        queue.apply(&claimed(0, version, attempt)).unwrap();
+        assert_eq!(queue.may_retry(&id(0)), attempt < MAX_ATTEMPTS);
+        let event = if attempt % 2 == 0 {
+            conflicted(0, version, attempt)
+        } else {
+            failed(0, version, attempt, true)
+        };
+        queue.apply(&event).unwrap();
+    }
+    let expected = [
+        State::Failed,
+        State::Blocked,
+        State::Blocked,
+        State::Pending,
+    ];
+    assert_eq!(states(&queue), expected);
+    apply_all(&mut queue, &[claimed(3, 1, 1), done(3, 1, 1)]);
+    assert_eq!(queue.next(9), [Action::Finish(Outcome::Failed)]);
+}
+
+#[test]
+fn a_failure_without_retry_is_final() {
+    let mut queue = planned(vec![task(0, &[])]);
+    apply_all(&mut queue, &[claimed(0, 1, 1), failed(0, 1, 1, false)]);
+    assert_eq!(states(&queue), [State::Failed]);
+    assert!(matches!(
+        queue.apply(&claimed(0, 1, 2)),
+        Err(QueueError::State { .. })
+    ));
+}
+
+#[test]
+fn a_stopped_queue_waits_for_what_runs_and_claims_nothing() {
+    let mut queue = planned(vec![task(0, &[]), task(1, &[])]);
+    apply_all(&mut queue, &[claimed(0, 1, 1), stop()]);
+    assert_eq!(queue.next(9), []);
+    assert_eq!(
+        queue.apply(&claimed(1, 1, 1)),
+        Err(QueueError::Stops { task: id(1) })
+    );
+    apply_all(&mut queue, &[failed(0, 1, 1, true)]);
+    assert_eq!(queue.next(9), [Action::Finish(Outcome::Stopped)]);
+    apply_all(
+        &mut queue,
+        &[
+            Event::StopRequested {
+                by: "test".to_owned(),
+                drain: false,
+            },
+            stop(),
+        ],
+    );
+    assert_eq!(queue.stopping(), Stopping::Now);
+}
+
+#[test]
+fn a_stop_after_the_last_task_does_not_undo_it() {
+    let mut queue = planned(vec![task(0, &[])]);
+    apply_all(&mut queue, &[claimed(0, 1, 1), stop(), done(0, 1, 1)]);
+    assert_eq!(queue.next(1), [Action::Finish(Outcome::Done)]);
+}
+
+#[test]
+fn a_run_with_open_tasks_or_no_plan_cannot_be_called_done() {
+    let over = |outcome| Event::RunEnded {
+        outcome,
+        reason: None,
+    };
+    let mut queue = Queue::default();
+    assert_eq!(queue.next(1), []);
+    assert_eq!(queue.apply(&over(Outcome::Done)), Err(QueueError::NoPlan));
+    queue
+        .apply(&Event::Planned {
+            tasks: vec![task(0, &[])],
+        })
+        .unwrap();
+    let refused = queue.apply(&over(Outcome::Done));
+    assert_eq!(
+        refused,
+        Err(QueueError::Unfinished {
+            task: id(0),
+            state: State::Pending
+        })
+    );
+    apply_all(&mut queue, &[over(Outcome::Failed)]);
+    assert_eq!(queue.apply(&claimed(0, 1, 1)), Err(QueueError::Ended));
+    assert_eq!(queue.next(1), []);
+}
+
+#[test]
+fn a_faulty_or_second_plan_is_refused() {
+    let mut queue = Queue::default();
+    let cyclic = Event::Planned {
+        tasks: vec![task(0, &[1]), task(1, &[0])],
+    };
+    assert!(matches!(
+        queue.apply(&cyclic),
+        Err(QueueError::Unplannable { .. })
+    ));
+    assert!(matches!(
+        queue.apply(&Event::Planned { tasks: vec![] }),
+        Err(QueueError::Unplannable { .. })
+    ));
+    let sound = Event::Planned {
+        tasks: vec![task(0, &[]), task(1, &[0, 0])],
+    };
+    queue.apply(&sound).unwrap();
+    assert_eq!(queue.apply(&sound), Err(QueueError::PlannedTwice));
+}
+
+/// Plans without cycles: a task depends only on earlier ones, then the order is reversed or not.
+fn plans() -> impl Strategy<Value = Vec<Task>> {
+    let edges = prop::collection::vec(
+        prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        1..8,
+    );
+    (edges, any::<bool>()).prop_map(|(edges, reverse)| {
+        let depends = |(at, on): (usize, &Vec<prop::sample::Index>)| {
+            let on: Vec<usize> = on.iter().filter(|_| at > 0).map(|i| i.index(at)).collect();
+            task(at, &on)
+        };
+        let mut tasks: Vec<Task> = edges.iter().enumerate().map(depends).collect();
+        if reverse {
+            tasks.reverse();
+        }
+        tasks
+    })
+}
+
+/// Any event about tasks, most of them impossible when they come.
+fn events() -> impl Strategy<Value = Event> {
+    let about = || (0..8_usize, 1..4_u64, 1..4_u32);
+    prop_oneof![
+        6 => about().prop_map(|(at, version, attempt)| claimed(at, version, attempt)),
+        4 => about().prop_map(|(at, version, attempt)| done(at, version, attempt)),
+        2 => (about(), any::<bool>())
+            .prop_map(|((at, version, attempt), retry)| failed(at, version, attempt, retry)),
+        2 => about().prop_map(|(at, version, attempt)| conflicted(at, version, attempt)),
+        1 => plans().prop_map(|tasks| Event::Planned { tasks }),
+        1 => any::<bool>()
+            .prop_map(|drain| Event::StopRequested { by: "test".to_owned(), drain }),
+        1 => prop_oneof![
+            Just(Outcome::Done),
+            Just(Outcome::Failed),
+        ].prop_map(|outcome| Event::RunEnded { outcome, reason: None }),
+    ]
+}
+
+/// What must hold after every event, seen from outside.
+fn assert_sound(queue: &Queue, before: &Queue, event: &Event) {
+    for standing in queue.tasks() {
+        let is_done = |id: &TaskId| queue.get(id).unwrap().state == State::Done;
+        if matches!(standing.state, State::Claimed | State::Done | State::Failed) {
+            assert!(standing.task.depends_on.iter().all(is_done), "{event:?}");
+        }
+        assert!(standing.attempts <= queue.max_attempts());
+        let Some(earlier) = before.get(&standing.task.id) else {
+            continue;
+        };
+        assert!(standing.version >= earlier.version && standing.attempts >= earlier.attempts);
+        if matches!(earlier.state, State::Done | State::Failed | State::Blocked) {
+            assert_eq!(earlier.state, standing.state);
+        }
+    }
+    for action in queue.next(usize::MAX) {
+        let Action::Claim {
+            task,
+            version,
+            attempt,
+        } = action
+        else {
+            continue;
+        };
+        assert_eq!(queue.stopping(), Stopping::No);
+        let mut copy = queue.clone();
+        copy.apply(&Event::TaskClaimed {
+            task,
+            version,
+            attempt,
+        })
+        .unwrap();
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_order_of_events_keeps_the_queue_sound(
+        plan in plans(),
+        events in prop::collection::vec(events(), 0..200),
+    ) {
+        let mut queue = Queue::with_max_attempts(3);
+        let mut taken: Vec<Event> = Vec::new();
+        let mut holders: HashMap<TaskId, u32> = HashMap::new();
+        for event in std::iter::once(Event::Planned { tasks: plan }).chain(events) {
+            let before = queue.clone();
+            if queue.apply(&event).is_err() {
+                prop_assert_eq!(&queue, &before);
+                continue;
+            }
+            match &event {
+                Event::TaskClaimed { task, .. } => {
+                    prop_assert_eq!(before.stopping(), Stopping::No);
+                    prop_assert_eq!(*holders.entry(task.clone()).and_modify(|n| *n += 1).or_insert(1), 1);
+                }
+                Event::TaskDone { task, .. }
+                | Event::TaskFailed { task, .. }
+                | Event::TaskConflicted { task, .. } => {
+                    holders.entry(task.clone()).and_modify(|n| *n -= 1);
+                }
+                _ => {}
+            }
+            assert_sound(&queue, &before, &event);
+            taken.push(event);
+        }
+        let mut replayed = Queue::with_max_attempts(3);
+        apply_all(&mut replayed, &taken);
+        prop_assert_eq!(replayed, queue);
+    }
+
+    #[test]
+    fn a_driven_queue_ends_with_every_task_done_failed_or_blocked(
+        plan in plans(),
+        free in 1..4_usize,
+        fates in prop::collection::vec((0..10_u8, any::<prop::sample::Index>()), 1..50),
+    ) {
+        let mut queue = planned(plan);
+        let mut running: Vec<(TaskId, u64, u32)> = Vec::new();
+        let mut fates = fates.into_iter().cycle();
+        let outcome = loop {
+            let actions = queue.next(free - running.len());
+            if let [Action::Finish(outcome)] = actions[..] {
+                break outcome;
+            }
+            for action in actions {
+                let Action::Claim { task, version, attempt } = action else { panic!("claim and end") };
+                queue.apply(&Event::TaskClaimed { task: task.clone(), version, attempt }).unwrap();
+                running.push((task, version, attempt));
+            }
+            prop_assert!(!running.is_empty(), "nothing runs, nothing is claimed, nothing ends");
+            let (fate, which) = fates.next().unwrap();
+            let (task, version, attempt) = running.remove(which.index(running.len()));
+            let event = match fate {
+                0..=5 => Event::TaskDone { task, version, attempt, commit: None },
+                6 => Event::TaskConflicted { task, version, attempt, files: Vec::new() },
+                _ => Event::TaskFailed {
+                    task, version, attempt, reason: String::new(), retry: fate < 9,
+                },
+            };
+            queue.apply(&event).unwrap();
+        };
+        let all_done = queue.tasks().all(|standing| standing.state == State::Done);
+        prop_assert_eq!(outcome, if all_done { Outcome::Done } else { Outcome::Failed });
+        for standing in queue.tasks() {
+            let open = matches!(standing.state, State::Pending | State::Claimed);
+            prop_assert!(!open);
+        }
+        prop_assert_eq!(queue.apply(&Event::RunEnded { outcome, reason: None }), Ok(()));
+    }
+}

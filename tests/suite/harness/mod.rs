@@ -1,0 +1,13 @@
+//! What integration tests share: a world of their own to run the binary in.
+//!
+//! A [`World`] is a fresh folder with a home and a git repository, an environment that holds
+//! nothing of this machine but the search path, and, if wanted, one engine. Nothing a test does
+//! there can reach another test or the person's own files. Only the cache of images is shared.
+
+pub(crate) mod source;
+
+mod run;
+mod world;
+
+pub(crate) use run::{Run, Running};
+pub(crate) use world::{Engine, World};

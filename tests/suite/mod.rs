@@ -1,0 +1,12 @@
+//! The list of all integration test modules.
+
+mod harness;
+
+mod attack_git;
+mod cli_basic;
+mod dependencies;
+mod house;
+mod layers;
+mod live_engine;
+mod live_link;
+mod live_readme;

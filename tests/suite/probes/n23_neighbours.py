@@ -1,0 +1,22 @@
+"""N23: what of the host and its networks can be reached: routes, interfaces, listening ports."""
+import os, socket
+
+routes = open("/proc/net/route").read().splitlines()[1:]
+interfaces = sorted(line.split(":")[0].strip() for line in open("/proc/net/dev") if ":" in line)
+for route in routes:
+    print("REACHED route", route.split()[0], route.split()[1])
+for name in interfaces:
+    if name != "lo":
+        print("REACHED interface", name)
+for name in ("host.docker.internal", "host.containers.internal", "gateway.docker.internal"):
+    try:
+        connection = socket.create_connection((name, int(os.environ["SINK_PORT"])), timeout=2)
+        print("REACHED", name)
+    except OSError:
+        print("CLOSED", name)
+open_ports = []
+for port in range(1, 65536):
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            open_ports.append(port)
+print("PORTS", open_ports)
