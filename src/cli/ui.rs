@@ -1,6 +1,5 @@
 //! The only place that prints. Data goes to stdout, all else to stderr; text that came from
 //! agents, specifications or file names is shown with its control characters escaped.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the place that prints")]
 
 use std::io::{IsTerminal, Write};
 
@@ -52,19 +51,20 @@ pub(super) fn table(heading: &[&str], rows: impl Iterator<Item = Vec<String>>) {
 
 /// Prints a line for the person watching.
 pub(super) fn note(line: impl AsRef<str>) {
-    eprintln!("{}", line.as_ref());
+    // The terminal may be gone after a hang-up, while agents still finish: that is no reason to end.
+    writeln!(std::io::stderr().lock(), "{}", line.as_ref()).ok();
 }
 
 /// Prints a warning.
 pub(super) fn warning(line: impl AsRef<str>) {
-    eprintln!("warning: {}", line.as_ref());
+    note(format!("warning: {}", line.as_ref()));
 }
 
 /// Prints a fault and returns its exit.
 pub(super) fn fault(fault: &Fault) -> Exit {
-    eprintln!("error: {}", fault.message);
+    note(format!("error: {}", fault.message));
     if let Some(hint) = &fault.hint {
-        eprintln!("hint: {hint}");
+        note(format!("hint: {hint}"));
     }
     fault.exit
 }
@@ -79,9 +79,9 @@ pub(super) fn ask(question: &str) -> bool {
     if !(std::io::stdin().is_terminal() && is_watched()) {
         return false;
     }
-    eprint!("{question} [y/N] ");
     let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+    write!(std::io::stderr().lock(), "{question} [y/N] ").is_ok()
+        && std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 /// Shows text of unknown origin on one line: control, format and bidirectional characters are

@@ -6,6 +6,7 @@ use loki_guest::PathRule;
 use tokio::time::Instant;
 
 use crate::{
+    diagnostic::explained,
     event::{Event, millis},
     git::{self, HandOver, ObjectId},
     provider::{self, Assignment, Launch},
@@ -73,19 +74,19 @@ impl Failure {
 
 impl From<SandboxError> for Failure {
     fn from(cause: SandboxError) -> Self {
-        Self::fatal(cause.to_string())
+        Self::fatal(explained(&cause))
     }
 }
 
 impl From<crate::link::LinkError> for Failure {
     fn from(cause: crate::link::LinkError) -> Self {
-        Self::fatal(format!("the sandbox was lost: {cause}"))
+        Self::fatal(format!("the sandbox was lost: {}", explained(&cause)))
     }
 }
 
 impl From<git::GitError> for Failure {
     fn from(cause: git::GitError) -> Self {
-        Self::fatal(cause.to_string())
+        Self::fatal(explained(&cause))
     }
 }
 
@@ -125,7 +126,7 @@ async fn within(room: &mut Room<'_>, claim: &Claim, launch: Launch) -> Result<Fi
 fn launch(work: &Work, claim: &Claim) -> Result<Launch, Failure> {
     let brief = provider::brief(&work.spec, &claim.task, claim.attempt, &claim.evidence);
     let assignment = Assignment { task: &claim.task, attempt: claim.attempt, brief: &brief };
-    work.provider.launch(&assignment).map_err(|cause| Failure::fatal(cause.to_string()))
+    work.provider.launch(&assignment).map_err(|cause| Failure::fatal(explained(&cause)))
 }
 
 fn home(launch: &Launch) -> Vec<Home> {

@@ -25,4 +25,4 @@ pub use confine::{Grant, confinement, writable_directories};
 pub use isolation::{Shortfall, minimum};
 pub use launch::{Launcher, Occupant, Sandbox, SandboxError, repository_label};
 pub use slot::{Home, Slot};
-pub use sweep::{Leftover, leftovers, owner, sweep};
+pub use sweep::{Leftover, alive, end_own, leftovers, owner, sweep};

@@ -134,6 +134,16 @@ fn live_control_c_once_lets_agents_finish() {
     drains(Engine::PodmanRootful, 130, |_, run| run.signal(Signal::INT));
 }
 
+/// A terminal that is gone takes no more words; the agents still finish.
+#[test]
+fn live_a_run_whose_words_nobody_takes_still_ends_well() {
+    let world = world(Engine::Docker, QUICK);
+    let line = format!("{} {} 2>&1 | head -n 1", env!("CARGO_BIN_EXE_loki"), START.join(" "));
+    world.start("sh", &["-c", &line]).wait(SOON).exits(0).prints(&["run "]);
+    assert_eq!(world.status()["outcome"], "done");
+    nothing_left(&world);
+}
+
 #[test]
 fn live_a_hang_up_lets_agents_finish() {
     drains(Engine::Docker, 129, |_, run| run.signal(Signal::HUP));

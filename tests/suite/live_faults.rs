@@ -18,7 +18,7 @@ fn world(tasks: &str, agent: &str) -> World {
 }
 
 fn fill(world: &World, tasks: &str, agent: &str) {
-    world.write("spec.md", format!("# Files\n\nSome files.\n\n## Tasks\n\n{tasks}"));
+    world.write("spec.md", format!("# Files\n\nSome files.\n\n## Tasks\n\n{tasks}\n## Tests\n\n```sh\ntest -d src\n```\n"));
     world.write("agent.sh", format!("#!/bin/sh\n{agent}\n"));
     world.write("src/shared.txt", "base\n");
     world.start("chmod", &["+x", "agent.sh"]).wait(SOON).exits(0);
@@ -205,12 +205,24 @@ fn live_a_branch_name_that_would_do_something_does_nothing() {
 }
 
 /// Without a network there is neither a registry nor packages: the reason and the way out are
-/// said, and no half image is kept.
+/// said, and no half image is kept. A certificate of its own gives the image a tag of its own.
 #[test]
 fn live_an_image_that_cannot_be_built_says_why() {
-    let world = World::new();
+    let world = World::on(Engine::PodmanRootful);
     world.commit();
     let loki = env!("CARGO_BIN_EXE_loki");
-    let run = world.start("unshare", &["--net", loki, "image", "build"]).wait(SOON);
-    run.never_panicked().exits(4).says(&["/nonexistent/engine.sock", "hint"]);
+    let script = format!(
+        "mount -t tmpfs none /run/podman
+         {{ cat /etc/ssl/certs/ca-certificates.crt
+           printf -- '-----BEGIN CERTIFICATE-----\\nQUJD\\n-----END CERTIFICATE-----\\n'; }} > ../tmp/ca
+         mount --bind ../tmp/ca /etc/ssl/certs/ca-certificates.crt
+         unset CONTAINER_HOST
+         export XDG_CACHE_HOME=$HOME/cache
+         exec {loki} --engine podman image build"
+    );
+    let alone = ["--net", "--mount", "sh", "-euc", &script];
+    let run = world.start("unshare", &alone).wait(Duration::from_secs(120));
+    run.never_panicked().exits(4).says(&["error: ", "network"]);
+    let kept = world.start("find", &["../home/cache", "-name", "*.tar*"]).wait(SOON).exits(0);
+    assert_eq!(kept.stdout, "", "a half image is kept");
 }
