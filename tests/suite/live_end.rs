@@ -158,6 +158,7 @@ fn ends_at_once(engine: Engine, code: i32, ask: impl Fn(&World, &mut Running)) {
     let asked = Instant::now();
     let said = run.wait(SOON).never_panicked().exits(code).says(&["stopped"]);
     assert!(asked.elapsed() < Duration::from_secs(15), "{said}");
+    assert!(!said.stderr.contains("warning"), "{said}");
     assert_eq!(world.status()["outcome"], "stopped");
     world.loki(&["audit", "verify"]).exits(0);
     nothing_left(&world);

@@ -82,13 +82,28 @@ fn live_uncommitted_changes_stay_and_are_no_part_of_the_run() {
 
 #[test]
 fn live_work_that_the_gate_refuses_never_lands_and_is_kept_for_people() {
-    let world = world(ONE, "mkdir -p src/inner; echo work > src/work.txt; cd src/inner; git init -q .; echo x > f");
-    let said = fails(&world, &["the hand-over gate refused the work", "nested", "src/inner"]);
+    let world = world(ONE, "echo work > src/work.txt; ln -s /etc/passwd src/leak");
+    let said = fails(&world, &["the hand-over gate refused the work", "`src/leak` (", "symlink"]);
     assert!(said.stderr.contains("attempt 5 failed"), "{said}");
     let kept = world.git(&["for-each-ref", "--format=%(refname)", "refs/loki/quarantine"]);
-    assert!(!kept.is_empty(), "nothing was kept in quarantine");
-    let landed = world.git(&["rev-list", "--count", &format!("main..{}", world.run_branch())]);
-    assert_eq!(landed, "0\n");
+    assert_eq!(kept.lines().count(), 5, "{kept}");
+    let refused = kept.lines().next().unwrap();
+    assert_eq!(world.git(&["show", &format!("{refused}:src/work.txt")]), "work\n");
+    never_landed(&world);
+}
+
+#[test]
+fn live_a_repository_inside_the_work_is_refused_by_name() {
+    let nested = "mkdir -p src/inner; cd src/inner; git init -q .; echo x > f; test -d .git";
+    let world = world(ONE, nested);
+    fails(&world, &["the hand-over gate refused the work", "nested", "src/inner"]);
+    never_landed(&world);
+}
+
+#[track_caller]
+fn never_landed(world: &World) {
+    let range = format!("main..{}", world.run_branch());
+    assert_eq!(world.git(&["rev-list", "--count", &range]), "0\n");
 }
 
 #[test]
