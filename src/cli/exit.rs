@@ -2,6 +2,8 @@
 
 use std::{fmt, process::ExitCode};
 
+use crate::diagnostic::explained;
+
 /// How the program ends. Documented in `docs/cli.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -71,8 +73,8 @@ pub(super) trait OrExit<T> {
     fn or_exit(self, exit: Exit) -> Result<T, Fault>;
 }
 
-impl<T, E: fmt::Display> OrExit<T> for Result<T, E> {
+impl<T, E: std::error::Error> OrExit<T> for Result<T, E> {
     fn or_exit(self, exit: Exit) -> Result<T, Fault> {
-        self.map_err(|cause| Fault::new(exit, cause))
+        self.map_err(|cause| Fault::new(exit, explained(&cause)))
     }
 }

@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use tokio::io::AsyncReadExt;
 
 use crate::{
+    diagnostic::explained,
     git::{self, Checkout, Owner, Repository},
     link::{LinkError, Streams},
     policy::Rights,
@@ -15,7 +16,7 @@ use super::{
     args::{Json, SandboxRm, SandboxRun},
     env::Environment,
     exit::{Exit, Fault, OrExit},
-    setup,
+    setup, signals,
     ui::{self, Stream},
 };
 
@@ -39,14 +40,26 @@ async fn run_as(env: &Environment, args: SandboxRun) -> Result<Exit, Fault> {
     let launcher = setup::launcher(env, engine)?;
     let image = setup::image(env, launcher.engine.as_ref(), &rights.image).await.or_exit(Exit::NoSandbox)?;
     let place = Place::new(env, repository)?;
-    let code = match play(&launcher, &place, rights, image, &args.argv).await {
-        Ok(code) => Ok(code),
-        Err(SandboxError::Link(LinkError::Refused { step, errno })) => Err(refused(&args.argv, &step, errno)),
-        Err(SandboxError::Isolation(short)) => Err(Fault::new(Exit::NoSandbox, short)),
-        Err(cause) => Err(Fault::new(Exit::RunFailed, cause)),
+    let played = tokio::select! {
+        played = play(&launcher, &place, rights, image, &args.argv) => played,
+        number = signals::first() => {
+            sandbox::end_own(launcher.engine.as_ref(), &place.label).await.or_exit(Exit::RunFailed)?;
+            number.map(|number| 128 + i32::from(number)).map_err(SandboxError::Slot)
+        }
     };
+    let code = ending(played, &args.argv);
     place.remove()?;
     code.map(|code| Exit::Program(u8::try_from(code).unwrap_or(255)))
+}
+
+/// Turns how a program ended, or why it never ran, into an exit code.
+fn ending(played: Result<i32, SandboxError>, argv: &[String]) -> Result<i32, Fault> {
+    match played {
+        Ok(code) => Ok(code),
+        Err(SandboxError::Link(LinkError::Refused { step, errno })) => Err(refused(argv, &step, errno)),
+        Err(SandboxError::Isolation(short)) => Err(Fault::new(Exit::NoSandbox, short)),
+        Err(cause) => Err(Fault::new(Exit::RunFailed, explained(&cause))),
+    }
 }
 
 /// Exit 127: not found. 126: not permitted or not executable.
@@ -54,16 +67,19 @@ fn refused(argv: &[String], step: &str, errno: i32) -> Fault {
     let program = ui::plain(argv.first().map_or("", String::as_str));
     let cause = std::io::Error::from_raw_os_error(errno);
     match errno {
-        2 => Fault::new(Exit::Program(127), format!("`{program}` is not in the sandbox")),
+        2 => Fault::new(Exit::Program(127), format!("`{program}` is not in the sandbox"))
+            .hint("`loki agents list` shows what a role may run; only committed files are there"),
         8 | 13 => Fault::new(Exit::Program(126), format!("`{program}` may not run for this role: {cause}"))
             .hint("`loki agents list` shows what a role may run"),
         _ => Fault::new(Exit::RunFailed, format!("`{program}` could not be run ({step}): {cause}")),
     }
 }
 
-/// The throw-away directory of one `sandbox run`.
+/// The throw-away directory of one `sandbox run`, named after its process. Not among the
+/// worktrees of runs, which the next `loki start` sweeps.
 struct Place {
     slot: Slot,
+    root: PathBuf,
     repository: Option<Repository>,
     label: String,
 }
@@ -71,13 +87,26 @@ struct Place {
 impl Place {
     fn new(env: &Environment, repository: Option<Repository>) -> Result<Self, Fault> {
         let root = repository.as_ref().map_or_else(|| env.cache.clone(), |one| one.root().join(".loki"));
-        let path: PathBuf = root.join("worktrees").join("adhoc").join(sandbox::owner());
         let label = sandbox::repository_label(repository.as_ref().map_or(env.cache.as_path(), Repository::root));
-        Ok(Self { slot: Slot::at(path), repository, label })
+        let place = Self { slot: Slot::at(root.join("adhoc").join(sandbox::owner())), root, repository, label };
+        place.sweep()?;
+        Ok(place)
+    }
+
+    /// Removes the directories of processes that are gone.
+    fn sweep(&self) -> Result<(), Fault> {
+        let entries = std::fs::read_dir(self.root.join("adhoc")).into_iter().flatten().flatten();
+        let dead = entries.filter(|entry| !entry.file_name().to_str().is_some_and(sandbox::alive));
+        dead.map(|entry| entry.path()).try_for_each(|path| git::remove_tree(&path)).or_exit(Exit::RunFailed)
     }
 
     fn remove(&self) -> Result<(), Fault> {
-        git::remove_tree(self.slot.path()).or_exit(Exit::RunFailed)
+        git::remove_tree(self.slot.path()).or_exit(Exit::RunFailed)?;
+        // Whatever still holds something stays: it is another's.
+        for path in [self.root.join("adhoc"), self.root.clone()] {
+            std::fs::remove_dir(path).ok();
+        }
+        Ok(())
     }
 }
 

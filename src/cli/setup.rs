@@ -8,10 +8,10 @@ use std::{
 };
 
 use crate::{
-    diagnostic::Diagnostic,
+    diagnostic::{Diagnostic, explained},
     egress::{SystemResolver, Threads},
     engine::{self, Engine, images},
-    git::Repository,
+    git::{GitError, Repository},
     name::Role,
     policy::{Layer, Policy, Source},
     sandbox::{Launcher, Shortfall},
@@ -95,7 +95,11 @@ pub(super) fn diagnostics(faults: &[Diagnostic]) -> Fault {
 /// Opens the repository around the current directory.
 pub(super) fn repository() -> Result<Repository, Fault> {
     let here = std::env::current_dir().or_exit(Exit::Usage)?;
-    Repository::open(&here).or_exit(Exit::Usage)
+    Repository::open(&here).map_err(|cause| {
+        // A full or read-only disk is no fault of the command line.
+        let exit = if matches!(cause, GitError::Io { .. }) { Exit::Failed } else { Exit::Usage };
+        Fault::new(exit, explained(&cause))
+    })
 }
 
 /// Finds the engine.

@@ -42,6 +42,17 @@ impl Caught {
     }
 }
 
+/// Waits for the first signal that asks this process to end, and returns its number.
+pub(super) async fn first() -> io::Result<u8> {
+    let (mut interrupt, mut hangup, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
+    Ok(tokio::select! {
+        _ = interrupt.recv() => 2,
+        _ = hangup.recv() => 1,
+        _ = terminate.recv() => 15,
+    })
+}
+
 /// Starts watching, until the receiver is dropped.
 pub(super) fn watch(state: &Path) -> Result<(mpsc::Receiver<Control>, Caught), WatchError> {
     let (mut interrupt, mut hangup, mut terminate) =

@@ -91,8 +91,10 @@ async fn drive(
     let (controls, caught) = signals::watch(&work.repository.root().join(".loki")).or_exit(Exit::Failed)?;
     let session = Session { writer, opening, tasks, parallel, controls, observer };
     let (ending, ()) = tokio::join!(run::drive(Arc::clone(work), session), Progress::default().show(watched));
-    tidy(work).await;
-    let ending = ending.or_exit(Exit::Failed)?;
+    if let Err(fault) = tidy(work).await {
+        ui::warning(format!("something of the run is left: {}; the next start looks again", fault.message));
+    }
+    let ending = ending.or_exit(Exit::Failed).map_err(|fault| fault.hint("`loki status` shows how far the run came"))?;
     summary(work, &ending);
     Ok(match (ending.outcome, caught.signal()) {
         (Outcome::Done, _) => Exit::Done,
@@ -101,15 +103,11 @@ async fn drive(
     })
 }
 
-/// Removes what agents that were ended at once left behind. What cannot be removed now, the next
-/// start removes.
-async fn tidy(work: &Work) {
-    if let Err(cause) = sandbox::end_run(work.launcher.engine.as_ref(), &work.run).await {
-        ui::warning(format!("containers of the run could not be removed: {cause}; the next start tries again"));
-    }
-    if let Err(cause) = work.repository.sweep(&[]) {
-        ui::warning(format!("worktrees of the run could not be removed: {cause}; the next start tries again"));
-    }
+/// Removes what a run that was ended left standing; nothing else may run here, we hold the lock.
+async fn tidy(work: &Work) -> Result<(), Fault> {
+    let label = sandbox::repository_label(work.repository.root());
+    sandbox::end_own(work.launcher.engine.as_ref(), &label).await.or_exit(Exit::Failed)?;
+    work.repository.sweep(&[]).or_exit(Exit::Failed).map(drop)
 }
 
 /// Reads a specification without ever reading more than it may have.
@@ -279,7 +277,7 @@ fn now() -> jiff::Timestamp {
 /// Names a run by its time and four random hex digits.
 fn new_run() -> Result<RunId, Fault> {
     let mut random = [0; 2];
-    getrandom::fill(&mut random).or_exit(Exit::Bug)?;
+    getrandom::fill(&mut random).map_err(|cause| Fault::new(Exit::Bug, cause))?;
     let time = now().strftime("%Y%m%d-%H%M%S");
     format!("{time}-{:04x}", u16::from_le_bytes(random)).parse().or_exit(Exit::Bug)
 }

@@ -55,19 +55,20 @@ pub(super) fn table(heading: &[&str], rows: impl Iterator<Item = Vec<String>>) {
 
 /// Prints a line for the person watching.
 pub(super) fn note(line: impl AsRef<str>) {
-    eprintln!("{}", line.as_ref());
+    // The terminal may be gone after a hang-up, while agents still finish: that is no reason to end.
+    writeln!(std::io::stderr().lock(), "{}", line.as_ref()).ok();
 }
 
 /// Prints a warning.
 pub(super) fn warning(line: impl AsRef<str>) {
-    eprintln!("warning: {}", line.as_ref());
+    note(format!("warning: {}", line.as_ref()));
 }
 
 /// Prints a fault and returns its exit.
 pub(super) fn fault(fault: &Fault) -> Exit {
-    eprintln!("error: {}", fault.message);
+    note(format!("error: {}", fault.message));
     if let Some(hint) = &fault.hint {
-        eprintln!("hint: {hint}");
+        note(format!("hint: {hint}"));
     }
     fault.exit
 }
@@ -82,9 +83,9 @@ pub(super) fn ask(question: &str) -> bool {
     if !(std::io::stdin().is_terminal() && is_watched()) {
         return false;
     }
-    eprint!("{question} [y/N] ");
     let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+    write!(std::io::stderr().lock(), "{question} [y/N] ").is_ok()
+        && std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 /// Shows text of unknown origin on one line: control, format and bidirectional characters are

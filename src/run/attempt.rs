@@ -6,6 +6,7 @@ use loki_guest::PathRule;
 use tokio::time::Instant;
 
 use crate::{
+    diagnostic::explained,
     event::{Event, millis},
     git::{self, HandOver, ObjectId},
     link::LinkError,
@@ -75,7 +76,7 @@ impl Failure {
 impl From<SandboxError> for Failure {
     fn from(cause: SandboxError) -> Self {
         let hopeless = matches!(cause, SandboxError::Isolation(_) | SandboxError::Link(LinkError::Refused { .. }));
-        Self { reason: cause.to_string(), retry: !hopeless }
+        Self { reason: explained(&cause), retry: !hopeless }
     }
 }
 
@@ -87,7 +88,7 @@ impl From<LinkError> for Failure {
 
 impl From<git::GitError> for Failure {
     fn from(cause: git::GitError) -> Self {
-        Self::fatal(cause.to_string())
+        Self::fatal(explained(&cause))
     }
 }
 
@@ -127,7 +128,7 @@ async fn within(room: &mut Room<'_>, claim: &Claim, launch: Launch) -> Result<Fi
 fn launch(work: &Work, claim: &Claim) -> Result<Launch, Failure> {
     let brief = provider::brief(&work.spec, &claim.task, claim.attempt, &claim.evidence);
     let assignment = Assignment { task: &claim.task, attempt: claim.attempt, brief: &brief };
-    work.provider.launch(&assignment).map_err(|cause| Failure::fatal(cause.to_string()))
+    work.provider.launch(&assignment).map_err(|cause| Failure::fatal(explained(&cause)))
 }
 
 fn home(launch: &Launch) -> Vec<Home> {

@@ -120,8 +120,10 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
     let mut controls = session.controls;
     driver.write(session.opening)?;
     driver.write(Event::Planned { tasks: session.tasks })?;
-    let ending = driver.play(&mut messages, &mut controls).await?;
+    let played = driver.play(&mut messages, &mut controls).await;
+    // Whatever ended the run, no attempt outlives it.
     driver.jobs.shutdown().await;
+    let ending = played?;
     while let Ok(message) = messages.try_recv() {
         driver.take(message)?;
     }

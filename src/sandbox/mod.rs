@@ -26,4 +26,4 @@ pub use isolation::{Shortfall, minimum};
 #[expect(clippy::module_name_repetitions, reason = "an error is named after what failed")]
 pub use launch::{Launcher, Occupant, Sandbox, SandboxError, repository_label};
 pub use slot::{Home, Slot};
-pub use sweep::{Leftover, end_run, leftovers, owner, sweep};
+pub use sweep::{Leftover, alive, end_own, leftovers, owner, sweep};

@@ -1,11 +1,12 @@
 //! Removes what dead orchestrators left: containers found by label, each of whose owner is gone.
 
-use std::fs;
+use std::{fs, time::Duration};
 
-use crate::{
-    engine::{ContainerId, Engine, EngineError},
-    name::RunId,
-};
+use crate::engine::{ContainerId, Engine, EngineError};
+
+/// How often, and how long apart, containers are looked for until none is left.
+const LOOKS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A container of Loki's whose orchestrator is dead.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -55,19 +56,34 @@ pub async fn sweep(engine: &dyn Engine, repository: Option<&str>) -> Result<Vec<
     Ok(found)
 }
 
-/// Removes whatever is left of a run of this very process, whose owner is alive.
+/// Removes every container that this process made for a repository, and returns once the engine
+/// lists none any more. Two looks must agree: a request that was given up may still be on its way.
 ///
 /// # Errors
-/// The engine's.
-pub async fn end_run(engine: &dyn Engine, run: &RunId) -> Result<(), EngineError> {
-    for left in engine.list(&format!("loki.run={run}")).await? {
-        engine.remove(&left.id).await?;
+/// The engine's, or that a container still stands after 20 s.
+pub async fn end_own(engine: &dyn Engine, repository: &str) -> Result<(), EngineError> {
+    let (filter, me) = (format!("loki.repository={repository}"), owner());
+    let mut empty = 0;
+    for _ in 0..LOOKS {
+        let listed = engine.list(&filter).await?;
+        let own: Vec<_> = listed.into_iter().filter(|one| one.labels.get("loki.owner") == Some(&me)).collect();
+        empty = if own.is_empty() { empty + 1 } else { 0 };
+        if empty == 2 {
+            return Ok(());
+        }
+        for one in own {
+            // One that is on its way out already is a conflict to some engines: the next look
+            // decides.
+            engine.remove(&one.id).await.ok();
+        }
+        tokio::time::sleep(PAUSE).await;
     }
-    Ok(())
+    Err(EngineError::TimedOut { call: "remove all containers".to_owned(), after: PAUSE * LOOKS })
 }
 
 /// Returns whether the process an [`owner`] text names still runs.
-fn alive(owner: &str) -> bool {
+#[must_use]
+pub fn alive(owner: &str) -> bool {
     let Some((pid, start)) = owner.split_once('-') else {
         return false;
     };

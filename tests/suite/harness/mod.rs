@@ -6,8 +6,9 @@
 
 pub(crate) mod source;
 
+mod journal;
 mod run;
 mod world;
 
-pub(crate) use run::{Run, Running};
+pub(crate) use run::{Run, Running, Said};
 pub(crate) use world::{Engine, World};
