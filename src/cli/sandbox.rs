@@ -1,12 +1,15 @@
 //! `loki sandbox run|ls|rm`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::io::AsyncReadExt;
 
 use crate::{
     diagnostic::explained,
-    git::{self, Checkout, Owner, Repository},
+    git::{self, Checkout, GitError, Owner, Repository},
     link::{LinkError, Streams},
     policy::Rights,
     sandbox::{self, Grant, Labels, Launcher, Occupant, Sandbox, SandboxError, Slot},
@@ -31,7 +34,7 @@ pub(super) async fn run(env: &Environment, args: SandboxRun) -> Result<Exit, Fau
 
 async fn run_as(env: &Environment, args: SandboxRun) -> Result<Exit, Fault> {
     let here = std::env::current_dir().or_exit(Exit::RunFailed)?;
-    let repository = Repository::open(&here).ok();
+    let repository = open(&here)?;
     let policy = setup::policy(env, &args.policy, repository.as_ref().map(Repository::root))?;
     let Some(rights) = policy.rights(&args.role) else {
         return Err(Fault::new(Exit::Usage, format!("there is no role `{}`", args.role)).hint("`loki agents list` shows the roles"));
@@ -59,6 +62,16 @@ fn ending(played: Result<i32, SandboxError>, argv: &[String]) -> Result<i32, Fau
         Err(SandboxError::Link(LinkError::Refused { step, errno })) => Err(refused(argv, &step, errno)),
         Err(SandboxError::Isolation(short)) => Err(Fault::new(Exit::NoSandbox, short)),
         Err(cause) => Err(Fault::new(Exit::RunFailed, explained(&cause))),
+    }
+}
+
+/// Opens the repository around the directory. Where nothing is committed there is nothing to copy;
+/// a repository that cannot be read is no such place, and neither is a machine without git.
+fn open(here: &Path) -> Result<Option<Repository>, Fault> {
+    match Repository::open(here) {
+        Ok(repository) => Ok(Some(repository)),
+        Err(GitError::NotARepository { .. } | GitError::NoCommit { .. }) => Ok(None),
+        Err(cause) => Err(Fault::new(Exit::RunFailed, cause)),
     }
 }
 
