@@ -78,7 +78,13 @@ word!(
 
 /// Checks the one shape of all words: `[a-z0-9]` first, then `[a-z0-9-]`, at most `max` bytes.
 fn word(what: &'static str, text: &str, max: usize) -> Result<(), NameError> {
-    let fail = |why| Err(NameError { what, text: text.to_owned(), why });
+    let fail = |why| {
+        Err(NameError {
+            what,
+            text: text.to_owned(),
+            why,
+        })
+    };
     let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     if text.is_empty() {
         return fail("is empty");
@@ -86,7 +92,8 @@ fn word(what: &'static str, text: &str, max: usize) -> Result<(), NameError> {
     if text.len() > max {
         return fail("is too long");
     }
-    if !text.bytes().all(|b| letter(b) || b == b'-') || text.starts_with('-') || text.ends_with('-') {
+    if !text.bytes().all(|b| letter(b) || b == b'-') || text.starts_with('-') || text.ends_with('-')
+    {
         return fail("may hold only a-z, 0-9 and inner `-`");
     }
     Ok(())
@@ -94,7 +101,9 @@ fn word(what: &'static str, text: &str, max: usize) -> Result<(), NameError> {
 
 /// A host name in canonical form: lower case ASCII labels without a trailing dot, never an
 /// address literal, at most 253 bytes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(try_from = "String", into = "String")]
 #[expect(
     clippy::module_name_repetitions,
@@ -114,13 +123,20 @@ impl FromStr for HostName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let fail = |why| Err(NameError { what: "host name", text: text.to_owned(), why });
+        let fail = |why| {
+            Err(NameError {
+                what: "host name",
+                text: text.to_owned(),
+                why,
+            })
+        };
         let lower = text.to_ascii_lowercase();
         if lower.is_empty() || lower.len() > 253 {
             return fail("must have 1 to 253 characters");
         }
         for label in lower.split('.') {
-            let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+            let inner =
+                |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
             if label.is_empty() || label.len() > 63 || !label.bytes().all(inner) {
                 return fail("must be labels of a-z, 0-9, `-` joined by single dots");
             }

@@ -9,7 +9,12 @@ use crate::name::{Role, RunId};
 /// Turns a specification into reviewed, tested, merged code with AI coding agents, each in a
 /// container that can do only what its role may do.
 #[derive(Debug, Parser)]
-#[command(name = "loki", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(
+    name = "loki",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
 pub(super) struct Cli {
     /// Container engine: docker, podman or unix:///path/to/socket (default: LOKI_ENGINE, then
     /// what is found)

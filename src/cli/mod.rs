@@ -31,17 +31,27 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(shown) => {
-            let exit = if shown.use_stderr() { Exit::Usage } else { Exit::Done };
+            let exit = if shown.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
             // Nothing can be said when even the message cannot be printed.
             shown.print().ok();
             return exit.into();
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(cause) => return ui::fault(&Fault::new(Exit::Bug, cause)).into(),
     };
-    let exit = runtime.block_on(dispatch(cli)).unwrap_or_else(|fault| ui::fault(&fault));
+    let exit = runtime
+        .block_on(dispatch(cli))
+        .unwrap_or_else(|fault| ui::fault(&fault));
     // A read of the terminal may still hang in a thread; nobody needs it any more.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     exit.into()

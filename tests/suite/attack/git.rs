@@ -74,7 +74,16 @@ fn spec(tasks: &[&str]) -> String {
 fn run(world: &World, agent: &str, tasks: &[&str], code: i32) -> String {
     world.write("agent.sh", format!("#!/bin/sh\n{agent}"));
     world.write("spec.md", spec(tasks));
-    let said = world.loki(&["start", "--provider", "command", "--command", "./agent.sh", "spec.md"]).exits(code);
+    let said = world
+        .loki(&[
+            "start",
+            "--provider",
+            "command",
+            "--command",
+            "./agent.sh",
+            "spec.md",
+        ])
+        .exits(code);
     drop(said);
     world.loki(&["events"]).exits(0).stdout
 }
@@ -82,13 +91,18 @@ fn run(world: &World, agent: &str, tasks: &[&str], code: i32) -> String {
 /// Asserts that the gate refused a path, by this rule.
 #[track_caller]
 fn refused(events: &str, rule: &str, path: &str) {
-    let found = events.lines().any(|line| line.contains(rule) && line.contains(path));
+    let found = events
+        .lines()
+        .any(|line| line.contains(rule) && line.contains(path));
     assert!(found, "`{path}` was not refused by `{rule}`\n{events}");
 }
 
 /// Returns the name of the run's branch.
 fn branch(world: &World) -> String {
-    world.git(&["branch", "--list", "--format=%(refname:short)", "loki/*"]).trim().to_owned()
+    world
+        .git(&["branch", "--list", "--format=%(refname:short)", "loki/*"])
+        .trim()
+        .to_owned()
 }
 
 /// Returns every path that the run's branch ever held.
@@ -109,21 +123,40 @@ fn attack_g01_nothing_planted_for_git_runs_on_the_host() {
             refused(&events, "nested-repository", &format!("src/{folder}"));
         }
         // What the person does next does not fire it either.
-        for args in [&["status"][..], &["logs"], &["audit", "verify"], &["clean", "--yes"]] {
+        for args in [
+            &["status"][..],
+            &["logs"],
+            &["audit", "verify"],
+            &["clean", "--yes"],
+        ] {
             drop(world.loki(args).exits(0));
         }
         let branch = branch(&world);
         drop(world.git(&["diff", "main", &branch]));
         drop(world.git(&["checkout", "--quiet", &branch]));
         drop(world.git(&["status"]));
-        assert!(!marker.exists(), "a planted command ran on the host\n{events}");
+        assert!(
+            !marker.exists(),
+            "a planted command ran on the host\n{events}"
+        );
         let seen = landed(&world);
         assert!(seen.contains("src/app.py"), "nothing landed\n{seen}");
-        assert!(!seen.contains("bare") && !seen.contains("pointer") && !seen.contains("whole"), "a nested repository landed\n{seen}");
+        assert!(
+            !seen.contains("bare") && !seen.contains("pointer") && !seen.contains("whole"),
+            "a nested repository landed\n{seen}"
+        );
         // The same script in a repository of the host, and plain git.
         let control = plant + "\ngit status; git diff; git add --all; exit 0";
-        drop(world.start("sh", &["-c", &control]).wait(super::LIMIT).exits(0));
-        assert!(marker.exists(), "the control did not fire: the test shows nothing");
+        drop(
+            world
+                .start("sh", &["-c", &control])
+                .wait(super::LIMIT)
+                .exits(0),
+        );
+        assert!(
+            marker.exists(),
+            "the control did not fire: the test shows nothing"
+        );
     });
 }
 
@@ -148,12 +181,23 @@ fn attack_g07_a_symbolic_link_out_of_the_tree_is_not_followed_and_does_not_land(
             refused(&events, "symlink-escape", &format!("src/{link}"));
         }
         let seen = landed(&world);
-        assert!(seen.contains("src/alias"), "the control, a link inside the tree, did not land\n{seen}");
+        assert!(
+            seen.contains("src/alias"),
+            "the control, a link inside the tree, did not land\n{seen}"
+        );
         assert!(!bad.iter().any(|link| seen.contains(link)), "{seen}");
         // Whoever follows a link to store what it names has read it into an object.
         let objects = world.git(&["cat-file", "--batch-all-objects", "--batch"]);
-        assert!(objects.contains("marked-as-landed"), "the search finds nothing at all");
+        assert!(
+            objects.contains("marked-as-landed"),
+            "the search finds nothing at all"
+        );
         assert!(!objects.contains(CANARY), "the target of a link was read");
-        assert!(!objects.contains("root:*:") && !objects.contains("root:!:") && !objects.contains("root:$"), "/etc/shadow was read");
+        assert!(
+            !objects.contains("root:*:")
+                && !objects.contains("root:!:")
+                && !objects.contains("root:$"),
+            "/etc/shadow was read"
+        );
     });
 }

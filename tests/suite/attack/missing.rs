@@ -1,27 +1,53 @@
 //! N8: what a sandbox needs is missing or was changed.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::{Path, PathBuf}};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use super::{LIMIT, Run, World, on_each, world};
 
 const LOKI: &str = env!("CARGO_BIN_EXE_loki");
-const SPEC: &str = "# A page\n\n## Tasks\n\n1. `page` (eng-backend): Write it.\n\n## Tests\n\n- `true`\n";
+const SPEC: &str =
+    "# A page\n\n## Tasks\n\n1. `page` (eng-backend): Write it.\n\n## Tests\n\n- `true`\n";
 
 /// Runs the binary with this setting of an environment variable changed.
 fn with(world: &World, setting: &str, args: &[&str]) -> Run {
-    let args: Vec<&str> = [setting, LOKI].into_iter().chain(args.iter().copied()).collect();
+    let args: Vec<&str> = [setting, LOKI]
+        .into_iter()
+        .chain(args.iter().copied())
+        .collect();
     world.start("env", &args).wait(LIMIT).never_panicked()
 }
 
-const WORKS: [&str; 7] = ["sandbox", "run", "--role", "eng-backend", "--", "echo", "works"];
-const START: [&str; 6] = ["start", "--provider", "command", "--command", "./agent.sh", "spec.md"];
+const WORKS: [&str; 7] = [
+    "sandbox",
+    "run",
+    "--role",
+    "eng-backend",
+    "--",
+    "echo",
+    "works",
+];
+const START: [&str; 6] = [
+    "start",
+    "--provider",
+    "command",
+    "--command",
+    "./agent.sh",
+    "spec.md",
+];
 
 #[test]
 fn attack_n08_without_an_engine_nothing_starts() {
     on_each(|engine| {
         let world = world(engine);
         world.write("spec.md", SPEC);
-        world.write("agent.sh", "#!/bin/sh\nmkdir -p src && echo page >src/page\n");
+        world.write(
+            "agent.sh",
+            "#!/bin/sh\nmkdir -p src && echo page >src/page\n",
+        );
         let (variable, _) = engine.address();
         let absent = format!("{variable}=unix:///nonexistent/engine.sock");
         let said = with(&world, &absent, &WORKS).exits(125);
@@ -29,7 +55,11 @@ fn attack_n08_without_an_engine_nothing_starts() {
         drop(with(&world, &absent, &START).exits(4));
         assert_eq!(world.leftovers(), Vec::<String>::new());
         assert_eq!(world.git(&["branch", "--list", "loki/*"]), "");
-        drop(with(&world, "UNCHANGED=1", &WORKS).exits(0).prints(&["works\n"]));
+        drop(
+            with(&world, "UNCHANGED=1", &WORKS)
+                .exits(0)
+                .prints(&["works\n"]),
+        );
         drop(with(&world, "UNCHANGED=1", &START).exits(0));
         assert_eq!(world.leftovers(), Vec::<String>::new());
     });
@@ -57,7 +87,10 @@ fn guest(cache: &Path) -> PathBuf {
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("guest-")) {
+            if path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("guest-"))
+            {
                 return path;
             }
             open.extend(path.is_dir().then_some(path));

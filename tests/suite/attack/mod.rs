@@ -129,7 +129,10 @@ fn open_run(world: &World, engine: Engine, probe: &str, options: &[&str]) -> Run
             "--ulimit=nproc=1024:1024",
         ],
     });
-    if !options.iter().any(|option| option.starts_with("--network=")) {
+    if !options
+        .iter()
+        .any(|option| option.starts_with("--network="))
+    {
         args.push("--network=none");
     }
     args.extend(options);

@@ -12,7 +12,10 @@ fn policy(world: &World, sink: &Sink, egress: &str) {
 }
 
 fn rule(sink: &Sink) -> String {
-    format!("[{{ host: allowed.test, port: {}, protocol: http }}]", sink.port)
+    format!(
+        "[{{ host: allowed.test, port: {}, protocol: http }}]",
+        sink.port
+    )
 }
 
 #[test]
@@ -36,7 +39,8 @@ fn attack_n06_an_empty_list_allows_nothing() {
         let sink = Sink::open();
         let probe = aimed(include_str!("../probes/n06_nothing_listed.py"), sink.port);
         policy(&world, &sink, "[]");
-        let sentence = "DENIED HTTP/1.1 403 Forbidden {\"denied\":\"denied.test:80\",\"role\":\"eng-backend\"";
+        let sentence =
+            "DENIED HTTP/1.1 403 Forbidden {\"denied\":\"denied.test:80\",\"role\":\"eng-backend\"";
         closed(confined(&world, &probe, &["--policy", "p.yaml"]), sentence);
         closed(confined(&world, &probe, &[]), sentence);
         assert_eq!(sink.hits(), 0, "{engine:?}");

@@ -117,7 +117,9 @@ impl World {
     pub(crate) fn image(&self) -> String {
         let said = self.loki(&["image", "build"]).exits(0);
         let digest = said.stdout.trim().strip_prefix("base ");
-        digest.unwrap_or_else(|| panic!("no digest\n{said}")).to_owned()
+        digest
+            .unwrap_or_else(|| panic!("no digest\n{said}"))
+            .to_owned()
     }
 
     /// Runs real git in the repository and returns what it printed.
@@ -142,7 +144,11 @@ impl World {
     /// Starts any program in this world's environment.
     #[track_caller]
     pub(crate) fn start(&self, program: &str, args: &[&str]) -> Running {
-        Running::start(self.command(program, args), &self.path("../tmp"), &self.hidden())
+        Running::start(
+            self.command(program, args),
+            &self.path("../tmp"),
+            &self.hidden(),
+        )
     }
 
     /// Runs the binary with this text as its input.
