@@ -11,6 +11,22 @@ use std::{
 /// The longest stretch of a line that a picture shows, in characters.
 const WINDOW: usize = 120;
 
+/// Returns an error and what caused it, down to what the system said, on one line. A cause that
+/// the error already quotes is not said twice.
+#[must_use]
+pub fn explained(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        let said = deeper.to_string();
+        if !text.contains(&said) {
+            push(&mut text, format_args!(": {said}"));
+        }
+        cause = deeper.source();
+    }
+    text
+}
+
 /// One fault in one file.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Diagnostic {

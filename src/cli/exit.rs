@@ -2,6 +2,8 @@
 
 use std::{fmt, process::ExitCode};
 
+use crate::diagnostic::explained;
+
 /// How the program ends. Documented in `docs/cli.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -55,7 +57,11 @@ pub(super) struct Fault {
 impl Fault {
     /// Makes a fault without a hint.
     pub(super) fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Self { exit, message: message.to_string(), hint: None }
+        Self {
+            exit,
+            message: message.to_string(),
+            hint: None,
+        }
     }
 
     /// Adds what to type next.
@@ -71,8 +77,8 @@ pub(super) trait OrExit<T> {
     fn or_exit(self, exit: Exit) -> Result<T, Fault>;
 }
 
-impl<T, E: fmt::Display> OrExit<T> for Result<T, E> {
+impl<T, E: std::error::Error> OrExit<T> for Result<T, E> {
     fn or_exit(self, exit: Exit) -> Result<T, Fault> {
-        self.map_err(|cause| Fault::new(exit, cause))
+        self.map_err(|cause| Fault::new(exit, explained(&cause)))
     }
 }

@@ -8,7 +8,7 @@ use crate::{diagnostic::Diagnostic, name::TaskId};
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
     /// `--provider command` came without a program.
-    #[error("`--provider command` names no program; end the line with `-- PROGRAM [ARGUMENT…]`")]
+    #[error("`--provider command` names no program; add `--command ./agent.sh`")]
     NoProgram,
     /// A file could not be read.
     #[error("cannot read `{}`", path.display())]

@@ -1,8 +1,12 @@
 //! Removes what dead orchestrators left: containers found by label, each of whose owner is gone.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use crate::engine::{ContainerId, Engine, EngineError};
+
+/// How often, and how long apart, containers are looked for until none is left.
+const LOOKS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A container of Loki's whose orchestrator is dead.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -28,14 +32,27 @@ pub fn owner() -> String {
 ///
 /// # Errors
 /// The engine's.
-pub async fn leftovers(engine: &dyn Engine, repository: Option<&str>) -> Result<Vec<Leftover>, EngineError> {
-    let filter = repository.map_or_else(|| "loki.run".to_owned(), |id| format!("loki.repository={id}"));
+pub async fn leftovers(
+    engine: &dyn Engine,
+    repository: Option<&str>,
+) -> Result<Vec<Leftover>, EngineError> {
+    let filter = repository.map_or_else(
+        || "loki.run".to_owned(),
+        |id| format!("loki.repository={id}"),
+    );
     let listed = engine.list(&filter).await?;
-    let dead = listed.into_iter().filter(|one| !alive(one.labels.get("loki.owner").map_or("", String::as_str)));
+    let dead = listed
+        .into_iter()
+        .filter(|one| !alive(one.labels.get("loki.owner").map_or("", String::as_str)));
     Ok(dead
         .map(|one| {
             let label = |name: &str| one.labels.get(name).cloned().unwrap_or_default();
-            Leftover { run: label("loki.run"), task: label("loki.task"), role: label("loki.role"), container: one.id.0 }
+            Leftover {
+                run: label("loki.run"),
+                task: label("loki.task"),
+                role: label("loki.role"),
+                container: one.id.0,
+            }
         })
         .collect())
 }
@@ -44,20 +61,60 @@ pub async fn leftovers(engine: &dyn Engine, repository: Option<&str>) -> Result<
 ///
 /// # Errors
 /// The engine's; what was removed before stays removed.
-pub async fn sweep(engine: &dyn Engine, repository: Option<&str>) -> Result<Vec<Leftover>, EngineError> {
+pub async fn sweep(
+    engine: &dyn Engine,
+    repository: Option<&str>,
+) -> Result<Vec<Leftover>, EngineError> {
     let found = leftovers(engine, repository).await?;
     for leftover in &found {
-        engine.remove(&ContainerId(leftover.container.clone())).await?;
+        engine
+            .remove(&ContainerId(leftover.container.clone()))
+            .await?;
     }
     Ok(found)
 }
 
+/// Removes every container that this process made for a repository, and returns once the engine
+/// lists none any more. Two looks must agree: a request that was given up may still be on its way.
+///
+/// # Errors
+/// The engine's, or that a container still stands after 20 s.
+pub async fn end_own(engine: &dyn Engine, repository: &str) -> Result<(), EngineError> {
+    let (filter, me) = (format!("loki.repository={repository}"), owner());
+    let mut empty = 0;
+    for _ in 0..LOOKS {
+        let listed = engine.list(&filter).await?;
+        let own: Vec<_> = listed
+            .into_iter()
+            .filter(|one| one.labels.get("loki.owner") == Some(&me))
+            .collect();
+        empty = if own.is_empty() { empty + 1 } else { 0 };
+        if empty == 2 {
+            return Ok(());
+        }
+        for one in own {
+            // One that is on its way out already is a conflict to some engines: the next look
+            // decides.
+            engine.remove(&one.id).await.ok();
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(EngineError::TimedOut {
+        call: "remove all containers".to_owned(),
+        after: PAUSE * LOOKS,
+    })
+}
+
 /// Returns whether the process an [`owner`] text names still runs.
-fn alive(owner: &str) -> bool {
+#[must_use]
+pub fn alive(owner: &str) -> bool {
     let Some((pid, start)) = owner.split_once('-') else {
         return false;
     };
-    pid.parse().ok().and_then(started).is_some_and(|found| found == start)
+    pid.parse()
+        .ok()
+        .and_then(started)
+        .is_some_and(|found| found == start)
 }
 
 /// Start time of a process in clock ticks since boot: field 22 of `/proc/PID/stat`, counted after

@@ -6,6 +6,7 @@
 
 pub(crate) mod source;
 
+mod journal;
 mod run;
 mod world;
 

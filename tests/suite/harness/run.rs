@@ -105,9 +105,19 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts a program whose output goes to files in `folder`, so that no full pipe can hold
-    /// it up; `hide` is the path that becomes `$TEST` in what it said.
-    pub(crate) fn start(mut command: Command, folder: &std::path::Path, hide: &str) -> Self {
+    /// Starts a program without input whose output goes to files in `folder`, so that no full
+    /// pipe can hold it up; `hide` is the path that becomes `$TEST` in what it said.
+    pub(crate) fn start(command: Command, folder: &std::path::Path, hide: &str) -> Self {
+        Self::fed(command, Stdio::null(), folder, hide)
+    }
+
+    /// Like [`Running::start`], with an input.
+    pub(crate) fn fed(
+        mut command: Command,
+        input: Stdio,
+        folder: &std::path::Path,
+        hide: &str,
+    ) -> Self {
         fs::create_dir_all(folder).unwrap();
         let place = tempfile::Builder::new()
             .prefix("run-")
@@ -118,7 +128,7 @@ impl Running {
         command.stdout(fs::File::create(&out).unwrap());
         command.stderr(fs::File::create(&err).unwrap());
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
         Self {
@@ -127,6 +137,11 @@ impl Running {
             err,
             hide: hide.to_owned(),
         }
+    }
+
+    /// Returns the process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal, such as `Signal::KILL`.

@@ -117,7 +117,9 @@ impl World {
     pub(crate) fn image(&self) -> String {
         let said = self.loki(&["image", "build"]).exits(0);
         let digest = said.stdout.trim().strip_prefix("base ");
-        digest.unwrap_or_else(|| panic!("no digest\n{said}")).to_owned()
+        digest
+            .unwrap_or_else(|| panic!("no digest\n{said}"))
+            .to_owned()
     }
 
     /// Runs real git in the repository and returns what it printed.
@@ -142,17 +144,36 @@ impl World {
     /// Starts any program in this world's environment.
     #[track_caller]
     pub(crate) fn start(&self, program: &str, args: &[&str]) -> Running {
+        Running::start(
+            self.command(program, args),
+            &self.path("../tmp"),
+            &self.hidden(),
+        )
+    }
+
+    /// Runs the binary with this text as its input.
+    #[track_caller]
+    pub(crate) fn loki_fed(&self, args: &[&str], input: &str) -> Run {
+        let file = self.path("../tmp/input");
+        fs::write(&file, input).unwrap();
+        let command = self.command(env!("CARGO_BIN_EXE_loki"), args);
+        let input = fs::File::open(file).unwrap().into();
+        let running = Running::fed(command, input, &self.path("../tmp"), &self.hidden());
+        running.wait(LIMIT).never_panicked()
+    }
+
+    fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         command
             .args(args)
             .current_dir(self.path(""))
             .env_clear()
             .envs(self.environment());
-        Running::start(
-            command,
-            &self.root.path().join("tmp"),
-            &self.root.path().to_string_lossy(),
-        )
+        command
+    }
+
+    fn hidden(&self) -> String {
+        self.root.path().to_string_lossy().into_owned()
     }
 
     /// Returns the ids of the containers that Loki made for this world and left behind, read
