@@ -123,7 +123,7 @@ fn attack_k05_nobody_on_the_host_gets_near_a_set_id_program_of_an_agent() {
             plant,
         ]);
         running.wait_until(LIMIT, |said| said.stdout == "planted\n");
-        let slots = world.path(".loki/worktrees/adhoc");
+        let slots = world.path(".loki/adhoc");
         let slot = fs::read_dir(slots)
             .unwrap()
             .next()
@@ -147,18 +147,8 @@ fn attack_k05_nobody_on_the_host_gets_near_a_set_id_program_of_an_agent() {
 #[test]
 fn attack_k06_namespaces_and_rare_calls_are_refused_in_every_role() {
     let probe = include_str!("../probes/k06_calls.py");
-    // Every shipped role but `prod-techwriter`, which has no program that could make such a call.
-    let roles = [
-        "eng-backend",
-        "eng-frontend",
-        "eng-qa",
-        "eng-database",
-        "eng-api",
-        "check",
-        "review-code",
-        "review-security",
-        "review-business",
-    ];
+    // Of each kind of role one. `prod-techwriter` has no program that could make such a call.
+    let roles = ["eng-backend", "eng-qa", "check", "review-code"];
     on_each(|engine: Engine| {
         let world = world(engine);
         for role in roles {
