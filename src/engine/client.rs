@@ -27,6 +27,9 @@ use super::{
 const ASK: Duration = Duration::from_secs(20);
 /// How long a call may take that changes a container.
 const CHANGE: Duration = Duration::from_secs(60);
+/// How often, and how long apart, a listing is asked for again while a container changes its state.
+const LOOKS: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long a stream of progress may be silent: an import or build step says nothing while it works.
 const SILENCE: Duration = Duration::from_secs(600);
 /// How long a registry may be silent.
@@ -331,13 +334,16 @@ impl Engine for Client {
                 filters: Some(by_label(label)),
                 ..ListContainersOptions::default()
             };
-            let found = within(
-                "list containers",
-                ASK,
-                self.docker.list_containers(Some(options)),
-            )
-            .await?;
-            Ok(found.into_iter().map(listed).collect())
+            let mut looks = 0;
+            loop {
+                let list = self.docker.list_containers(Some(options.clone()));
+                match within("list containers", ASK, list).await {
+                    Ok(found) => return Ok(found.into_iter().map(listed).collect()),
+                    Err(fault) if looks < LOOKS && is_between_states(&fault) => looks += 1,
+                    Err(fault) => return Err(fault),
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
         }
         .boxed()
     }
@@ -519,6 +525,12 @@ fn absent<T>(
         },
         other => other,
     })
+}
+
+/// Podman calls a container `stopped` from the end of its processes until it has cleaned up after
+/// it, and then `exited`. Docker's API has no such word, so the client cannot read the answer.
+fn is_between_states(fault: &EngineError) -> bool {
+    matches!(fault, EngineError::Api { status: None, message, .. } if message.contains("unknown variant `stopped`"))
 }
 
 fn gone_is_fine(done: Result<(), EngineError>) -> Result<(), EngineError> {

@@ -21,19 +21,28 @@ const QUICK: &str = "#!/bin/sh\nmkdir -p src; echo done > src/$LOKI_TASK\n";
 /// Says that it works, waits until somebody must have asked for the end, and finishes its work.
 const SLOW: &str = "#!/bin/sh\nmkdir -p src; echo begun; sleep 4; echo done > src/$LOKI_TASK\n";
 /// Never ends by itself, and neither do its children in sessions of their own.
-const ENDLESS: &str =
-    "#!/bin/sh\nmkdir -p src; echo some > src/$LOKI_TASK; setsid sleep 600 & nohup sleep 600 & echo begun; exec sleep 600\n";
+const ENDLESS: &str = "#!/bin/sh\nmkdir -p src; echo some > src/$LOKI_TASK; setsid sleep 600 & nohup sleep 600 & echo begun; exec sleep 600\n";
 
 fn world(engine: Engine, agent: &str) -> World {
     let world = World::on(engine);
     world.write("spec.md", SPEC);
     world.write("agent.sh", agent);
-    world.start("chmod", &["+x", "agent.sh"]).wait(SOON).exits(0);
+    world
+        .start("chmod", &["+x", "agent.sh"])
+        .wait(SOON)
+        .exits(0);
     world.commit();
     world
 }
 
-const START: [&str; 6] = ["start", "spec.md", "--provider", "command", "--command", "./agent.sh"];
+const START: [&str; 6] = [
+    "start",
+    "spec.md",
+    "--provider",
+    "command",
+    "--command",
+    "./agent.sh",
+];
 
 /// Starts a run and waits until its first agent works.
 fn begun(world: &World) -> Running {
@@ -50,18 +59,24 @@ fn begun(world: &World) -> Running {
 /// Returns the processes of a container, found by the namespace of its first one.
 fn processes(world: &World, engine: Engine, container: &str) -> Vec<String> {
     let look = ["inspect", "--format", "{{.State.Pid}}", container];
-    let first = world.start(engine.program(), &look).wait(SOON).exits(0).stdout;
+    let first = world
+        .start(engine.program(), &look)
+        .wait(SOON)
+        .exits(0)
+        .stdout;
     let space = fs::read_link(format!("/proc/{}/ns/pid", first.trim())).unwrap();
     let all = fs::read_dir("/proc").unwrap().flatten();
     let names = all.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let inside = names.filter(|name| fs::read_link(format!("/proc/{name}/ns/pid")).is_ok_and(|of| of == space));
+    let inside = names
+        .filter(|name| fs::read_link(format!("/proc/{name}/ns/pid")).is_ok_and(|of| of == space));
     inside.collect()
 }
 
 /// Whether a process is there and is not just waiting to be counted.
 fn lives(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, after)| !after.starts_with(['Z', 'X']))
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, after)| !after.starts_with(['Z', 'X']))
 }
 
 #[test]
@@ -72,28 +87,46 @@ fn live_kill_9_ends_every_agent_within_a_second_and_the_next_start_sweeps() {
         let containers = world.leftovers();
         assert_eq!(containers.len(), 1, "{containers:?}");
         let inside = processes(&world, engine, &containers[0]);
-        assert!(inside.len() >= 4, "guest, agent and its children: {inside:?}");
+        assert!(
+            inside.len() >= 4,
+            "guest, agent and its children: {inside:?}"
+        );
 
         run.signal(Signal::KILL);
         let killed = Instant::now();
         while inside.iter().any(|pid| lives(pid)) {
-            assert!(killed.elapsed() < Duration::from_secs(1), "an agent outlived its orchestrator: {inside:?}");
+            assert!(
+                killed.elapsed() < Duration::from_secs(1),
+                "an agent outlived its orchestrator: {inside:?}"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
         drop(run.wait(SOON).exits(137));
         not_running(&world, engine, &containers[0]);
 
         let dead = world.status()["run"].as_str().unwrap().to_owned();
-        world.loki(&["status"]).exits(0).says(&["the orchestrator of this run is gone"]);
-        world.loki(&["audit", "verify", "--run", &dead]).exits(0).prints(&["chain intact"]);
-        assert!(world.events_of("sandbox_started").len() == 1 && world.events_of("run_ended").is_empty());
+        world
+            .loki(&["status"])
+            .exits(0)
+            .says(&["the orchestrator of this run is gone"]);
+        world
+            .loki(&["audit", "verify", "--run", &dead])
+            .exits(0)
+            .prints(&["chain intact"]);
+        assert!(
+            world.events_of("sandbox_started").len() == 1
+                && world.events_of("run_ended").is_empty()
+        );
 
         world.write("agent.sh", QUICK);
         let said = world.loki(&START).exits(0);
         let said = said.says(&["removed a sandbox left by run", &dead, "uncommitted change"]);
         assert!(said.stderr.contains("second: landed as"), "{said}");
         nothing_left(&world);
-        world.loki(&["audit", "verify", "--run", &dead]).exits(0).prints(&["chain intact"]);
+        world
+            .loki(&["audit", "verify", "--run", &dead])
+            .exits(0)
+            .prints(&["chain intact"]);
     }
 }
 
@@ -101,8 +134,18 @@ fn live_kill_9_ends_every_agent_within_a_second_and_the_next_start_sweeps() {
 fn not_running(world: &World, engine: Engine, container: &str) {
     let begun = Instant::now();
     let look = ["inspect", "--format", "{{.State.Running}}", container];
-    while world.start(engine.program(), &look).wait(SOON).exits(0).stdout.trim() != "false" {
-        assert!(begun.elapsed() < Duration::from_secs(5), "{engine:?} says that the container runs");
+    while world
+        .start(engine.program(), &look)
+        .wait(SOON)
+        .exits(0)
+        .stdout
+        .trim()
+        != "false"
+    {
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{engine:?} says that the container runs"
+        );
     }
 }
 
@@ -117,7 +160,10 @@ fn drains(engine: Engine, code: i32, ask: impl Fn(&World, &Running)) {
     let said = said.says(&["asked to drain", "first: landed as", "stopped"]);
     assert!(!said.stderr.contains("second: attempt"), "{said}");
     assert_eq!(world.status()["outcome"], "stopped");
-    assert_eq!(world.git(&["show", &format!("{}:src/first", world.run_branch())]), "done\n");
+    assert_eq!(
+        world.git(&["show", &format!("{}:src/first", world.run_branch())]),
+        "done\n"
+    );
     world.loki(&["audit", "verify"]).exits(0);
     nothing_left(&world);
 }
@@ -125,7 +171,10 @@ fn drains(engine: Engine, code: i32, ask: impl Fn(&World, &Running)) {
 #[test]
 fn live_stop_lets_agents_finish_and_starts_nothing_new() {
     drains(Engine::Docker, 1, |world, _| {
-        world.loki(&["stop"]).exits(0).says(&["to end when its agents have finished", "it ended"]);
+        world
+            .loki(&["stop"])
+            .exits(0)
+            .says(&["to end when its agents have finished", "it ended"]);
     });
 }
 
@@ -138,8 +187,16 @@ fn live_control_c_once_lets_agents_finish() {
 #[test]
 fn live_a_run_whose_words_nobody_takes_still_ends_well() {
     let world = world(Engine::Docker, QUICK);
-    let line = format!("{} {} 2>&1 | head -n 1", env!("CARGO_BIN_EXE_loki"), START.join(" "));
-    world.start("sh", &["-c", &line]).wait(SOON).exits(0).prints(&["run "]);
+    let line = format!(
+        "{} {} 2>&1 | head -n 1",
+        env!("CARGO_BIN_EXE_loki"),
+        START.join(" ")
+    );
+    world
+        .start("sh", &["-c", &line])
+        .wait(SOON)
+        .exits(0)
+        .prints(&["run "]);
     assert_eq!(world.status()["outcome"], "done");
     nothing_left(&world);
 }
@@ -156,7 +213,11 @@ fn ends_at_once(engine: Engine, code: i32, ask: impl Fn(&World, &mut Running)) {
     let mut run = begun(&world);
     ask(&world, &mut run);
     let asked = Instant::now();
-    let said = run.wait(SOON).never_panicked().exits(code).says(&["stopped"]);
+    let said = run
+        .wait(SOON)
+        .never_panicked()
+        .exits(code)
+        .says(&["stopped"]);
     assert!(asked.elapsed() < Duration::from_secs(15), "{said}");
     assert!(!said.stderr.contains("warning"), "{said}");
     assert_eq!(world.status()["outcome"], "stopped");
@@ -169,7 +230,9 @@ fn live_control_c_twice_ends_agents_at_once() {
     for engine in Engine::ALL {
         ends_at_once(engine, 130, |_, run| {
             run.signal(Signal::INT);
-            run.wait_until(SOON, |said| said.stderr.contains("once more ends running agents"));
+            run.wait_until(SOON, |said| {
+                said.stderr.contains("once more ends running agents")
+            });
             run.signal(Signal::INT);
         });
     }
@@ -177,27 +240,44 @@ fn live_control_c_twice_ends_agents_at_once() {
 
 #[test]
 fn live_a_termination_ends_agents_at_once() {
-    ends_at_once(Engine::PodmanRootful, 143, |_, run| run.signal(Signal::TERM));
+    ends_at_once(Engine::PodmanRootful, 143, |_, run| {
+        run.signal(Signal::TERM)
+    });
 }
 
 #[test]
 fn live_stop_now_ends_agents_at_once() {
     ends_at_once(Engine::Docker, 143, |world, _| {
-        world.loki(&["stop", "--now"]).exits(0).says(&["to end at once", "it ended"]);
+        world
+            .loki(&["stop", "--now"])
+            .exits(0)
+            .says(&["to end at once", "it ended"]);
     });
 }
 
 #[test]
 fn live_stop_with_nothing_to_stop_says_so() {
     let world = world(Engine::Docker, QUICK);
-    world.loki(&["stop"]).exits(0).says(&["nothing runs in this repository"]);
+    world
+        .loki(&["stop"])
+        .exits(0)
+        .says(&["nothing runs in this repository"]);
 }
 
 #[track_caller]
 fn nothing_left(world: &World) {
-    assert_eq!(world.leftovers(), Vec::<String>::new(), "containers are left");
-    let slots = fs::read_dir(world.path(".loki/worktrees")).into_iter().flatten().flatten();
-    let held: Vec<_> = slots.flat_map(|run| fs::read_dir(run.path()).unwrap().flatten()).collect();
+    assert_eq!(
+        world.leftovers(),
+        Vec::<String>::new(),
+        "containers are left"
+    );
+    let slots = fs::read_dir(world.path(".loki/worktrees"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let held: Vec<_> = slots
+        .flat_map(|run| fs::read_dir(run.path()).unwrap().flatten())
+        .collect();
     assert!(held.is_empty(), "worktrees are left: {held:?}");
     assert_eq!(world.git(&["worktree", "list"]).lines().count(), 1);
 }

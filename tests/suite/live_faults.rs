@@ -6,7 +6,14 @@ use std::time::Duration;
 use super::harness::{Engine, Said, World};
 
 const SOON: Duration = Duration::from_secs(60);
-const START: [&str; 6] = ["start", "spec.md", "--provider", "command", "--command", "./agent.sh"];
+const START: [&str; 6] = [
+    "start",
+    "spec.md",
+    "--provider",
+    "command",
+    "--command",
+    "./agent.sh",
+];
 
 const ONE: &str = "1. `one` (eng-backend): Write the first file.\n";
 
@@ -18,23 +25,39 @@ fn world(tasks: &str, agent: &str) -> World {
 }
 
 fn fill(world: &World, tasks: &str, agent: &str) {
-    world.write("spec.md", format!("# Files\n\nSome files.\n\n## Tasks\n\n{tasks}\n## Tests\n\n```sh\ntest -d src\n```\n"));
+    world.write(
+        "spec.md",
+        format!(
+            "# Files\n\nSome files.\n\n## Tasks\n\n{tasks}\n## Tests\n\n```sh\ntest -d src\n```\n"
+        ),
+    );
     world.write("agent.sh", format!("#!/bin/sh\n{agent}\n"));
     world.write("src/shared.txt", "base\n");
-    world.start("chmod", &["+x", "agent.sh"]).wait(SOON).exits(0);
+    world
+        .start("chmod", &["+x", "agent.sh"])
+        .wait(SOON)
+        .exits(0);
     world.commit();
 }
 
 #[track_caller]
 fn nothing_left(world: &World) {
-    assert_eq!(world.leftovers(), Vec::<String>::new(), "containers are left");
+    assert_eq!(
+        world.leftovers(),
+        Vec::<String>::new(),
+        "containers are left"
+    );
     assert_eq!(world.git(&["worktree", "list"]).lines().count(), 1);
     assert_eq!(world.git(&["status", "--porcelain"]), "");
 }
 
 #[track_caller]
 fn fails(world: &World, texts: &[&str]) -> Said {
-    let said = world.loki(&START).exits(1).says(texts).says(&["failed: ", "loki logs"]);
+    let said = world
+        .loki(&START)
+        .exits(1)
+        .says(texts)
+        .says(&["failed: ", "loki logs"]);
     assert_eq!(world.status()["outcome"], "failed");
     world.loki(&["audit", "verify"]).exits(0);
     nothing_left(world);
@@ -44,8 +67,14 @@ fn fails(world: &World, texts: &[&str]) -> Said {
 #[track_caller]
 fn refuses(world: &World, code: i32, texts: &[&str]) {
     drop(world.loki(&START).exits(code).says(texts));
-    assert!(!world.path(".loki").exists(), "a refused start left `.loki`");
-    assert_eq!(world.git(&["for-each-ref", "--format=%(refname)"]), "refs/heads/main\n");
+    assert!(
+        !world.path(".loki").exists(),
+        "a refused start left `.loki`"
+    );
+    assert_eq!(
+        world.git(&["for-each-ref", "--format=%(refname)"]),
+        "refs/heads/main\n"
+    );
     nothing_left(world);
 }
 
@@ -56,9 +85,19 @@ fn live_a_second_start_names_the_run_and_the_process_that_works_here() {
     first.wait_until(SOON, |said| said.stderr.contains("sandbox for"));
     let run = world.status()["run"].as_str().unwrap().to_owned();
     let process = format!("pid {}", first.id());
-    world.loki(&START).exits(1).says(&[&run, &process, "`loki status`", "`loki stop`"]);
-    world.loki(&["clean", "--yes"]).exits(1).says(&[&run, "`loki stop`"]);
-    assert_eq!(world.leftovers().len(), 1, "the second start touched the first");
+    world
+        .loki(&START)
+        .exits(1)
+        .says(&[&run, &process, "`loki status`", "`loki stop`"]);
+    world
+        .loki(&["clean", "--yes"])
+        .exits(1)
+        .says(&[&run, "`loki stop`"]);
+    assert_eq!(
+        world.leftovers().len(),
+        1,
+        "the second start touched the first"
+    );
     world.loki(&["stop", "--now"]).exits(0);
     drop(first.wait(SOON).exits(143));
     nothing_left(&world);
@@ -66,16 +105,28 @@ fn live_a_second_start_names_the_run_and_the_process_that_works_here() {
 
 #[test]
 fn live_uncommitted_changes_stay_and_are_no_part_of_the_run() {
-    let world = world(ONE, "cat src/shared.txt > src/seen.txt; ls src > src/list.txt");
+    let world = world(
+        ONE,
+        "cat src/shared.txt > src/seen.txt; ls src > src/list.txt",
+    );
     world.write("src/shared.txt", "mine\n");
     world.write("src/new.txt", "mine too\n");
     world.git(&["add", "src/new.txt"]);
     let before = world.git(&["status", "--porcelain=v2"]);
-    world.loki(&START).exits(0).says(&["2 uncommitted change(s)", "not part of the run"]);
+    world
+        .loki(&START)
+        .exits(0)
+        .says(&["2 uncommitted change(s)", "not part of the run"]);
     assert_eq!(world.git(&["status", "--porcelain=v2"]), before);
-    assert_eq!(std::fs::read_to_string(world.path("src/shared.txt")).unwrap(), "mine\n");
+    assert_eq!(
+        std::fs::read_to_string(world.path("src/shared.txt")).unwrap(),
+        "mine\n"
+    );
     let branch = world.run_branch();
-    assert_eq!(world.git(&["show", &format!("{branch}:src/seen.txt")]), "base\n");
+    assert_eq!(
+        world.git(&["show", &format!("{branch}:src/seen.txt")]),
+        "base\n"
+    );
     let seen = world.git(&["show", &format!("{branch}:src/list.txt")]);
     assert!(!seen.contains("new.txt"), "{seen}");
 }
@@ -83,12 +134,26 @@ fn live_uncommitted_changes_stay_and_are_no_part_of_the_run() {
 #[test]
 fn live_work_that_the_gate_refuses_never_lands_and_is_kept_for_people() {
     let world = world(ONE, "echo work > src/work.txt; ln -s /etc/passwd src/leak");
-    let said = fails(&world, &["the hand-over gate refused the work", "`src/leak` (", "symlink"]);
+    let said = fails(
+        &world,
+        &[
+            "the hand-over gate refused the work",
+            "`src/leak` (",
+            "symlink",
+        ],
+    );
     assert!(said.stderr.contains("attempt 5 failed"), "{said}");
-    let kept = world.git(&["for-each-ref", "--format=%(refname)", "refs/loki/quarantine"]);
+    let kept = world.git(&[
+        "for-each-ref",
+        "--format=%(refname)",
+        "refs/loki/quarantine",
+    ]);
     assert_eq!(kept.lines().count(), 5, "{kept}");
     let refused = kept.lines().next().unwrap();
-    assert_eq!(world.git(&["show", &format!("{refused}:src/work.txt")]), "work\n");
+    assert_eq!(
+        world.git(&["show", &format!("{refused}:src/work.txt")]),
+        "work\n"
+    );
     never_landed(&world);
 }
 
@@ -96,7 +161,10 @@ fn live_work_that_the_gate_refuses_never_lands_and_is_kept_for_people() {
 fn live_a_repository_inside_the_work_is_refused_by_name() {
     let nested = "mkdir -p src/inner; cd src/inner; git init -q .; echo x > f; test -d .git";
     let world = world(ONE, nested);
-    fails(&world, &["the hand-over gate refused the work", "nested", "src/inner"]);
+    fails(
+        &world,
+        &["the hand-over gate refused the work", "nested", "src/inner"],
+    );
     never_landed(&world);
 }
 
@@ -127,10 +195,16 @@ fn live_an_agent_that_changes_nothing_fails_and_is_told_so() {
 
 #[test]
 fn live_an_agent_that_fails_is_tried_five_times_and_shown() {
-    let world = world(ONE, "echo \"attempt $LOKI_ATTEMPT\"; echo 'I gave up' >&2; exit 7");
+    let world = world(
+        ONE,
+        "echo \"attempt $LOKI_ATTEMPT\"; echo 'I gave up' >&2; exit 7",
+    );
     fails(&world, &["exit code 7", "I gave up"]);
     assert_eq!(world.events_of("task_failed").len(), 5);
-    world.loki(&["logs", "one"]).exits(0).prints(&["attempt 1", "attempt 5", "I gave up"]);
+    world
+        .loki(&["logs", "one"])
+        .exits(0)
+        .prints(&["attempt 1", "attempt 5", "I gave up"]);
 }
 
 #[test]
@@ -186,10 +260,23 @@ impl Drop for SmallDisk<'_> {
 fn live_an_agent_that_fills_the_disk_ends_the_run_with_the_reason() {
     let world = World::on(Engine::Docker);
     let _disk = SmallDisk::under(&world, "3m");
-    fill(&world, ONE, "cat /dev/zero > src/flood; echo flooded; exit 0");
-    let said = world.loki(&START).exits(1).says(&["No space left on device"]);
-    assert!(said.stderr.contains("sandbox for"), "the disk was full too early: {said}");
-    world.loki(&["audit", "verify"]).exits(0).prints(&["chain intact"]);
+    fill(
+        &world,
+        ONE,
+        "cat /dev/zero > src/flood; echo flooded; exit 0",
+    );
+    let said = world
+        .loki(&START)
+        .exits(1)
+        .says(&["No space left on device"]);
+    assert!(
+        said.stderr.contains("sandbox for"),
+        "the disk was full too early: {said}"
+    );
+    world
+        .loki(&["audit", "verify"])
+        .exits(0)
+        .prints(&["chain intact"]);
     assert_eq!(world.leftovers(), Vec::<String>::new());
     assert_eq!(world.git(&["status", "--porcelain"]), "");
 }
@@ -199,15 +286,26 @@ fn live_a_disk_that_is_full_already_is_said_at_the_start() {
     let world = World::on(Engine::Docker);
     let _disk = SmallDisk::under(&world, "1m");
     fill(&world, ONE, "true");
-    world.start("sh", &["-c", "cat /dev/zero > .git/flood; true"]).wait(SOON).exits(0);
-    world.loki(&START).exits(1).says(&["No space left on device"]);
+    world
+        .start("sh", &["-c", "cat /dev/zero > .git/flood; true"])
+        .wait(SOON)
+        .exits(0);
+    world
+        .loki(&START)
+        .exits(1)
+        .says(&["No space left on device"]);
     assert_eq!(world.leftovers(), Vec::<String>::new());
 }
 
 #[test]
 fn live_a_branch_name_that_would_do_something_does_nothing() {
     let world = world(ONE, "echo work > src/work.txt");
-    world.git(&["checkout", "--quiet", "-b", "$(touch${IFS}x)`touch${IFS}y`;--help"]);
+    world.git(&[
+        "checkout",
+        "--quiet",
+        "-b",
+        "$(touch${IFS}x)`touch${IFS}y`;--help",
+    ]);
     world.write("src/--help", "x\n");
     world.write("src/$(touch z)\n.txt", "x\n");
     world.git(&["add", "--all"]);
@@ -236,8 +334,13 @@ fn live_an_image_that_cannot_be_built_says_why() {
          exec {loki} --engine podman image build"
     );
     let alone = ["--net", "--mount", "sh", "-euc", &script];
-    let run = world.start("unshare", &alone).wait(Duration::from_secs(120));
+    let run = world
+        .start("unshare", &alone)
+        .wait(Duration::from_secs(120));
     run.never_panicked().exits(4).says(&["error: ", "network"]);
-    let kept = world.start("find", &["../home/cache", "-name", "*.tar*"]).wait(SOON).exits(0);
+    let kept = world
+        .start("find", &["../home/cache", "-name", "*.tar*"])
+        .wait(SOON)
+        .exits(0);
     assert_eq!(kept.stdout, "", "a half image is kept");
 }

@@ -72,12 +72,32 @@ fn example(path: &str) -> String {
 /// Asserts that nothing is left but the branch and `.loki`.
 #[track_caller]
 fn nothing_left(world: &World) {
-    assert_eq!(world.leftovers(), Vec::<String>::new(), "containers are left");
-    assert_eq!(world.git(&["status", "--porcelain", "--untracked-files=all"]), "");
-    assert_eq!(world.git(&["worktree", "list", "--porcelain"]).matches("worktree ").count(), 1);
+    assert_eq!(
+        world.leftovers(),
+        Vec::<String>::new(),
+        "containers are left"
+    );
+    assert_eq!(
+        world.git(&["status", "--porcelain", "--untracked-files=all"]),
+        ""
+    );
+    assert_eq!(
+        world
+            .git(&["worktree", "list", "--porcelain"])
+            .matches("worktree ")
+            .count(),
+        1
+    );
     let slots = fs::read_dir(world.path(".loki/worktrees"));
-    let slots: Vec<_> = slots.map(|all| all.map(|one| one.unwrap().path()).collect()).unwrap_or_default();
-    assert!(slots.iter().all(|run: &std::path::PathBuf| fs::read_dir(run).unwrap().next().is_none()), "{slots:?}");
+    let slots: Vec<_> = slots
+        .map(|all| all.map(|one| one.unwrap().path()).collect())
+        .unwrap_or_default();
+    assert!(
+        slots
+            .iter()
+            .all(|run: &std::path::PathBuf| fs::read_dir(run).unwrap().next().is_none()),
+        "{slots:?}"
+    );
 }
 
 #[test]
@@ -94,8 +114,16 @@ fn shipped_example(engine: Engine) {
     let world = lived_in(engine);
     let before = Mine::of(&world);
     let run = world.loki(&["start", &example(SPEC), "--sandbox"]).exits(0);
-    run.says(&["NOTE: this is a shipped example", "its recorded macro is replayed", "done: branch `loki/"]);
-    assert_eq!(Mine::of(&world), before, "something of the person's was changed");
+    run.says(&[
+        "NOTE: this is a shipped example",
+        "its recorded macro is replayed",
+        "done: branch `loki/",
+    ]);
+    assert_eq!(
+        Mine::of(&world),
+        before,
+        "something of the person's was changed"
+    );
     nothing_left(&world);
     the_app_works(&world);
     the_story_is_complete(&world.events());
@@ -112,8 +140,17 @@ fn the_app_works(world: &World) {
     );
     let said = world.start("sh", &["-euc", &script]).wait(LIMIT).exits(0);
     said.says(&["Ran 22 tests", "OK"]);
-    for file in ["README.md", "notes/today.txt", "web/index.html", "src/todo/server.py", "docs/guide.md"] {
-        assert!(world.path("../tmp/app").join(file).is_file(), "`{file}` is not on the branch");
+    for file in [
+        "README.md",
+        "notes/today.txt",
+        "web/index.html",
+        "src/todo/server.py",
+        "docs/guide.md",
+    ] {
+        assert!(
+            world.path("../tmp/app").join(file).is_file(),
+            "`{file}` is not on the branch"
+        );
     }
 }
 
@@ -121,15 +158,41 @@ fn the_app_works(world: &World) {
 #[track_caller]
 fn the_story_is_complete(events: &[Value]) {
     let of = |kind: &str| -> Vec<&Value> {
-        events.iter().map(|record| &record["event"]).filter(|event| event["type"] == kind).collect()
+        events
+            .iter()
+            .map(|record| &record["event"])
+            .filter(|event| event["type"] == kind)
+            .collect()
     };
-    assert!(of("task_failed").iter().any(|e| e["retry"] == true && e["reason"].as_str().unwrap().contains("test_api")));
-    let denied: Vec<_> = of("egress").into_iter().filter(|e| e["allowed"] == false).collect();
-    assert!(denied.iter().any(|e| e["host"] == "telemetry.example" && e["reason"].is_string()), "{denied:?}");
-    assert!(of("reviewed").iter().any(|e| e["passed"] == true && e["role"] == "review-code"));
+    assert!(
+        of("task_failed")
+            .iter()
+            .any(|e| e["retry"] == true && e["reason"].as_str().unwrap().contains("test_api"))
+    );
+    let denied: Vec<_> = of("egress")
+        .into_iter()
+        .filter(|e| e["allowed"] == false)
+        .collect();
+    assert!(
+        denied
+            .iter()
+            .any(|e| e["host"] == "telemetry.example" && e["reason"].is_string()),
+        "{denied:?}"
+    );
+    assert!(
+        of("reviewed")
+            .iter()
+            .any(|e| e["passed"] == true && e["role"] == "review-code")
+    );
     assert!(overlapped(events), "no two tasks were worked on at once");
     let isolation = &of("sandbox_started")[0]["isolation"];
-    for held in ["no_capabilities", "no_new_privs", "seccomp", "cgroup_limits", "no_network"] {
+    for held in [
+        "no_capabilities",
+        "no_new_privs",
+        "seccomp",
+        "cgroup_limits",
+        "no_network",
+    ] {
         assert_eq!(isolation[held], true, "{isolation}");
     }
     assert_ne!(isolation["uid"], 0, "{isolation}");
@@ -168,14 +231,20 @@ fn every_commit_says_who(world: &World) {
     for commit in list.lines() {
         let body = world.git(&["log", "-1", "--format=%(trailers)", commit]);
         let value = |key: &str| {
-            let line = body.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "));
-            line.unwrap_or_else(|| panic!("commit {commit} has no trailer {key}\n{body}")).to_owned()
+            let line = body
+                .lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "));
+            line.unwrap_or_else(|| panic!("commit {commit} has no trailer {key}\n{body}"))
+                .to_owned()
         };
         assert_eq!(format!("loki/{}", value("Loki-Run")), branch);
         assert!(TASKS.contains(&value("Loki-Task").as_str()), "{body}");
         assert!(value("Loki-Role").contains('-'), "{body}");
         assert_eq!(value("Loki-Policy").len(), 64, "{body}");
-        assert!((1..=records).contains(&value("Loki-Journal").parse().unwrap()), "{body}");
+        assert!(
+            (1..=records).contains(&value("Loki-Journal").parse().unwrap()),
+            "{body}"
+        );
     }
 }
 
@@ -189,23 +258,38 @@ fn the_run_is_told_the_same_everywhere(world: &World) {
     assert_eq!(status["counts"]["retries"], 1);
     assert_eq!(status["faults"], Value::Array(Vec::new()));
     assert_eq!(status["branch"], world.run_branch().as_str());
-    let shown = world.loki(&["status"]).exits(0).prints(&TASKS).says_nothing();
+    let shown = world
+        .loki(&["status"])
+        .exits(0)
+        .prints(&TASKS)
+        .says_nothing();
     let file = fs::read_to_string(world.path(".loki/STATUS.txt")).unwrap();
-    assert_eq!(file.trim(), shown.stdout.trim(), "STATUS.txt says something else than `loki status`");
+    assert_eq!(
+        file.trim(),
+        shown.stdout.trim(),
+        "STATUS.txt says something else than `loki status`"
+    );
     let mut queues = 0;
     for entry in fs::read_dir(world.path(".loki/queue")).unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
-        serde_json::from_str::<Value>(&text).unwrap_or_else(|e| panic!("`{}`: {e}\n{text}", path.display()));
+        serde_json::from_str::<Value>(&text)
+            .unwrap_or_else(|e| panic!("`{}`: {e}\n{text}", path.display()));
         queues += 1;
     }
     assert!(queues >= 5, "{queues} queue files");
     let completed = fs::read_to_string(world.path(".loki/queue/completed.json")).unwrap();
     for task in TASKS {
-        assert!(completed.contains(&format!("\"{task}\"")), "{task} is missing\n{completed}");
+        assert!(
+            completed.contains(&format!("\"{task}\"")),
+            "{task} is missing\n{completed}"
+        );
     }
     let records = world.events().len();
-    world.loki(&["audit", "verify"]).exits(0).prints(&[&format!("{records} records, chain intact")]);
+    world
+        .loki(&["audit", "verify"])
+        .exits(0)
+        .prints(&[&format!("{records} records, chain intact")]);
     world.loki(&["logs", "api"]).exits(0).prints(&["test_api"]);
 }
 
@@ -215,15 +299,29 @@ fn replayed(edit: impl Fn(&str, String) -> String) -> (World, Run) {
     for entry in fs::read_dir(root().join(MACRO)).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        world.write(&format!("../macro/{name}"), edit(&name, fs::read_to_string(&path).unwrap()));
+        world.write(
+            &format!("../macro/{name}"),
+            edit(&name, fs::read_to_string(&path).unwrap()),
+        );
     }
     let given = world.path("../macro").to_string_lossy().into_owned();
-    let run = world.loki(&["start", &example(SPEC), "--provider", "replay", "--macro", &given]);
+    let run = world.loki(&[
+        "start",
+        &example(SPEC),
+        "--provider",
+        "replay",
+        "--macro",
+        &given,
+    ]);
     (world, run)
 }
 
 /// Replaces a text that must be there in one script.
-fn change(script: &'static str, from: &'static str, to: &'static str) -> impl Fn(&str, String) -> String {
+fn change(
+    script: &'static str,
+    from: &'static str,
+    to: &'static str,
+) -> impl Fn(&str, String) -> String {
     move |name, text| {
         if name != script {
             return text;
@@ -245,27 +343,48 @@ fn red((world, run): (World, Run), check: &str) -> Said {
 fn live_an_unchanged_macro_of_ones_own_is_green() {
     let (world, run) = replayed(|_, text| text);
     let said = run.exits(0);
-    assert!(!said.stderr.contains("NOTE: this is a shipped example"), "{said}");
+    assert!(
+        !said.stderr.contains("NOTE: this is a shipped example"),
+        "{said}"
+    );
     nothing_left(&world);
 }
 
 #[test]
 fn live_a_test_method_that_went_missing_turns_the_run_red() {
     let gone = "def test_a_foreign_file_is_left_alone";
-    let run = replayed(change("store-1.sh", gone, "def a_foreign_file_is_left_alone"));
+    let run = replayed(change(
+        "store-1.sh",
+        gone,
+        "def a_foreign_file_is_left_alone",
+    ));
     red(run, "StoreTest.test_a_foreign_file_is_left_alone");
 }
 
 #[test]
 fn live_a_test_file_that_went_missing_turns_the_run_red() {
-    let run = replayed(change("store-1.sh", "cat > tests/test_store.py", "cat > src/unused.py"));
-    red(run, "check `python3 -m unittest -v tests.test_store` failed");
+    let run = replayed(change(
+        "store-1.sh",
+        "cat > tests/test_store.py",
+        "cat > src/unused.py",
+    ));
+    red(
+        run,
+        "check `python3 -m unittest -v tests.test_store` failed",
+    );
 }
 
 #[test]
 fn live_a_test_that_was_broken_turns_the_run_red() {
-    let run = replayed(change("store-1.sh", "self.store.clear_done(), 1)", "self.store.clear_done(), 2)"));
-    red(run, "check `python3 -m unittest -v tests.test_store` failed");
+    let run = replayed(change(
+        "store-1.sh",
+        "self.store.clear_done(), 1)",
+        "self.store.clear_done(), 2)",
+    ));
+    red(
+        run,
+        "check `python3 -m unittest -v tests.test_store` failed",
+    );
 }
 
 #[test]
@@ -276,17 +395,32 @@ fn live_an_own_program_works_on_an_own_specification_on_every_engine() {
             let text = fs::read(root().join("examples/hello-command").join(file)).unwrap();
             world.write(file, text);
         }
-        world.start("chmod", &["+x", "agent.sh"]).wait(LIMIT).exits(0);
+        world
+            .start("chmod", &["+x", "agent.sh"])
+            .wait(LIMIT)
+            .exits(0);
         world.commit();
         let before = Mine::of(&world);
-        let command = ["start", "spec.md", "--provider", "command", "--command", "./agent.sh"];
+        let command = [
+            "start",
+            "spec.md",
+            "--provider",
+            "command",
+            "--command",
+            "./agent.sh",
+        ];
         let said = world.loki(&command).exits(0);
         assert!(said.stderr.contains("danish: landed as"), "{said}");
         assert_eq!(Mine::of(&world), before);
         let branch = world.run_branch();
         let danish = world.git(&["show", &format!("{branch}:src/danish.py")]);
         assert!(danish.contains("Hej"), "{danish}");
-        assert!(world.events_of("checked").iter().all(|check| check["passed"] == true));
+        assert!(
+            world
+                .events_of("checked")
+                .iter()
+                .all(|check| check["passed"] == true)
+        );
         nothing_left(&world);
     }
 }

@@ -29,7 +29,10 @@ fn as_backend<'a>(argv: &[&'a str]) -> Vec<&'a str> {
 /// Returns the value of a line `Key:\tvalue` of `/proc/self/status`.
 #[track_caller]
 fn field<'a>(said: &'a Said, key: &str) -> &'a str {
-    let found = said.stdout.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(":\t"));
+    let found = said
+        .stdout
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(":\t"));
     found.unwrap_or_else(|| panic!("/proc/self/status has no {key}\n{said}"))
 }
 
@@ -41,13 +44,23 @@ fn live_a_program_in_a_sandbox_has_no_rights_no_network_and_no_way_out_of_its_fi
         let said = run(&world, &["sh", "-c", probe]).exits(0);
         let uid: u32 = said.stdout.lines().next().unwrap().parse().unwrap();
         assert_ne!(uid, 0, "{said}");
-        assert!(field(&said, "Uid").split_whitespace().all(|one| one == uid.to_string()), "{said}");
+        assert!(
+            field(&said, "Uid")
+                .split_whitespace()
+                .all(|one| one == uid.to_string()),
+            "{said}"
+        );
         for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
             assert_eq!(field(&said, set), "0000000000000000", "{set}\n{said}");
         }
         assert_eq!(field(&said, "NoNewPrivs"), "1");
         assert_eq!(field(&said, "Seccomp"), "2");
-        let devices: Vec<&str> = said.stdout.lines().filter_map(|line| line.trim().split_once(": ")).map(|(name, _)| name).collect();
+        let devices: Vec<&str> = said
+            .stdout
+            .lines()
+            .filter_map(|line| line.trim().split_once(": "))
+            .map(|(name, _)| name)
+            .collect();
         assert_eq!(devices, ["lo"], "{said}");
         let said = said.prints(&["\nend\n"]);
         let refusals: Vec<&str> = said.stderr.lines().collect();
@@ -70,8 +83,16 @@ fn live_a_program_in_a_sandbox_can_do_what_its_role_may_do() {
     for engine in Engine::ALL {
         let world = repository(engine);
         let work = "cat src/app.py && echo new > src/new.py && cat src/new.py && python3 src/app.py && git status --short";
-        run(&world, &["sh", "-c", work]).exits(0).prints(&["print('app')", "new\n", "app\n", "?? src/new.py"]);
-        assert!(!world.path("src/new.py").exists(), "the copy is thrown away");
+        run(&world, &["sh", "-c", work]).exits(0).prints(&[
+            "print('app')",
+            "new\n",
+            "app\n",
+            "?? src/new.py",
+        ]);
+        assert!(
+            !world.path("src/new.py").exists(),
+            "the copy is thrown away"
+        );
         assert_eq!(world.git(&["status", "--porcelain"]), "");
         nothing_left(&world);
     }
@@ -83,10 +104,20 @@ fn live_the_end_of_a_program_is_the_end_of_the_command() {
         let world = repository(engine);
         run(&world, &["true"]).exits(0).says_nothing();
         run(&world, &["sh", "-c", "exit 3"]).exits(3).says_nothing();
-        run(&world, &["sh", "-c", "kill -TERM $$"]).exits(128 + 15).says_nothing();
-        run(&world, &["no-such-program"]).exits(127).says(&["`no-such-program`", "hint: "]);
-        run(&world, &["mount"]).exits(126).says(&["`mount`", "may not run", "hint: `loki agents list`"]);
-        run(&world, &["src/app.py"]).exits(126).says(&["`src/app.py`", "hint: "]);
+        run(&world, &["sh", "-c", "kill -TERM $$"])
+            .exits(128 + 15)
+            .says_nothing();
+        run(&world, &["no-such-program"])
+            .exits(127)
+            .says(&["`no-such-program`", "hint: "]);
+        run(&world, &["mount"]).exits(126).says(&[
+            "`mount`",
+            "may not run",
+            "hint: `loki agents list`",
+        ]);
+        run(&world, &["src/app.py"])
+            .exits(126)
+            .says(&["`src/app.py`", "hint: "]);
         nothing_left(&world);
     }
 }
@@ -96,12 +127,26 @@ fn live_the_three_streams_of_a_program_are_its_own() {
     for engine in Engine::ALL {
         let world = repository(engine);
         let said = run(&world, &["sh", "-c", "echo out; echo err >&2"]).exits(0);
-        assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("out\n", "err\n"));
+        assert_eq!(
+            (said.stdout.as_str(), said.stderr.as_str()),
+            ("out\n", "err\n")
+        );
         let large = "0123456789abcde\n".repeat(64 * 1024);
-        let said = world.loki_fed(&as_backend(&["cat"]), &large).exits(0).says_nothing();
-        assert!(said.stdout == large, "{} of {} bytes came back", said.stdout.len(), large.len());
+        let said = world
+            .loki_fed(&as_backend(&["cat"]), &large)
+            .exits(0)
+            .says_nothing();
+        assert!(
+            said.stdout == large,
+            "{} of {} bytes came back",
+            said.stdout.len(),
+            large.len()
+        );
         // An input that is not read to its end does not hold up the end.
-        world.loki_fed(&as_backend(&["head", "-c", "4"]), &large).exits(0).prints(&["0123"]);
+        world
+            .loki_fed(&as_backend(&["head", "-c", "4"]), &large)
+            .exits(0)
+            .prints(&["0123"]);
     }
 }
 
@@ -109,8 +154,14 @@ fn live_the_three_streams_of_a_program_are_its_own() {
 fn live_an_input_that_never_ends_does_not_hold_up_the_end_of_a_program() {
     let world = repository(Engine::Docker);
     let loki = env!("CARGO_BIN_EXE_loki");
-    let line = format!("mkfifo ../tmp/open; exec 9<>../tmp/open; exec {loki} sandbox run --role eng-backend -- true <&9");
-    world.start("sh", &["-c", &line]).wait(SOON).exits(0).says_nothing();
+    let line = format!(
+        "mkfifo ../tmp/open; exec 9<>../tmp/open; exec {loki} sandbox run --role eng-backend -- true <&9"
+    );
+    world
+        .start("sh", &["-c", &line])
+        .wait(SOON)
+        .exits(0)
+        .says_nothing();
 }
 
 #[test]
@@ -131,15 +182,37 @@ fn live_control_c_ends_a_sandbox_and_leaves_nothing() {
 fn live_sandbox_faults_say_what_to_type_next() {
     let world = repository(Engine::Docker);
     let unknown = ["sandbox", "run", "--role", "eng-nobody", "--", "true"];
-    world.loki(&unknown).exits(2).says(&["`eng-nobody`", "`loki agents list`"]);
-    world.loki(&["sandbox", "run", "--role", "eng-backend"]).exits(2).says(&["loki sandbox run"]);
-    world.loki(&["sandbox", "rm", "nosuch"]).exits(1).says(&["`nosuch`", "`loki sandbox ls`"]);
+    world
+        .loki(&unknown)
+        .exits(2)
+        .says(&["`eng-nobody`", "`loki agents list`"]);
+    world
+        .loki(&["sandbox", "run", "--role", "eng-backend"])
+        .exits(2)
+        .says(&["loki sandbox run"]);
+    world
+        .loki(&["sandbox", "rm", "nosuch"])
+        .exits(1)
+        .says(&["`nosuch`", "`loki sandbox ls`"]);
     nothing_left(&world);
 }
 
 #[track_caller]
 fn nothing_left(world: &World) {
-    assert_eq!(world.leftovers(), Vec::<String>::new(), "containers are left");
-    let left = world.start("find", &[".", "-path", "./.git", "-prune", "-o", "-path", "./.loki*", "-type", "f", "-print"]);
-    assert_eq!(left.wait(SOON).exits(0).stdout, "", "files are left in .loki");
+    assert_eq!(
+        world.leftovers(),
+        Vec::<String>::new(),
+        "containers are left"
+    );
+    let left = world.start(
+        "find",
+        &[
+            ".", "-path", "./.git", "-prune", "-o", "-path", "./.loki*", "-type", "f", "-print",
+        ],
+    );
+    assert_eq!(
+        left.wait(SOON).exits(0).stdout,
+        "",
+        "files are left in .loki"
+    );
 }

@@ -32,7 +32,11 @@ impl World {
     /// Returns the one branch that runs left here.
     #[track_caller]
     pub(crate) fn run_branch(&self) -> String {
-        let refs = self.git(&["for-each-ref", "--format=%(refname:short)", "refs/heads/loki"]);
+        let refs = self.git(&[
+            "for-each-ref",
+            "--format=%(refname:short)",
+            "refs/heads/loki",
+        ]);
         let refs: Vec<&str> = refs.lines().collect();
         assert_eq!(refs.len(), 1, "a run leaves one branch: {refs:?}");
         refs[0].to_owned()

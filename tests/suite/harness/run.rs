@@ -112,7 +112,12 @@ impl Running {
     }
 
     /// Like [`Running::start`], with an input.
-    pub(crate) fn fed(mut command: Command, input: Stdio, folder: &std::path::Path, hide: &str) -> Self {
+    pub(crate) fn fed(
+        mut command: Command,
+        input: Stdio,
+        folder: &std::path::Path,
+        hide: &str,
+    ) -> Self {
         fs::create_dir_all(folder).unwrap();
         let place = tempfile::Builder::new()
             .prefix("run-")

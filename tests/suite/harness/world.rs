@@ -134,7 +134,11 @@ impl World {
     /// Starts any program in this world's environment.
     #[track_caller]
     pub(crate) fn start(&self, program: &str, args: &[&str]) -> Running {
-        Running::start(self.command(program, args), &self.path("../tmp"), &self.hidden())
+        Running::start(
+            self.command(program, args),
+            &self.path("../tmp"),
+            &self.hidden(),
+        )
     }
 
     /// Runs the binary with this text as its input.
