@@ -77,11 +77,12 @@ await() {
 }
 
 # launch NAME COMMAND...: in a session of its own, so that it outlives this script and its terminal.
+# Its directory is the state's: container monitors leave a file where their service was started.
 launch() {
     name=$1; shift
     say "starting $name (log: $state/$name.log)"
     as_root mkdir -p -m 0700 "$state"
-    as_root setsid sh -c 'echo $$ >"$0/$1.pid"; log="$0/$1.log"; shift; exec nohup "$@" </dev/null >"$log" 2>&1' \
+    as_root setsid sh -c 'echo $$ >"$0/$1.pid"; log="$0/$1.log"; shift; cd "$0"; exec nohup "$@" </dev/null >"$log" 2>&1' \
         "$state" "$name" "$@" </dev/null >/dev/null 2>&1 &
     left=50
     until as_root test -s "$state/$name.pid" || [ "$left" -le 0 ]; do left=$((left - 1)); sleep 0.1; done

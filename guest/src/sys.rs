@@ -89,23 +89,30 @@ pub(crate) fn drain(ended: &OwnedFd) -> Result<(), Errno> {
     }
 }
 
-/// Gives the child the signals of a fresh process: none blocked, SIGPIPE deadly again.
+/// Gives the child the signals of a fresh process: none blocked, none ignored, whatever the engine
+/// or the standard library left (Podman leaves 32 ignored, the library SIGPIPE).
 pub(crate) fn reset_signals() -> Result<(), Errno> {
-    // SAFETY: `set` is initialised by sigemptyset and outlives the call; SIG_DFL is no handler of
-    // ours that could run.
+    const LAST: c_int = 64;
+    /// The kernel's `sigaction` with the default action, no flags and an empty mask.
+    const DEFAULT: [u64; 4] = [0; 4];
+    const MASK_BYTES: usize = 8;
+    // SAFETY: `set` is initialised by sigemptyset and outlives its call. `DEFAULT` is as large as
+    // the kernel's structure and names no handler that could run; the C library's own call would
+    // refuse the signals it reserves. KILL and STOP refuse, having no other action anyway.
     unsafe {
+        for signal in 1..=LAST {
+            let (new, old) = (DEFAULT.as_ptr(), ptr::null_mut::<u64>());
+            libc::syscall(libc::SYS_rt_sigaction, signal, new, old, MASK_BYTES);
+        }
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
         checked(libc::sigprocmask(
             libc::SIG_SETMASK,
             &raw const set,
             ptr::null_mut(),
-        ))?;
-        if libc::signal(libc::SIGPIPE, libc::SIG_DFL) == libc::SIG_ERR {
-            return Err(last_error());
-        }
+        ))
+        .map(drop)
     }
-    Ok(())
 }
 
 /// Makes `number` (0, 1 or 2) the given pipe end, open across execve.

@@ -9,7 +9,12 @@ use crate::name::{Role, RunId};
 /// Turns a specification into reviewed, tested, merged code with AI coding agents, each in a
 /// container that can do only what its role may do.
 #[derive(Debug, Parser)]
-#[command(name = "loki", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(
+    name = "loki",
+    version,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
 pub(super) struct Cli {
     /// Container engine: docker, podman or unix:///path/to/socket (default: LOKI_ENGINE, then
     /// what is found)
@@ -66,7 +71,8 @@ pub(super) struct Start {
     /// Which agent program works: command or replay
     #[arg(long)]
     pub(super) provider: Option<String>,
-    /// With --provider command: the program, a script of this machine or a program of the image
+    /// With --provider command: a script of this machine or a program of the image, with
+    /// arguments after spaces
     #[arg(long, value_name = "PROGRAM")]
     pub(super) command: Option<String>,
     /// With --provider replay: the macro directory

@@ -18,20 +18,35 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
     let repository = setup::repository()?;
     let state = repository.root().join(".loki");
     if let Some(holder) = Lock::holder(&state).or_exit(Exit::Failed)? {
-        return Err(Fault::new(Exit::Failed, format!("run {} (process {}) is working here", holder.run, holder.pid)).hint("`loki stop` ends it"));
+        return Err(Fault::new(
+            Exit::Failed,
+            format!(
+                "run {} (process {}) is working here",
+                holder.run, holder.pid
+            ),
+        )
+        .hint("`loki stop` ends it"));
     }
     let engine = setup::engine(env).await?;
     let label = sandbox::repository_label(repository.root());
-    let containers = sandbox::leftovers(engine.as_ref(), Some(&label)).await.or_exit(Exit::NoSandbox)?;
+    let containers = sandbox::leftovers(engine.as_ref(), Some(&label))
+        .await
+        .or_exit(Exit::NoSandbox)?;
     let runs = journal::runs(&state).or_exit(Exit::Failed)?;
     let mut refs = Vec::new();
     for run in &runs {
         let landed = format!("refs/heads/{}", run_branch(run));
         let all = repository.run_refs(run).or_exit(Exit::Failed)?;
-        refs.extend(all.into_iter().filter(|name| args.branches || *name != landed));
+        refs.extend(
+            all.into_iter()
+                .filter(|name| args.branches || *name != landed),
+        );
     }
     for container in &containers {
-        ui::data(format!("container {} (run {}, task {})", container.container, container.run, container.task));
+        ui::data(format!(
+            "container {} (run {}, task {})",
+            container.container, container.run, container.task
+        ));
     }
     for name in &refs {
         ui::data(format!("ref       {}", ui::plain(name)));
@@ -46,7 +61,9 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
         ui::note("nothing was removed; `loki clean --yes` removes it");
         return Ok(Exit::Done);
     }
-    sandbox::sweep(engine.as_ref(), Some(&label)).await.or_exit(Exit::NoSandbox)?;
+    sandbox::sweep(engine.as_ref(), Some(&label))
+        .await
+        .or_exit(Exit::NoSandbox)?;
     repository.sweep(&[]).or_exit(Exit::Failed)?;
     repository.delete_refs(&refs).or_exit(Exit::Failed)?;
     remove_tree(&state).or_exit(Exit::Failed)?;

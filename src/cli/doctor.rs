@@ -30,11 +30,21 @@ struct Checkup {
 
 impl Checkup {
     fn ok(what: &'static str, found: impl Into<String>) -> Self {
-        Self { what, ok: true, found: found.into(), next: None }
+        Self {
+            what,
+            ok: true,
+            found: found.into(),
+            next: None,
+        }
     }
 
     fn bad(what: &'static str, found: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { what, ok: false, found: found.into(), next: Some(next.into()) }
+        Self {
+            what,
+            ok: false,
+            found: found.into(),
+            next: Some(next.into()),
+        }
     }
 }
 
@@ -42,7 +52,13 @@ impl Checkup {
 pub(super) async fn doctor(env: &Environment, json: &Json) -> Result<Exit, Fault> {
     let mut checks = vec![git_version()];
     match setup::engine(env).await {
-        Err(fault) => checks.push(Checkup::bad("engine", fault.message, fault.hint.unwrap_or_else(|| "install Docker or Podman".to_owned()))),
+        Err(fault) => checks.push(Checkup::bad(
+            "engine",
+            fault.message,
+            fault
+                .hint
+                .unwrap_or_else(|| "install Docker or Podman".to_owned()),
+        )),
         Ok(engine) => {
             checks.extend(engine_checks(engine.as_ref()));
             checks.extend(sandbox_checks(env, engine).await);
@@ -52,15 +68,21 @@ pub(super) async fn doctor(env: &Environment, json: &Json) -> Result<Exit, Fault
     if json.json {
         ui::json(&serde_json::json!({ "schema": 1, "healthy": healthy, "checks": checks }))?;
     } else {
-        ui::table(
-            &["", "WHAT", "FOUND", "NEXT"],
-            checks.iter().map(|check| {
-                let mark = if check.ok { "ok" } else { "MISSING" };
-                vec![mark.to_owned(), check.what.to_owned(), check.found.clone(), check.next.clone().unwrap_or_default()]
-            }),
-        );
+        checks.iter().for_each(show);
     }
     Ok(if healthy { Exit::Done } else { Exit::NoSandbox })
+}
+
+fn show(check: &Checkup) {
+    let mark = if check.ok { "ok     " } else { "MISSING" };
+    ui::data(format!(
+        "{mark} {}: {}",
+        check.what,
+        ui::plain(&check.found)
+    ));
+    if let Some(next) = &check.next {
+        ui::data(format!("        next: {}", ui::plain(next)));
+    }
 }
 
 fn git_version() -> Checkup {
@@ -75,11 +97,24 @@ fn engine_checks(engine: &dyn Engine) -> Vec<Checkup> {
     let limits = if report.limits {
         Checkup::ok("resource limits", "enforced by cgroups")
     } else {
-        Checkup::bad("resource limits", "not enforced", "use rootful Docker or Podman, or a host with cgroup v2")
+        Checkup::bad(
+            "resource limits",
+            "not enforced",
+            "use rootful Docker or Podman, or a host with cgroup v2",
+        )
     };
     vec![
-        Checkup::ok("engine", format!("{} {} (API {}) at {}", report.name, report.version, report.api_version, report.endpoint)),
-        Checkup::ok("runtime", format!("{} {}", report.runtime, report.runtime_version)),
+        Checkup::ok(
+            "engine",
+            format!(
+                "{} {} (API {}) at {}",
+                report.name, report.version, report.api_version, report.endpoint
+            ),
+        ),
+        Checkup::ok(
+            "runtime",
+            format!("{} {}", report.runtime, report.runtime_version),
+        ),
         limits,
     ]
 }
@@ -88,7 +123,13 @@ fn engine_checks(engine: &dyn Engine) -> Vec<Checkup> {
 async fn sandbox_checks(env: &Environment, engine: Arc<dyn Engine>) -> Vec<Checkup> {
     match probe(env, engine).await {
         Ok(isolation) => vec![Checkup::ok("sandbox", described(&isolation))],
-        Err(fault) => vec![Checkup::bad("sandbox", fault.message, fault.hint.unwrap_or_else(|| "see docs/engines.md".to_owned()))],
+        Err(fault) => vec![Checkup::bad(
+            "sandbox",
+            fault.message,
+            fault
+                .hint
+                .unwrap_or_else(|| "see docs/engines.md".to_owned()),
+        )],
     }
 }
 
@@ -100,11 +141,16 @@ fn described(found: &Isolation) -> String {
 }
 
 async fn probe(env: &Environment, engine: Arc<dyn Engine>) -> Result<Isolation, Fault> {
-    let policy = Policy::check(&Policy::builtin_sources()).map_err(|faults| setup::diagnostics(&faults))?;
+    let policy =
+        Policy::check(&Policy::builtin_sources()).map_err(|faults| setup::diagnostics(&faults))?;
     let role: Role = "check".parse().or_exit(Exit::Bug)?;
-    let rights = policy.rights(&role).ok_or_else(|| Fault::new(Exit::Bug, "the built-in policy has no role `check`"))?;
-    let image = setup::image(env, engine.as_ref(), &rights.image).await.or_exit(Exit::NoSandbox)?;
+    let rights = policy
+        .rights(&role)
+        .ok_or_else(|| Fault::new(Exit::Bug, "the built-in policy has no role `check`"))?;
     let launcher = setup::launcher(env, engine)?;
+    let image = setup::image(env, launcher.engine.as_ref(), &rights.image)
+        .await
+        .or_exit(Exit::NoSandbox)?;
     let slot = Slot::at(env.cache.join("probe").join(sandbox::owner()));
     let occupant = Occupant {
         name: format!("loki-doctor-{}", sandbox::owner()),
@@ -119,7 +165,9 @@ async fn probe(env: &Environment, engine: Arc<dyn Engine>) -> Result<Isolation, 
         image,
     };
     let launched = async {
-        let sandbox = launcher.launch(&occupant, &slot, launcher.user(), Arc::new(|_| {})).await?;
+        let sandbox = launcher
+            .launch(&occupant, &slot, launcher.user(), Arc::new(|_| {}))
+            .await?;
         let isolation = sandbox.isolation().clone();
         sandbox.end().await?;
         Ok::<_, SandboxError>(isolation)

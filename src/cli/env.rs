@@ -1,5 +1,8 @@
 //! The only place that reads the process environment.
-#![expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is where the environment is read"
+)]
 
 use std::path::PathBuf;
 
@@ -27,7 +30,11 @@ impl Environment {
     pub(super) fn read() -> Self {
         let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let home = PathBuf::from(text("HOME").unwrap_or_else(|| "/nonexistent".to_owned()));
-        let under = |name: &str, usual: &str| text(name).map_or_else(|| home.join(usual), PathBuf::from).join("loki");
+        let under = |name: &str, usual: &str| {
+            text(name)
+                .map_or_else(|| home.join(usual), PathBuf::from)
+                .join("loki")
+        };
         Self {
             engine: text("LOKI_ENGINE"),
             docker_host: text("DOCKER_HOST"),

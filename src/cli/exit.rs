@@ -57,7 +57,11 @@ pub(super) struct Fault {
 impl Fault {
     /// Makes a fault without a hint.
     pub(super) fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Self { exit, message: message.to_string(), hint: None }
+        Self {
+            exit,
+            message: message.to_string(),
+            hint: None,
+        }
     }
 
     /// Adds what to type next.

@@ -12,13 +12,22 @@ use super::{
 /// Builds images that are missing.
 pub(super) async fn build(env: &Environment, build: &ImageBuild) -> Result<Exit, Fault> {
     let known = images::known();
-    if let Some(unknown) = build.names.iter().find(|name| !known.contains(&name.as_str())) {
-        return Err(Fault::new(Exit::Usage, format!("there is no image `{}`", ui::plain(unknown)))
-            .hint(format!("there are: {}", known.join(", "))));
+    if let Some(unknown) = build
+        .names
+        .iter()
+        .find(|name| !known.contains(&name.as_str()))
+    {
+        return Err(Fault::new(
+            Exit::Usage,
+            format!("there is no image `{}`", ui::plain(unknown)),
+        )
+        .hint(format!("there are: {}", known.join(", "))));
     }
     let engine = setup::engine(env).await?;
     for name in &build.names {
-        let digest = setup::image(env, engine.as_ref(), name).await.or_exit(Exit::NoSandbox)?;
+        let digest = setup::image(env, engine.as_ref(), name)
+            .await
+            .or_exit(Exit::NoSandbox)?;
         ui::data(format!("{name} {digest}"));
     }
     Ok(Exit::Done)
@@ -27,7 +36,10 @@ pub(super) async fn build(env: &Environment, build: &ImageBuild) -> Result<Exit,
 /// Lists Loki's images on this engine.
 pub(super) async fn list(env: &Environment, json: &Json) -> Result<Exit, Fault> {
     let engine = setup::engine(env).await?;
-    let found = engine.images(images::LABEL).await.or_exit(Exit::NoSandbox)?;
+    let found = engine
+        .images(images::LABEL)
+        .await
+        .or_exit(Exit::NoSandbox)?;
     if json.json {
         let rows: Vec<_> = found
             .iter()
@@ -35,7 +47,12 @@ pub(super) async fn list(env: &Environment, json: &Json) -> Result<Exit, Fault> 
             .collect();
         ui::json(&serde_json::json!({ "schema": 1, "images": rows }))?;
     } else {
-        ui::table(&["IMAGE", "DIGEST"], found.iter().map(|image| vec![image.reference.clone(), image.id.clone()]));
+        ui::table(
+            &["IMAGE", "DIGEST"],
+            found
+                .iter()
+                .map(|image| vec![image.reference.clone(), image.id.clone()]),
+        );
     }
     Ok(Exit::Done)
 }

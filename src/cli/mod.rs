@@ -31,23 +31,34 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(shown) => {
-            let exit = if shown.use_stderr() { Exit::Usage } else { Exit::Done };
+            let exit = if shown.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
             // Nothing can be said when even the message cannot be printed.
             shown.print().ok();
             return exit.into();
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(cause) => return ui::fault(&Fault::new(Exit::Bug, cause)).into(),
     };
-    let exit = runtime.block_on(dispatch(cli)).unwrap_or_else(|fault| ui::fault(&fault));
+    let exit = runtime
+        .block_on(dispatch(cli))
+        .unwrap_or_else(|fault| ui::fault(&fault));
     // A read of the terminal may still hang in a thread; nobody needs it any more.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     exit.into()
 }
 
 async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
+    raise_open_files();
     let mut env = Environment::read();
     env.engine = cli.engine.or(env.engine);
     match cli.command {
@@ -68,6 +79,15 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Clean(clean) => clean::clean(&env, &clean).await,
         Command::Version(json) => version(&json),
     }
+}
+
+/// Takes as many open files as this host allows: every connection of an agent needs two.
+fn raise_open_files() {
+    let resource = rustix::process::Resource::Nofile;
+    let mut limit = rustix::process::getrlimit(resource);
+    limit.current = limit.maximum;
+    // With fewer, connections wait longer; nothing else changes.
+    rustix::process::setrlimit(resource, limit).ok();
 }
 
 fn version(json: &Json) -> Result<Exit, Fault> {

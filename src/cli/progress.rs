@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 
 use crate::{
-    event::{Event, EgressKind, Record},
+    event::{Breach, EgressKind, Event, Record},
     name::TaskId,
 };
 
@@ -39,12 +39,17 @@ impl Progress {
         match event {
             Event::TaskClaimed { task, attempt, .. } => {
                 let bar = self.bars.add(ProgressBar::new_spinner());
-                bar.set_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("the template is right"));
+                bar.set_style(
+                    ProgressStyle::with_template("{spinner} {msg} {elapsed}")
+                        .expect("the template is right"),
+                );
                 bar.set_message(format!("{task} (attempt {attempt})"));
                 bar.enable_steady_tick(Duration::from_millis(200));
                 self.running.insert(task.clone(), bar);
             }
-            Event::TaskDone { task, .. } | Event::TaskFailed { task, .. } | Event::TaskConflicted { task, .. } => {
+            Event::TaskDone { task, .. }
+            | Event::TaskFailed { task, .. }
+            | Event::TaskConflicted { task, .. } => {
                 if let Some(bar) = self.running.remove(task) {
                     bar.finish_and_clear();
                 }
@@ -68,50 +73,183 @@ fn is_news(event: &Event) -> bool {
 
 /// Says in one line what happened.
 pub(super) fn line(event: &Event) -> String {
-    match event {
-        Event::RunStarted { run, title, branch, engine, .. } => {
-            format!("run {run}: {} → {branch} ({})", ui::plain(title), ui::plain(engine))
+    of_run(event)
+        .or_else(|| of_work(event))
+        .or_else(|| of_task(event))
+        .or_else(|| of_egress(event))
+        .unwrap_or_default()
+}
+
+fn of_run(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::RunStarted {
+            run,
+            title,
+            branch,
+            engine,
+            ..
+        } => {
+            format!(
+                "run {run}: {} → {branch} ({})",
+                ui::plain(title),
+                ui::plain(engine)
+            )
         }
         Event::Planned { tasks } => format!("{} tasks planned", tasks.len()),
-        Event::TaskClaimed { task, attempt, .. } => format!("{task}: attempt {attempt}"),
-        Event::SandboxStarted { sandbox, role, isolation, .. } => format!(
-            "{sandbox}: sandbox for {role} (uid {}, Landlock ABI {}, {})",
-            isolation.uid, isolation.landlock_abi, isolation.runtime
-        ),
-        Event::Egress { host, port, allowed: false, reason, count, kind, role, .. } => denied(host, *port, *kind, reason.as_deref(), *count, role.as_str()),
-        Event::AgentEnded { task, code, elapsed_ms, .. } => format!("{task}: agent ended with {code} after {elapsed_ms} ms"),
-        Event::Gated { task, files, breaches, .. } if breaches.is_empty() => format!("{task}: gate passed {files} files"),
-        Event::Gated { task, breaches, .. } => format!("{task}: gate refused: {}", refused(breaches)),
-        Event::Checked { command, passed, tests, .. } => {
+        Event::SandboxStarted {
+            sandbox,
+            role,
+            isolation: found,
+            ..
+        } => {
+            format!(
+                "{sandbox}: sandbox for {role} (uid {}, Landlock ABI {}, {})",
+                found.uid, found.landlock_abi, found.runtime
+            )
+        }
+        Event::SandboxEnded { sandbox } => format!("{sandbox}: sandbox removed"),
+        Event::StopRequested { by, drain } => {
+            format!("asked to {} by {by}", if *drain { "drain" } else { "stop" })
+        }
+        Event::RunEnded {
+            outcome,
+            reason: None,
+        } => format!("run ended: {outcome:?}"),
+        Event::RunEnded {
+            outcome,
+            reason: Some(reason),
+        } => format!("run ended: {outcome:?}: {}", ui::plain(reason)),
+        _ => return None,
+    })
+}
+
+fn of_work(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::AgentEnded {
+            task,
+            code,
+            elapsed_ms,
+            ..
+        } => format!("{task}: agent ended with {code} after {elapsed_ms} ms"),
+        Event::Gated {
+            task,
+            files,
+            breaches,
+            ..
+        } if breaches.is_empty() => format!("{task}: gate passed {files} files"),
+        Event::Gated { task, breaches, .. } => {
+            format!("{task}: gate refused: {}", refused(breaches))
+        }
+        Event::Committed { task, commit, .. } => format!("{task}: committed {}", short(commit)),
+        Event::Checked {
+            command,
+            passed,
+            tests,
+            ..
+        } => {
             let word = if *passed { "passed" } else { "FAILED" };
             let tests = tests.map_or_else(String::new, |count| format!(" ({count} tests)"));
             format!("check {word}{tests}: {}", ui::plain(command))
         }
-        Event::Reviewed { task, passed, findings, .. } => {
-            format!("{task}: review {} with {} findings", if *passed { "passed" } else { "BLOCKED" }, findings.len())
+        Event::Reviewed {
+            task,
+            passed,
+            findings,
+            ..
+        } => {
+            format!(
+                "{task}: review {} with {} findings",
+                if *passed { "passed" } else { "BLOCKED" },
+                findings.len()
+            )
         }
-        Event::TaskFailed { task, attempt, reason, retry, .. } => format!(
-            "{task}: attempt {attempt} failed{}: {}",
-            if *retry { ", will retry" } else { "" },
-            ui::plain(reason.lines().next().unwrap_or_default())
-        ),
-        Event::TaskConflicted { task, files, .. } => format!("{task}: conflicts in {}", ui::plain(&files.join(", "))),
-        Event::TaskDone { task, commit: Some(commit), .. } => format!("{task}: landed as {}", short(commit)),
-        Event::TaskDone { task, commit: None, .. } => format!("{task}: done"),
-        Event::StopRequested { by, drain } => format!("asked to {} by {by}", if *drain { "drain" } else { "stop" }),
-        Event::RunEnded { outcome, reason } => {
-            format!("run ended: {outcome:?} {}", ui::plain(reason.as_deref().unwrap_or_default())).trim_end().to_owned()
+        _ => return None,
+    })
+}
+
+fn of_task(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::TaskClaimed { task, attempt, .. } => format!("{task}: attempt {attempt}"),
+        Event::TaskFailed {
+            task,
+            attempt,
+            reason,
+            retry,
+            ..
+        } => {
+            let next = if *retry { ", will retry" } else { "" };
+            format!(
+                "{task}: attempt {attempt} failed{next}: {}",
+                ui::plain(&said(reason))
+            )
         }
-        Event::SandboxEnded { sandbox } => format!("{sandbox}: sandbox removed"),
-        Event::Committed { task, commit, .. } => format!("{task}: committed {}", short(commit)),
-        Event::Egress { host, port, rule, count, role, .. } => {
-            let rule = rule.as_deref().unwrap_or("no rule");
-            format!("allowed {} ×{count} for {role}: {}", place(host, *port), ui::plain(rule))
+        Event::TaskConflicted { task, files, .. } => {
+            format!("{task}: conflicts in {}", ui::plain(&files.join(", ")))
         }
-        Event::EgressClosed { host, port, sent, received, .. } => {
-            format!("closed {}: {sent} bytes sent, {received} received", place(host, Some(*port)))
+        Event::TaskDone {
+            task,
+            commit: Some(commit),
+            ..
+        } => format!("{task}: landed as {}", short(commit)),
+        Event::TaskDone {
+            task, commit: None, ..
+        } => format!("{task}: done"),
+        _ => return None,
+    })
+}
+
+fn of_egress(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Egress {
+            kind,
+            host,
+            port,
+            allowed,
+            rule,
+            reason,
+            count,
+            role,
+            ..
+        } => {
+            let word = if *allowed { "allowed" } else { "denied" };
+            let what = if *kind == EgressKind::Name {
+                "name"
+            } else {
+                "connection"
+            };
+            let why = reason
+                .as_deref()
+                .or(rule.as_deref())
+                .unwrap_or("no rule allows it");
+            format!(
+                "{word} {what} {} ×{count} for {role}: {}",
+                place(host, *port),
+                ui::plain(why)
+            )
         }
-    }
+        Event::EgressClosed {
+            host,
+            port,
+            sent,
+            received,
+            ..
+        } => {
+            format!(
+                "closed {}: {sent} bytes sent, {received} received",
+                place(host, Some(*port))
+            )
+        }
+        _ => return None,
+    })
+}
+
+/// The first line of a reason, and the last, which is what a failing program said at its end.
+fn said(reason: &str) -> String {
+    let mut lines = reason.lines().filter(|line| !line.trim().is_empty());
+    let first = lines.next().unwrap_or_default();
+    lines
+        .next_back()
+        .map_or_else(|| first.to_owned(), |last| format!("{first} … {last}"))
 }
 
 fn short(commit: &str) -> &str {
@@ -123,17 +261,16 @@ fn place(host: &str, port: Option<u16>) -> String {
     format!("{}{port}", ui::plain(host))
 }
 
-fn denied(host: &str, port: Option<u16>, kind: EgressKind, reason: Option<&str>, count: u64, role: &str) -> String {
-    let what = match kind {
-        EgressKind::Name => "name",
-        EgressKind::Connect => "connection",
-    };
-    format!("denied {what} {} ×{count} for {role}: {}", place(host, port), ui::plain(reason.unwrap_or("no rule allows it")))
-}
-
-fn refused(breaches: &[crate::event::Breach]) -> String {
-    let shown: Vec<String> =
-        breaches.iter().take(3).map(|one| format!("{} ({})", ui::plain(&one.path), one.rule)).collect();
+fn refused(breaches: &[Breach]) -> String {
+    let shown: Vec<String> = breaches
+        .iter()
+        .take(3)
+        .map(|one| format!("{} ({})", ui::plain(&one.path), one.rule))
+        .collect();
     let more = breaches.len().saturating_sub(3);
-    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+    if more == 0 {
+        shown.join(", ")
+    } else {
+        format!("{} and {more} more", shown.join(", "))
+    }
 }

@@ -19,7 +19,11 @@ pub(super) fn check(env: &Environment, check: &PolicyCheck) -> Result<Exit, Faul
         Ok(policy) if check.json => ui::json(&serde_json::json!({
             "schema": 1, "valid": true, "sha256": policy.sha256(), "faults": [],
         }))?,
-        Ok(policy) => ui::data(format!("{} files, {} roles: valid", sources.len(), policy.roles().count())),
+        Ok(policy) => ui::data(format!(
+            "{} files, {} roles: valid",
+            sources.len(),
+            policy.roles().count()
+        )),
         Err(faults) if check.json => {
             ui::json(&serde_json::json!({ "schema": 1, "valid": false, "faults": faults }))?;
             return Ok(Exit::Invalid);
@@ -32,24 +36,49 @@ pub(super) fn check(env: &Environment, check: &PolicyCheck) -> Result<Exit, Faul
 /// Lists the roles.
 pub(super) fn list(env: &Environment, json: &Json) -> Result<Exit, Fault> {
     let here = std::env::current_dir().or_exit(Exit::Usage)?;
-    let root = Repository::open(&here).ok().map(|repository| repository.root().to_owned());
+    let root = Repository::open(&here)
+        .ok()
+        .map(|repository| repository.root().to_owned());
     let policy = setup::policy(env, &[], root.as_deref())?;
-    let all: Vec<Rights> = policy.roles().filter_map(|role| policy.rights(role)).collect();
+    let all: Vec<Rights> = policy
+        .roles()
+        .filter_map(|role| policy.rights(role))
+        .collect();
     if json.json {
         ui::json(&serde_json::json!({ "schema": 1, "agents": all }))?;
         return Ok(Exit::Done);
     }
     let rows = all.iter().map(|rights| {
-        let writes: Vec<&str> = rights.files.write.0.iter().map(|glob| glob.text.as_str()).collect();
+        let writes: Vec<&str> = rights
+            .files
+            .write
+            .0
+            .iter()
+            .map(|glob| glob.text.as_str())
+            .collect();
         vec![
             rights.role.to_string(),
             rights.image.clone(),
-            if writes.is_empty() { "nothing".to_owned() } else { writes.join(" ") },
-            format!("{}", rights.programs.iter().filter(|program| matches!(program, Program::Image(_))).count()),
+            if writes.is_empty() {
+                "nothing".to_owned()
+            } else {
+                writes.join(" ")
+            },
+            format!(
+                "{}",
+                rights
+                    .programs
+                    .iter()
+                    .filter(|program| matches!(program, Program::Image(_)))
+                    .count()
+            ),
             format!("{} hosts", rights.egress.rules.len()),
             rights.description.clone(),
         ]
     });
-    ui::table(&["ROLE", "IMAGE", "WRITES", "PROGRAMS", "EGRESS", "FOR"], rows);
+    ui::table(
+        &["ROLE", "IMAGE", "WRITES", "PROGRAMS", "EGRESS", "FOR"],
+        rows,
+    );
     Ok(Exit::Done)
 }

@@ -1,12 +1,15 @@
 //! `loki sandbox run|ls|rm`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::io::AsyncReadExt;
 
 use crate::{
     diagnostic::explained,
-    git::{self, Checkout, Owner, Repository},
+    git::{self, Checkout, GitError, Owner, Repository},
     link::{LinkError, Streams},
     policy::Rights,
     sandbox::{self, Grant, Labels, Launcher, Occupant, Sandbox, SandboxError, Slot},
@@ -24,21 +27,29 @@ use super::{
 pub(super) async fn run(env: &Environment, args: SandboxRun) -> Result<Exit, Fault> {
     run_as(env, args).await.map_err(|fault| match fault.exit {
         // The codes below 125 are the program's own.
-        Exit::NoSandbox => Fault { exit: Exit::RunFailed, ..fault },
+        Exit::NoSandbox => Fault {
+            exit: Exit::RunFailed,
+            ..fault
+        },
         _ => fault,
     })
 }
 
 async fn run_as(env: &Environment, args: SandboxRun) -> Result<Exit, Fault> {
     let here = std::env::current_dir().or_exit(Exit::RunFailed)?;
-    let repository = Repository::open(&here).ok();
+    let repository = open(&here)?;
     let policy = setup::policy(env, &args.policy, repository.as_ref().map(Repository::root))?;
     let Some(rights) = policy.rights(&args.role) else {
-        return Err(Fault::new(Exit::Usage, format!("there is no role `{}`", args.role)).hint("`loki agents list` shows the roles"));
+        return Err(
+            Fault::new(Exit::Usage, format!("there is no role `{}`", args.role))
+                .hint("`loki agents list` shows the roles"),
+        );
     };
     let engine = setup::engine(env).await?;
-    let image = setup::image(env, engine.as_ref(), &rights.image).await.or_exit(Exit::NoSandbox)?;
     let launcher = setup::launcher(env, engine)?;
+    let image = setup::image(env, launcher.engine.as_ref(), &rights.image)
+        .await
+        .or_exit(Exit::NoSandbox)?;
     let place = Place::new(env, repository)?;
     let played = tokio::select! {
         played = play(&launcher, &place, rights, image, &args.argv) => played,
@@ -56,9 +67,21 @@ async fn run_as(env: &Environment, args: SandboxRun) -> Result<Exit, Fault> {
 fn ending(played: Result<i32, SandboxError>, argv: &[String]) -> Result<i32, Fault> {
     match played {
         Ok(code) => Ok(code),
-        Err(SandboxError::Link(LinkError::Refused { step, errno })) => Err(refused(argv, &step, errno)),
+        Err(SandboxError::Link(LinkError::Refused { step, errno })) => {
+            Err(refused(argv, &step, errno))
+        }
         Err(SandboxError::Isolation(short)) => Err(Fault::new(Exit::NoSandbox, short)),
         Err(cause) => Err(Fault::new(Exit::RunFailed, explained(&cause))),
+    }
+}
+
+/// Opens the repository around the directory. Where nothing is committed there is nothing to copy;
+/// a repository that cannot be read is no such place, and neither is a machine without git.
+fn open(here: &Path) -> Result<Option<Repository>, Fault> {
+    match Repository::open(here) {
+        Ok(repository) => Ok(Some(repository)),
+        Err(GitError::NotARepository { .. } | GitError::NoCommit { .. }) => Ok(None),
+        Err(cause) => Err(Fault::new(Exit::RunFailed, cause)),
     }
 }
 
@@ -67,11 +90,20 @@ fn refused(argv: &[String], step: &str, errno: i32) -> Fault {
     let program = ui::plain(argv.first().map_or("", String::as_str));
     let cause = std::io::Error::from_raw_os_error(errno);
     match errno {
-        2 => Fault::new(Exit::Program(127), format!("`{program}` is not in the sandbox"))
-            .hint("`loki agents list` shows what a role may run; only committed files are there"),
-        8 | 13 => Fault::new(Exit::Program(126), format!("`{program}` may not run for this role: {cause}"))
-            .hint("`loki agents list` shows what a role may run"),
-        _ => Fault::new(Exit::RunFailed, format!("`{program}` could not be run ({step}): {cause}")),
+        2 => Fault::new(
+            Exit::Program(127),
+            format!("`{program}` is not in the sandbox"),
+        )
+        .hint("`loki agents list` shows what a role may run; only committed files are there"),
+        8 | 13 => Fault::new(
+            Exit::Program(126),
+            format!("`{program}` may not run for this role: {cause}"),
+        )
+        .hint("`loki agents list` shows what a role may run"),
+        _ => Fault::new(
+            Exit::RunFailed,
+            format!("`{program}` could not be run ({step}): {cause}"),
+        ),
     }
 }
 
@@ -86,18 +118,34 @@ struct Place {
 
 impl Place {
     fn new(env: &Environment, repository: Option<Repository>) -> Result<Self, Fault> {
-        let root = repository.as_ref().map_or_else(|| env.cache.clone(), |one| one.root().join(".loki"));
-        let label = sandbox::repository_label(repository.as_ref().map_or(env.cache.as_path(), Repository::root));
-        let place = Self { slot: Slot::at(root.join("adhoc").join(sandbox::owner())), root, repository, label };
+        let root = repository
+            .as_ref()
+            .map_or_else(|| env.cache.clone(), |one| one.root().join(".loki"));
+        let label = sandbox::repository_label(
+            repository
+                .as_ref()
+                .map_or(env.cache.as_path(), Repository::root),
+        );
+        let place = Self {
+            slot: Slot::at(root.join("adhoc").join(sandbox::owner())),
+            root,
+            repository,
+            label,
+        };
         place.sweep()?;
         Ok(place)
     }
 
     /// Removes the directories of processes that are gone.
     fn sweep(&self) -> Result<(), Fault> {
-        let entries = std::fs::read_dir(self.root.join("adhoc")).into_iter().flatten().flatten();
+        let entries = std::fs::read_dir(self.root.join("adhoc"))
+            .into_iter()
+            .flatten()
+            .flatten();
         let dead = entries.filter(|entry| !entry.file_name().to_str().is_some_and(sandbox::alive));
-        dead.map(|entry| entry.path()).try_for_each(|path| git::remove_tree(&path)).or_exit(Exit::RunFailed)
+        dead.map(|entry| entry.path())
+            .try_for_each(|path| git::remove_tree(&path))
+            .or_exit(Exit::RunFailed)
     }
 
     fn remove(&self) -> Result<(), Fault> {
@@ -110,36 +158,67 @@ impl Place {
     }
 }
 
-async fn play(launcher: &Launcher, place: &Place, rights: Rights, image: String, argv: &[String]) -> Result<i32, SandboxError> {
+async fn play(
+    launcher: &Launcher,
+    place: &Place,
+    rights: Rights,
+    image: String,
+    argv: &[String],
+) -> Result<i32, SandboxError> {
     let user = launcher.user();
     if let Some(repository) = &place.repository {
         let root = rustix::process::geteuid().is_root();
-        let owner = root.then_some(Owner { uid: user.0, gid: user.1 });
-        let checkout = Checkout { tree: repository.head(), read: Some(&rights.files.read), owner };
+        let owner = root.then_some(Owner {
+            uid: user.0,
+            gid: user.1,
+        });
+        let checkout = Checkout {
+            tree: repository.head(),
+            read: Some(&rights.files.read),
+            owner,
+        };
         let filled = repository.export(place.slot.path(), checkout);
         drop(filled.map_err(|cause| SandboxError::Slot(std::io::Error::other(cause)))?);
     }
     let occupant = Occupant {
         name: format!("loki-adhoc-{}", sandbox::owner()),
         rights,
-        labels: Labels { run: "adhoc".to_owned(), task: "adhoc".to_owned(), repository: place.label.clone(), owner: sandbox::owner() },
+        labels: Labels {
+            run: "adhoc".to_owned(),
+            task: "adhoc".to_owned(),
+            repository: place.label.clone(),
+            owner: sandbox::owner(),
+        },
         home: Vec::new(),
         image,
     };
     // Decisions of a throw-away sandbox belong to no run, so there is no journal for them.
-    let sandbox = launcher.launch(&occupant, &place.slot, user, Arc::new(|_| {})).await?;
+    let sandbox = launcher
+        .launch(&occupant, &place.slot, user, Arc::new(|_| {}))
+        .await?;
     let code = converse(&sandbox, argv).await;
     sandbox.end().await?;
     code
 }
 
 async fn converse(sandbox: &Sandbox, argv: &[String]) -> Result<i32, SandboxError> {
-    sandbox.make_repository(&git::private_repository_script()).await?;
-    let (Streams { stdin, stdout, stderr }, ended) = sandbox.exec(argv, &[], &Grant::default()).await?.split();
+    sandbox
+        .make_repository(&git::private_repository_script())
+        .await?;
+    let (
+        Streams {
+            stdin,
+            stdout,
+            stderr,
+        },
+        ended,
+    ) = sandbox.exec(argv, &[], &Grant::default()).await?.split();
     let feed = async move {
         // The program may end before its input does.
         if let Some(mut stdin) = stdin {
-            tokio::io::copy(&mut tokio::io::stdin(), &mut stdin).await.ok();
+            tokio::io::copy(&mut tokio::io::stdin(), &mut stdin)
+                .await
+                .ok();
         }
         std::future::pending::<()>().await;
     };
@@ -163,15 +242,19 @@ async fn pass(mut from: impl tokio::io::AsyncRead + Unpin, to: Stream) {
 pub(super) async fn list(env: &Environment, json: &Json) -> Result<Exit, Fault> {
     let engine = setup::engine(env).await?;
     let listed = engine.list("loki.run").await.or_exit(Exit::NoSandbox)?;
-    let label = |labels: &std::collections::BTreeMap<String, String>, name: &str| labels.get(name).cloned().unwrap_or_default();
+    let label = |labels: &std::collections::BTreeMap<String, String>, name: &str| {
+        labels.get(name).cloned().unwrap_or_default()
+    };
     if json.json {
         let rows: Vec<_> = listed
             .iter()
-            .map(|one| serde_json::json!({
-                "container": one.id.as_str(), "name": one.name, "state": one.state,
-                "run": label(&one.labels, "loki.run"), "task": label(&one.labels, "loki.task"),
-                "role": label(&one.labels, "loki.role"),
-            }))
+            .map(|one| {
+                serde_json::json!({
+                    "container": one.id.as_str(), "name": one.name, "state": one.state,
+                    "run": label(&one.labels, "loki.run"), "task": label(&one.labels, "loki.task"),
+                    "role": label(&one.labels, "loki.role"),
+                })
+            })
             .collect();
         ui::json(&serde_json::json!({ "schema": 1, "sandboxes": rows }))?;
         return Ok(Exit::Done);
@@ -193,16 +276,25 @@ pub(super) async fn list(env: &Environment, json: &Json) -> Result<Exit, Fault> 
 pub(super) async fn remove(env: &Environment, args: &SandboxRm) -> Result<Exit, Fault> {
     let engine = setup::engine(env).await?;
     if args.all {
-        for gone in sandbox::sweep(engine.as_ref(), None).await.or_exit(Exit::NoSandbox)? {
+        for gone in sandbox::sweep(engine.as_ref(), None)
+            .await
+            .or_exit(Exit::NoSandbox)?
+        {
             ui::note(format!("removed {}", gone.container));
         }
         return Ok(Exit::Done);
     }
     let ours = engine.list("loki.run").await.or_exit(Exit::NoSandbox)?;
     for wanted in &args.containers {
-        let found = ours.iter().find(|one| one.name == *wanted || wanted.len() >= 4 && one.id.as_str().starts_with(wanted.as_str()));
+        let found = ours.iter().find(|one| {
+            one.name == *wanted || wanted.len() >= 4 && one.id.as_str().starts_with(wanted.as_str())
+        });
         let Some(found) = found else {
-            return Err(Fault::new(Exit::Failed, format!("`{}` is no sandbox of Loki's", ui::plain(wanted))).hint("`loki sandbox ls` lists them"));
+            return Err(Fault::new(
+                Exit::Failed,
+                format!("`{}` is no sandbox of Loki's", ui::plain(wanted)),
+            )
+            .hint("`loki sandbox ls` lists them"));
         };
         engine.remove(&found.id).await.or_exit(Exit::Failed)?;
         ui::note(format!("removed {}", found.id.as_str()));

@@ -14,7 +14,7 @@ use crate::{
     git::{GitError, Repository},
     name::Role,
     policy::{Layer, Policy, Source},
-    sandbox::Launcher,
+    sandbox::{Launcher, Shortfall},
 };
 
 use super::{
@@ -29,9 +29,10 @@ const POLICY_MAX: u64 = 1 << 20;
 /// Collects all layers of policy: built in, organisation, user, then files given by name.
 pub(super) fn policy_sources(env: &Environment, given: &[PathBuf]) -> Result<Vec<Source>, Fault> {
     let mut sources = Policy::builtin_sources();
-    for (layer, directory) in
-        [(Layer::Organisation, PathBuf::from("/etc/loki/policies")), (Layer::User, env.config.join("policies"))]
-    {
+    for (layer, directory) in [
+        (Layer::Organisation, PathBuf::from("/etc/loki/policies")),
+        (Layer::User, env.config.join("policies")),
+    ] {
         for file in yaml_files(&directory)? {
             sources.push(policy_source(layer, file)?);
         }
@@ -51,7 +52,10 @@ fn yaml_files(directory: &Path) -> Result<Vec<PathBuf>, Fault> {
     let mut files = Vec::new();
     for entry in entries {
         let path = entry.map_err(|cause| unreadable(directory, &cause))?.path();
-        if path.extension().is_some_and(|kind| kind == "yaml" || kind == "yml") {
+        if path
+            .extension()
+            .is_some_and(|kind| kind == "yaml" || kind == "yml")
+        {
             files.push(path);
         }
     }
@@ -60,7 +64,9 @@ fn yaml_files(directory: &Path) -> Result<Vec<PathBuf>, Fault> {
 }
 
 fn policy_source(layer: Layer, file: PathBuf) -> Result<Source, Fault> {
-    let length = fs::metadata(&file).map_err(|cause| unreadable(&file, &cause))?.len();
+    let length = fs::metadata(&file)
+        .map_err(|cause| unreadable(&file, &cause))?
+        .len();
     if length > POLICY_MAX {
         let message = format!("policy `{}` is larger than 1 MiB", file.display());
         return Err(Fault::new(Exit::Invalid, message));
@@ -70,15 +76,30 @@ fn policy_source(layer: Layer, file: PathBuf) -> Result<Source, Fault> {
 }
 
 fn unreadable(path: &Path, cause: &io::Error) -> Fault {
-    Fault::new(Exit::Invalid, format!("policy `{}` cannot be read: {cause}", path.display()))
+    Fault::new(
+        Exit::Invalid,
+        format!("policy `{}` cannot be read: {cause}", path.display()),
+    )
 }
 
 /// Checks all layers and refuses a project that brings policies of its own: they come with the
 /// code, and what would make them trustworthy does not exist yet.
-pub(super) fn policy(env: &Environment, given: &[PathBuf], root: Option<&Path>) -> Result<Policy, Fault> {
-    if let Some(project) = root.map(|root| root.join(".loki/policies")).filter(|path| path.exists()) {
-        let message = format!("`{}` comes with the code and is not trusted", project.display());
-        return Err(Fault::new(Exit::Invalid, message).hint("name the files you trust: `--policy FILE`, or move them to ~/.config/loki/policies"));
+pub(super) fn policy(
+    env: &Environment,
+    given: &[PathBuf],
+    root: Option<&Path>,
+) -> Result<Policy, Fault> {
+    if let Some(project) = root
+        .map(|root| root.join(".loki/policies"))
+        .filter(|path| path.exists())
+    {
+        let message = format!(
+            "`{}` comes with the code and is not trusted",
+            project.display()
+        );
+        return Err(Fault::new(Exit::Invalid, message).hint(
+            "name the files you trust: `--policy FILE`, or move them to ~/.config/loki/policies",
+        ));
     }
     Policy::check(&policy_sources(env, given)?).map_err(|faults| diagnostics(&faults))
 }
@@ -89,7 +110,10 @@ pub(super) fn diagnostics(faults: &[Diagnostic]) -> Fault {
         ui::note(fault.render());
     }
     let count = faults.len();
-    Fault::new(Exit::Invalid, format!("{count} fault{} found", if count == 1 { "" } else { "s" }))
+    Fault::new(
+        Exit::Invalid,
+        format!("{count} fault{} found", if count == 1 { "" } else { "s" }),
+    )
 }
 
 /// Opens the repository around the current directory.
@@ -97,7 +121,11 @@ pub(super) fn repository() -> Result<Repository, Fault> {
     let here = std::env::current_dir().or_exit(Exit::Usage)?;
     Repository::open(&here).map_err(|cause| {
         // A full or read-only disk is no fault of the command line.
-        let exit = if matches!(cause, GitError::Io { .. }) { Exit::Failed } else { Exit::Usage };
+        let exit = if matches!(cause, GitError::Io { .. }) {
+            Exit::Failed
+        } else {
+            Exit::Usage
+        };
         Fault::new(exit, explained(&cause))
     })
 }
@@ -112,11 +140,17 @@ pub(super) async fn engine(env: &Environment) -> Result<Arc<dyn Engine>, Fault> 
         uid: rustix::process::geteuid().as_raw(),
         path: env.path.clone().into(),
     };
-    engine::connect(&facts).await.or_exit(Exit::NoSandbox)
+    engine::connect(&facts)
+        .await
+        .or_exit(Exit::NoSandbox)
+        .map_err(|fault| fault.hint("`loki doctor` says what this machine gives"))
 }
 
-/// Prepares starting sandboxes.
+/// Prepares starting sandboxes, on an engine that can hold them to their limits.
 pub(super) fn launcher(env: &Environment, engine: Arc<dyn Engine>) -> Result<Launcher, Fault> {
+    if !engine.report().limits {
+        return Err(Fault::new(Exit::NoSandbox, Shortfall::NO_LIMITS));
+    }
     Ok(Launcher {
         engine,
         cache: env.cache.clone(),
@@ -132,7 +166,10 @@ pub(super) async fn images_of<'a>(
     policy: &Policy,
     roles: impl Iterator<Item = &'a Role>,
 ) -> Result<BTreeMap<String, String>, Fault> {
-    let names: BTreeSet<String> = roles.filter_map(|role| policy.rights(role)).map(|rights| rights.image).collect();
+    let names: BTreeSet<String> = roles
+        .filter_map(|role| policy.rights(role))
+        .map(|rights| rights.image)
+        .collect();
     let mut ready = BTreeMap::new();
     for name in names {
         let image = image(env, engine, &name).await.or_exit(Exit::NoSandbox)?;
@@ -142,7 +179,11 @@ pub(super) async fn images_of<'a>(
 }
 
 /// Makes one image ready and returns its digest.
-pub(super) async fn image(env: &Environment, engine: &dyn Engine, name: &str) -> Result<String, images::ImageError> {
+pub(super) async fn image(
+    env: &Environment,
+    engine: &dyn Engine,
+    name: &str,
+) -> Result<String, images::ImageError> {
     let image = images::ensure(engine, name, &env.cache, &|line| ui::note(ui::plain(line))).await?;
     Ok(image.id)
 }

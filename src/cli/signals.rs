@@ -44,8 +44,11 @@ impl Caught {
 
 /// Waits for the first signal that asks this process to end, and returns its number.
 pub(super) async fn first() -> io::Result<u8> {
-    let (mut interrupt, mut hangup, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut hangup, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
+        signal(SignalKind::terminate())?,
+    );
     Ok(tokio::select! {
         _ = interrupt.recv() => 2,
         _ = hangup.recv() => 1,
@@ -55,14 +58,20 @@ pub(super) async fn first() -> io::Result<u8> {
 
 /// Starts watching, until the receiver is dropped.
 pub(super) fn watch(state: &Path) -> Result<(mpsc::Receiver<Control>, Caught), WatchError> {
-    let (mut interrupt, mut hangup, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut hangup, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
+        signal(SignalKind::terminate())?,
+    );
     Signal::clear(state)?;
     let mut files = Signals::watch(state)?;
     let (send, receive) = mpsc::channel(4);
     let caught = Caught::default();
     let number = Arc::clone(&caught.0);
-    #[expect(clippy::disallowed_methods, reason = "ends by itself when the run drops its receiver")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ends by itself when the run drops its receiver"
+    )]
     drop(tokio::spawn(async move {
         let mut interrupts = 0;
         loop {

@@ -33,6 +33,9 @@ use super::{
 
 /// Largest specification that is read.
 const SPEC_MAX: u64 = 1 << 20;
+/// What there is.
+const PROVIDERS: &str = "there are: `command` (`--provider command --command ./agent.sh`: any program that reads a \
+     brief on stdin and works in /work) and `replay` (`--provider replay --macro DIR`: a recorded macro)";
 
 /// A specification that was read and checked.
 struct Intake {
@@ -44,23 +47,31 @@ struct Intake {
 /// Runs the verb.
 pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit, Fault> {
     let intake = read_spec(&args.spec)?;
-    let provider = choose_provider(args, &intake)?;
-    let tasks = plan(&intake, provider.as_ref())?;
+    let choice = choose(args, &intake)?;
+    let tasks = choice.plan(&intake)?;
     let repository = setup::repository()?;
     let policy = setup::policy(env, &args.policy, Some(repository.root()))?;
     check_plan(&tasks, &policy, &intake.file)?;
-    let engine = setup::engine(env).await?;
+    let provider = choice.open()?;
+    let launcher = setup::launcher(env, setup::engine(env).await?)?;
     let run = new_run()?;
     let state = repository.root().join(".loki");
     let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
-    sweep(&repository, engine.as_ref()).await?;
-    let launcher = setup::launcher(env, engine)?;
+    sweep(&repository, launcher.engine.as_ref()).await?;
     let checker: Role = "check".parse().or_exit(Exit::Bug)?;
     let roles = tasks.iter().map(|task| &task.role).chain([&checker]);
     let images = setup::images_of(env, launcher.engine.as_ref(), &policy, roles).await?;
     warn_dirty(&repository)?;
-    repository.create_run_branch(&run, repository.head()).or_exit(Exit::Failed)?;
-    let opening = opening(&run, &intake, provider.as_ref(), (&repository, &policy), &described(launcher.engine.report()));
+    repository
+        .create_run_branch(&run, repository.head())
+        .or_exit(Exit::Failed)?;
+    let opening = opening(
+        &run,
+        &intake,
+        provider.as_ref(),
+        (&repository, &policy),
+        &described(launcher.engine.report()),
+    );
     let writer = Writer::create(&state, &run, now).or_exit(Exit::Failed)?;
     let work = Arc::new(Work {
         run,
@@ -85,13 +96,29 @@ async fn drive(
     parallel: usize,
 ) -> Result<Exit, Fault> {
     let (observer, watched) = mpsc::unbounded_channel();
-    let (controls, caught) = signals::watch(&work.repository.root().join(".loki")).or_exit(Exit::Failed)?;
-    let session = Session { writer, opening, tasks, parallel, controls, observer };
-    let (ending, ()) = tokio::join!(run::drive(Arc::clone(work), session), Progress::default().show(watched));
+    let (controls, caught) =
+        signals::watch(&work.repository.root().join(".loki")).or_exit(Exit::Failed)?;
+    let session = Session {
+        writer,
+        opening,
+        tasks,
+        parallel,
+        controls,
+        observer,
+    };
+    let (ending, ()) = tokio::join!(
+        run::drive(Arc::clone(work), session),
+        Progress::default().show(watched)
+    );
     if let Err(fault) = tidy(work).await {
-        ui::warning(format!("something of the run is left: {}; the next start looks again", fault.message));
+        ui::warning(format!(
+            "something of the run is left: {}; the next start looks again",
+            fault.message
+        ));
     }
-    let ending = ending.or_exit(Exit::Failed).map_err(|fault| fault.hint("`loki status` shows how far the run came"))?;
+    let ending = ending
+        .or_exit(Exit::Failed)
+        .map_err(|fault| fault.hint("`loki status` shows how far the run came"))?;
     summary(work, &ending);
     Ok(match (ending.outcome, caught.signal()) {
         (Outcome::Done, _) => Exit::Done,
@@ -103,7 +130,9 @@ async fn drive(
 /// Removes what a run that was ended left standing; nothing else may run here, we hold the lock.
 async fn tidy(work: &Work) -> Result<(), Fault> {
     let label = sandbox::repository_label(work.repository.root());
-    sandbox::end_own(work.launcher.engine.as_ref(), &label).await.or_exit(Exit::Failed)?;
+    sandbox::end_own(work.launcher.engine.as_ref(), &label)
+        .await
+        .or_exit(Exit::Failed)?;
     work.repository.sweep(&[]).or_exit(Exit::Failed).map(drop)
 }
 
@@ -111,23 +140,41 @@ async fn tidy(work: &Work) -> Result<(), Fault> {
 fn read_spec(path: &Path) -> Result<Intake, Fault> {
     let shown = ui::plain(&path.to_string_lossy());
     let unreadable = |cause: std::io::Error| {
-        Fault::new(Exit::Invalid, format!("specification `{shown}` cannot be read: {cause}"))
-            .hint("give a Markdown file: `loki start SPEC.md`")
+        Fault::new(
+            Exit::Invalid,
+            format!("specification `{shown}` cannot be read: {cause}"),
+        )
+        .hint("give a Markdown file: `loki start SPEC.md`")
     };
     let file = File::open(path).map_err(unreadable)?;
     if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err(Fault::new(Exit::Invalid, format!("specification `{shown}` is not a regular file"))
-            .hint("give a Markdown file: `loki start SPEC.md`"));
+        return Err(Fault::new(
+            Exit::Invalid,
+            format!("specification `{shown}` is not a regular file"),
+        )
+        .hint("give a Markdown file: `loki start SPEC.md`"));
     }
     let mut bytes = Vec::new();
-    file.take(SPEC_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(SPEC_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     if bytes.len() as u64 > SPEC_MAX {
-        return Err(Fault::new(Exit::Invalid, format!("specification `{shown}` is larger than 1 MiB"))
-            .hint("a specification is text for people: keep data in files of the repository"));
+        return Err(Fault::new(
+            Exit::Invalid,
+            format!("specification `{shown}` is larger than 1 MiB"),
+        )
+        .hint("a specification is text for people: keep data in files of the repository"));
     }
     let spec = Spec::parse(path, &bytes).map_err(|faults| setup::diagnostics(&faults))?;
-    let sha256 = sha2::Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Intake { spec, sha256, file: path.to_owned() })
+    let sha256 = sha2::Sha256::digest(&bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Ok(Intake {
+        spec,
+        sha256,
+        file: path.to_owned(),
+    })
 }
 
 fn opening(
@@ -155,51 +202,98 @@ fn described(report: &crate::engine::EngineReport) -> String {
     format!("{} {} at {}", report.name, report.version, report.endpoint)
 }
 
-/// Picks the provider. Without one, only a shipped example picks its own macro, loudly.
-fn choose_provider(args: &args::Start, intake: &Intake) -> Result<Arc<dyn Provider>, Fault> {
-    match (args.provider.as_deref(), &args.command, &args.replayed) {
-        (Some("command") | None, Some(program), None) => {
-            let words = program.split_whitespace().map(str::to_owned).collect();
-            let here = std::env::current_dir().or_exit(Exit::Usage)?;
-            Ok(Arc::new(provider::Agent::open(words, &here).or_exit(Exit::Usage)?))
+/// The provider that was asked for.
+enum Choice {
+    /// A program, with its arguments.
+    Program(Vec<String>),
+    /// A recorded macro, which brings its plan.
+    Macro(provider::Replay),
+}
+
+impl Choice {
+    /// Takes the plan from the macro, else from the specification.
+    fn plan(&self, intake: &Intake) -> Result<Vec<Task>, Fault> {
+        let tasks = match self {
+            Self::Macro(replay) => replay.plan().unwrap_or(&intake.spec.tasks),
+            Self::Program(_) => &intake.spec.tasks,
+        };
+        if !tasks.is_empty() {
+            return Ok(tasks.to_vec());
         }
-        (Some("replay") | None, None, Some(directory)) => {
-            Ok(Arc::new(provider::Replay::open(directory).or_exit(Exit::Invalid)?))
-        }
-        (Some("command"), None, _) => Err(Fault::new(Exit::Usage, "`--provider command` needs a program")
-            .hint("add `--command ./agent.sh`")),
-        (Some("replay") | None, None, None) => match provider::shipped_macro(&intake.sha256) {
-            Some(replay) => {
-                ui::note("NOTE: this is a shipped example. No model works on it: its recorded macro is replayed,");
-                ui::note("NOTE: every script of it really runs, in a sandbox. Own specifications need --provider.");
-                Ok(Arc::new(replay))
+        let file = ui::plain(&intake.file.to_string_lossy());
+        Err(Fault::new(Exit::Invalid, format!("`{file}` has no tasks"))
+            .hint("add a `## Tasks` list, see docs/specs.md; a model-made plan is not there yet"))
+    }
+
+    fn open(self) -> Result<Arc<dyn Provider>, Fault> {
+        match self {
+            Self::Macro(replay) => Ok(Arc::new(replay)),
+            Self::Program(words) => {
+                let here = std::env::current_dir().or_exit(Exit::Usage)?;
+                Ok(Arc::new(
+                    provider::Agent::open(words, &here).or_exit(Exit::Usage)?,
+                ))
             }
-            None => Err(no_provider()),
-        },
-        (Some("command" | "replay") | None, ..) => {
-            Err(Fault::new(Exit::Usage, "`--command` and `--macro` belong to different providers").hint("give one of them"))
         }
-        (Some(other), ..) => Err(Fault::new(Exit::Usage, format!("there is no provider `{}`", ui::plain(other)))
-            .hint("there are: `command` (--command PROGRAM), `replay` (--macro DIR)")),
     }
 }
 
-fn no_provider() -> Fault {
-    Fault::new(Exit::Usage, "no provider is given, so no one would do the work").hint(
-        "there are: `--provider command --command ./agent.sh` (any program that reads a brief on stdin and works in \
-         /work), `--provider replay --macro DIR` (a recorded macro)",
-    )
+/// Picks the provider. Without one, only a shipped example picks its own macro, loudly.
+fn choose(args: &args::Start, intake: &Intake) -> Result<Choice, Fault> {
+    match (args.provider.as_deref(), &args.command, &args.replayed) {
+        (Some("command") | None, Some(program), None) => Ok(Choice::Program(words(program))),
+        (Some("replay") | None, None, Some(directory)) => provider::Replay::open(directory)
+            .map(Choice::Macro)
+            .map_err(|cause| in_macro(&cause)),
+        (Some("command"), None, _) => Err(Fault::new(
+            Exit::Usage,
+            "`--provider command` needs a program",
+        )
+        .hint("add `--command ./agent.sh`")),
+        (Some("replay") | None, None, None) => shipped(intake),
+        (Some("command" | "replay") | None, ..) => Err(Fault::new(
+            Exit::Usage,
+            "`--command` and `--macro` belong to different providers",
+        )
+        .hint("give one of them")),
+        (Some(other), ..) => Err(Fault::new(
+            Exit::Usage,
+            format!("there is no provider `{}`", ui::plain(other)),
+        )
+        .hint(PROVIDERS)),
+    }
 }
 
-/// Takes the plan from the specification or from the macro.
-fn plan(intake: &Intake, provider: &dyn Provider) -> Result<Vec<Task>, Fault> {
-    if !intake.spec.tasks.is_empty() {
-        return Ok(intake.spec.tasks.clone());
+/// Splits a command line at its spaces; one that names a file as a whole is that file.
+fn words(program: &str) -> Vec<String> {
+    if Path::new(program).exists() {
+        return vec![program.to_owned()];
     }
-    match provider.plan() {
-        Some(tasks) if !tasks.is_empty() => Ok(tasks.to_vec()),
-        _ => Err(Fault::new(Exit::Invalid, format!("`{}` has no tasks", ui::plain(&intake.file.to_string_lossy())))
-            .hint("add a `## Tasks` list, see docs/specs.md; a model-made plan is not there yet")),
+    program.split_whitespace().map(str::to_owned).collect()
+}
+
+fn shipped(intake: &Intake) -> Result<Choice, Fault> {
+    let Some(replay) = provider::shipped_macro(&intake.sha256) else {
+        return Err(Fault::new(
+            Exit::Usage,
+            "no provider is given, so no one would do the work",
+        )
+        .hint(PROVIDERS));
+    };
+    ui::note(
+        "NOTE: this is a shipped example. No model works on it: its recorded macro is replayed,",
+    );
+    ui::note(
+        "NOTE: every script of it really runs, in a sandbox. Own specifications need --provider.",
+    );
+    Ok(Choice::Macro(replay))
+}
+
+/// Shows every fault of a macro with its place.
+fn in_macro(cause: &provider::ProviderError) -> Fault {
+    match cause {
+        provider::ProviderError::Macro { faults, .. } => setup::diagnostics(faults),
+        other => Fault::new(Exit::Invalid, other),
     }
 }
 
@@ -210,16 +304,27 @@ fn check_plan(tasks: &[Task], policy: &Policy, file: &Path) -> Result<(), Fault>
         return Ok(());
     }
     for fault in &faults {
-        ui::note(format!("{}: {}", ui::plain(&file.to_string_lossy()), ui::plain(&fault.to_string())));
+        ui::note(format!(
+            "{}: {}",
+            ui::plain(&file.to_string_lossy()),
+            ui::plain(&fault.to_string())
+        ));
     }
-    Err(Fault::new(Exit::Invalid, "the plan cannot be run").hint("`loki agents list` shows the roles"))
+    Err(Fault::new(Exit::Invalid, "the plan cannot be run")
+        .hint("`loki agents list` shows the roles"))
 }
 
 /// Removes what dead orchestrators left in this repository.
 async fn sweep(repository: &Repository, engine: &dyn crate::engine::Engine) -> Result<(), Fault> {
     let label = sandbox::repository_label(repository.root());
-    for gone in sandbox::sweep(engine, Some(&label)).await.or_exit(Exit::NoSandbox)? {
-        ui::note(format!("removed a sandbox left by run {}: {}", gone.run, gone.task));
+    for gone in sandbox::sweep(engine, Some(&label))
+        .await
+        .or_exit(Exit::NoSandbox)?
+    {
+        ui::note(format!(
+            "removed a sandbox left by run {}: {}",
+            gone.run, gone.task
+        ));
     }
     repository.sweep(&[]).or_exit(Exit::Failed)?;
     Ok(())
@@ -247,7 +352,9 @@ fn new_run() -> Result<RunId, Fault> {
     let mut random = [0; 2];
     getrandom::fill(&mut random).map_err(|cause| Fault::new(Exit::Bug, cause))?;
     let time = now().strftime("%Y%m%d-%H%M%S");
-    format!("{time}-{:04x}", u16::from_le_bytes(random)).parse().or_exit(Exit::Bug)
+    format!("{time}-{:04x}", u16::from_le_bytes(random))
+        .parse()
+        .or_exit(Exit::Bug)
 }
 
 fn summary(work: &Work, ending: &run::Ending) {
@@ -255,8 +362,15 @@ fn summary(work: &Work, ending: &run::Ending) {
     match (ending.outcome, &ending.reason) {
         (Outcome::Done, _) => ui::note(format!("done: branch `{branch}` holds the work")),
         (outcome, reason) => {
-            let word = if outcome == Outcome::Stopped { "stopped" } else { "failed" };
-            ui::note(format!("{word}: {}", ui::plain_lines(reason.as_deref().unwrap_or("no reason is known"))));
+            let word = if outcome == Outcome::Stopped {
+                "stopped"
+            } else {
+                "failed"
+            };
+            ui::note(format!(
+                "{word}: {}",
+                ui::plain_lines(reason.as_deref().unwrap_or("no reason is known"))
+            ));
             ui::note(format!("branch `{branch}` holds what landed before"));
         }
     }

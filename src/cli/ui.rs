@@ -1,5 +1,6 @@
 //! The only place that prints. Data goes to stdout, all else to stderr; text that came from
 //! agents, specifications or file names is shown with its control characters escaped.
+#![expect(clippy::print_stderr, reason = "this is the place that prints")]
 
 use std::io::{IsTerminal, Write};
 
@@ -23,7 +24,10 @@ pub(super) fn json(value: &impl serde::Serialize) -> Result<(), Fault> {
 /// Prints bytes as they are: what `loki sandbox run` passes through.
 pub(super) fn pass(bytes: &[u8], to: Stream) {
     let written = match to {
-        Stream::Out => std::io::stdout().lock().write_all(bytes).and_then(|()| std::io::stdout().flush()),
+        Stream::Out => std::io::stdout()
+            .lock()
+            .write_all(bytes)
+            .and_then(|()| std::io::stdout().flush()),
         Stream::Err => std::io::stderr().lock().write_all(bytes),
     };
     // Nobody listens any more; the program's exit code still counts.
@@ -42,7 +46,12 @@ pub(super) enum Stream {
 /// Prints a table without borders.
 pub(super) fn table(heading: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING).set_header(heading);
+    table
+        .load_preset(comfy_table::presets::NOTHING)
+        .set_header(heading);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     for row in rows {
         table.add_row(row.iter().map(|cell| plain(cell)));
     }
@@ -81,7 +90,8 @@ pub(super) fn ask(question: &str) -> bool {
     }
     let mut answer = String::new();
     write!(std::io::stderr().lock(), "{question} [y/N] ").is_ok()
-        && std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+        && std::io::stdin().read_line(&mut answer).is_ok()
+        && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 /// Shows text of unknown origin on one line: control, format and bidirectional characters are
@@ -98,7 +108,11 @@ pub(super) fn plain_lines(text: &str) -> String {
 fn shown(c: char) -> String {
     let hidden = c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
-    if hidden && c != '\t' { c.escape_unicode().to_string() } else { c.to_string() }
+    if hidden && c != '\t' {
+        c.escape_unicode().to_string()
+    } else {
+        c.to_string()
+    }
 }
 
 #[cfg(test)]
@@ -107,9 +121,18 @@ mod tests {
 
     #[test]
     fn control_sequences_are_shown_not_obeyed() {
-        for hostile in ["\x1b[2J", "\x1b]52;c;eA==\x07", "\u{202e}abc", "a\rb", "\u{9b}31m"] {
+        for hostile in [
+            "\x1b[2J",
+            "\x1b]52;c;eA==\x07",
+            "\u{202e}abc",
+            "a\rb",
+            "\u{9b}31m",
+        ] {
             let shown = plain(hostile);
-            assert!(!shown.chars().any(|c| c.is_control() || c == '\u{202e}'), "{shown:?}");
+            assert!(
+                !shown.chars().any(|c| c.is_control() || c == '\u{202e}'),
+                "{shown:?}"
+            );
         }
         assert_eq!(plain("plain text"), "plain text");
     }

@@ -45,7 +45,11 @@ fn choose(wanted: Option<&RunId>) -> Result<Option<Chosen>, Fault> {
     let runs = journal::runs(&state).or_exit(Exit::Failed)?;
     let run = match wanted {
         Some(run) if runs.contains(run) => Some(run.clone()),
-        Some(run) => return Err(Fault::new(Exit::Usage, format!("there is no run `{run}` here")).hint(known(&runs))),
+        Some(run) => {
+            return Err(
+                Fault::new(Exit::Usage, format!("there is no run `{run}` here")).hint(known(&runs)),
+            );
+        }
         None => runs.last().cloned(),
     };
     if run.is_none() {
@@ -90,12 +94,20 @@ pub(super) async fn events(events: &Events) -> Result<Exit, Fault> {
             ui::data(serde_json::to_string(record).or_exit(Exit::Bug)?);
         } else {
             let text = progress::line(&record.event);
-            ui::data(format!("{:>5} {} {text}", record.seq, record.ts.strftime("%H:%M:%S")));
+            ui::data(format!(
+                "{:>5} {} {text}",
+                record.seq,
+                record.ts.strftime("%H:%M:%S")
+            ));
         }
         Ok(())
     };
     if !events.follow {
-        return chosen.records()?.iter().try_for_each(print).map(|()| Exit::Done);
+        return chosen
+            .records()?
+            .iter()
+            .try_for_each(print)
+            .map(|()| Exit::Done);
     }
     let mut follow = Follow::open(&chosen.journal(), From::Start).or_exit(Exit::Failed)?;
     while let Some(record) = follow.next().await {
@@ -115,14 +127,25 @@ pub(super) fn logs(logs: &Logs) -> Result<Exit, Fault> {
     };
     let directory = run::logs(&chosen.state, &chosen.run);
     let mut names: Vec<String> = fs::read_dir(&directory)
-        .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+        .map(|entries| {
+            entries
+                .flatten()
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect()
+        })
         .unwrap_or_default();
     names.sort();
     let wanted = |name: &String| logs.task.as_ref().is_none_or(|task| of_task(name, task));
     let found: Vec<String> = names.into_iter().filter(wanted).collect();
     if found.is_empty() {
-        let what = logs.task.as_deref().map_or_else(String::new, |task| format!(" of task `{}`", ui::plain(task)));
-        return Err(Fault::new(Exit::Failed, format!("there is no log{what} in run {}", chosen.run)).hint("`loki status` lists the tasks"));
+        let what = logs.task.as_deref().map_or_else(String::new, |task| {
+            format!(" of task `{}`", ui::plain(task))
+        });
+        return Err(Fault::new(
+            Exit::Failed,
+            format!("there is no log{what} in run {}", chosen.run),
+        )
+        .hint("`loki status` lists the tasks"));
     }
     for name in found {
         ui::note(format!("==> {name}"));
@@ -135,7 +158,10 @@ pub(super) fn logs(logs: &Logs) -> Result<Exit, Fault> {
 
 /// Returns whether a log `store-1.log` or `store-checks.log` is of task `store`.
 fn of_task(log: &str, task: &str) -> bool {
-    let rest = log.strip_prefix(task).and_then(|rest| rest.strip_prefix('-')).and_then(|rest| rest.strip_suffix(".log"));
+    let rest = log
+        .strip_prefix(task)
+        .and_then(|rest| rest.strip_prefix('-'))
+        .and_then(|rest| rest.strip_suffix(".log"));
     rest.is_some_and(|part| part == "checks" || part.parse::<u32>().is_ok())
 }
 
@@ -152,9 +178,19 @@ pub(super) async fn stop(stop: &Stop) -> Result<Exit, Fault> {
     } else {
         Signal::Stop.raise(&state).or_exit(Exit::Failed)?;
     }
-    let word = if stop.now { "end at once" } else { "end when its agents have finished" };
-    ui::note(format!("asked run {} (process {}) to {word}", holder.run, holder.pid));
-    while Lock::holder(&state).or_exit(Exit::Failed)?.is_some_and(|now| now.pid == holder.pid) {
+    let word = if stop.now {
+        "end at once"
+    } else {
+        "end when its agents have finished"
+    };
+    ui::note(format!(
+        "asked run {} (process {}) to {word}",
+        holder.run, holder.pid
+    ));
+    while Lock::holder(&state)
+        .or_exit(Exit::Failed)?
+        .is_some_and(|now| now.pid == holder.pid)
+    {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     ui::note("it ended");
@@ -164,7 +200,9 @@ pub(super) async fn stop(stop: &Stop) -> Result<Exit, Fault> {
 /// The lock proves that this process is an orchestrator that lives: the kernel gives the lock
 /// back when it dies.
 fn terminate(pid: u32) -> Result<(), Fault> {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
     let pid = pid.ok_or_else(|| Fault::new(Exit::Failed, "the lock names no process"))?;
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).or_exit(Exit::Failed)
 }
@@ -179,9 +217,14 @@ pub(super) fn verify(shown: &Shown) -> Result<Exit, Fault> {
         ui::json(&verified)?;
         return Ok(Exit::Done);
     }
-    ui::data(format!("run {}: {} records, chain intact, last hash {}", chosen.run, verified.records, verified.last_hash));
+    ui::data(format!(
+        "run {}: {} records, chain intact, last hash {}",
+        chosen.run, verified.records, verified.last_hash
+    ));
     if let Some(bytes) = verified.torn {
-        ui::warning(format!("{bytes} bytes of a record that was never completed follow; they were never acted on"));
+        ui::warning(format!(
+            "{bytes} bytes of a record that was never completed follow; they were never acted on"
+        ));
     }
     Ok(Exit::Done)
 }

@@ -321,13 +321,20 @@ mod tests {
         ContainerConfig, ContainerCreateBody, ContainerInspectResponse, HostConfig,
     };
 
-    fn dialect(podman: bool) -> Dialect {
+    fn docker() -> Dialect {
         Dialect {
-            podman,
+            podman: false,
             selinux: false,
             limits: true,
             runtime: "runc".to_owned(),
             nproc: Some(32_768),
+        }
+    }
+
+    fn podman() -> Dialect {
+        Dialect {
+            podman: true,
+            ..docker()
         }
     }
 
@@ -381,23 +388,20 @@ mod tests {
 
     #[test]
     fn docker_is_asked_for_exactly_this() {
-        insta::assert_snapshot!(text(&create_body(&spec(), &dialect(false))));
+        insta::assert_snapshot!(text(&create_body(&spec(), &docker())));
     }
 
     #[test]
     fn podman_is_asked_for_exactly_this() {
-        insta::assert_snapshot!(text(&create_body(&spec(), &dialect(true))));
+        insta::assert_snapshot!(text(&create_body(&spec(), &podman())));
     }
 
     #[test]
     fn an_obedient_engine_has_no_faults() {
-        for podman in [false, true] {
-            let answer = echo(create_body(&spec(), &dialect(podman)));
-            let found = state(answer, &dialect(podman));
-            assert_eq!(
-                faults(&spec(), &found, &dialect(podman)),
-                Vec::<String>::new()
-            );
+        for dialect in [docker(), podman()] {
+            let answer = echo(create_body(&spec(), &dialect));
+            let found = state(answer, &dialect);
+            assert_eq!(faults(&spec(), &found, &dialect), Vec::<String>::new());
         }
     }
 
@@ -406,14 +410,14 @@ mod tests {
         type Weaken = fn(&mut HostConfig);
         let cases: [(&str, Weaken); 8] = [
             ("network", |host| {
-                host.network_mode = Some("bridge".to_owned())
+                host.network_mode = Some("bridge".to_owned());
             }),
             ("read-only root", |host| host.readonly_rootfs = Some(false)),
             ("capabilities", |host| {
-                host.cap_add = Some(vec!["NET_ADMIN".to_owned()])
+                host.cap_add = Some(vec!["NET_ADMIN".to_owned()]);
             }),
             ("capabilities", |host| {
-                host.cap_drop = Some(vec!["CAP_CHOWN".to_owned()])
+                host.cap_drop = Some(vec!["CAP_CHOWN".to_owned()]);
             }),
             ("capabilities", |host| host.privileged = Some(true)),
             ("no-new-privileges", |host| host.security_opt = None),
@@ -421,9 +425,9 @@ mod tests {
             ("process limit", |host| host.pids_limit = None),
         ];
         for (what, weaken) in cases {
-            let mut answer = echo(create_body(&spec(), &dialect(false)));
+            let mut answer = echo(create_body(&spec(), &docker()));
             weaken(answer.host_config.as_mut().unwrap());
-            let found = faults(&spec(), &state(answer, &dialect(false)), &dialect(false));
+            let found = faults(&spec(), &state(answer, &docker()), &docker());
             assert_eq!(found.len(), 1, "{what}: {found:?}");
             assert!(found[0].starts_with(what), "{what}: {found:?}");
         }
@@ -435,11 +439,11 @@ mod tests {
             runtime: Some("runsc".to_owned()),
             ..spec()
         };
-        let body = create_body(&wanted, &dialect(true));
+        let body = create_body(&wanted, &podman());
         assert_eq!(body.host_config.as_ref().unwrap().runtime, None);
-        let found = state(echo(body), &dialect(true));
+        let found = state(echo(body), &podman());
         assert_eq!(
-            faults(&wanted, &found, &dialect(true)),
+            faults(&wanted, &found, &podman()),
             ["runtime is `runc` instead of `runsc`"]
         );
     }
@@ -450,7 +454,7 @@ mod tests {
             ulimits: vec![("core".to_owned(), 1, 1)],
             ..spec()
         };
-        let body = create_body(&wanted, &dialect(false));
+        let body = create_body(&wanted, &docker());
         let ulimits = body.host_config.unwrap().ulimits.unwrap();
         assert_eq!(ulimits.len(), 1);
         assert_eq!((ulimits[0].soft, ulimits[0].hard), (Some(0), Some(0)));

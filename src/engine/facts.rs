@@ -4,6 +4,8 @@ use std::{fmt, path::Path};
 
 use bollard::models::{SystemInfo, SystemInfoCgroupVersionEnum, SystemVersion};
 
+use super::socket::Peer;
+
 /// How the host groups processes to limit them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -76,11 +78,11 @@ pub struct EngineReport {
 
 impl EngineReport {
     /// Joins the engine's answers with what the socket told.
-    pub(super) fn of(version: &SystemVersion, info: &SystemInfo, rootless_peer: bool) -> Self {
+    pub(super) fn of(version: &SystemVersion, info: &SystemInfo, peer: Peer) -> Self {
         let options = info.security_options.clone().unwrap_or_default();
         let has = |name: &str| options.iter().any(|option| option.starts_with(name));
         let podman = component(version, "Podman").is_some();
-        let rootless = rootless_peer || has("name=rootless");
+        let rootless = peer == Peer::User || has("name=rootless");
         let runtime = info.default_runtime.clone().unwrap_or_default();
         let cgroup = match (info.cgroup_version, Cgroup::of_host()) {
             (Some(SystemInfoCgroupVersionEnum::_2), _) => Cgroup::V2,
@@ -144,7 +146,7 @@ fn seccomp(options: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cgroup, EngineReport, seccomp};
+    use super::{Cgroup, EngineReport, Peer, seccomp};
     use bollard::models::{
         SystemInfo, SystemInfoCgroupVersionEnum, SystemVersion, SystemVersionComponents,
     };
@@ -179,7 +181,7 @@ mod tests {
     #[test]
     fn podman_is_known_by_its_component() {
         let (version, info) = podman();
-        let report = EngineReport::of(&version, &info, false);
+        let report = EngineReport::of(&version, &info, Peer::Root);
         assert_eq!(
             (report.name, report.runtime_version.as_str()),
             ("podman", "1.1.5")
@@ -192,9 +194,9 @@ mod tests {
     fn a_missing_controller_means_that_limits_do_not_hold() {
         let (version, mut info) = podman();
         info.pids_limit = Some(false);
-        assert!(!EngineReport::of(&version, &info, false).limits);
+        assert!(!EngineReport::of(&version, &info, Peer::Root).limits);
         info.pids_limit = None;
-        assert!(!EngineReport::of(&version, &info, false).limits);
+        assert!(!EngineReport::of(&version, &info, Peer::Root).limits);
     }
 
     #[test]

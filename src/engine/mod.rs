@@ -10,21 +10,33 @@
 //! it again when the engine held less than it was asked to. It speaks to local engines only, for
 //! bind mounts and passed descriptors need one kernel.
 
+mod admission;
 mod body;
+mod call;
 mod client;
 mod container;
 mod discovery;
 mod facts;
 mod fault;
 pub mod images;
+mod raw;
 mod service;
+mod socket;
 
 use futures_util::future::BoxFuture;
 use std::{path::Path, sync::Arc};
 
 pub use container::{ContainerId, ContainerSpec, ContainerState, Image, Listed, Mount, Tmpfs};
 pub use discovery::Environment;
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "read far from here, where `Report` says nothing"
+)]
 pub use facts::{Cgroup, EngineReport};
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "a type called `Error` hides the standard one"
+)]
 pub use fault::EngineError;
 
 /// Told about each step of a long call, one line at a time.

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use super::{EngineError, Environment};
 
 /// How long the service lives without a client.
-const IDLE_SECONDS: u32 = 10;
+const IDLE_SECONDS: u32 = 5;
 /// How long it may take to come up.
 const START: Duration = Duration::from_secs(20);
 /// The start of every private directory's name.
@@ -126,7 +126,10 @@ fn spawn(
 ) -> io::Result<PrivateService> {
     let folder = private_folder(environment)?;
     let configuration = folder.path().join("containers.conf");
-    std::fs::write(&configuration, containers_conf(runtime, systemd_runs()))?;
+    std::fs::write(
+        &configuration,
+        containers_conf(runtime, cgroup_manager(runtime)),
+    )?;
     let log = File::create(folder.path().join("service.log"))?;
     let mut address = std::ffi::OsString::from("unix://");
     address.push(folder.path().join("podman.sock"));
@@ -134,6 +137,8 @@ fn spawn(
         .args(["--log-level", "error", "system", "service", "--time", &IDLE_SECONDS.to_string()])
         .arg(address)
         .env("CONTAINERS_CONF", &configuration)
+        // Container monitors inherit it, and leave a file there when a container runs out of memory.
+        .current_dir(folder.path())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -189,36 +194,44 @@ fn sweep(parent: &Path, ours: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn systemd_runs() -> bool {
-    Path::new("/run/systemd/system").exists()
+/// Without systemd its cgroup manager does not work; nor does it with runc on old cgroups.
+fn cgroup_manager(runtime: Option<&str>) -> Option<&'static str> {
+    let systemd = Path::new("/run/systemd/system").exists();
+    (!systemd || runtime.is_some()).then_some("cgroupfs")
 }
 
-/// The service's configuration. Without systemd neither its cgroup manager nor its journal works.
-fn containers_conf(runtime: Option<&str>, systemd: bool) -> String {
-    let mut text = "[engine]\nevents_logger = \"file\"\n".to_owned();
-    if !systemd || runtime.is_some() {
-        text.push_str("cgroup_manager = \"cgroupfs\"\n");
-    }
-    if let Some(runtime) = runtime {
-        text.push_str(&format!("runtime = \"{runtime}\"\n"));
-    }
-    text
+/// The service's configuration. The journal is systemd's too, so events go to a file.
+fn containers_conf(runtime: Option<&str>, cgroup_manager: Option<&str>) -> String {
+    let line = |key: &str, value: Option<&str>| {
+        value
+            .map(|value| format!("{key} = \"{value}\"\n"))
+            .unwrap_or_default()
+    };
+    let settings = [
+        line("events_logger", Some("file")),
+        line("cgroup_manager", cgroup_manager),
+        line("runtime", runtime),
+    ];
+    format!("[engine]\n{}", settings.concat())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{PREFIX, containers_conf, private_folder};
+    use super::{PREFIX, cgroup_manager, containers_conf, private_folder};
     use crate::engine::Environment;
     use std::{fs::File, os::unix::fs::PermissionsExt, time::Duration};
 
     #[test]
     fn old_cgroups_get_runc_and_cgroupfs() {
-        let text = containers_conf(Some("runc"), true);
-        assert!(
-            text.contains("runtime = \"runc\"") && text.contains("\"cgroupfs\""),
-            "{text}"
+        let text = containers_conf(Some("runc"), cgroup_manager(Some("runc")));
+        assert_eq!(
+            text,
+            "[engine]\nevents_logger = \"file\"\ncgroup_manager = \"cgroupfs\"\nruntime = \"runc\"\n"
         );
-        assert!(!containers_conf(None, true).contains("cgroup_manager"));
+        assert_eq!(
+            containers_conf(None, None),
+            "[engine]\nevents_logger = \"file\"\n"
+        );
     }
 
     #[test]

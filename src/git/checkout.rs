@@ -17,12 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    GitError, ObjectId, Owner, Repository,
-    command::Place,
-    error::At,
-    tree,
-};
+use super::{GitError, ObjectId, Owner, Repository, command::Place, error::At, tree};
 use crate::policy::Globs;
 
 /// What is to be materialised.
@@ -103,7 +98,9 @@ pub(super) fn lay_out(dir: &Path) -> Result<Files, GitError> {
 impl Files {
     /// Returns the repository over this worktree, whose attribute files count for nothing.
     pub(super) fn place(&self, repository: &Repository) -> Place {
-        repository.place.over(&self.work, repository.head().empty_tree())
+        repository
+            .place
+            .over(&self.work, repository.head().empty_tree())
     }
 
     /// Writes the files of a tree and returns the paths that were left out.
@@ -113,29 +110,51 @@ impl Files {
         checkout: Checkout<'_>,
     ) -> Result<BTreeSet<Vec<u8>>, GitError> {
         let place = self.place(repository);
-        place.git("read-tree").index(&self.index).arg(checkout.tree.as_str()).run()?;
-        let listed = place.reading("ls-files").index(&self.index).args(["--stage", "-z"]).run()?;
+        place
+            .git("read-tree")
+            .index(&self.index)
+            .arg(checkout.tree.as_str())
+            .run()?;
+        let listed = place
+            .reading("ls-files")
+            .index(&self.index)
+            .args(["--stage", "-z"])
+            .run()?;
+        let read = checkout.read.map(Globs::matcher);
+        let may_read = |path: &[u8]| match (&read, std::str::from_utf8(path)) {
+            (None, _) => true,
+            (Some(read), Ok(path)) => read.matches(path).is_some(),
+            (Some(_), Err(_)) => false,
+        };
         let mut absent = BTreeSet::new();
         for record in listed.records() {
-            let tab = record.iter().position(|byte| *byte == b'\t').ok_or_else(|| listed.odd())?;
+            let tab = record
+                .iter()
+                .position(|byte| *byte == b'\t')
+                .ok_or_else(|| listed.odd())?;
             let (stage, path) = (record.get(..tab), record.get(tab + 1..));
-            let (Some(stage), Some(path)) = (stage, path) else { return Err(listed.odd()) };
-            if stage.starts_with(b"160000") || !may_read(checkout.read, path) {
+            let (Some(stage), Some(path)) = (stage, path) else {
+                return Err(listed.odd());
+            };
+            if stage.starts_with(b"160000") || !may_read(path) {
                 absent.insert(path.to_vec());
             }
         }
         if !absent.is_empty() {
-            let input = absent.iter().flat_map(|path| path.iter().copied().chain([0]));
+            let input = absent
+                .iter()
+                .flat_map(|path| path.iter().copied().chain([0]));
             let call = place.git("update-index").index(&self.index);
-            call.args(["-z", "--skip-worktree", "--stdin"]).input(input.collect::<Vec<_>>()).run()?;
+            call.args(["-z", "--skip-worktree", "--stdin"])
+                .input(input.collect::<Vec<_>>())
+                .run()?;
         }
-        place.git("checkout-index").index(&self.index).args(["--all", "--quiet", "-u"]).run()?;
+        place
+            .git("checkout-index")
+            .index(&self.index)
+            .args(["--all", "--quiet", "-u"])
+            .run()?;
         tree::settle(&self.work, checkout.owner)?;
         Ok(absent)
     }
-}
-
-fn may_read(read: Option<&Globs>, path: &[u8]) -> bool {
-    let Some(read) = read else { return true };
-    std::str::from_utf8(path).is_ok_and(|path| read.matches(path).is_some())
 }

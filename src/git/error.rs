@@ -44,7 +44,9 @@ pub enum GitError {
         stderr: String,
     },
     /// A git command did not end in time and was killed.
-    #[error("`git {command}` did not end within {seconds} s and was killed; try again, or run `git fsck`")]
+    #[error(
+        "`git {command}` did not end within {seconds} s and was killed; try again, or run `git fsck`"
+    )]
     Timeout {
         /// The subcommand.
         command: String,
@@ -79,7 +81,9 @@ pub enum GitError {
         source: io::Error,
     },
     /// A branch of the user's stands where Loki's branches go.
-    #[error("the branch `{taken}` stands in the way of `{wanted}`; rename it with `git branch -m {taken} NEW-NAME`")]
+    #[error(
+        "the branch `{taken}` stands in the way of `{wanted}`; rename it with `git branch -m {taken} NEW-NAME`"
+    )]
     BranchInTheWay {
         /// The branch that exists.
         taken: String,
@@ -87,7 +91,9 @@ pub enum GitError {
         wanted: String,
     },
     /// A branch is not where it was left, so somebody else moved it.
-    #[error("the branch `{branch}` is not at `{expected}` any more; see `git log {branch}` and start again")]
+    #[error(
+        "the branch `{branch}` is not at `{expected}` any more; see `git log {branch}` and start again"
+    )]
     Moved {
         /// The branch.
         branch: String,
@@ -116,6 +122,10 @@ pub(super) trait At<T> {
 
 impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
     fn at(self, verb: &'static str, path: impl Into<PathBuf>) -> Result<T, GitError> {
-        self.map_err(|cause| GitError::Io { verb, path: path.into(), source: cause.into() })
+        self.map_err(|cause| GitError::Io {
+            verb,
+            path: path.into(),
+            source: cause.into(),
+        })
     }
 }

@@ -32,6 +32,10 @@ mod tree;
 mod world;
 
 pub use checkout::{Checkout, Export};
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "an error is named after what failed"
+)]
 pub use error::GitError;
 pub use hand_over::{Caps, Change, HandOver};
 pub use land::{Join, Signature};

@@ -39,7 +39,9 @@ impl FromStr for ObjectId {
         if matches!(text.len(), 40 | 64) && text.bytes().all(digit) {
             return Ok(Self(text.to_owned()));
         }
-        Err(GitError::Id { text: text.chars().take(80).collect() })
+        Err(GitError::Id {
+            text: text.chars().take(80).collect(),
+        })
     }
 }
 
@@ -57,7 +59,14 @@ mod tests {
     fn only_full_lower_case_ids_are_ids() {
         assert!("a".repeat(40).parse::<ObjectId>().is_ok());
         assert!("0".repeat(64).parse::<ObjectId>().is_ok());
-        for bad in ["", "HEAD", "--help", &"A".repeat(40), &"a".repeat(41), &"g".repeat(40)] {
+        for bad in [
+            "",
+            "HEAD",
+            "--help",
+            &"A".repeat(40),
+            &"a".repeat(41),
+            &"g".repeat(40),
+        ] {
             assert!(bad.parse::<ObjectId>().is_err(), "{bad}");
         }
     }

@@ -39,7 +39,10 @@ impl Repository {
         for taken in ["loki", "loki-tasks"] {
             if self.commit_of(&format!("refs/heads/{taken}"))?.is_some() {
                 let wanted = format!("{taken}/{run}");
-                return Err(GitError::BranchInTheWay { taken: taken.into(), wanted });
+                return Err(GitError::BranchInTheWay {
+                    taken: taken.into(),
+                    wanted,
+                });
             }
         }
         self.move_ref(&format!("refs/heads/{}", run_branch(run)), None, base)
@@ -65,13 +68,30 @@ impl Repository {
         ])
     }
 
+    /// Deletes every ref of a run and returns their full names.
+    ///
+    /// # Errors
+    /// When git fails, or a ref moved meanwhile; then none is deleted.
+    pub fn delete_run_refs(&self, run: &RunId) -> Result<Vec<String>, GitError> {
+        let names = self.run_refs(run)?;
+        self.delete_refs(&names)?;
+        Ok(names)
+    }
+
     /// Deletes refs by their full names, as [`Repository::run_refs`] gives them.
     ///
     /// # Errors
     /// When git fails; then none is deleted.
     pub fn delete_refs(&self, names: &[String]) -> Result<(), GitError> {
-        let input: String = names.iter().map(|name| format!("delete {name}\0\0")).collect();
-        self.place.git("update-ref").args(["--stdin", "-z"]).input(input).run()?;
+        let input: String = names
+            .iter()
+            .map(|name| format!("delete {name}\0\0"))
+            .collect();
+        self.place
+            .git("update-ref")
+            .args(["--stdin", "-z"])
+            .input(input)
+            .run()?;
         Ok(())
     }
 
@@ -83,7 +103,10 @@ impl Repository {
         new: &ObjectId,
     ) -> Result<(), GitError> {
         let from = old.map_or_else(|| new.zero(), ObjectId::clone);
-        let call = self.place.git("update-ref").args(["--no-deref", "-m", "loki", "--end-of-options"]);
+        let call =
+            self.place
+                .git("update-ref")
+                .args(["--no-deref", "-m", "loki", "--end-of-options"]);
         let done = call.args([name, new.as_str(), from.as_str()]).run();
         match done {
             Err(GitError::Command { .. }) if self.commit_of(name)?.as_ref() != old => {
@@ -98,13 +121,26 @@ impl Repository {
 
     /// Returns the commit a full ref name stands for, none when there is no such ref.
     pub(super) fn commit_of(&self, name: &str) -> Result<Option<ObjectId>, GitError> {
-        let call = self.place.reading("rev-parse").args(["--verify", "--quiet", "--end-of-options"]);
-        let answer = call.arg(format!("{name}^{{commit}}")).accept(&[0, 1, 128]).run()?;
-        if answer.code == 0 { answer.id().map(Some) } else { Ok(None) }
+        let call =
+            self.place
+                .reading("rev-parse")
+                .args(["--verify", "--quiet", "--end-of-options"]);
+        let answer = call
+            .arg(format!("{name}^{{commit}}"))
+            .accept(&[0, 1, 128])
+            .run()?;
+        if answer.code == 0 {
+            answer.id().map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     fn refs_under(&self, prefixes: &[String]) -> Result<Vec<String>, GitError> {
-        let call = self.place.reading("for-each-ref").args(["--format=%(refname)", "--"]);
+        let call = self
+            .place
+            .reading("for-each-ref")
+            .args(["--format=%(refname)", "--"]);
         let answer = call.args(prefixes).run()?;
         let names = String::from_utf8(answer.stdout.clone()).map_err(|_| answer.odd())?;
         Ok(names.lines().map(str::to_owned).collect())

@@ -5,6 +5,7 @@ use std::{
     io::Write,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
@@ -28,6 +29,9 @@ pub struct Repository {
     head: ObjectId,
     branch: Option<String>,
     pub(super) place: Place,
+    /// Git reads the notes on all worktrees when it adds one, and fails on those that are just
+    /// being written or removed: one at a time, over all clones of this value.
+    worktrees: Arc<Mutex<()>>,
 }
 
 impl Repository {
@@ -43,21 +47,43 @@ impl Repository {
             let call = Call::discovering("rev-parse", &dir);
             call.args(["--path-format=absolute", question]).run()
         };
-        let git_dir = ask("--git-dir").map_err(|fault| not_found(fault, &dir))?.path();
-        let root = ask("--show-toplevel").map_err(|_| GitError::Bare { dir: git_dir.clone() })?.path();
+        let git_dir = ask("--git-dir")
+            .map_err(|fault| not_found(fault, &dir))?
+            .path();
+        let root = ask("--show-toplevel")
+            .map_err(|_| GitError::Bare {
+                dir: git_dir.clone(),
+            })?
+            .path();
         let common_dir = ask("--git-common-dir")?.path();
         let place = Place::open(&git_dir, &root)?;
-        let head = place.reading("rev-parse").args(["--verify", "--quiet", "HEAD^{commit}"]);
+        let head = place
+            .reading("rev-parse")
+            .args(["--verify", "--quiet", "HEAD^{commit}"]);
         let head = head.accept(&[0, 1, 128]).run()?;
         if head.code != 0 {
             return Err(GitError::NoCommit { root });
         }
         let head = head.id()?;
-        let named = place.reading("symbolic-ref").args(["--quiet", "HEAD"]).accept(&[0, 1]).run()?;
-        let branch = named.line().ok().and_then(|name| name.strip_prefix("refs/heads/"));
+        let named = place
+            .reading("symbolic-ref")
+            .args(["--quiet", "HEAD"])
+            .accept(&[0, 1])
+            .run()?;
+        let branch = named
+            .line()
+            .ok()
+            .and_then(|name| name.strip_prefix("refs/heads/"));
         let branch = branch.map(str::to_owned);
         exclude(&common_dir)?;
-        Ok(Self { root, common_dir, head, branch, place })
+        Ok(Self {
+            root,
+            common_dir,
+            head,
+            branch,
+            place,
+            worktrees: Arc::default(),
+        })
     }
 
     /// Returns the root of the checkout.
@@ -84,6 +110,13 @@ impl Repository {
         self.branch.as_deref()
     }
 
+    /// Waits until nobody else adds or removes a worktree.
+    pub(super) fn lock_worktrees(&self) -> MutexGuard<'_, ()> {
+        self.worktrees
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns where slots stand.
     #[must_use]
     pub fn worktrees_dir(&self) -> PathBuf {
@@ -104,7 +137,11 @@ impl Repository {
             "--no-renames",
         ]);
         let status = status.run()?;
-        Ok(status.records().filter_map(|record| record.get(3..)).map(printable).collect())
+        Ok(status
+            .records()
+            .filter_map(|record| record.get(3..))
+            .map(printable)
+            .collect())
     }
 
     /// Returns the commit that `revision` names: a branch, tag or id as a user would type it.
@@ -112,7 +149,10 @@ impl Repository {
     /// # Errors
     /// When it names no commit.
     pub fn resolve(&self, revision: &str) -> Result<ObjectId, GitError> {
-        let call = self.place.reading("rev-parse").args(["--verify", "--quiet", "--end-of-options"]);
+        let call =
+            self.place
+                .reading("rev-parse")
+                .args(["--verify", "--quiet", "--end-of-options"]);
         call.arg(format!("{revision}^{{commit}}")).run()?.id()
     }
 }
@@ -137,7 +177,11 @@ pub(super) fn printable(path: &[u8]) -> String {
 pub fn version() -> Result<String, GitError> {
     let answer = Call::new("version").run()?;
     let found = answer.line()?.trim_start_matches("git version ").to_owned();
-    if is_enough(&found) { Ok(found) } else { Err(GitError::TooOld { found }) }
+    if is_enough(&found) {
+        Ok(found)
+    } else {
+        Err(GitError::TooOld { found })
+    }
 }
 
 /// Returns whether a version such as `2.39.5 (Apple Git-154)` is 2.38 or newer.
@@ -153,12 +197,14 @@ fn is_enough(version: &str) -> bool {
 fn not_found(fault: GitError, dir: &Path) -> GitError {
     match fault {
         GitError::Command { stderr, .. } if stderr.contains("not a git repository") => {
-            GitError::NotARepository { dir: dir.to_owned() }
+            GitError::NotARepository {
+                dir: dir.to_owned(),
+            }
         }
         // Discovery refuses a bare repository that was not named: `safe.bareRepository`.
-        GitError::Command { stderr, .. } if stderr.contains("bare repository") => {
-            GitError::Bare { dir: dir.to_owned() }
-        }
+        GitError::Command { stderr, .. } if stderr.contains("bare repository") => GitError::Bare {
+            dir: dir.to_owned(),
+        },
         other => other,
     }
 }
@@ -172,7 +218,10 @@ fn exclude(common_dir: &Path) -> Result<(), GitError> {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(cause) => return Err(cause).at("read", file),
     };
-    if lines.split(|byte| *byte == b'\n').any(|line| line == EXCLUDED.as_bytes()) {
+    if lines
+        .split(|byte| *byte == b'\n')
+        .any(|line| line == EXCLUDED.as_bytes())
+    {
         return Ok(());
     }
     if !lines.is_empty() && !lines.ends_with(b"\n") {
@@ -182,16 +231,22 @@ fn exclude(common_dir: &Path) -> Result<(), GitError> {
     lines.push(b'\n');
     fs::create_dir_all(&info).at("create", &info)?;
     let mut fresh = tempfile::NamedTempFile::new_in(&info).at("write in", &info)?;
-    let mode = fs::metadata(&file).map_or(0o644, |old| rustix_mode(&old));
+    let mode = fs::metadata(&file).map_or(0o644, |old| mode_of(&old));
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
-    fresh.as_file().set_permissions(permissions).at("write in", &info)?;
+    fresh
+        .as_file()
+        .set_permissions(permissions)
+        .at("write in", &info)?;
     fresh.write_all(&lines).at("write in", &info)?;
     fresh.as_file().sync_all().at("write in", &info)?;
-    fresh.persist(&file).map_err(|fault| fault.error).at("write", &file)?;
+    fresh
+        .persist(&file)
+        .map_err(|fault| fault.error)
+        .at("write", &file)?;
     Ok(())
 }
 
-fn rustix_mode(old: &fs::Metadata) -> u32 {
+fn mode_of(old: &fs::Metadata) -> u32 {
     std::os::unix::fs::PermissionsExt::mode(&old.permissions()) & 0o777
 }
 

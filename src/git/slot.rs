@@ -80,14 +80,29 @@ impl Slot {
         let name = format!("refs/heads/{branch}");
         let earlier = repository.commit_of(&name)?;
         repository.move_ref(&name, earlier.as_ref(), spec.base)?;
-        let meta = files.dir.join("meta").join(format!("{}-{}", spec.run, spec.task));
+        let meta = files
+            .dir
+            .join("meta")
+            .join(format!("{}-{}", spec.run, spec.task));
         let call = repository.place.git("worktree");
         let call = call.args(["add", "--quiet", "--force", "--no-checkout", "--"]);
+        let alone = repository.lock_worktrees();
         call.arg(&meta).arg(&branch).run()?;
-        let checkout = Checkout { tree: spec.base, read: spec.read, owner: spec.owner };
+        drop(alone);
+        let checkout = Checkout {
+            tree: spec.base,
+            read: spec.read,
+            owner: spec.owner,
+        };
         let absent = files.fill(repository, checkout)?;
         let (run, task, base) = (spec.run.clone(), spec.task.clone(), spec.base.clone());
-        Ok(Self { files, run, task, base, absent })
+        Ok(Self {
+            files,
+            run,
+            task,
+            base,
+            absent,
+        })
     }
 
     /// Returns the directory to mount as `/work`.
@@ -152,6 +167,7 @@ impl Repository {
     }
 
     fn forget(&self, doomed: impl Fn(&Path) -> bool) -> Result<(), GitError> {
+        let _alone = self.lock_worktrees();
         for notes in directories(&self.common_dir().join("worktrees"))? {
             if path_in(&notes.join("gitdir")).is_some_and(|place| doomed(&place)) {
                 tree::remove(&notes)?;
@@ -167,7 +183,9 @@ fn directories(top: &Path) -> Result<Vec<PathBuf>, GitError> {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.at("read", top)?,
     };
-    let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>();
+    let paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>();
     paths.at("read", top)
 }
 
@@ -176,8 +194,19 @@ fn directories(top: &Path) -> Result<Vec<PathBuf>, GitError> {
 #[must_use]
 pub fn private_repository_script() -> Vec<Vec<&'static str>> {
     let git = |rest: &[&'static str]| {
-        let who = ["git", "-c", "user.name=Loki", "-c", "user.email=loki@localhost"];
-        let plain = ["-c", "commit.gpgSign=false", "-c", "core.hooksPath=/dev/null"];
+        let who = [
+            "git",
+            "-c",
+            "user.name=Loki",
+            "-c",
+            "user.email=loki@localhost",
+        ];
+        let plain = [
+            "-c",
+            "commit.gpgSign=false",
+            "-c",
+            "core.hooksPath=/dev/null",
+        ];
         [&who[..], &plain, rest].concat()
     };
     vec![

@@ -135,7 +135,8 @@ fn look(dir: BorrowedFd<'_>, name: &CStr, path: Vec<u8>) -> Result<Entry, Errno>
         kind,
         mode,
         size: u64::try_from(stat.st_size).unwrap_or(u64::MAX),
-        links: u64::from(stat.st_nlink),
+        // Of another width on other processors.
+        links: stat.st_nlink as _,
         inode: (stat.st_dev, stat.st_ino),
         unreadable,
     })
@@ -200,10 +201,13 @@ pub fn remove(root: &Path) -> Result<(), GitError> {
     let gone = match open_for_removal(CWD, root) {
         Ok(top) => flatten(top.as_fd()),
         Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::NOTDIR | Errno::LOOP) => return unlinkat(CWD, root, AtFlags::empty()).at("remove", root),
+        Err(Errno::NOTDIR | Errno::LOOP) => {
+            return unlinkat(CWD, root, AtFlags::empty()).at("remove", root);
+        }
         Err(other) => Err(other),
     };
-    gone.and_then(|()| unlinkat(CWD, root, AtFlags::REMOVEDIR)).at("remove", root)
+    gone.and_then(|()| unlinkat(CWD, root, AtFlags::REMOVEDIR))
+        .at("remove", root)
 }
 
 fn flatten(top: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -294,6 +298,7 @@ fn is_dot(name: &CStr) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "an agent's write, not Loki's")]
 mod tests {
     use std::{
         fs,
@@ -332,7 +337,11 @@ mod tests {
         symlink("../outside", root.join("link")).unwrap();
         let seen = walk(&root).unwrap();
         assert_eq!(paths(&seen), ["a", "a/.git", "link"]);
-        let link = seen.entries.iter().find(|entry| entry.path == b"link").unwrap();
+        let link = seen
+            .entries
+            .iter()
+            .find(|entry| entry.path == b"link")
+            .unwrap();
         assert_eq!(link.kind, Kind::Link(b"../outside".to_vec()));
     }
 

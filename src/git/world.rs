@@ -48,10 +48,18 @@ impl World {
     #[expect(clippy::disallowed_methods, reason = "the user's own git, not Loki's")]
     pub(super) fn git(&self, arguments: &[&str]) -> String {
         let mut git = Command::new("git");
-        git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
-        let output = git.args(arguments).current_dir(self.root()).output().unwrap();
+        git.env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1");
+        let output = git
+            .args(arguments)
+            .current_dir(self.root())
+            .output()
+            .unwrap();
         assert!(output.status.success(), "git {arguments:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .trim_end()
+            .to_owned()
     }
 
     pub(super) fn file(&self, path: &str, text: &str) {
@@ -85,7 +93,13 @@ impl World {
         read: Option<&Globs>,
     ) -> Slot {
         let id: TaskId = task.parse().unwrap();
-        let spec = SlotSpec { run: &self.run, task: &id, base, read, owner: None };
+        let spec = SlotSpec {
+            run: &self.run,
+            task: &id,
+            base,
+            read,
+            owner: None,
+        };
         Slot::prepare(repository, &self.slot_dir(task), spec).unwrap()
     }
 
@@ -110,17 +124,28 @@ pub(super) fn write(root: &Path, path: &str, text: &str) {
 }
 
 pub(super) fn globs(texts: &[&str]) -> Globs {
-    let glob = |text: &&str| Glob { text: (*text).to_owned(), origin: Origin::default() };
+    let glob = |text: &&str| Glob {
+        text: (*text).to_owned(),
+        origin: Origin::default(),
+    };
     Globs(texts.iter().map(glob).collect())
 }
 
 /// Judges a slot whose role may write `src/**`.
 pub(super) fn judge(repository: &Repository, slot: &Slot) -> HandOver {
-    let rules = Files { read: globs(&["**"]), write: globs(&["src/**"]) };
-    repository.hand_over(slot, &rules, &Caps::default()).unwrap()
+    let rules = Files {
+        read: globs(&["**"]),
+        write: globs(&["src/**"]),
+    };
+    repository
+        .hand_over(slot, &rules, &Caps::default())
+        .unwrap()
 }
 
 /// Returns `rule path` of every breach.
 pub(super) fn rules(work: &HandOver) -> Vec<String> {
-    work.breaches.iter().map(|breach| format!("{} {}", breach.rule, breach.path)).collect()
+    work.breaches
+        .iter()
+        .map(|breach| format!("{} {}", breach.rule, breach.path))
+        .collect()
 }

@@ -672,32 +672,35 @@ fn an_unchanged_view_is_left_alone_and_a_half_written_one_is_replaced() {
     assert!(!home.path.join(".session.json.new").exists());
 }
 
-/// The other half of the next test: writes until it is killed, and reports what was written.
-#[test]
-#[ignore = "runs only as the child process of `kill_nine_loses_nothing_that_was_reported`"]
-fn child_that_writes_until_it_is_killed() {
-    let home = PathBuf::from(std::env::var_os("JOURNAL_TEST_HOME").unwrap());
-    let mut writer = Writer::create(&home, &run(), Timestamp::now).unwrap();
+/// Tells the copy of this program that the next test starts to be the writer, and where.
+const WRITER: &str = "LOKI_TEST_JOURNAL_HOME";
+
+/// Writes until it is killed, and reports what was written.
+fn write_until_killed(home: &Path) -> ! {
+    let mut writer = Writer::create(home, &run(), Timestamp::now).unwrap();
     let mut out = std::io::stdout();
     writer.append(&started()).unwrap();
     loop {
         let record = writer.append(&said("x".repeat(300).as_str())).unwrap();
-        out.write_all(format!("\nwrote {} {}\n", record.seq, record.hash).as_bytes())
-            .unwrap();
+        let report = format!("\nwrote {} {}\n", record.seq, record.hash);
+        out.write_all(report.as_bytes()).unwrap();
     }
 }
 
 #[test]
 fn kill_nine_loses_nothing_that_was_reported() {
+    if let Some(home) = std::env::var_os(WRITER) {
+        write_until_killed(Path::new(&home));
+    }
     for reports in [1, 50, 2000] {
         let home = home();
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "journal::tests::child_that_writes_until_it_is_killed",
+                "journal::tests::kill_nine_loses_nothing_that_was_reported",
             ])
-            .args(["--ignored", "--nocapture", "--test-threads=1"])
-            .env("JOURNAL_TEST_HOME", &home.path)
+            .args(["--nocapture", "--test-threads=1"])
+            .env(WRITER, &home.path)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -734,39 +737,4 @@ fn kill_nine_loses_nothing_that_was_reported() {
             records.len() as u64 + 1
         );
     }
-}
-
-#[test]
-#[ignore = "a measurement, for `cargo test --release -- --ignored --nocapture measure_`"]
-fn measure_appends_and_verification() {
-    let home = home();
-    let mut writer = Writer::create(&home.path, &run(), Timestamp::now).unwrap();
-    let rate = |count: u32, since: Instant| f64::from(count) / since.elapsed().as_secs_f64();
-    writer.append(&started()).unwrap();
-    let since = Instant::now();
-    for attempt in 1..=200_000 {
-        writer.append(&claimed(attempt)).unwrap();
-    }
-    writer.sync().unwrap();
-    eprintln!(
-        "appends, synced in groups: {:.0} a second",
-        rate(200_000, since)
-    );
-    let since = Instant::now();
-    for _ in 0..200 {
-        writer
-            .append(&Event::StopRequested {
-                by: String::new(),
-                drain: true,
-            })
-            .unwrap();
-    }
-    eprintln!("appends, each synced: {:.0} a second", rate(200, since));
-    let since = Instant::now();
-    verify(writer.path()).unwrap();
-    let size = writer.path().metadata().unwrap().len();
-    eprintln!(
-        "verified: {:.0} records a second, {size} bytes",
-        rate(200_201, since)
-    );
 }

@@ -110,7 +110,10 @@ mod tests {
 
     /// Reads a little-endian number of the ELF header.
     fn number(at: usize, bytes: usize) -> usize {
-        GUEST[at..at + bytes].iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+        GUEST[at..at + bytes]
+            .iter()
+            .rev()
+            .fold(0, |sum, byte| sum << 8 | usize::from(*byte))
     }
 
     #[test]

@@ -48,6 +48,10 @@ const NOT_EXECUTABLE: i32 = 126;
 const NOT_FOUND: i32 = 127;
 
 /// What can go wrong between the host and a guest.
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "an error is named after what failed"
+)]
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The link has ended, and with it everything in the sandbox.

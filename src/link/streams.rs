@@ -33,7 +33,20 @@ impl Process {
     /// Parts the streams from the end. For a program whose end was not awaited yet.
     #[must_use]
     pub fn split(self) -> (Streams, Ended) {
-        let Self { stdin, stdout, stderr, ended, .. } = self;
-        (Streams { stdin, stdout, stderr }, Ended(ended))
+        let Self {
+            stdin,
+            stdout,
+            stderr,
+            ended,
+            ..
+        } = self;
+        (
+            Streams {
+                stdin,
+                stdout,
+                stderr,
+            },
+            Ended(ended),
+        )
     }
 }

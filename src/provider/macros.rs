@@ -9,10 +9,17 @@ use std::{
 use serde::Deserialize;
 
 use super::script::needs;
-use crate::{diagnostic::Diagnostic, name::TaskId, spec::is_hostile, task::Task};
+use crate::{
+    diagnostic::Diagnostic,
+    name::{Role, TaskId},
+    spec::is_hostile,
+    task::Task,
+};
 
 /// The file that describes a macro.
 pub(super) const FILE: &str = "macro.yaml";
+/// Longest picture of a line, in characters.
+const PICTURE_MAX: usize = 400;
 /// The newest version that is read.
 const VERSION: u64 = 1;
 
@@ -48,7 +55,7 @@ struct Text {
 #[serde(deny_unknown_fields)]
 struct Planned {
     id: TaskId,
-    role: crate::name::Role,
+    role: Role,
     title: String,
     #[serde(default)]
     description: String,
@@ -280,12 +287,8 @@ impl Faults<'_> {
         Diagnostic {
             line,
             column,
-            picture: row
-                .chars()
-                .take(400)
-                .map(|c| if c.is_control() { ' ' } else { c })
-                .collect(),
-            message: message.lines().next().unwrap_or_default().to_owned(),
+            picture: visible(row.chars().take(PICTURE_MAX)),
+            message: visible(message.lines().next().unwrap_or_default().chars()),
             ..self.whole(
                 FILE,
                 String::new(),
@@ -293,4 +296,14 @@ impl Faults<'_> {
             )
         }
     }
+}
+
+/// Returns characters fit for a terminal; columns stay what they are.
+fn visible(text: impl Iterator<Item = char>) -> String {
+    text.map(|c| match c {
+        '\t' => ' ',
+        c if is_hostile(c) => char::REPLACEMENT_CHARACTER,
+        c => c,
+    })
+    .collect()
 }

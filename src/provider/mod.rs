@@ -20,10 +20,14 @@ mod script;
 mod shipped;
 mod verdict;
 
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "an error is named after what failed"
+)]
+pub use self::error::ProviderError;
 pub use self::{
     brief::brief,
     command::Agent,
-    error::ProviderError,
     replay::Replay,
     shipped::shipped_macro,
     verdict::{Verdict, VerdictError, verdict},
@@ -56,7 +60,7 @@ pub struct Assignment<'a> {
     pub task: &'a Task,
     /// Which attempt, from 1.
     pub attempt: u32,
-    /// What the agent is told, as [`brief`] writes it.
+    /// What the agent is told, as [`brief()`] writes it.
     pub brief: &'a str,
 }
 

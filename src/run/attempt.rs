@@ -9,6 +9,7 @@ use crate::{
     diagnostic::explained,
     event::{Event, millis},
     git::{self, HandOver, ObjectId},
+    link::LinkError,
     provider::{self, Assignment, Launch},
     sandbox::{Grant, Home, Sandbox, SandboxError},
     task::Task,
@@ -62,25 +63,37 @@ pub(super) struct Failure {
 impl Failure {
     /// A failure of the work: the next attempt is told of it.
     pub(super) fn retry(reason: String) -> Self {
-        Self { reason, retry: true }
+        Self {
+            reason,
+            retry: true,
+        }
     }
 
     /// A failure that a further attempt cannot mend.
     pub(super) fn fatal(reason: String) -> Self {
-        Self { reason, retry: false }
+        Self {
+            reason,
+            retry: false,
+        }
     }
-
 }
 
 impl From<SandboxError> for Failure {
     fn from(cause: SandboxError) -> Self {
-        Self::fatal(explained(&cause))
+        let hopeless = matches!(
+            cause,
+            SandboxError::Isolation(_) | SandboxError::Link(LinkError::Refused { .. })
+        );
+        Self {
+            reason: explained(&cause),
+            retry: !hopeless,
+        }
     }
 }
 
-impl From<crate::link::LinkError> for Failure {
-    fn from(cause: crate::link::LinkError) -> Self {
-        Self::fatal(format!("the sandbox was lost: {}", explained(&cause)))
+impl From<LinkError> for Failure {
+    fn from(cause: LinkError) -> Self {
+        SandboxError::from(cause).into()
     }
 }
 
@@ -103,7 +116,11 @@ impl From<Ended> for Failure {
 }
 
 /// Makes one attempt and lands what comes of it.
-pub(super) async fn attempt(work: &Arc<Work>, recorder: &Recorder, claim: &Claim) -> Result<Finished, Failure> {
+pub(super) async fn attempt(
+    work: &Arc<Work>,
+    recorder: &Recorder,
+    claim: &Claim,
+) -> Result<Finished, Failure> {
     let task = &claim.task;
     let name = format!("{}-{}", task.id, claim.attempt);
     let launch = launch(work, claim)?;
@@ -125,8 +142,14 @@ async fn within(room: &mut Room<'_>, claim: &Claim, launch: Launch) -> Result<Fi
 
 fn launch(work: &Work, claim: &Claim) -> Result<Launch, Failure> {
     let brief = provider::brief(&work.spec, &claim.task, claim.attempt, &claim.evidence);
-    let assignment = Assignment { task: &claim.task, attempt: claim.attempt, brief: &brief };
-    work.provider.launch(&assignment).map_err(|cause| Failure::fatal(explained(&cause)))
+    let assignment = Assignment {
+        task: &claim.task,
+        attempt: claim.attempt,
+        brief: &brief,
+    };
+    work.provider
+        .launch(&assignment)
+        .map_err(|cause| Failure::fatal(explained(&cause)))
 }
 
 fn home(launch: &Launch) -> Vec<Home> {
@@ -141,18 +164,36 @@ fn home(launch: &Launch) -> Vec<Home> {
 /// Lets the provider's own program run, besides what the role may run.
 fn grant() -> Grant {
     let path = format!("{HOME}/{}", provider::AGENT_PATH);
-    Grant { extra: vec![PathRule { path, read: true, write: false, execute: true }], read_only: false }
+    Grant {
+        extra: vec![PathRule {
+            path,
+            read: true,
+            write: false,
+            execute: true,
+        }],
+        read_only: false,
+    }
 }
 
 /// Runs the agent's program to its end and returns the last bytes of its stdout.
-async fn agent(room: &Room<'_>, sandbox: &Sandbox, claim: &Claim, launch: Launch) -> Result<Vec<u8>, Failure> {
-    sandbox.make_repository(&git::private_repository_script()).await?;
+async fn agent(
+    room: &Room<'_>,
+    sandbox: &Sandbox,
+    claim: &Claim,
+    launch: Launch,
+) -> Result<Vec<u8>, Failure> {
+    sandbox
+        .make_repository(&git::private_repository_script())
+        .await?;
     let argv = launch.argv(HOME);
     let mut env = launch.env;
     env.push(("LOKI_TASK".to_owned(), claim.task.id.to_string()));
     env.push(("LOKI_ATTEMPT".to_owned(), claim.attempt.to_string()));
     let caps = &room.rights().resources;
-    let patience = Patience { whole: caps.timeout, silent: caps.idle_timeout };
+    let patience = Patience {
+        whole: caps.timeout,
+        silent: caps.idle_timeout,
+    };
     let log = Log::open(&room.log_path(), caps.log)?;
     let begun = Instant::now();
     let process = sandbox.exec(&argv, &env, &grant()).await?;
@@ -170,9 +211,15 @@ async fn agent(room: &Room<'_>, sandbox: &Sandbox, claim: &Claim, launch: Launch
         (Some(reason), _) => Err(Failure::retry(reason)),
         (None, 0) => Ok(heard.stdout),
         (None, code) => {
-            let said = if heard.stderr.is_empty() { &heard.stdout } else { &heard.stderr };
+            let said = if heard.stderr.is_empty() {
+                &heard.stdout
+            } else {
+                &heard.stderr
+            };
             let tail = last_lines(said, TAIL_LINES);
-            Err(Failure::retry(format!("the agent's program ended with exit code {code}:\n{tail}")))
+            Err(Failure::retry(format!(
+                "the agent's program ended with exit code {code}:\n{tail}"
+            )))
         }
     }
 }
@@ -186,7 +233,14 @@ async fn judge(room: &Room<'_>, claim: &Claim, stdout: &[u8]) -> Result<Finished
     let handed = room.hand_over(claim).await?;
     let (task, attempt) = (claim.task.id.clone(), claim.attempt);
     let (files, breaches) = (handed.changes.len(), handed.breaches.clone());
-    room.recorder().record(Event::Gated { task, attempt, files, breaches }).await?;
+    room.recorder()
+        .record(Event::Gated {
+            task,
+            attempt,
+            files,
+            breaches,
+        })
+        .await?;
     let Some(tree) = handed.passed() else {
         return Err(refused(&handed));
     };
@@ -200,8 +254,13 @@ async fn judge(room: &Room<'_>, claim: &Claim, stdout: &[u8]) -> Result<Finished
 /// Tells the next attempt everything the gate did not like.
 fn refused(handed: &HandOver) -> Failure {
     let each = handed.breaches.iter().take(BREACHES);
-    let lines: Vec<String> = each.map(|one| format!("`{}` ({}): {}", one.path, one.rule, one.message)).collect();
-    Failure::retry(format!("the hand-over gate refused the work:\n{}", lines.join("\n")))
+    let lines: Vec<String> = each
+        .map(|one| format!("`{}` ({}): {}", one.path, one.rule, one.message))
+        .collect();
+    Failure::retry(format!(
+        "the hand-over gate refused the work:\n{}",
+        lines.join("\n")
+    ))
 }
 
 /// Judges an attempt that changed nothing: only checks that pass can show that nothing was needed.
@@ -209,7 +268,14 @@ async fn unchanged(room: &Room<'_>, claim: &Claim, tree: &ObjectId) -> Result<Fi
     if claim.task.accept.is_empty() {
         return Err(Failure::retry("the agent changed nothing".to_owned()));
     }
-    checks::run(room.work(), room.recorder(), Some(&claim.task.id), tree, &claim.task.accept).await?;
+    checks::run(
+        room.work(),
+        room.recorder(),
+        Some(&claim.task.id),
+        tree,
+        &claim.task.accept,
+    )
+    .await?;
     Ok(Finished::Done(None))
 }
 
@@ -228,7 +294,13 @@ async fn review(recorder: &Recorder, claim: &Claim, stdout: &[u8]) -> Result<Fin
     if passed {
         return Ok(Finished::Done(None));
     }
-    let first = verdict.findings.iter().find(|finding| finding.severity.blocks());
-    let why = first.map_or_else(|| "no finding given".to_owned(), |one| format!("`{}`: {}", one.file, one.message));
+    let first = verdict
+        .findings
+        .iter()
+        .find(|finding| finding.severity.blocks());
+    let why = first.map_or_else(
+        || "no finding given".to_owned(),
+        |one| format!("`{}`: {}", one.file, one.message),
+    );
     Err(Failure::fatal(format!("the review blocks: {why}")))
 }

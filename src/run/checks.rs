@@ -48,7 +48,10 @@ pub(super) async fn run(
         return Ok(());
     }
     let role: Role = CHECKER.parse().expect("the name is a role's");
-    let name = task.map_or_else(|| "final-checks".to_owned(), |task| format!("{task}-checks"));
+    let name = task.map_or_else(
+        || "final-checks".to_owned(),
+        |task| format!("{task}-checks"),
+    );
     let room = work.room(recorder, &name, task, &role)?;
     let outcome = within(&room, tree, commands).await;
     room.remove().await?;
@@ -66,7 +69,9 @@ async fn within(room: &Room<'_>, tree: &ObjectId, commands: &[String]) -> Result
 async fn all(room: &Room<'_>, sandbox: &Sandbox, commands: &[String]) -> Result<(), Failure> {
     for command in commands {
         let checked = check(room, sandbox, command).await?;
-        room.recorder().record(event(room.task(), command, &checked)).await?;
+        room.recorder()
+            .record(event(room.task(), command, &checked))
+            .await?;
         if !checked.passed {
             return Err(failure(command, &checked));
         }
@@ -79,13 +84,27 @@ async fn check(room: &Room<'_>, sandbox: &Sandbox, command: &str) -> Result<Chec
     let argv = ["sh", "-c", command].map(str::to_owned);
     let caps = &room.rights().resources;
     let log = Log::open(&room.log_path(), caps.log)?;
-    let patience = Patience { whole: caps.timeout, silent: caps.idle_timeout };
+    let patience = Patience {
+        whole: caps.timeout,
+        silent: caps.idle_timeout,
+    };
     let process = sandbox.exec(&argv, &[], &Grant::default()).await?;
     let heard = listen(process, b"", log, patience).await?;
-    let text = format!("{}\n{}", String::from_utf8_lossy(&heard.stdout), String::from_utf8_lossy(&heard.stderr));
+    let text = format!(
+        "{}\n{}",
+        String::from_utf8_lossy(&heard.stdout),
+        String::from_utf8_lossy(&heard.stderr)
+    );
     let tests = tests_run(&text);
-    let tail = heard.cut.unwrap_or_else(|| last_lines(text.trim().as_bytes(), TAIL_LINES));
-    Ok(Checked { passed: heard.code == 0 && tests != Some(0), tests, tail, elapsed: begun.elapsed() })
+    let tail = heard
+        .cut
+        .unwrap_or_else(|| last_lines(text.trim().as_bytes(), TAIL_LINES));
+    Ok(Checked {
+        passed: heard.code == 0 && tests != Some(0),
+        tests,
+        tail,
+        elapsed: begun.elapsed(),
+    })
 }
 
 fn event(task: Option<&TaskId>, command: &str, checked: &Checked) -> Event {
@@ -94,18 +113,29 @@ fn event(task: Option<&TaskId>, command: &str, checked: &Checked) -> Event {
         command: command.to_owned(),
         passed: checked.passed,
         tests: checked.tests,
-        tail: if checked.passed { String::new() } else { checked.tail.clone() },
+        tail: if checked.passed {
+            String::new()
+        } else {
+            checked.tail.clone()
+        },
         elapsed_ms: millis(checked.elapsed),
     }
 }
 
 fn failure(command: &str, checked: &Checked) -> Failure {
-    let why = if checked.tests == Some(0) { "no test ran" } else { "failed" };
+    let why = if checked.tests == Some(0) {
+        "no test ran"
+    } else {
+        "failed"
+    };
     Failure::retry(format!("check `{command}` {why}:\n{}", checked.tail))
 }
 
 /// Commands of the whole run, in order: its tests, then its acceptance checks.
 pub(super) fn of_run(spec: &crate::spec::Spec) -> Vec<String> {
-    let acceptance = spec.acceptance.iter().filter_map(|criterion| criterion.command.clone());
+    let acceptance = spec
+        .acceptance
+        .iter()
+        .filter_map(|criterion| criterion.command.clone());
     spec.tests.iter().cloned().chain(acceptance).collect()
 }

@@ -9,8 +9,8 @@ use tokio::{
 };
 
 use crate::{
-    event::{Event, Outcome},
     event::Record,
+    event::{Event, Outcome},
     journal::{JournalError, Writer, views},
     name::TaskId,
     status::Status,
@@ -91,6 +91,8 @@ struct Driver {
     stop: Option<Control>,
     position: watch::Sender<Position>,
     state: PathBuf,
+    /// The last record that the views show.
+    shown: u64,
 }
 
 /// Drives a run to its end.
@@ -113,10 +115,13 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
         evidence: HashMap::new(),
         stop: None,
         position,
+        shown: 0,
     };
     let mut controls = session.controls;
     driver.write(session.opening)?;
-    driver.write(Event::Planned { tasks: session.tasks })?;
+    driver.write(Event::Planned {
+        tasks: session.tasks,
+    })?;
     let played = driver.play(&mut messages, &mut controls).await;
     // Whatever ended the run, no attempt outlives it.
     driver.jobs.shutdown().await;
@@ -124,9 +129,12 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
     while let Ok(message) = messages.try_recv() {
         driver.take(message)?;
     }
-    driver.write(Event::RunEnded { outcome: ending.outcome, reason: ending.reason.clone() })?;
+    driver.write(Event::RunEnded {
+        outcome: ending.outcome,
+        reason: ending.reason.clone(),
+    })?;
     driver.writer.sync()?;
-    driver.show();
+    views::write(&driver.state, &driver.status).ok();
     Ok(ending)
 }
 
@@ -164,24 +172,41 @@ impl Driver {
     /// for.
     fn advance(&mut self) -> Result<Option<Ending>, RunError> {
         let free = self.parallel.saturating_sub(self.jobs.len());
+        if self.jobs.is_empty() && self.stop.is_some() {
+            return Ok(Some(self.stopped()));
+        }
         for action in self.queue.next(free) {
             match action {
-                Action::Claim { task, version, attempt } => self.claim(&task, version, attempt)?,
+                Action::Claim {
+                    task,
+                    version,
+                    attempt,
+                } => self.claim(&task, version, attempt)?,
                 Action::Finish(outcome) if self.jobs.is_empty() => return self.finish(outcome),
                 Action::Finish(_) => {}
             }
-        }
-        if self.jobs.is_empty() && self.stop.is_some() {
-            return Ok(Some(self.stopped()));
         }
         Ok(None)
     }
 
     fn claim(&mut self, task: &TaskId, version: u64, number: u32) -> Result<(), RunError> {
-        self.write(Event::TaskClaimed { task: task.clone(), version, attempt: number })?;
-        let task = self.queue.get(task).expect("the queue names only its own tasks").task.clone();
+        self.write(Event::TaskClaimed {
+            task: task.clone(),
+            version,
+            attempt: number,
+        })?;
+        let task = self
+            .queue
+            .get(task)
+            .expect("the queue names only its own tasks")
+            .task
+            .clone();
         let evidence = self.evidence.get(&task.id).cloned().unwrap_or_default();
-        let claim = Claim { task, attempt: number, evidence };
+        let claim = Claim {
+            task,
+            attempt: number,
+            evidence,
+        };
         let (work, recorder) = (Arc::clone(&self.work), self.recorder.clone());
         self.jobs.spawn(async move {
             let outcome = attempt(&work, &recorder, &claim).await;
@@ -193,42 +218,84 @@ impl Driver {
     /// All tasks ended: the checks of the whole run decide, unless a task already failed.
     fn finish(&mut self, outcome: Outcome) -> Result<Option<Ending>, RunError> {
         if outcome != Outcome::Done {
-            return Ok(Some(Ending { outcome, reason: Some(self.failures()) }));
+            return Ok(Some(Ending {
+                outcome,
+                reason: Some(self.failures()),
+            }));
         }
         let (work, recorder) = (Arc::clone(&self.work), self.recorder.clone());
-        self.jobs.spawn(async move { Job::Final(finally(&work, &recorder).await) });
+        self.jobs
+            .spawn(async move { Job::Final(finally(&work, &recorder).await) });
         Ok(None)
     }
 
     /// Says which tasks failed, and why each did.
     fn failures(&self) -> String {
-        let failed = self.status.tasks.iter().filter(|task| task.state == State::Failed);
-        let lines = failed.map(|task| format!("task `{}`: {}", task.id, task.last_error.as_deref().unwrap_or("no reason")));
+        let failed = self
+            .status
+            .tasks
+            .iter()
+            .filter(|task| task.state == State::Failed);
+        let lines = failed.map(|task| {
+            format!(
+                "task `{}`: {}",
+                task.id,
+                task.last_error.as_deref().unwrap_or("no reason")
+            )
+        });
         lines.collect::<Vec<_>>().join("\n")
     }
 
     fn settle(&mut self, job: Job) -> Result<Option<Ending>, RunError> {
         let (claim, version, outcome) = match job {
-            Job::Final(Ok(())) => return Ok(Some(Ending { outcome: Outcome::Done, reason: None })),
+            Job::Final(Ok(())) => {
+                return Ok(Some(Ending {
+                    outcome: Outcome::Done,
+                    reason: None,
+                }));
+            }
             Job::Final(Err(failure)) => {
-                return Ok(Some(Ending { outcome: Outcome::Failed, reason: Some(failure.reason) }));
+                return Ok(Some(Ending {
+                    outcome: Outcome::Failed,
+                    reason: Some(failure.reason),
+                }));
             }
             Job::Attempt(claim, version, outcome) => (claim, version, outcome),
         };
         let (task, attempt) = (claim.task.id, claim.attempt);
         let event = match outcome {
-            Ok(Finished::Done(commit)) => {
-                Event::TaskDone { task, version, attempt, commit: commit.map(|commit| commit.to_string()) }
-            }
+            Ok(Finished::Done(commit)) => Event::TaskDone {
+                task,
+                version,
+                attempt,
+                commit: commit.map(|commit| commit.to_string()),
+            },
             Ok(Finished::Conflicted(files)) => {
-                let note = format!("attempt {attempt} conflicted with what landed meanwhile in: {}", files.join(", "));
+                let note = format!(
+                    "attempt {attempt} conflicted with what landed meanwhile in: {}",
+                    files.join(", ")
+                );
                 self.evidence.entry(task.clone()).or_default().push(note);
-                Event::TaskConflicted { task, version, attempt, files }
+                Event::TaskConflicted {
+                    task,
+                    version,
+                    attempt,
+                    files,
+                }
             }
             Err(Failure { reason, retry }) => {
-                self.evidence.entry(task.clone()).or_default().push(reason.clone());
+                self.evidence
+                    .entry(task.clone())
+                    .or_default()
+                    .push(reason.clone());
                 let retry = retry && attempt < self.queue.max_attempts();
-                Event::TaskFailed { task, version, attempt, reason, retry }
+                Event::TaskFailed {
+                    task,
+                    version,
+                    attempt,
+                    reason,
+                    retry,
+                }
             }
         };
         self.write(event)?;
@@ -250,7 +317,10 @@ impl Driver {
             Some(Control::Drain(by) | Control::Stop(by)) => by.clone(),
             None => "nobody".to_owned(),
         };
-        Ending { outcome: Outcome::Stopped, reason: Some(format!("stopped by {by}")) }
+        Ending {
+            outcome: Outcome::Stopped,
+            reason: Some(format!("stopped by {by}")),
+        }
     }
 
     /// Writes what someone sent, then tells them.
@@ -277,9 +347,16 @@ impl Driver {
     }
 
     /// Writes the views for outside tools. They are copies: a failure to write one is no failure
-    /// of the run.
-    fn show(&self) {
-        views::write(&self.state, &self.status).ok();
+    /// of the run. Only what changed is written, and not on the thread that drives.
+    fn show(&mut self) {
+        if self.shown == self.status.seq {
+            return;
+        }
+        self.shown = self.status.seq;
+        let (state, status) = (self.state.clone(), self.status.clone());
+        drop(tokio::task::spawn_blocking(move || {
+            views::write(&state, &status).ok()
+        }));
     }
 }
 

@@ -10,24 +10,38 @@ use super::{
 
 /// Merges a task's commit into the run's branch, unless it conflicts or a check of the task fails
 /// on the merged tree; then the branch does not move.
-pub(super) async fn land(room: &Room<'_>, claim: &Claim, commit: ObjectId) -> Result<Finished, Failure> {
+pub(super) async fn land(
+    room: &Room<'_>,
+    claim: &Claim,
+    commit: ObjectId,
+) -> Result<Finished, Failure> {
     let work = room.work();
     let _turn = work.landing.lock().await;
     let head = work.head().await?;
     let (ours, theirs) = (head.clone(), commit.clone());
-    let join = work.git(move |repository, _| repository.join(&ours, &theirs)).await?;
+    let join = work
+        .git(move |repository, _| repository.join(&ours, &theirs))
+        .await?;
     let tree = match &join {
         Join::Landed => return Ok(Finished::Done(None)),
         Join::Conflict(files) => return Ok(Finished::Conflicted(files.clone())),
         Join::Forward(tree) | Join::Merge(tree) => tree.clone(),
     };
-    checks::run(work, room.recorder(), Some(&claim.task.id), &tree, &claim.task.accept).await?;
+    checks::run(
+        work,
+        room.recorder(),
+        Some(&claim.task.id),
+        &tree,
+        &claim.task.accept,
+    )
+    .await?;
     let new = match join {
         Join::Merge(_) => seal(room, claim, &tree, (&head, &commit)).await?,
         _ => commit,
     };
     let to = new.clone();
-    work.git(move |repository, run| repository.advance(run, &head, &to)).await?;
+    work.git(move |repository, run| repository.advance(run, &head, &to))
+        .await?;
     Ok(Finished::Done(Some(new)))
 }
 
@@ -38,9 +52,15 @@ async fn seal(
     tree: &ObjectId,
     sides: (&ObjectId, &ObjectId),
 ) -> Result<ObjectId, Failure> {
-    let (stamp, tree, sides) = (room.stamp(claim), tree.clone(), (sides.0.clone(), sides.1.clone()));
+    let (stamp, tree, sides) = (
+        room.stamp(claim),
+        tree.clone(),
+        (sides.0.clone(), sides.1.clone()),
+    );
     let message = format!("Merge task {}: {}", claim.task.id, claim.task.title);
     room.work()
-        .git(move |repository, run| repository.seal(&tree, (&sides.0, &sides.1), &message, &stamp.sign(run)))
+        .git(move |repository, run| {
+            repository.seal(&tree, (&sides.0, &sides.1), &message, &stamp.sign(run))
+        })
         .await
 }

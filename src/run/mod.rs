@@ -20,5 +20,9 @@ mod recorder;
 mod room;
 mod work;
 
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "an error is named after what failed"
+)]
 pub use driver::{Control, Ending, RunError, Session, drive};
 pub use work::{Work, logs};

@@ -36,17 +36,24 @@ impl Log {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        Ok(Self { file: File::options().append(true).create(true).open(path)?, left: cap })
+        Ok(Self {
+            file: File::options().append(true).create(true).open(path)?,
+            left: cap,
+        })
     }
 
     /// Keeps what still fits. A log that cannot be written does not stop an agent.
     fn keep(&mut self, bytes: &[u8]) {
-        let fits = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+        let fits = usize::try_from(self.left)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
         let (kept, cut) = bytes.split_at(fits);
         self.left -= fits as u64;
         self.file.write_all(kept).ok();
         if fits > 0 && !cut.is_empty() {
-            self.file.write_all(b"\n[loki: the log is cut here, its cap is reached]\n").ok();
+            self.file
+                .write_all(b"\n[loki: the log is cut here, its cap is reached]\n")
+                .ok();
         }
     }
 }
@@ -74,12 +81,29 @@ pub(super) struct Heard {
 
 /// Feeds a program its input and listens until it ends or patience does. A program that is cut
 /// short still runs when this returns; its sandbox is about to end.
-pub(super) async fn listen(process: Process, input: &[u8], log: Log, patience: Patience) -> Result<Heard, LinkError> {
-    let (Streams { stdin, stdout, stderr }, ended) = process.split();
+pub(super) async fn listen(
+    process: Process,
+    input: &[u8],
+    log: Log,
+    patience: Patience,
+) -> Result<Heard, LinkError> {
+    let (
+        Streams {
+            stdin,
+            stdout,
+            stderr,
+        },
+        ended,
+    ) = process.split();
     let (log, heard) = (Mutex::new(log), Notify::new());
     let (out, err) = (Mutex::new(VecDeque::new()), Mutex::new(VecDeque::new()));
     let ended = {
-        let pumps = async { tokio::join!(pump(stdout, &log, &out, &heard), pump(stderr, &log, &err, &heard)) };
+        let pumps = async {
+            tokio::join!(
+                pump(stdout, &log, &out, &heard),
+                pump(stderr, &log, &err, &heard)
+            )
+        };
         let end = async {
             let (exit, ()) = tokio::join!(ended.wait(), feed(stdin, input));
             exit
@@ -97,7 +121,11 @@ pub(super) async fn listen(process: Process, input: &[u8], log: Log, patience: P
         }
         ended
     };
-    let bytes = |tail: Mutex<VecDeque<u8>>| tail.into_inner().unwrap_or_else(PoisonError::into_inner).into();
+    let bytes = |tail: Mutex<VecDeque<u8>>| {
+        tail.into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .into()
+    };
     Ok(Heard {
         code: ended.as_ref().map_or(137, |exit| exit.code),
         cut: ended.is_none().then(|| patience.to_string()),
@@ -116,7 +144,10 @@ async fn drained<F: Future + Unpin>(pumps: &mut F, open: &mut bool) -> ! {
 impl std::fmt::Display for Patience {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (whole, silent) = (self.whole.as_secs(), self.silent.as_secs());
-        write!(f, "it was ended: it ran for {whole} s or was silent for {silent} s, which is its limit")
+        write!(
+            f,
+            "it was ended: it ran for {whole} s or was silent for {silent} s, which is its limit"
+        )
     }
 }
 
@@ -128,12 +159,19 @@ async fn feed(stdin: Option<impl AsyncWrite + Unpin>, input: &[u8]) {
 }
 
 /// Reads a stream to its end into the log and a tail.
-async fn pump(mut stream: impl AsyncRead + Unpin, log: &Mutex<Log>, tail: &Mutex<VecDeque<u8>>, heard: &Notify) {
+async fn pump(
+    mut stream: impl AsyncRead + Unpin,
+    log: &Mutex<Log>,
+    tail: &Mutex<VecDeque<u8>>,
+    heard: &Notify,
+) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
         let (bytes, _) = buffer.split_at(count);
         heard.notify_one();
-        log.lock().unwrap_or_else(PoisonError::into_inner).keep(bytes);
+        log.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keep(bytes);
         let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
         tail.extend(bytes);
         let over = tail.len().saturating_sub(TAIL);

@@ -41,7 +41,9 @@ pub(super) struct Recorder {
 
 impl Recorder {
     /// Makes a recorder and the driver's end of it.
-    pub(super) fn new(position: watch::Receiver<Position>) -> (Self, mpsc::UnboundedReceiver<Message>) {
+    pub(super) fn new(
+        position: watch::Receiver<Position>,
+    ) -> (Self, mpsc::UnboundedReceiver<Message>) {
         let (messages, receive) = mpsc::unbounded_channel();
         (Self { messages, position }, receive)
     }
@@ -54,17 +56,37 @@ impl Recorder {
     /// Waits until the event is in the journal and returns its number.
     pub(super) async fn record(&self, event: Event) -> Result<u64, Ended> {
         let (written, number) = oneshot::channel();
-        self.messages.send(Message { event, written: Some(written) }).map_err(|_| Ended)?;
+        self.messages
+            .send(Message {
+                event,
+                written: Some(written),
+            })
+            .map_err(|_| Ended)?;
         number.await.map_err(|_| Ended)
     }
 
     /// Returns what a sandbox's gateway calls with each decision.
-    pub(super) fn egress(&self, sandbox: &str, task: Option<&TaskId>, role: &Role) -> Arc<dyn Fn(egress::Record) + Send + Sync> {
-        let (sender, sandbox, task, role) = (self.messages.clone(), sandbox.to_owned(), task.cloned(), role.clone());
+    pub(super) fn egress(
+        &self,
+        sandbox: &str,
+        task: Option<&TaskId>,
+        role: &Role,
+    ) -> Arc<dyn Fn(egress::Record) + Send + Sync> {
+        let (sender, sandbox, task, role) = (
+            self.messages.clone(),
+            sandbox.to_owned(),
+            task.cloned(),
+            role.clone(),
+        );
         Arc::new(move |record| {
             let event = record.into_event(sandbox.clone(), task.clone(), role.clone());
             // After the end of the run there is no journal to write to.
-            sender.send(Message { event, written: None }).ok();
+            sender
+                .send(Message {
+                    event,
+                    written: None,
+                })
+                .ok();
         })
     }
 }

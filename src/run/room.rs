@@ -85,12 +85,22 @@ impl Room<'_> {
     /// Checks out the run's head on a branch of the task's own, with the files the role may read.
     pub(super) async fn check_out(&mut self, task: &TaskId) -> Result<(), Failure> {
         let base = self.work.head().await?;
-        let (path, task, read, owner) =
-            (self.slot.path().to_owned(), task.clone(), self.rights.files.read.clone(), self.owner());
+        let (path, task, read, owner) = (
+            self.slot.path().to_owned(),
+            task.clone(),
+            self.rights.files.read.clone(),
+            self.owner(),
+        );
         let slot = self
             .work
             .git(move |repository, run| {
-                let spec = SlotSpec { run, task: &task, base: &base, read: Some(&read), owner };
+                let spec = SlotSpec {
+                    run,
+                    task: &task,
+                    base: &base,
+                    read: Some(&read),
+                    owner,
+                };
                 git::Slot::prepare(repository, &path, spec)
             })
             .await?;
@@ -102,7 +112,16 @@ impl Room<'_> {
     pub(super) async fn export(&self, tree: &ObjectId) -> Result<(), Failure> {
         let (path, tree, owner) = (self.slot.path().to_owned(), tree.clone(), self.owner());
         let all = move |repository: &git::Repository, _: &_| {
-            repository.export(&path, Checkout { tree: &tree, read: None, owner }).map(drop)
+            repository
+                .export(
+                    &path,
+                    Checkout {
+                        tree: &tree,
+                        read: None,
+                        owner,
+                    },
+                )
+                .map(drop)
         };
         self.work.git(all).await
     }
@@ -110,13 +129,20 @@ impl Room<'_> {
     /// Whom files are given to: only root can give any away.
     fn owner(&self) -> Option<Owner> {
         let root = rustix::process::geteuid().is_root();
-        root.then_some(Owner { uid: self.user.0, gid: self.user.1 })
+        root.then_some(Owner {
+            uid: self.user.0,
+            gid: self.user.1,
+        })
     }
 
     /// Starts the sandbox.
     pub(super) async fn launch(&self, home: Vec<Home>) -> Result<Sandbox, Failure> {
         let run = self.work.run.to_string();
-        let task = self.task.as_ref().map_or("checks", TaskId::as_str).to_owned();
+        let task = self
+            .task
+            .as_ref()
+            .map_or("checks", TaskId::as_str)
+            .to_owned();
         let image = self.work.images.get(&self.rights.image).cloned();
         let occupant = Occupant {
             name: format!("loki-{run}-{}", self.name),
@@ -128,10 +154,18 @@ impl Room<'_> {
                 owner: owner(),
             },
             home,
-            image: image.ok_or_else(|| Failure::fatal(format!("image `{}` was not made ready", self.rights.image)))?,
+            image: image.ok_or_else(|| {
+                Failure::fatal(format!("image `{}` was not made ready", self.rights.image))
+            })?,
         };
-        let record = self.recorder.egress(&self.name, self.task.as_ref(), &self.rights.role);
-        let sandbox = self.work.launcher.launch(&occupant, &self.slot, self.user, record).await?;
+        let record = self
+            .recorder
+            .egress(&self.name, self.task.as_ref(), &self.rights.role);
+        let sandbox = self
+            .work
+            .launcher
+            .launch(&occupant, &self.slot, self.user, record)
+            .await?;
         self.recorder
             .record(Event::SandboxStarted {
                 sandbox: self.name.clone(),
@@ -148,7 +182,11 @@ impl Room<'_> {
     /// Ends the sandbox; the files stay.
     pub(super) async fn end(&self, sandbox: Sandbox) -> Result<(), Failure> {
         let ended = sandbox.end().await;
-        self.recorder.record(Event::SandboxEnded { sandbox: self.name.clone() }).await?;
+        self.recorder
+            .record(Event::SandboxEnded {
+                sandbox: self.name.clone(),
+            })
+            .await?;
         Ok(ended?)
     }
 
@@ -173,7 +211,9 @@ impl Room<'_> {
         let (tree, stamp, title) = (tree.clone(), self.stamp(claim), claim.task.title.clone());
         let commit = self
             .work
-            .git(move |repository, run| repository.commit(&worktree, &tree, &title, &stamp.sign(run)))
+            .git(move |repository, run| {
+                repository.commit(&worktree, &tree, &title, &stamp.sign(run))
+            })
             .await?;
         self.recorder
             .record(Event::Committed {
@@ -200,11 +240,15 @@ impl Room<'_> {
     /// Removes everything of the room from the disk.
     pub(super) async fn remove(self) -> Result<(), Failure> {
         let path = self.slot.path().to_owned();
-        self.work.git(move |repository, _| git::Slot::remove_dir(repository, &path)).await
+        self.work
+            .git(move |repository, _| git::Slot::remove_dir(repository, &path))
+            .await
     }
 
     fn worktree(&self) -> Result<Arc<git::Slot>, Failure> {
-        self.worktree.clone().ok_or_else(|| Failure::fatal("a bug of ours: no worktree was checked out".to_owned()))
+        self.worktree
+            .clone()
+            .ok_or_else(|| Failure::fatal("a bug of ours: no worktree was checked out".to_owned()))
     }
 }
 

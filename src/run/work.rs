@@ -42,7 +42,9 @@ pub struct Work {
 impl Work {
     /// Returns a role's rights.
     pub(super) fn rights(&self, role: &Role) -> Result<Rights, Failure> {
-        self.policy.rights(role).ok_or_else(|| Failure::fatal(format!("no policy knows role `{role}`")))
+        self.policy
+            .rights(role)
+            .ok_or_else(|| Failure::fatal(format!("no policy knows role `{role}`")))
     }
 
     /// Where Loki keeps its state in the repository.
@@ -53,7 +55,9 @@ impl Work {
     /// Returns where the run's branch is.
     pub(super) async fn head(&self) -> Result<ObjectId, Failure> {
         let head = self.git(|repository, run| repository.run_head(run)).await?;
-        head.ok_or_else(|| Failure::fatal(format!("branch `{}` was removed", run_branch(&self.run))))
+        head.ok_or_else(|| {
+            Failure::fatal(format!("branch `{}` was removed", run_branch(&self.run)))
+        })
     }
 
     /// Runs git away from the async threads.

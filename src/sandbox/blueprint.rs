@@ -46,7 +46,13 @@ pub struct Place {
 
 /// Returns the container for one sandbox of a role.
 #[must_use]
-pub fn blueprint(name: &str, rights: &Rights, slot: &Slot, place: &Place, labels: &Labels) -> ContainerSpec {
+pub fn blueprint(
+    name: &str,
+    rights: &Rights,
+    slot: &Slot,
+    place: &Place,
+    labels: &Labels,
+) -> ContainerSpec {
     ContainerSpec {
         name: name.to_owned(),
         image: place.image.clone(),
@@ -62,7 +68,10 @@ pub fn blueprint(name: &str, rights: &Rights, slot: &Slot, place: &Place, labels
         cpus: rights.resources.cpus,
         ulimits: ulimits(rights),
         shm_size: SHARED_MEMORY,
-        sysctls: BTreeMap::from([("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())]),
+        sysctls: BTreeMap::from([(
+            "net.ipv4.ip_unprivileged_port_start".to_owned(),
+            "0".to_owned(),
+        )]),
         hostname: "sandbox".to_owned(),
         runtime: None,
     }
@@ -81,8 +90,14 @@ fn label_map(rights: &Rights, labels: &Labels) -> BTreeMap<String, String> {
 }
 
 fn mounts(rights: &Rights, slot: &Slot, place: &Place) -> Vec<Mount> {
-    let link = LINK_PATH.rsplit_once('/').map_or(LINK_PATH, |(directory, _)| directory);
-    let mount = |source, target: &str, read_only| Mount { source, target: target.to_owned(), read_only };
+    let link = LINK_PATH
+        .rsplit_once('/')
+        .map_or(LINK_PATH, |(directory, _)| directory);
+    let mount = |source, target: &str, read_only| Mount {
+        source,
+        target: target.to_owned(),
+        read_only,
+    };
     vec![
         mount(place.guest.clone(), GUEST_PATH, true),
         mount(slot.link(), link, true),
@@ -95,9 +110,19 @@ fn mounts(rights: &Rights, slot: &Slot, place: &Place) -> Vec<Mount> {
 }
 
 fn tmpfs(rights: &Rights) -> Vec<Tmpfs> {
-    let sized = |target: &str, size, exec| Tmpfs { target: target.to_owned(), size, inodes: TMP_INODES, mode: 0o1777, exec };
+    let sized = |target: &str, size, exec| Tmpfs {
+        target: target.to_owned(),
+        size,
+        inodes: TMP_INODES,
+        mode: 0o1777,
+        exec,
+    };
     vec![
-        sized("/tmp", rights.resources.disk.min(rights.resources.memory), true),
+        sized(
+            "/tmp",
+            rights.resources.disk.min(rights.resources.memory),
+            true,
+        ),
         sized("/work/.git", PRIVATE_REPOSITORY, false),
     ]
 }

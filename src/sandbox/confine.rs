@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn limits_hold_files_and_cores_and_never_count_processes() {
         let limits = confinement(&rights(&[], Vec::new()), &Grant::default()).limits;
-        assert_eq!(limits, [(1, 1 << 20), (4, 0), (7, 16384)]);
+        assert_eq!(limits, [(1, 1 << 20), (4, 0), (7, OPEN_FILES)]);
     }
 
     fn component() -> impl Strategy<Value = String> {

@@ -16,6 +16,11 @@ pub struct Shortfall {
 }
 
 impl Shortfall {
+    /// What an engine without cgroup limits lacks; known before anything is started.
+    pub const NO_LIMITS: Self = Self {
+        missing: "memory and process limits are not enforced (rootless on cgroup v1 or hybrid hosts has none)",
+        next: "use rootful Docker or Podman, or a host with cgroup v2",
+    };
     /// The guest's process cannot be seen from here, so nothing can be read back.
     pub(super) const UNSEEN: Self = Self {
         missing: "the sandbox's processes cannot be seen from this host",
@@ -30,17 +35,41 @@ impl Shortfall {
 /// The first thing that is missing.
 pub fn minimum(found: &Isolation) -> Result<(), Shortfall> {
     let demands = [
-        (found.uid != 0, "the agent would be root", "use an engine that maps users, see `loki doctor`"),
-        (found.no_capabilities, "capabilities are left", "see `loki doctor`"),
-        (found.no_new_privs, "`no_new_privs` is not set", "see `loki doctor`"),
-        (found.seccomp, "no seccomp filter", "use a kernel and engine with seccomp, see `loki doctor`"),
-        (found.landlock_abi >= 1, "no Landlock", "use a kernel 5.13 or newer with `landlock` in `lsm=`, see `loki doctor`"),
+        (
+            found.uid != 0,
+            "the agent would be root",
+            "use an engine that maps users, see `loki doctor`",
+        ),
+        (
+            found.no_capabilities,
+            "capabilities are left",
+            "see `loki doctor`",
+        ),
+        (
+            found.no_new_privs,
+            "`no_new_privs` is not set",
+            "see `loki doctor`",
+        ),
+        (
+            found.seccomp,
+            "no seccomp filter",
+            "use a kernel and engine with seccomp, see `loki doctor`",
+        ),
+        (
+            found.landlock_abi >= 1,
+            "no Landlock",
+            "use a kernel 5.13 or newer with `landlock` in `lsm=`, see `loki doctor`",
+        ),
         (
             found.cgroup_limits,
-            "memory and process limits are not enforced (rootless on cgroup v1 or hybrid hosts has none)",
-            "use rootful Docker or Podman, or a host with cgroup v2",
+            Shortfall::NO_LIMITS.missing,
+            Shortfall::NO_LIMITS.next,
         ),
-        (found.no_network, "there is a network interface besides `lo`", "see `loki doctor`"),
+        (
+            found.no_network,
+            "there is a network interface besides `lo`",
+            "see `loki doctor`",
+        ),
     ];
     match demands.into_iter().find(|(held, ..)| !held) {
         None => Ok(()),
@@ -55,12 +84,21 @@ pub fn minimum(found: &Isolation) -> Result<(), Shortfall> {
 pub(super) fn of_process(pid: u32) -> io::Result<Isolation> {
     let status = fs::read_to_string(PathBuf::from(format!("/proc/{pid}/status")))?;
     let field = |name: &str| {
-        status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim)).unwrap_or_default()
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
+            .unwrap_or_default()
     };
     let empty = |name: &str| field(name).chars().all(|c| c == '0') && !field(name).is_empty();
     Ok(Isolation {
-        uid: field("Uid").split_whitespace().nth(1).and_then(|uid| uid.parse().ok()).unwrap_or(0),
-        no_capabilities: ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].into_iter().all(empty),
+        uid: field("Uid")
+            .split_whitespace()
+            .nth(1)
+            .and_then(|uid| uid.parse().ok())
+            .unwrap_or(0),
+        no_capabilities: ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]
+            .into_iter()
+            .all(empty),
         no_new_privs: field("NoNewPrivs") == "1",
         seccomp: field("Seccomp") == "2",
         no_network: only_loopback(&fs::read_to_string(format!("/proc/{pid}/net/dev"))?),
@@ -70,7 +108,11 @@ pub(super) fn of_process(pid: u32) -> io::Result<Isolation> {
 
 /// Returns whether `/proc/net/dev` lists `lo` and nothing else. Two heading lines come first.
 fn only_loopback(table: &str) -> bool {
-    let mut names = table.lines().skip(2).filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim());
+    let mut names = table
+        .lines()
+        .skip(2)
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, _)| name.trim());
     names.next() == Some("lo") && names.next().is_none()
 }
 

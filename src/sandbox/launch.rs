@@ -50,8 +50,15 @@ pub enum SandboxError {
     /// The slot's files could not be written.
     #[error("the sandbox's files could not be written: {0}")]
     Slot(#[source] io::Error),
+    /// Somebody else connected to the link's socket.
+    #[error(
+        "a process that is not the sandbox's own connected to its link; look for it on this host, then try again"
+    )]
+    Stranger,
     /// The agent's private repository could not be made.
-    #[error("the agent's repository could not be made: `{command}` ended with exit code {code}; does the image hold git?")]
+    #[error(
+        "the agent's repository could not be made: `{command}` ended with exit code {code}; does the image hold git?"
+    )]
     NoRepository {
         /// What ran.
         command: String,
@@ -59,7 +66,9 @@ pub enum SandboxError {
         code: i32,
     },
     /// The container ended before its guest connected.
-    #[error("the container ended before it was ready (exit code {code}): {reason}; `loki doctor` checks the engine")]
+    #[error(
+        "the container ended before it was ready (exit code {code}): {reason}; `loki doctor` checks the engine"
+    )]
     Died {
         /// Its exit code.
         code: i64,
@@ -102,7 +111,10 @@ impl Launcher {
     #[must_use]
     pub fn user(&self) -> (u32, u32) {
         if !rustix::process::geteuid().is_root() {
-            return (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+            return (
+                rustix::process::geteuid().as_raw(),
+                rustix::process::getegid().as_raw(),
+            );
         }
         let mut bytes = [0; 4];
         // A failing random source would only make two ids equal; entropy is never missing on Linux
@@ -124,13 +136,28 @@ impl Launcher {
         user: (u32, u32),
         record: Arc<dyn Fn(Record) + Send + Sync>,
     ) -> Result<Sandbox, SandboxError> {
-        slot.furnish(user, &occupant.home, &writable_directories(&occupant.rights)).map_err(SandboxError::Slot)?;
+        slot.furnish(
+            user,
+            &occupant.home,
+            &writable_directories(&occupant.rights),
+        )
+        .map_err(SandboxError::Slot)?;
         let listener = Listener::bind(&slot.link())?;
         let place = self.place(occupant, user)?;
-        let spec = blueprint(&occupant.name, &occupant.rights, slot, &place, &occupant.labels);
+        let spec = blueprint(
+            &occupant.name,
+            &occupant.rights,
+            slot,
+            &place,
+            &occupant.labels,
+        );
         let container = self.engine.create(&spec).await?;
-        let mut guard = Guard { engine: Arc::clone(&self.engine), container: Some(container.clone()) };
+        let mut guard = Guard {
+            engine: Arc::clone(&self.engine),
+            container: Some(container.clone()),
+        };
         let link = self.start(&container, listener).await?;
+        self.is_guest(&container, &link).await?;
         let isolation = self.isolation(&link)?;
         minimum(&isolation)?;
         let gateway = self.gateway(&occupant.rights, &link, record).await?;
@@ -141,7 +168,10 @@ impl Launcher {
             rights: occupant.rights.clone(),
             link,
             gateway: Some(gateway),
-            guard: Guard { engine: Arc::clone(&self.engine), container: Some(container) },
+            guard: Guard {
+                engine: Arc::clone(&self.engine),
+                container: Some(container),
+            },
         })
     }
 
@@ -157,8 +187,17 @@ impl Launcher {
 
     /// Starts the container and accepts its guest, whichever comes first: the guest usually
     /// connects before the engine's answer.
-    async fn start(&self, container: &ContainerId, listener: Listener) -> Result<Link, SandboxError> {
-        let started = async { self.engine.start(container).await.map_err(SandboxError::from) };
+    async fn start(
+        &self,
+        container: &ContainerId,
+        listener: Listener,
+    ) -> Result<Link, SandboxError> {
+        let started = async {
+            self.engine
+                .start(container)
+                .await
+                .map_err(SandboxError::from)
+        };
         let accepted = async { listener.accept(CONNECT).await.map_err(SandboxError::from) };
         let ended = self.ended(container);
         tokio::select! {
@@ -167,13 +206,33 @@ impl Launcher {
         }
     }
 
+    /// Makes sure that whoever connected is the container's first process, and no other of this
+    /// host that could reach the socket.
+    async fn is_guest(&self, container: &ContainerId, link: &Link) -> Result<(), SandboxError> {
+        let state = self.engine.inspect(container).await?;
+        let guest = link
+            .hello()
+            .guest_pid
+            .and_then(|pid| u32::try_from(pid).ok());
+        if state.pid.is_some() && state.pid == guest {
+            Ok(())
+        } else {
+            Err(SandboxError::Stranger)
+        }
+    }
+
     /// Resolves when the container has ended; looks four times a second, only during a start.
     async fn ended(&self, container: &ContainerId) -> SandboxError {
         loop {
             tokio::time::sleep(Duration::from_millis(250)).await;
             match self.engine.inspect(container).await {
-                Ok(state) if !state.running && state.exit_code.is_some() && state.status != "created" => {
-                    return SandboxError::Died { code: state.exit_code.unwrap_or(-1), reason: state.error };
+                Ok(state)
+                    if !state.running && state.exit_code.is_some() && state.status != "created" =>
+                {
+                    return SandboxError::Died {
+                        code: state.exit_code.unwrap_or(-1),
+                        reason: state.error,
+                    };
                 }
                 Ok(_) => {}
                 Err(cause) => return cause.into(),
@@ -183,12 +242,17 @@ impl Launcher {
 
     fn isolation(&self, link: &Link) -> Result<Isolation, SandboxError> {
         let hello = link.hello();
-        let pid = hello.guest_pid.and_then(|pid| u32::try_from(pid).ok()).ok_or(Shortfall::UNSEEN)?;
+        let pid = hello
+            .guest_pid
+            .and_then(|pid| u32::try_from(pid).ok())
+            .ok_or(Shortfall::UNSEEN)?;
         let mut found = of_process(pid).map_err(SandboxError::Slot)?;
         found.landlock_abi = hello.landlock_abi;
         let report = self.engine.report();
         found.cgroup_limits = report.limits;
-        found.runtime = format!("{} {}", report.runtime, report.runtime_version).trim_end().to_owned();
+        found.runtime = format!("{} {}", report.runtime, report.runtime_version)
+            .trim_end()
+            .to_owned();
         Ok(found)
     }
 
@@ -251,7 +315,12 @@ impl Sandbox {
     ///
     /// # Errors
     /// When the program cannot be run, or cannot be confined, or the link is lost.
-    pub async fn exec(&self, argv: &[String], env: &[(String, String)], grant: &Grant) -> Result<Process, SandboxError> {
+    pub async fn exec(
+        &self,
+        argv: &[String],
+        env: &[(String, String)],
+        grant: &Grant,
+    ) -> Result<Process, SandboxError> {
         self.run(argv, env, confinement(&self.rights, grant)).await
     }
 
@@ -261,22 +330,38 @@ impl Sandbox {
     /// # Errors
     /// Those of [`Sandbox::exec`].
     pub async fn make_repository(&self, commands: &[Vec<&str>]) -> Result<(), SandboxError> {
-        let rights = Rights { programs: vec![crate::policy::Program::Image("git".to_owned())], ..self.rights.clone() };
+        let rights = Rights {
+            programs: vec![crate::policy::Program::Image("git".to_owned())],
+            ..self.rights.clone()
+        };
         for argv in commands {
             let argv: Vec<String> = argv.iter().map(|&word| word.to_owned()).collect();
-            let mut process = self.run(&argv, &[], confinement(&rights, &Grant::default())).await?;
+            let mut process = self
+                .run(&argv, &[], confinement(&rights, &Grant::default()))
+                .await?;
             drop(process.stdin.take());
             let code = process.wait().await?.code;
             if code != 0 {
-                return Err(SandboxError::NoRepository { command: argv.join(" "), code });
+                return Err(SandboxError::NoRepository {
+                    command: argv.join(" "),
+                    code,
+                });
             }
         }
         Ok(())
     }
 
-    async fn run(&self, argv: &[String], env: &[(String, String)], held: Confinement) -> Result<Process, SandboxError> {
+    async fn run(
+        &self,
+        argv: &[String],
+        env: &[(String, String)],
+        held: Confinement,
+    ) -> Result<Process, SandboxError> {
         let mut whole: Vec<(String, String)> = [
-            ("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"),
+            (
+                "PATH",
+                "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+            ),
             ("HOME", "/home/agent"),
             ("USER", "agent"),
             ("LOGNAME", "agent"),
@@ -334,5 +419,9 @@ impl Drop for Guard {
 pub fn repository_label(root: &Path) -> String {
     use sha2::Digest;
     let digest = sha2::Sha256::digest(root.as_os_str().as_encoded_bytes());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    digest
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

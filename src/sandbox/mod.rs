@@ -23,6 +23,10 @@ mod syscalls;
 pub use blueprint::{Labels, Place, blueprint};
 pub use confine::{Grant, confinement, writable_directories};
 pub use isolation::{Shortfall, minimum};
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "an error is named after what failed"
+)]
 pub use launch::{Launcher, Occupant, Sandbox, SandboxError, repository_label};
 pub use slot::{Home, Slot};
 pub use sweep::{Leftover, alive, end_own, leftovers, owner, sweep};

@@ -76,8 +76,18 @@ impl Slot {
     ///
     /// # Errors
     /// The operating system's, with the path.
-    pub fn furnish(&self, user: (u32, u32), files: &[Home], writable: &BTreeSet<String>) -> io::Result<()> {
-        for part in [self.home(), self.link(), self.0.join("etc"), self.work().join(".git")] {
+    pub fn furnish(
+        &self,
+        user: (u32, u32),
+        files: &[Home],
+        writable: &BTreeSet<String>,
+    ) -> io::Result<()> {
+        for part in [
+            self.home(),
+            self.link(),
+            self.0.join("etc"),
+            self.work().join(".git"),
+        ] {
             directory(&part, 0o755)?;
         }
         // Engines give a tmpfs the mode of the directory it covers: the agent's repository goes here.
@@ -88,8 +98,17 @@ impl Slot {
             beneath(&self.work(), path, user)?;
         }
         let etc = [
-            ("resolv.conf", "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n".to_owned()),
-            ("passwd", format!("root:x:0:0::/root:/bin/sh\nagent:x:{}:{}::/home/agent:/bin/sh\n", user.0, user.1)),
+            (
+                "resolv.conf",
+                "nameserver 127.0.0.1\noptions timeout:2 attempts:2\n".to_owned(),
+            ),
+            (
+                "passwd",
+                format!(
+                    "root:x:0:0::/root:/bin/sh\nagent:x:{}:{}::/home/agent:/bin/sh\n",
+                    user.0, user.1
+                ),
+            ),
             ("group", format!("root:x:0:\nagent:x:{}:\n", user.1)),
         ];
         for (name, text) in etc {
@@ -108,14 +127,22 @@ impl Slot {
             if let Some(parent) = path.parent() {
                 directory(parent, 0o755)?;
             }
-            put(&path, &file.contents, if file.executable { 0o755 } else { 0o644 })?;
+            put(
+                &path,
+                &file.contents,
+                if file.executable { 0o755 } else { 0o644 },
+            )?;
         }
         Ok(())
     }
 }
 
 fn directory(path: &Path, mode: u32) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|cause| named(path, &cause))
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(|cause| named(path, &cause))
 }
 
 /// Creates a directory in the worktree, part by part, following no link that a commit may hold:

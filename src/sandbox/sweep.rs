@@ -32,14 +32,27 @@ pub fn owner() -> String {
 ///
 /// # Errors
 /// The engine's.
-pub async fn leftovers(engine: &dyn Engine, repository: Option<&str>) -> Result<Vec<Leftover>, EngineError> {
-    let filter = repository.map_or_else(|| "loki.run".to_owned(), |id| format!("loki.repository={id}"));
+pub async fn leftovers(
+    engine: &dyn Engine,
+    repository: Option<&str>,
+) -> Result<Vec<Leftover>, EngineError> {
+    let filter = repository.map_or_else(
+        || "loki.run".to_owned(),
+        |id| format!("loki.repository={id}"),
+    );
     let listed = engine.list(&filter).await?;
-    let dead = listed.into_iter().filter(|one| !alive(one.labels.get("loki.owner").map_or("", String::as_str)));
+    let dead = listed
+        .into_iter()
+        .filter(|one| !alive(one.labels.get("loki.owner").map_or("", String::as_str)));
     Ok(dead
         .map(|one| {
             let label = |name: &str| one.labels.get(name).cloned().unwrap_or_default();
-            Leftover { run: label("loki.run"), task: label("loki.task"), role: label("loki.role"), container: one.id.0 }
+            Leftover {
+                run: label("loki.run"),
+                task: label("loki.task"),
+                role: label("loki.role"),
+                container: one.id.0,
+            }
         })
         .collect())
 }
@@ -48,10 +61,15 @@ pub async fn leftovers(engine: &dyn Engine, repository: Option<&str>) -> Result<
 ///
 /// # Errors
 /// The engine's; what was removed before stays removed.
-pub async fn sweep(engine: &dyn Engine, repository: Option<&str>) -> Result<Vec<Leftover>, EngineError> {
+pub async fn sweep(
+    engine: &dyn Engine,
+    repository: Option<&str>,
+) -> Result<Vec<Leftover>, EngineError> {
     let found = leftovers(engine, repository).await?;
     for leftover in &found {
-        engine.remove(&ContainerId(leftover.container.clone())).await?;
+        engine
+            .remove(&ContainerId(leftover.container.clone()))
+            .await?;
     }
     Ok(found)
 }
@@ -66,7 +84,10 @@ pub async fn end_own(engine: &dyn Engine, repository: &str) -> Result<(), Engine
     let mut empty = 0;
     for _ in 0..LOOKS {
         let listed = engine.list(&filter).await?;
-        let own: Vec<_> = listed.into_iter().filter(|one| one.labels.get("loki.owner") == Some(&me)).collect();
+        let own: Vec<_> = listed
+            .into_iter()
+            .filter(|one| one.labels.get("loki.owner") == Some(&me))
+            .collect();
         empty = if own.is_empty() { empty + 1 } else { 0 };
         if empty == 2 {
             return Ok(());
@@ -78,7 +99,10 @@ pub async fn end_own(engine: &dyn Engine, repository: &str) -> Result<(), Engine
         }
         tokio::time::sleep(PAUSE).await;
     }
-    Err(EngineError::TimedOut { call: "remove all containers".to_owned(), after: PAUSE * LOOKS })
+    Err(EngineError::TimedOut {
+        call: "remove all containers".to_owned(),
+        after: PAUSE * LOOKS,
+    })
 }
 
 /// Returns whether the process an [`owner`] text names still runs.
@@ -87,7 +111,10 @@ pub fn alive(owner: &str) -> bool {
     let Some((pid, start)) = owner.split_once('-') else {
         return false;
     };
-    pid.parse().ok().and_then(started).is_some_and(|found| found == start)
+    pid.parse()
+        .ok()
+        .and_then(started)
+        .is_some_and(|found| found == start)
 }
 
 /// Start time of a process in clock ticks since boot: field 22 of `/proc/PID/stat`, counted after

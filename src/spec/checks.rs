@@ -168,7 +168,7 @@ pub(super) fn lines(
     }
     commands.push(open);
     commands.retain(|command| !command.is_empty() && !command.starts_with('#'));
-    for command in commands.iter().filter(|command| command.starts_with("$ ")) {
+    if let Some(command) = commands.iter().find(|command| command.starts_with("$ ")) {
         let message = "the prompt `$ ` is not part of the command".to_owned();
         let range = source.locate(span(block), command);
         faults.push(source.fault(&range, message, "write the command alone"));

@@ -27,6 +27,9 @@ use crate::{diagnostic::Diagnostic, task::Task};
 /// Largest specification, in bytes. Whoever reads the file stops after this many and one.
 pub const MAX_BYTES: usize = 1024 * 1024;
 
+/// Most faults that are told one by one.
+const FAULTS_MAX: usize = 100;
+
 /// Longest title, in characters.
 const TITLE_MAX: usize = 200;
 
@@ -59,7 +62,8 @@ impl Spec {
     ///
     /// # Errors
     ///
-    /// Returns every fault that was found, in the order of the text.
+    /// Returns every fault that was found, in the order of the text; of more than 100 the rest as a
+    /// number.
     pub fn parse(file: &Path, bytes: &[u8]) -> Result<Self, Vec<Diagnostic>> {
         if bytes.len() > MAX_BYTES {
             let message = format!("the specification is larger than {} MiB", MAX_BYTES >> 20);
@@ -101,6 +105,18 @@ impl Spec {
             faults.push(unverifiable(file));
         }
         faults.sort_by_key(|fault| (fault.line, fault.column));
+        if let Some(more) = faults
+            .len()
+            .checked_sub(FAULTS_MAX)
+            .filter(|more| *more > 0)
+        {
+            faults.truncate(FAULTS_MAX);
+            faults.push(whole(
+                file,
+                format!("{more} more faults follow"),
+                "mend these first",
+            ));
+        }
         if faults.is_empty() {
             Ok(spec)
         } else {
@@ -169,10 +185,9 @@ fn only<'s, 'e, 'a>(
         faults.push(source.fault(&again.heading, message, "put both into one"));
     }
     refuse_hostile(source, &span(first.body), "", faults);
-    first
-        .body
-        .iter()
-        .for_each(|piece| refuse_hidden(source, piece, faults));
+    if let Some((range, decoded)) = first.body.iter().find_map(|piece| hidden(source, piece)) {
+        refuse_hostile(source, &range, decoded, faults);
+    }
     Some(first)
 }
 
@@ -208,13 +223,17 @@ fn refuse_hostile(
     }
 }
 
-/// Refuses such characters written as entities (`&#27;`).
-fn refuse_hidden(source: &Source<'_>, (event, range): &Piece<'_>, faults: &mut Vec<Diagnostic>) {
-    if let Event::Text(decoded) = event
-        && !source.part(range.clone()).contains(is_hostile)
-    {
-        refuse_hostile(source, range, decoded, faults);
-    }
+/// Returns a text with such characters written as entities (`&#27;`) and where it stands.
+fn hidden<'p>(
+    source: &Source<'_>,
+    (event, range): &'p Piece<'_>,
+) -> Option<(Range<usize>, &'p str)> {
+    let Event::Text(decoded) = event else {
+        return None;
+    };
+    let is_hidden =
+        decoded.contains(is_hostile) && !source.part(range.clone()).contains(is_hostile);
+    is_hidden.then(|| (range.clone(), &**decoded))
 }
 
 #[cfg(test)]
@@ -301,6 +320,15 @@ mod tests {
         assert_eq!(faults(b"# T\n## Tasks\n- x\n## Acceptance\n- y\n").len(), 1);
         parse(b"# T\n## Tasks\n- x\n  - accept: `true`\n").expect("a task's own check is one");
         parse(b"# T\n## Acceptance criteria\n- `true`\n").expect("a criterion's command is one");
+    }
+
+    #[test]
+    fn faults_without_end_are_counted() {
+        let found = faults(format!("# T\n## Tests\n{}", "- a\n".repeat(250)).as_bytes());
+        assert_eq!(
+            (found.len(), found[100].as_str()),
+            (101, "0:1 150 more faults follow")
+        );
     }
 
     #[test]

@@ -21,6 +21,8 @@ const DEFAULT_ROLE: &str = "eng-backend";
 const TITLE_MAX: usize = 200;
 /// Longest name made from a title.
 const SLUG_MAX: usize = 40;
+/// Most dependencies of one task.
+const DEPENDS_MAX: usize = 100;
 const SHAPE: &str = "write ``- `name` (role): Title``, for example ``- `store` (eng-backend): Keep todos in a file``";
 const KEYS: &str = "known are ``- depends on: `task` ``, ``- accept: `command` `` and `- files: …`; write prose without a leading `word:`";
 
@@ -263,6 +265,11 @@ fn depends_on(
         .collect();
     if names.is_empty() {
         faults.push(source.fault(&span(first), "no task is named".to_owned(), help));
+    }
+    if names.len() > DEPENDS_MAX {
+        let message = format!("more than {DEPENDS_MAX} tasks are named");
+        faults.push(source.fault(&span(first), message, help));
+        return Vec::new();
     }
     let mut found = Vec::new();
     for name in names {

@@ -279,7 +279,7 @@ fn cli_no_sandbox_cannot_be_asked_for() {
 fn cli_policy_check_accepts_the_short_forms() {
     let world = repository();
     let policy = "version: 1\npermissions:\n  eng-backend:\n    read: [\"src/**\"]\n    write: [\"src/**\"]\n    \
-         execute: [node]\nnetwork_policies:\n  biz-finance: { egress: [api.example.test, 443] }\n";
+         execute: [node]\nnetwork_policies:\n  eng-api: { egress: [api.example.test, 443] }\n";
     world.write("good.yaml", policy);
     world.loki(&["policy", "check", "good.yaml"]).exits(0);
 }

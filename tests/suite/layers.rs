@@ -24,6 +24,7 @@ const TABLE: &[(Layer, &[&str])] = &[
             "spec",
             "policy",
             "task",
+            "status",
         ],
     ),
     (

@@ -21,8 +21,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const IMAGE: &str = "loki-test-link:skeleton";
 const SOON: Duration = Duration::from_secs(20);
 /// What the agents of these tests may run; `ls` is in the image and not in here.
-const PROGRAMS: [&str; 9] = [
-    "sh", "perl", "cat", "sleep", "true", "touch", "mv", "rm", "ln",
+const PROGRAMS: [&str; 10] = [
+    "git", "sh", "perl", "cat", "sleep", "true", "touch", "mv", "rm", "ln",
 ];
 
 fn docker(arguments: &[&str], input: &[u8]) -> Output {
@@ -33,7 +33,8 @@ fn docker(arguments: &[&str], input: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("these tests need the `docker` program: run `make test`, which installs it");
-    child.stdin.take().unwrap().write_all(input).unwrap();
+    // Why a program stopped reading stands in what it says below.
+    child.stdin.take().unwrap().write_all(input).ok();
     let output = child.wait_with_output().unwrap();
     assert!(
         output.status.success(),
@@ -442,6 +443,26 @@ async fn renames_between_directories_of_one_tree_work() {
     let script = r#"mkdir "src/a" or die; mkdir "src/b" or die; open F, ">src/a/f" or die;
         rename "src/a/f", "src/b/f" or die "rename: $!"; print -e "src/b/f" ? "there" : "gone""#;
     assert_eq!(sandbox.perl(script).await.out, "there");
+}
+
+#[tokio::test]
+async fn git_works_in_the_worktree() {
+    let sandbox = Sandbox::start().await;
+    sandbox.directory("src");
+    sandbox.directory(".git");
+    let script = "export HOME=/tmp; git() { command git -c safe.directory='*' -c user.name=a \
+            -c user.email=a@b.test \"$@\"; }
+        git init -q && echo 1 >src/f && git add src && git commit -qm one &&
+        git checkout -qb other && git mv src/f src/g && git commit -qm two && git gc -q &&
+        git stash list && git rebase -q HEAD && git log --oneline | cat && git status --porcelain";
+    let said = sandbox.sh(script).await;
+    assert_eq!(
+        (said.exit.code, said.out.lines().count()),
+        (0, 2),
+        "{} {}",
+        said.out,
+        said.err
+    );
 }
 
 #[tokio::test]

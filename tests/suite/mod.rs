@@ -1,6 +1,17 @@
+//! The list of all integration test modules.
+
 pub(crate) mod harness;
+
+mod attack;
+mod attack_git;
+mod cli_basic;
+mod dependencies;
+mod house;
+mod layers;
 mod live_end;
+mod live_engine;
 mod live_faults;
 mod live_link;
+mod live_readme;
 mod live_run;
 mod live_sandbox;

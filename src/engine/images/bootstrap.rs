@@ -83,8 +83,16 @@ impl Parts {
     )]
     fn write(plan: &Plan) -> io::Result<Self> {
         let beside = plan.tar.parent().unwrap_or(Path::new("."));
+        let stem = plan
+            .tar
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let prefix = format!(".bootstrap-{stem}-");
+        sweep(beside, &prefix)?;
         let folder = tempfile::Builder::new()
-            .prefix(".bootstrap-")
+            .prefix(&prefix)
             .tempdir_in(beside)?;
         std::fs::write(folder.path().join("finish.sh"), FINISH)?;
         std::fs::create_dir(folder.path().join("certificates"))?;
@@ -173,6 +181,16 @@ impl Parts {
     }
 }
 
+/// Removes what a killed attempt at this very image left: the caller holds the image's lock.
+fn sweep(folder: &Path, prefix: &str) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Ends a program and what it started when the caller goes away; asked politely, so that it unmounts.
 struct Group(Option<Pid>);
 
@@ -206,13 +224,14 @@ async fn follow(
             .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)),
     );
     let (out, err) = (child.stdout.take(), child.stderr.take());
-    let (_, last, status) = tokio::join!(lines(out, progress), lines(err, progress), child.wait());
+    let (said, complained, status) =
+        tokio::join!(lines(out, progress), lines(err, progress), child.wait());
     group.0 = None;
     match status {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(Fault::Failed {
             program,
-            said: ending(status, &last),
+            said: ending(status, &said, &complained),
         }),
         Err(fault) => Err(Fault::Failed {
             program,
@@ -258,11 +277,17 @@ async fn lines(pipe: Option<impl AsyncRead + Unpin>, progress: Progress<'_>) -> 
     last
 }
 
-fn ending(status: ExitStatus, last: &[String]) -> String {
-    if last.is_empty() {
+/// Some programs complain on their standard output.
+fn ending(status: ExitStatus, said: &[String], complained: &[String]) -> String {
+    let words = if complained.is_empty() {
+        said
+    } else {
+        complained
+    };
+    if words.is_empty() {
         status.to_string()
     } else {
-        last.join(" / ")
+        words.join(" / ")
     }
 }
 
@@ -301,11 +326,7 @@ fn sources(suite: &str) -> Vec<PathBuf> {
 }
 
 fn serves(text: &str, suite: &str) -> bool {
-    let words: Vec<_> = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with('#'))
-        .flat_map(str::split_whitespace)
-        .collect();
+    let words = words(text);
     let release = |word: &&str| {
         word.strip_prefix(suite)
             .is_some_and(|rest| matches!(rest, "" | "-updates" | "-security"))
@@ -313,17 +334,27 @@ fn serves(text: &str, suite: &str) -> bool {
     words.iter().any(release) && words.contains(&"main")
 }
 
+/// The words of a source file, without those in comments.
+fn words(text: &str) -> Vec<&str> {
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'));
+    lines.flat_map(str::split_whitespace).collect()
+}
+
 /// Returns the first mirror of the release, for the program that takes only one.
 fn mirror(suite: &str) -> Option<String> {
-    let texts = sources(suite)
+    let text = |path| std::fs::read_to_string(path).ok();
+    sources(suite)
         .into_iter()
-        .filter_map(|path| std::fs::read_to_string(path).ok());
-    texts
-        .filter(|text| text.split_whitespace().any(|word| word == suite))
-        .find_map(|text| {
-            let mut words = text.split_whitespace();
-            words.find(|word| word.contains("://")).map(str::to_owned)
-        })
+        .filter_map(text)
+        .find_map(|text| mirror_in(&text, suite))
+}
+
+fn mirror_in(text: &str, suite: &str) -> Option<String> {
+    let words = words(text);
+    let mirror = words.iter().find(|word| word.contains("://"))?;
+    words.contains(&suite).then(|| (*mirror).to_owned())
 }
 
 /// Reads the host's settings of how mirrors are reached: proxies, certificates, clock checks.
@@ -352,7 +383,7 @@ fn settings_of(dump: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fault, follow, serves, settings_of, suite_of};
+    use super::{Fault, follow, mirror_in, serves, settings_of, suite_of, sweep};
 
     #[test]
     fn only_debian_and_ubuntu_lend_their_release() {
@@ -382,6 +413,16 @@ mod tests {
     }
 
     #[test]
+    fn the_mirror_is_not_taken_from_a_comment() {
+        let text = "# http://old\nTypes: deb\nURIs: http://mirror/debian\nSuites: bookworm\n";
+        assert_eq!(
+            mirror_in(text, "bookworm").as_deref(),
+            Some("http://mirror/debian")
+        );
+        assert_eq!(mirror_in(text, "trixie"), None);
+    }
+
+    #[test]
     fn settings_that_reach_mirrors_are_kept_and_nothing_else() {
         let dump = "APT \"\";\nAcquire::http::Proxy \"http://p:1\";\nAcquire::Languages \"x\";\nAcquire::Check-Date \"false\";\nAcquire::https \"\";\n";
         assert_eq!(
@@ -391,6 +432,17 @@ mod tests {
                 "Acquire::Check-Date \"false\""
             ]
         );
+    }
+
+    #[test]
+    fn what_a_killed_attempt_left_is_swept_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [".bootstrap-base-1-x", ".bootstrap-node-1-x", "base-1"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        sweep(folder.path(), ".bootstrap-base-1-").unwrap();
+        let left = std::fs::read_dir(folder.path()).unwrap().count();
+        assert!(left == 2 && !folder.path().join(".bootstrap-base-1-x").exists());
     }
 
     #[tokio::test]

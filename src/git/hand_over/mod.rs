@@ -31,7 +31,11 @@ pub struct Caps {
 
 impl Default for Caps {
     fn default() -> Self {
-        Self { file_bytes: 50 << 20, total_bytes: 500 << 20, files: 100_000 }
+        Self {
+            file_bytes: 50 << 20,
+            total_bytes: 500 << 20,
+            files: 100_000,
+        }
     }
 }
 
@@ -59,7 +63,11 @@ impl HandOver {
     /// Returns the tree to commit, none when anything speaks against that.
     #[must_use]
     pub fn passed(&self) -> Option<&ObjectId> {
-        if self.breaches.is_empty() { self.tree.as_ref() } else { None }
+        if self.breaches.is_empty() {
+            self.tree.as_ref()
+        } else {
+            None
+        }
     }
 }
 
@@ -68,26 +76,32 @@ impl Repository {
     ///
     /// # Errors
     /// When git or the file system fails. A breach is no error.
-    pub fn hand_over(
-        &self,
-        slot: &Slot,
-        rules: &Files,
-        caps: &Caps,
-    ) -> Result<HandOver, GitError> {
-        let gate = Gate { place: slot.files.place(self), slot };
+    pub fn hand_over(&self, slot: &Slot, rules: &Files, caps: &Caps) -> Result<HandOver, GitError> {
+        let gate = Gate {
+            place: slot.files.place(self),
+            slot,
+        };
         let walk = tree::walk(slot.work())?;
         let mut remarks = gate.unless_ignored(inspect::names(&walk, &slot.absent))?;
         if !remarks.iter().any(Remark::stops_git) {
             remarks.extend(inspect::sizes(&gate.candidates(&walk)?, caps));
         }
         if remarks.iter().any(Remark::stops_git) {
-            return Ok(HandOver { tree: None, changes: Vec::new(), breaches: breaches(&remarks) });
+            return Ok(HandOver {
+                tree: None,
+                changes: Vec::new(),
+                breaches: breaches(&remarks),
+            });
         }
         let tree = gate.take()?;
         let differences = gate.differences(&tree)?;
         remarks.extend(inspect::changes(&differences, &walk.entries, &rules.write));
         let changes = differences.iter().map(Change::from).collect();
-        Ok(HandOver { tree: Some(tree), changes, breaches: breaches(&remarks) })
+        Ok(HandOver {
+            tree: Some(tree),
+            changes,
+            breaches: breaches(&remarks),
+        })
     }
 
     /// Keeps refused work for people to look at, and returns the ref it is under: none when the
@@ -102,7 +116,9 @@ impl Repository {
         work: &HandOver,
         signature: &Signature<'_>,
     ) -> Result<Option<String>, GitError> {
-        let Some(tree) = &work.tree else { return Ok(None) };
+        let Some(tree) = &work.tree else {
+            return Ok(None);
+        };
         let message = format!("Refused work of {}, attempt {attempt}", slot.task);
         let commit = self.write_commit(tree, &[&slot.base], &message, signature)?;
         let name = quarantine_ref(&slot.run, &slot.task, attempt);
@@ -118,12 +134,18 @@ fn breaches(remarks: &[Remark]) -> Vec<Breach> {
 
 impl From<&Difference> for Change {
     fn from(difference: &Difference) -> Self {
-        let status = match (difference.old_mode.as_slice(), difference.new_mode.as_slice()) {
+        let status = match (
+            difference.old_mode.as_slice(),
+            difference.new_mode.as_slice(),
+        ) {
             (b"000000", _) => 'A',
             (_, b"000000") => 'D',
             _ => 'M',
         };
-        Self { path: printable(&difference.path), status }
+        Self {
+            path: printable(&difference.path),
+            status,
+        }
     }
 }
 
@@ -141,17 +163,34 @@ impl Gate<'_> {
             return Ok(remarks);
         }
         let index = &self.slot.files.index;
-        let tracked = self.place.reading("ls-files").index(index).arg("-z").run()?;
+        let tracked = self
+            .place
+            .reading("ls-files")
+            .index(index)
+            .arg("-z")
+            .run()?;
         let tracked: BTreeSet<&[u8]> = tracked.records().flat_map(ancestors).collect();
         // This command knows no literal paths; behind `./` nothing in a name means anything.
-        let input: Vec<u8> =
-            remarks.iter().flat_map(|remark| [b"./", &remark.path[..], b"\0"].concat()).collect();
-        let call = self.place.reading("check-ignore").index(index).args(["-z", "--stdin"]);
+        let input: Vec<u8> = remarks
+            .iter()
+            .flat_map(|remark| [b"./", &remark.path[..], b"\0"].concat())
+            .collect();
+        let call = self
+            .place
+            .reading("check-ignore")
+            .index(index)
+            .args(["-z", "--stdin"]);
         let call = call.env("GIT_LITERAL_PATHSPECS", "0");
         // 128: git cannot tell, as for a path behind a link. Then nothing is ignored.
         let answer = call.accept(&[0, 1, 128]).input(input).run()?;
-        let ignored: BTreeSet<&[u8]> =
-            if answer.code == 0 { answer.records().filter_map(|path| path.strip_prefix(b"./")).collect() } else { BTreeSet::new() };
+        let ignored: BTreeSet<&[u8]> = if answer.code == 0 {
+            answer
+                .records()
+                .filter_map(|path| path.strip_prefix(b"./"))
+                .collect()
+        } else {
+            BTreeSet::new()
+        };
         let judged = |remark: &Remark| {
             let path = remark.path.as_slice();
             !ignored.contains(path) || tracked.contains(path)
@@ -162,23 +201,42 @@ impl Gate<'_> {
     /// Returns what git would read: untracked files that are not ignored, and changed ones.
     fn candidates<'w>(&self, walk: &'w Walk) -> Result<Vec<&'w Entry>, GitError> {
         let call = self.place.reading("ls-files").index(&self.slot.files.index);
-        let listed = call.args(["-z", "--others", "--modified", "--exclude-standard"]).run()?;
-        let entries: BTreeMap<&[u8], &Entry> =
-            walk.entries.iter().map(|entry| (entry.path.as_slice(), entry)).collect();
+        let listed = call
+            .args(["-z", "--others", "--modified", "--exclude-standard"])
+            .run()?;
+        let entries: BTreeMap<&[u8], &Entry> = walk
+            .entries
+            .iter()
+            .map(|entry| (entry.path.as_slice(), entry))
+            .collect();
         let paths: BTreeSet<&[u8]> = listed.records().collect();
-        Ok(paths.into_iter().filter_map(|path| entries.get(path).copied()).collect())
+        Ok(paths
+            .into_iter()
+            .filter_map(|path| entries.get(path).copied())
+            .collect())
     }
 
     /// Puts the work into the object store.
     fn take(&self) -> Result<ObjectId, GitError> {
         let index = &self.slot.files.index;
-        self.place.git("add").index(index).args(["--all", "--", "."]).run()?;
+        self.place
+            .git("add")
+            .index(index)
+            .args(["--all", "--", "."])
+            .run()?;
         self.place.git("write-tree").index(index).run()?.id()
     }
 
     fn differences(&self, tree: &ObjectId) -> Result<Vec<Difference>, GitError> {
         let call = self.place.reading("diff-tree");
-        let call = call.args(["-r", "-z", "--raw", "--no-renames", "--no-ext-diff", "--no-textconv"]);
+        let call = call.args([
+            "-r",
+            "-z",
+            "--raw",
+            "--no-renames",
+            "--no-ext-diff",
+            "--no-textconv",
+        ]);
         let call = call.arg("--ignore-submodules=none");
         let answer = call.args([self.slot.base.as_str(), tree.as_str()]).run()?;
         raw_differences(&answer)
@@ -187,8 +245,14 @@ impl Gate<'_> {
 
 /// Returns a path and every directory above it.
 fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-    slashes.chain([path.len()]).filter_map(|end| path.get(..end))
+    let slashes = path
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'/')
+        .map(|(at, _)| at);
+    slashes
+        .chain([path.len()])
+        .filter_map(|end| path.get(..end))
 }
 
 /// Reads `:oldmode newmode oldid newid status NUL path NUL`, repeated.
@@ -196,7 +260,10 @@ fn raw_differences(answer: &Answer) -> Result<Vec<Difference>, GitError> {
     let mut differences = Vec::new();
     let mut records = answer.records();
     while let Some(meta) = records.next() {
-        let mut words = meta.strip_prefix(b":").unwrap_or_default().split(|byte| *byte == b' ');
+        let mut words = meta
+            .strip_prefix(b":")
+            .unwrap_or_default()
+            .split(|byte| *byte == b' ');
         let (Some(old_mode), Some(new_mode), Some(path)) =
             (words.next(), words.next(), records.next())
         else {

@@ -39,7 +39,10 @@ fn an_untouched_slot_has_no_changes_and_the_tree_of_its_base() {
     let (_world, repository, slot) = filled(|_| {});
     let work = judge(&repository, &slot);
     assert_eq!((work.changes.len(), rules(&work)), (0, vec![]));
-    assert_eq!(work.tree, Some(repository.tree_of(repository.head()).unwrap()));
+    assert_eq!(
+        work.tree,
+        Some(repository.tree_of(repository.head()).unwrap())
+    );
 }
 
 #[test]
@@ -50,7 +53,11 @@ fn work_within_the_write_globs_passes() {
         write(work, "target/debug/app", "ignored build output");
     });
     let work = judge(&repository, &slot);
-    let seen: Vec<_> = work.changes.iter().map(|c| format!("{} {}", c.status, c.path)).collect();
+    let seen: Vec<_> = work
+        .changes
+        .iter()
+        .map(|c| format!("{} {}", c.status, c.path))
+        .collect();
     assert_eq!(seen, ["M src/app.rs", "A src/new.rs"]);
     assert!(work.passed().is_some(), "{:?}", work.breaches);
     assert_eq!(judge(&repository, &slot), work);
@@ -74,7 +81,10 @@ fn a_file_that_became_a_directory_is_a_removal_and_an_addition() {
         fs::remove_file(work.join("README.md")).unwrap();
         write(work, "README.md/inside", "x");
     });
-    assert_eq!(seen, ["write-globs README.md", "write-globs README.md/inside"]);
+    assert_eq!(
+        seen,
+        ["write-globs README.md", "write-globs README.md/inside"]
+    );
 }
 
 #[test]
@@ -96,8 +106,15 @@ fn loki_files_are_never_an_agents_to_change() {
     world.save("policy");
     let repository = world.open();
     let slot = world.slot(&repository, "store", repository.head());
-    write(slot.work(), ".loki/policies/p.yaml", "version: 1 # wide open\n");
-    let all = Files { read: globs(&["**"]), write: globs(&["**"]) };
+    write(
+        slot.work(),
+        ".loki/policies/p.yaml",
+        "version: 1 # wide open\n",
+    );
+    let all = Files {
+        read: globs(&["**"]),
+        write: globs(&["**"]),
+    };
     let work = repository.hand_over(&slot, &all, &Caps::default()).unwrap();
     assert_eq!(rules(&work), ["write-globs .loki/policies/p.yaml"]);
 }
@@ -113,7 +130,14 @@ fn special_files_are_breaches() {
         write(work, "src/suid", "x");
         fs::set_permissions(work.join("src/suid"), PermissionsExt::from_mode(0o4755)).unwrap();
     });
-    assert_eq!(sorted(seen), ["set-id src/suid", "special-file src/pipe", "special-file src/socket"]);
+    assert_eq!(
+        sorted(seen),
+        [
+            "set-id src/suid",
+            "special-file src/pipe",
+            "special-file src/socket"
+        ]
+    );
 }
 
 fn sorted(mut texts: Vec<String>) -> Vec<String> {
@@ -133,7 +157,10 @@ fn nested_repositories_are_seen_before_git_looks_into_them() {
     });
     let work = judge(&repository, &slot);
     let expected = ["src/bare", "src/file", "src/sub"];
-    assert_eq!(sorted(rules(&work)), expected.map(|path| format!("nested-repository {path}")));
+    assert_eq!(
+        sorted(rules(&work)),
+        expected.map(|path| format!("nested-repository {path}"))
+    );
     assert_eq!(work.tree, None);
 }
 
@@ -166,7 +193,10 @@ fn links_that_leave_the_worktree_are_breaches_and_others_are_not() {
         symlink("/usr/bin/python3", work.join("target/python")).unwrap();
     });
     let expected = ["absolute", "into-git", "loop", "through", "up"];
-    assert_eq!(seen, expected.map(|name| format!("symlink-escape src/{name}")));
+    assert_eq!(
+        seen,
+        expected.map(|name| format!("symlink-escape src/{name}"))
+    );
 }
 
 #[test]
@@ -191,9 +221,16 @@ fn hard_links_within_are_fine_and_to_the_outside_are_not() {
     });
     assert_eq!(rules(&judge(&repository, &slot)), Vec::<String>::new());
     write(world.dir.path(), "outside", "canary");
-    fs::hard_link(world.dir.path().join("outside"), slot.work().join("src/stolen")).unwrap();
+    fs::hard_link(
+        world.dir.path().join("outside"),
+        slot.work().join("src/stolen"),
+    )
+    .unwrap();
     let work = judge(&repository, &slot);
-    assert_eq!((rules(&work), work.tree), (vec!["hard-link src/stolen".to_owned()], None));
+    assert_eq!(
+        (rules(&work), work.tree),
+        (vec!["hard-link src/stolen".to_owned()], None)
+    );
 }
 
 #[test]
@@ -203,9 +240,16 @@ fn sizes_and_counts_are_judged_before_anything_is_stored() {
         write(work, "src/b", &"y".repeat(600));
         write(work, "target/huge", &"z".repeat(6000));
     });
-    let files = Files { read: globs(&["**"]), write: globs(&["src/**"]) };
+    let files = Files {
+        read: globs(&["**"]),
+        write: globs(&["src/**"]),
+    };
     let judged = |file_bytes, total_bytes, files_count| {
-        let caps = Caps { file_bytes, total_bytes, files: files_count };
+        let caps = Caps {
+            file_bytes,
+            total_bytes,
+            files: files_count,
+        };
         rules(&repository.hand_over(&slot, &files, &caps).unwrap())
     };
     assert_eq!(judged(500, 5000, 9), ["size src/a", "size src/b"]);
@@ -225,7 +269,16 @@ fn names_that_are_not_text_are_refused_and_shown_escaped() {
 
 #[test]
 fn hostile_names_are_only_names() {
-    let names = ["$(touch x)", "--help", "'; id", "new\nline", "-rf", ":(top)x", "a*b", " "];
+    let names = [
+        "$(touch x)",
+        "--help",
+        "'; id",
+        "new\nline",
+        "-rf",
+        ":(top)x",
+        "a*b",
+        " ",
+    ];
     let (world, repository, slot) = filled(|work| {
         for name in names {
             write(work, &format!("src/{name}"), "x");
@@ -233,7 +286,9 @@ fn hostile_names_are_only_names() {
     });
     let work = judge(&repository, &slot);
     assert_eq!((work.changes.len(), rules(&work)), (names.len(), vec![]));
-    repository.commit(&slot, work.passed().unwrap(), "names", &world.signature()).unwrap();
+    repository
+        .commit(&slot, work.passed().unwrap(), "names", &world.signature())
+        .unwrap();
     assert!(!world.root().join("x").exists());
 }
 
@@ -248,7 +303,10 @@ fn files_the_role_may_not_read_are_absent_and_stay_in_the_tree() {
     let work = judge(&repository, &slot);
     assert_eq!((work.changes.len(), rules(&work)), (1, vec![]));
     write(slot.work(), "secret/key", "replaced");
-    assert_eq!(rules(&judge(&repository, &slot)), ["write-globs secret/key"]);
+    assert_eq!(
+        rules(&judge(&repository, &slot)),
+        ["write-globs secret/key"]
+    );
     fs::remove_dir_all(slot.work().join("secret")).unwrap();
     write(slot.work(), "secret", "a file over the directory");
     let seen = rules(&judge(&repository, &slot));
@@ -259,17 +317,31 @@ fn files_the_role_may_not_read_are_absent_and_stay_in_the_tree() {
 fn refused_work_is_kept_where_no_branch_sees_it() {
     let (world, repository, slot) = filled(|work| write(work, "outside", "kept"));
     let work = judge(&repository, &slot);
-    let kept = repository.quarantine(&slot, 2, &work, &world.signature()).unwrap();
+    let kept = repository
+        .quarantine(&slot, 2, &work, &world.signature())
+        .unwrap();
     assert_eq!(kept.as_deref(), Some("refs/loki/quarantine/r1/store/2"));
-    assert_eq!(world.git(&["show", "refs/loki/quarantine/r1/store/2:outside"]), "kept");
-    assert!(repository.quarantine(&slot, 2, &work, &world.signature()).is_ok());
+    assert_eq!(
+        world.git(&["show", "refs/loki/quarantine/r1/store/2:outside"]),
+        "kept"
+    );
+    assert!(
+        repository
+            .quarantine(&slot, 2, &work, &world.signature())
+            .is_ok()
+    );
 }
 
 #[test]
 fn a_submodule_of_the_base_is_absent_and_unchanged() {
     let world = World::new();
     let head = world.git(&["rev-parse", "HEAD"]);
-    world.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{head},sub")]);
+    world.git(&[
+        "update-index",
+        "--add",
+        "--cacheinfo",
+        &format!("160000,{head},sub"),
+    ]);
     world.git(&["commit", "-q", "-m", "submodule"]);
     let repository = world.open();
     let slot = world.slot(&repository, "store", repository.head());
@@ -281,17 +353,26 @@ fn a_submodule_of_the_base_is_absent_and_unchanged() {
 #[test]
 fn line_ends_and_attributes_change_no_byte() {
     let world = World::new();
-    world.file(".gitattributes", "* text=auto eol=crlf ident\nsrc/dos.txt working-tree-encoding=UTF-16\n");
+    world.file(
+        ".gitattributes",
+        "* text=auto eol=crlf ident\nsrc/dos.txt working-tree-encoding=UTF-16\n",
+    );
     world.git(&["-c", "core.autocrlf=false", "add", ".gitattributes"]);
     world.git(&["commit", "-q", "-m", "attributes"]);
     let repository = world.open();
     let slot = world.slot(&repository, "store", repository.head());
-    assert_eq!(fs::read(slot.work().join("src/app.rs")).unwrap(), b"fn main() {}\n");
+    assert_eq!(
+        fs::read(slot.work().join("src/app.rs")).unwrap(),
+        b"fn main() {}\n"
+    );
     write(slot.work(), "src/dos.txt", "$Id$\r\n");
     let work = judge(&repository, &slot);
     let commit = repository.commit(&slot, work.passed().unwrap(), "crlf", &world.signature());
     let blob = format!("{}:src/dos.txt", commit.unwrap());
-    assert_eq!(world.git(&["cat-file", "-s", &blob]), "$Id$\r\n".len().to_string());
+    assert_eq!(
+        world.git(&["cat-file", "-s", &blob]),
+        "$Id$\r\n".len().to_string()
+    );
 }
 
 /// Reports, and only bounds what would be absurd: not a timed test.

@@ -25,13 +25,21 @@ pub(super) struct Remark {
 
 impl Remark {
     pub(super) fn new(rule: &'static str, path: &[u8], message: impl Into<String>) -> Self {
-        Self { rule, path: path.to_vec(), message: message.into() }
+        Self {
+            rule,
+            path: path.to_vec(),
+            message: message.into(),
+        }
     }
 
     /// Returns it fit for people.
     pub(super) fn breach(&self) -> Breach {
         let path = printable(&self.path);
-        Breach { rule: self.rule.to_owned(), path, message: self.message.clone() }
+        Breach {
+            rule: self.rule.to_owned(),
+            path,
+            message: self.message.clone(),
+        }
     }
 
     /// Returns whether git may not be let loose on a worktree that holds it.
@@ -61,18 +69,28 @@ pub(super) fn names(walk: &Walk, absent: &BTreeSet<Vec<u8>>) -> Vec<Remark> {
     remarks.extend(hard_links(entries));
     remarks.extend(unseen(entries, absent));
     let deep = "is nested deeper than 100 directories";
-    remarks.extend(walk.too_deep.iter().map(|path| Remark::new("depth", path, deep)));
+    remarks.extend(
+        walk.too_deep
+            .iter()
+            .map(|path| Remark::new("depth", path, deep)),
+    );
     if walk.too_many {
-        remarks.push(Remark::new("count", b".", "the worktree holds more than 2000000 names"));
+        remarks.push(Remark::new(
+            "count",
+            b".",
+            "the worktree holds more than 2000000 names",
+        ));
     }
     remarks
 }
 
 fn special_files(entries: &[Entry]) -> impl Iterator<Item = Remark> {
     entries.iter().filter_map(|entry| match entry.kind {
-        Kind::Special(what) => {
-            Some(Remark::new("special-file", &entry.path, format!("is a {what}, not a file")))
-        }
+        Kind::Special(what) => Some(Remark::new(
+            "special-file",
+            &entry.path,
+            format!("is a {what}, not a file"),
+        )),
         _ => None,
     })
 }
@@ -82,17 +100,26 @@ fn nested_repositories(entries: &[Entry]) -> impl Iterator<Item = Remark> {
     let paths: BTreeSet<&[u8]> = entries.iter().map(|entry| entry.path.as_slice()).collect();
     entries.iter().filter_map(move |entry| {
         if let Some(inside) = entry.path.strip_suffix(b"/.git") {
-            return Some(Remark::new("nested-repository", inside, "is a repository of its own"));
+            return Some(Remark::new(
+                "nested-repository",
+                inside,
+                "is a repository of its own",
+            ));
         }
         let has = |name: &[u8]| paths.contains([&entry.path, name].concat().as_slice());
-        let bare = entry.kind == Kind::Directory && has(b"/HEAD") && has(b"/objects") && has(b"/refs");
+        let bare =
+            entry.kind == Kind::Directory && has(b"/HEAD") && has(b"/objects") && has(b"/refs");
         bare.then(|| Remark::new("nested-repository", &entry.path, "is a bare repository"))
     })
 }
 
 fn git_names(entries: &[Entry]) -> impl Iterator<Item = Remark> {
     entries.iter().filter_map(|entry| {
-        let name = entry.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let name = entry
+            .path
+            .rsplit(|byte| *byte == b'/')
+            .next()
+            .unwrap_or_default();
         let nested = name == b".git" && entry.path.len() > name.len();
         if folds_to_git(name) && !nested {
             let message = "is read as `.git` on some file systems";
@@ -124,9 +151,16 @@ fn is_ignored_by_hfs(letter: char) -> bool {
 }
 
 fn set_ids(entries: &[Entry]) -> impl Iterator<Item = Remark> {
-    entries.iter().filter(|entry| entry.kind == Kind::File && entry.mode & 0o6000 != 0).map(
-        |entry| Remark::new("set-id", &entry.path, "carries a set-user-id or set-group-id bit"),
-    )
+    entries
+        .iter()
+        .filter(|entry| entry.kind == Kind::File && entry.mode & 0o6000 != 0)
+        .map(|entry| {
+            Remark::new(
+                "set-id",
+                &entry.path,
+                "carries a set-user-id or set-group-id bit",
+            )
+        })
 }
 
 fn unreadable(entries: &[Entry]) -> impl Iterator<Item = Remark> {
@@ -144,34 +178,56 @@ fn hard_links(entries: &[Entry]) -> impl Iterator<Item = Remark> {
         *seen.entry(entry.inode).or_default() += 1;
     }
     let outside = move |entry: &&Entry| seen.get(&entry.inode).is_some_and(|n| *n < entry.links);
-    entries
-        .iter()
-        .filter(linked)
-        .filter(outside)
-        .map(|entry| Remark::new("hard-link", &entry.path, "is also linked outside the worktree"))
+    entries.iter().filter(linked).filter(outside).map(|entry| {
+        Remark::new(
+            "hard-link",
+            &entry.path,
+            "is also linked outside the worktree",
+        )
+    })
 }
 
 /// Finds files that stand where the role may not even read; git would not see them.
 fn unseen(entries: &[Entry], absent: &BTreeSet<Vec<u8>>) -> impl Iterator<Item = Remark> {
-    entries.iter().filter(|entry| absent.contains(&entry.path)).map(|entry| {
-        Remark::new("write-globs", &entry.path, "stands in place of a file the role may not read")
-    })
+    entries
+        .iter()
+        .filter(|entry| absent.contains(&entry.path))
+        .map(|entry| {
+            Remark::new(
+                "write-globs",
+                &entry.path,
+                "stands in place of a file the role may not read",
+            )
+        })
 }
 
 /// Checks sizes and the count of what would be committed.
 pub(super) fn sizes(candidates: &[&Entry], caps: &Caps) -> Vec<Remark> {
     let mut remarks = Vec::new();
-    for entry in candidates.iter().filter(|entry| entry.size > caps.file_bytes) {
+    for entry in candidates
+        .iter()
+        .filter(|entry| entry.size > caps.file_bytes)
+    {
         let message = format!("holds {} bytes, more than {}", entry.size, caps.file_bytes);
         remarks.push(Remark::new("size", &entry.path, message));
     }
-    let total = candidates.iter().map(|entry| entry.size).fold(0, u64::saturating_add);
+    let total = candidates
+        .iter()
+        .map(|entry| entry.size)
+        .fold(0, u64::saturating_add);
     if total > caps.total_bytes {
-        let message = format!("the changes hold {total} bytes, more than {}", caps.total_bytes);
+        let message = format!(
+            "the changes hold {total} bytes, more than {}",
+            caps.total_bytes
+        );
         remarks.push(Remark::new("size", b".", message));
     }
     if candidates.len() > caps.files {
-        let message = format!("{} files changed, more than {}", candidates.len(), caps.files);
+        let message = format!(
+            "{} files changed, more than {}",
+            candidates.len(),
+            caps.files
+        );
         remarks.push(Remark::new("count", b".", message));
     }
     remarks
@@ -179,40 +235,62 @@ pub(super) fn sizes(candidates: &[&Entry], caps: &Caps) -> Vec<Remark> {
 
 /// Runs every inspector of changes.
 pub(super) fn changes(changes: &[Difference], entries: &[Entry], write: &Globs) -> Vec<Remark> {
+    let write = write.matcher();
+    let may_write = |path: &str| write.matches(path).is_some();
     let mut remarks = Vec::new();
-    remarks.extend(changes.iter().filter_map(|change| write_globs(change, write)));
+    remarks.extend(
+        changes
+            .iter()
+            .filter_map(|change| write_globs(change, &may_write)),
+    );
     remarks.extend(changes.iter().filter_map(git_links));
     remarks.extend(symlinks(changes, entries));
     remarks
 }
 
-fn write_globs(change: &Difference, write: &Globs) -> Option<Remark> {
+fn write_globs(change: &Difference, may_write: &dyn Fn(&str) -> bool) -> Option<Remark> {
     let path = &change.path;
     let Ok(text) = std::str::from_utf8(path) else {
         return Some(Remark::new("file-name", path, "is not a name in UTF-8"));
     };
     if text.split('/').next() == Some(".loki") {
-        return Some(Remark::new("write-globs", path, "`.loki` is never an agent's to change"));
+        return Some(Remark::new(
+            "write-globs",
+            path,
+            "`.loki` is never an agent's to change",
+        ));
     }
     let verb = match (change.old_mode.as_slice(), change.new_mode.as_slice()) {
         (b"000000", _) => "created",
         (_, b"000000") => "removed",
         _ => "changed",
     };
-    write.matches(text).is_none().then(|| {
-        Remark::new("write-globs", path, format!("was {verb}, but no write glob of the role covers it"))
+    (!may_write(text)).then(|| {
+        Remark::new(
+            "write-globs",
+            path,
+            format!("was {verb}, but no write glob of the role covers it"),
+        )
     })
 }
 
 fn git_links(change: &Difference) -> Option<Remark> {
-    (change.new_mode == b"160000")
-        .then(|| Remark::new("nested-repository", &change.path, "is a link to another repository"))
+    (change.new_mode == b"160000").then(|| {
+        Remark::new(
+            "nested-repository",
+            &change.path,
+            "is a link to another repository",
+        )
+    })
 }
 
 /// Finds links that lead out of the worktree: every changed one, and those of the base that only
 /// lead out since something on their way was changed.
 fn symlinks(changes: &[Difference], entries: &[Entry]) -> Vec<Remark> {
-    let changed: BTreeSet<&[u8]> = changes.iter().map(|change| change.path.as_slice()).collect();
+    let changed: BTreeSet<&[u8]> = changes
+        .iter()
+        .map(|change| change.path.as_slice())
+        .collect();
     let links: BTreeMap<&[u8], &[u8]> = entries
         .iter()
         .filter_map(|entry| match &entry.kind {
@@ -223,7 +301,9 @@ fn symlinks(changes: &[Difference], entries: &[Entry]) -> Vec<Remark> {
     let none = BTreeMap::new();
     links
         .iter()
-        .filter(|(path, target)| changed.contains(*path) || leads_out(path, target, &none).is_none())
+        .filter(|(path, target)| {
+            changed.contains(*path) || leads_out(path, target, &none).is_none()
+        })
         .filter_map(|(path, target)| {
             let why = leads_out(path, target, &links)?;
             let message = format!("is a link to `{}`, which {why}", printable(target));
@@ -238,7 +318,10 @@ fn leads_out(path: &[u8], target: &[u8], links: &BTreeMap<&[u8], &[u8]>) -> Opti
         return Some("is absolute");
     }
     let parts = |text: &[u8]| -> Vec<Vec<u8>> {
-        text.split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec).collect()
+        text.split(|byte| *byte == b'/')
+            .rev()
+            .map(<[u8]>::to_vec)
+            .collect()
     };
     let mut at: Vec<Vec<u8>> = parts(path).into_iter().skip(1).rev().collect();
     let mut ahead = parts(target);
@@ -251,7 +334,9 @@ fn leads_out(path: &[u8], target: &[u8], links: &BTreeMap<&[u8], &[u8]>) -> Opti
             name if folds_to_git(name) => return Some("leads into `.git`"),
             _ => {
                 at.push(part);
-                let Some(next) = links.get(at.join(&b'/').as_slice()) else { continue };
+                let Some(next) = links.get(at.join(&b'/').as_slice()) else {
+                    continue;
+                };
                 hops += 1;
                 if hops > HOPS {
                     return Some("leads through too many links");

@@ -16,21 +16,55 @@ fn entry(path: &str, kind: Kind) -> Entry {
 }
 
 fn rules(entries: Vec<Entry>) -> Vec<&'static str> {
-    let walk = Walk { entries, ..Walk::default() };
-    names(&walk, &BTreeSet::new()).into_iter().map(|remark| remark.rule).collect()
+    let walk = Walk {
+        entries,
+        ..Walk::default()
+    };
+    names(&walk, &BTreeSet::new())
+        .into_iter()
+        .map(|remark| remark.rule)
+        .collect()
 }
 
 #[test]
 fn names_that_some_file_system_reads_as_git_are_breaches() {
     let folding = [
-        ".GIT", ".Git", ".gIt", "git~1", "GIT~1", ".git.", ".git ", ".git. .",
-        ".git::$INDEX_ALLOCATION", ".g\u{200c}it", ".gi\u{feff}t", "a\\.git", "\u{202e}.git",
+        ".GIT",
+        ".Git",
+        ".gIt",
+        "git~1",
+        "GIT~1",
+        ".git.",
+        ".git ",
+        ".git. .",
+        ".git::$INDEX_ALLOCATION",
+        ".g\u{200c}it",
+        ".gi\u{feff}t",
+        "a\\.git",
+        "\u{202e}.git",
     ];
     for name in folding {
-        assert_eq!(rules(vec![entry(&format!("src/{name}"), Kind::File)]), ["git-name"], "{name}");
-        assert_eq!(rules(vec![entry(name, Kind::Directory)]), ["git-name"], "{name}");
+        assert_eq!(
+            rules(vec![entry(&format!("src/{name}"), Kind::File)]),
+            ["git-name"],
+            "{name}"
+        );
+        assert_eq!(
+            rules(vec![entry(name, Kind::Directory)]),
+            ["git-name"],
+            "{name}"
+        );
     }
-    let plain = ["git", ".github", ".gitignore", "x.git", "git~2", ".git-x", "agit~1", ".gitx"];
+    let plain = [
+        "git",
+        ".github",
+        ".gitignore",
+        "x.git",
+        "git~2",
+        ".git-x",
+        "agit~1",
+        ".gitx",
+    ];
     for name in plain {
         assert!(!folds_to_git(name.as_bytes()), "{name}");
     }
@@ -40,20 +74,32 @@ fn names_that_some_file_system_reads_as_git_are_breaches() {
 fn rule_files_must_not_be_links() {
     let link = || Kind::Link(b"x".to_vec());
     assert_eq!(rules(vec![entry("a/.gitmodules", link())]), ["git-name"]);
-    assert_eq!(rules(vec![entry("a/.gitmodules", Kind::File)]), Vec::<&str>::new());
+    assert_eq!(
+        rules(vec![entry("a/.gitmodules", Kind::File)]),
+        Vec::<&str>::new()
+    );
 }
 
 #[test]
 fn what_the_host_cannot_read_is_a_breach() {
-    let closed = Entry { unreadable: true, ..entry("src/closed", Kind::Directory) };
+    let closed = Entry {
+        unreadable: true,
+        ..entry("src/closed", Kind::Directory)
+    };
     assert_eq!(rules(vec![closed]), ["unreadable"]);
 }
 
 #[test]
 fn too_many_names_and_too_deep_directories_are_breaches() {
-    let walk = Walk { too_many: true, too_deep: vec![b"a/b".to_vec()], ..Walk::default() };
-    let rules: Vec<_> =
-        names(&walk, &BTreeSet::new()).into_iter().map(|remark| remark.rule).collect();
+    let walk = Walk {
+        too_many: true,
+        too_deep: vec![b"a/b".to_vec()],
+        ..Walk::default()
+    };
+    let rules: Vec<_> = names(&walk, &BTreeSet::new())
+        .into_iter()
+        .map(|remark| remark.rule)
+        .collect();
     assert_eq!(rules, ["depth", "count"]);
 }
 

@@ -72,7 +72,10 @@ impl Repository {
     /// # Errors
     /// When git fails.
     pub fn join(&self, head: &ObjectId, commit: &ObjectId) -> Result<Join, GitError> {
-        let common = self.place.reading("merge-base").args([head.as_str(), commit.as_str()]);
+        let common = self
+            .place
+            .reading("merge-base")
+            .args([head.as_str(), commit.as_str()]);
         let common = common.accept(&[0, 1]).run()?;
         if common.code == 0 && common.id()? == *commit {
             return Ok(Join::Landed);
@@ -81,12 +84,19 @@ impl Repository {
             return self.tree_of(commit).map(Join::Forward);
         }
         let place = self.place.over(self.root(), self.head().empty_tree());
-        let call = place.git("merge-tree").args(["--write-tree", "-z", "--name-only"]);
+        let call = place
+            .git("merge-tree")
+            .args(["--write-tree", "-z", "--name-only"]);
         let call = call.args(["--no-messages", "--allow-unrelated-histories"]);
-        let answer = call.args([head.as_str(), commit.as_str()]).accept(&[0, 1]).run()?;
+        let answer = call
+            .args([head.as_str(), commit.as_str()])
+            .accept(&[0, 1])
+            .run()?;
         let mut records = answer.records();
         let tree = records.next().and_then(|id| std::str::from_utf8(id).ok());
-        let tree = tree.and_then(|id| id.parse().ok()).ok_or_else(|| answer.odd())?;
+        let tree = tree
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(|| answer.odd())?;
         if answer.code == 0 {
             return Ok(Join::Merge(tree));
         }
@@ -113,7 +123,11 @@ impl Repository {
     /// # Errors
     /// When it is not at `old` any more.
     pub fn advance(&self, run: &RunId, old: &ObjectId, new: &ObjectId) -> Result<(), GitError> {
-        self.move_ref(&format!("refs/heads/{}", refs::run_branch(run)), Some(old), new)
+        self.move_ref(
+            &format!("refs/heads/{}", refs::run_branch(run)),
+            Some(old),
+            new,
+        )
     }
 
     /// Returns the tree of a commit.
@@ -121,7 +135,10 @@ impl Repository {
     /// # Errors
     /// When there is no such commit.
     pub fn tree_of(&self, commit: &ObjectId) -> Result<ObjectId, GitError> {
-        let call = self.place.reading("rev-parse").args(["--verify", "--quiet", "--end-of-options"]);
+        let call =
+            self.place
+                .reading("rev-parse")
+                .args(["--verify", "--quiet", "--end-of-options"]);
         call.arg(format!("{commit}^{{tree}}")).run()?.id()
     }
 
@@ -154,9 +171,22 @@ fn signed(message: &str, signature: &Signature<'_>) -> String {
     let plain = |letter: &char| *letter == '\n' || !letter.is_control();
     let message: String = message.chars().filter(plain).collect();
     let message = message.trim();
-    let message = if message.is_empty() { "Work of an agent" } else { message };
-    let task = signature.task.map(|task| format!("Loki-Task: {task}\n")).unwrap_or_default();
-    let Signature { run, role, policy, journal, .. } = signature;
+    let message = if message.is_empty() {
+        "Work of an agent"
+    } else {
+        message
+    };
+    let task = signature
+        .task
+        .map(|task| format!("Loki-Task: {task}\n"))
+        .unwrap_or_default();
+    let Signature {
+        run,
+        role,
+        policy,
+        journal,
+        ..
+    } = signature;
     format!(
         "{message}\n\nLoki-Run: {run}\n{task}Loki-Role: {role}\nLoki-Policy: {policy}\nLoki-Journal: {journal}\n"
     )

@@ -29,18 +29,34 @@ fn two_tasks_land_one_after_the_other_and_a_third_conflicts() {
     let two = work(&world, &repository, "two", ("src/two", "2\n"));
     let three = work(&world, &repository, "three", ("src/one", "3\n"));
 
-    assert!(matches!(repository.join(base, &one).unwrap(), Join::Forward(_)));
+    assert!(matches!(
+        repository.join(base, &one).unwrap(),
+        Join::Forward(_)
+    ));
     repository.advance(&world.run, base, &one).unwrap();
-    let Join::Merge(tree) = repository.join(&one, &two).unwrap() else { panic!("no merge") };
-    let sealed = repository.seal(&tree, (&one, &two), "Land two", &world.signature()).unwrap();
+    let Join::Merge(tree) = repository.join(&one, &two).unwrap() else {
+        panic!("no merge")
+    };
+    let sealed = repository
+        .seal(&tree, (&one, &two), "Land two", &world.signature())
+        .unwrap();
     repository.advance(&world.run, &one, &sealed).unwrap();
     assert_eq!(repository.join(&sealed, &two).unwrap(), Join::Landed);
-    assert_eq!(repository.join(&sealed, &three).unwrap(), Join::Conflict(vec!["src/one".into()]));
+    assert_eq!(
+        repository.join(&sealed, &three).unwrap(),
+        Join::Conflict(vec!["src/one".into()])
+    );
 
-    assert_eq!(repository.run_head(&world.run).unwrap(), Some(sealed.clone()));
+    assert_eq!(
+        repository.run_head(&world.run).unwrap(),
+        Some(sealed.clone())
+    );
     assert_eq!(world.git(&["show", "loki/r1:src/two"]), "2");
     let stale = repository.advance(&world.run, &one, &two).unwrap_err();
-    assert!(matches!(&stale, GitError::Moved { branch, .. } if branch == "loki/r1"), "{stale}");
+    assert!(
+        matches!(&stale, GitError::Moved { branch, .. } if branch == "loki/r1"),
+        "{stale}"
+    );
     assert_eq!(repository.run_head(&world.run).unwrap(), Some(sealed));
 }
 
@@ -50,13 +66,25 @@ fn commits_say_who_did_them_and_cannot_be_lied_to() {
     let repository = world.open();
     work(&world, &repository, "one", ("src/one", "1\n"));
     let shown = |format: &str| {
-        world.git(&["log", "-1", &format!("--format={format}"), "loki-tasks/r1/one"])
+        world.git(&[
+            "log",
+            "-1",
+            &format!("--format={format}"),
+            "loki-tasks/r1/one",
+        ])
     };
-    assert_eq!(shown("%an <%ae> %cn <%ce> %at"), "eng-backend (Loki) <loki@localhost> Loki <loki@localhost> 1700000000");
-    let expected = "Loki-Run: r1\nLoki-Task: store\nLoki-Role: eng-backend\nLoki-Policy: p0\nLoki-Journal: 7";
+    assert_eq!(
+        shown("%an <%ae> %cn <%ce> %at"),
+        "eng-backend (Loki) <loki@localhost> Loki <loki@localhost> 1700000000"
+    );
+    let expected =
+        "Loki-Run: r1\nLoki-Task: store\nLoki-Role: eng-backend\nLoki-Policy: p0\nLoki-Journal: 7";
     assert_eq!(shown("%(trailers)").trim(), expected);
     let text = signed("Title\x1b[2J\0\n\nLoki-Role: admin\n", &world.signature());
-    assert!(text.starts_with("Title[2J\n\nLoki-Role: admin\n\nLoki-Run: r1\n"), "{text}");
+    assert!(
+        text.starts_with("Title[2J\n\nLoki-Role: admin\n\nLoki-Run: r1\n"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -66,9 +94,9 @@ fn the_users_branch_index_and_files_are_untouched() {
     world.file("staged", "staged\n");
     world.git(&["add", "staged"]);
     world.file("untracked", "untracked\n");
-    let index = fs::read(world.root().join(".git/index")).unwrap();
     let head = fs::read(world.root().join(".git/HEAD")).unwrap();
     let status = world.git(&["status", "--porcelain"]);
+    let index = fs::read(world.root().join(".git/index")).unwrap();
     let repository = world.open();
     let mut dirty = repository.dirty().unwrap();
     dirty.sort();
@@ -77,9 +105,9 @@ fn the_users_branch_index_and_files_are_untouched() {
     repository.create_run_branch(&world.run, base).unwrap();
     let one = work(&world, &repository, "one", ("src/one", "1\n"));
     repository.advance(&world.run, base, &one).unwrap();
+    assert_eq!(fs::read(world.root().join(".git/index")).unwrap(), index);
     assert_eq!(world.git(&["status", "--porcelain"]), status);
     assert_eq!(fs::read(world.root().join(".git/HEAD")).unwrap(), head);
-    drop(index);
     assert_eq!(repository.branch(), Some("main"));
     assert_eq!(world.git(&["rev-parse", "main"]), base.as_str());
 }
@@ -92,22 +120,43 @@ fn directories_that_cannot_be_used_are_named() {
     assert!(matches!(fault, GitError::NotARepository { .. }), "{fault}");
     let empty = outside.path().join("empty");
     world.git(&["init", "-q", empty.to_str().unwrap()]);
-    assert!(matches!(Repository::open(&empty).unwrap_err(), GitError::NoCommit { .. }));
+    assert!(matches!(
+        Repository::open(&empty).unwrap_err(),
+        GitError::NoCommit { .. }
+    ));
     let bare = outside.path().join("bare.git");
     world.git(&["init", "-q", "--bare", bare.to_str().unwrap()]);
-    assert!(matches!(Repository::open(&bare).unwrap_err(), GitError::Bare { .. }));
+    assert!(matches!(
+        Repository::open(&bare).unwrap_err(),
+        GitError::Bare { .. }
+    ));
     let missing = outside.path().join("missing");
-    assert!(matches!(Repository::open(&missing).unwrap_err(), GitError::Io { .. }));
+    assert!(matches!(
+        Repository::open(&missing).unwrap_err(),
+        GitError::Io { .. }
+    ));
 }
 
 #[test]
 fn a_subdirectory_a_linked_worktree_and_a_strange_place_open() {
     let world = World::new();
-    assert_eq!(Repository::open(&world.root().join("src")).unwrap().root(), world.root());
+    assert_eq!(
+        Repository::open(&world.root().join("src")).unwrap().root(),
+        world.root()
+    );
     let linked = world.dir.path().join("linked");
-    world.git(&["worktree", "add", "-q", "--detach", linked.to_str().unwrap()]);
+    world.git(&[
+        "worktree",
+        "add",
+        "-q",
+        "--detach",
+        linked.to_str().unwrap(),
+    ]);
     let repository = Repository::open(&linked).unwrap();
-    assert_eq!((repository.root(), repository.branch()), (linked.as_path(), None));
+    assert_eq!(
+        (repository.root(), repository.branch()),
+        (linked.as_path(), None)
+    );
     assert_eq!(repository.common_dir(), world.root().join(".git"));
     let slot = world.slot(&repository, "one", repository.head());
     assert!(slot.work().join("src/app.rs").exists());
@@ -160,15 +209,30 @@ fn a_hostile_branch_of_the_users_is_only_a_name() {
 fn git_cannot_hold_a_run_and_its_tasks_under_one_name_so_we_do_not_try() {
     let world = World::new();
     let repository = world.open();
-    repository.create_run_branch(&world.run, repository.head()).unwrap();
-    assert!(repository.move_ref("refs/heads/loki/r1/one", None, repository.head()).is_err());
+    repository
+        .create_run_branch(&world.run, repository.head())
+        .unwrap();
+    assert!(
+        repository
+            .move_ref("refs/heads/loki/r1/one", None, repository.head())
+            .is_err()
+    );
     world.slot(&repository, "one", repository.head());
     assert_eq!(run_branch(&world.run), "loki/r1");
-    assert_eq!(task_branch(&world.run, &"one".parse().unwrap()), "loki-tasks/r1/one");
-    assert!(repository.create_run_branch(&world.run, repository.head()).is_err());
+    assert_eq!(
+        task_branch(&world.run, &"one".parse().unwrap()),
+        "loki-tasks/r1/one"
+    );
+    assert!(
+        repository
+            .create_run_branch(&world.run, repository.head())
+            .is_err()
+    );
     world.git(&["branch", "-m", "loki/r1", "loki-away"]);
     world.git(&["branch", "loki"]);
-    let fault = repository.create_run_branch(&world.run, repository.head()).unwrap_err();
+    let fault = repository
+        .create_run_branch(&world.run, repository.head())
+        .unwrap_err();
     assert!(matches!(fault, GitError::BranchInTheWay { .. }), "{fault}");
 }
 
@@ -179,7 +243,10 @@ fn a_second_attempt_starts_from_the_base_again() {
     let first = work(&world, &repository, "one", ("src/one", "1\n"));
     let second = work(&world, &repository, "one", ("src/one", "other\n"));
     assert_ne!(first, second);
-    assert_eq!(world.git(&["rev-parse", "loki-tasks/r1/one"]), second.as_str());
+    assert_eq!(
+        world.git(&["rev-parse", "loki-tasks/r1/one"]),
+        second.as_str()
+    );
     world.slot(&repository, "one", repository.head());
     let spec = crate::git::SlotSpec {
         run: &world.run,
@@ -214,7 +281,11 @@ fn an_export_holds_what_a_reviewer_may_read_and_goes_away() {
     let repository = world.open();
     let dir = world.slot_dir("export");
     let read = globs(&["src/**"]);
-    let checkout = Checkout { tree: repository.head(), read: Some(&read), owner: None };
+    let checkout = Checkout {
+        tree: repository.head(),
+        read: Some(&read),
+        owner: None,
+    };
     let export = repository.export(&dir, checkout).unwrap();
     assert!(export.work().join("src/app.rs").exists() && export.work().join(".git").is_dir());
     assert!(!export.work().join("secret").exists());
@@ -232,10 +303,18 @@ fn a_sweep_removes_dead_runs_and_nothing_of_the_users() {
     let slot = world.slot(&repository, "one", repository.head());
     symlink("/", slot.work().join("root")).unwrap();
     let keep: RunId = "r1".parse().unwrap();
-    assert!(repository.sweep(std::slice::from_ref(&keep)).unwrap().is_empty());
+    assert!(
+        repository
+            .sweep(std::slice::from_ref(&keep))
+            .unwrap()
+            .is_empty()
+    );
     assert!(slot.work().exists());
     fs::remove_dir_all(&users).unwrap();
-    assert_eq!(repository.sweep(&[]).unwrap(), [world.root().join(".loki/worktrees/r1")]);
+    assert_eq!(
+        repository.sweep(&[]).unwrap(),
+        [world.root().join(".loki/worktrees/r1")]
+    );
     assert!(repository.sweep(&[]).unwrap().is_empty());
     let left = world.git(&["worktree", "list", "--porcelain"]);
     assert!(left.contains("users") && !left.contains(".loki"), "{left}");
@@ -246,13 +325,18 @@ fn a_sweep_removes_dead_runs_and_nothing_of_the_users() {
 fn a_run_can_be_deleted_with_everything_it_left() {
     let world = World::new();
     let repository = world.open();
-    repository.create_run_branch(&world.run, repository.head()).unwrap();
+    repository
+        .create_run_branch(&world.run, repository.head())
+        .unwrap();
     work(&world, &repository, "one", ("src/one", "1\n"));
     world.git(&["branch", "loki/r12"]);
     let gone = repository.delete_run_refs(&world.run).unwrap();
     assert_eq!(gone, ["refs/heads/loki-tasks/r1/one", "refs/heads/loki/r1"]);
     assert!(repository.delete_run_refs(&world.run).unwrap().is_empty());
-    assert_eq!(world.git(&["for-each-ref", "--format=%(refname)"]), "refs/heads/loki/r12\nrefs/heads/main");
+    assert_eq!(
+        world.git(&["for-each-ref", "--format=%(refname)"]),
+        "refs/heads/loki/r12\nrefs/heads/main"
+    );
 }
 
 #[test]
@@ -268,5 +352,113 @@ fn parallel_slots_do_not_disturb_each_other() {
             });
         }
     });
-    assert_eq!(world.git(&["for-each-ref", "refs/heads/loki-tasks"]).lines().count(), 8);
+    assert_eq!(
+        world
+            .git(&["for-each-ref", "refs/heads/loki-tasks"])
+            .lines()
+            .count(),
+        8
+    );
+}
+
+#[test]
+fn files_are_handed_over_with_plain_permissions_and_links_are_not_followed() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    let world = World::new();
+    let canary = world.dir.path().join("canary");
+    write(world.dir.path(), "canary", "user's");
+    symlink(&canary, world.root().join("src/link")).unwrap();
+    fs::set_permissions(
+        world.root().join("src/app.rs"),
+        PermissionsExt::from_mode(0o777),
+    )
+    .unwrap();
+    world.save("modes");
+    let repository = world.open();
+    let spec = crate::git::SlotSpec {
+        run: &world.run,
+        task: &world.task,
+        base: repository.head(),
+        read: None,
+        owner: Some(crate::git::Owner {
+            uid: 4242,
+            gid: 4343,
+        }),
+    };
+    let slot = Slot::prepare(&repository, &world.slot_dir("one"), spec).unwrap();
+    let seen = |path: &str| fs::symlink_metadata(slot.work().join(path)).unwrap();
+    let user = fs::metadata(&canary).unwrap();
+    let (uid, gid) = if user.uid() == 0 {
+        (4242, 4343)
+    } else {
+        (user.uid(), user.gid())
+    };
+    for (path, mode) in [
+        ("", 0o755),
+        ("src", 0o755),
+        ("src/app.rs", 0o755),
+        ("README.md", 0o644),
+    ] {
+        let file = seen(path);
+        assert_eq!(
+            (file.uid(), file.gid(), file.mode() & 0o7777),
+            (uid, gid, mode),
+            "{path}"
+        );
+    }
+    assert_eq!(
+        (seen("src/link").uid(), seen(".git").uid()),
+        (uid, user.uid())
+    );
+    assert_eq!(fs::metadata(&canary).unwrap().uid(), user.uid());
+    assert!(judge(&repository, &slot).passed().is_some());
+}
+
+#[test]
+fn what_an_agent_closed_is_reported_or_read_and_always_removed() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let world = World::new();
+    let repository = world.open();
+    let slot = world.slot(&repository, "one", repository.head());
+    write(slot.work(), "src/closed/file", "x");
+    let closed = slot.work().join("src/closed");
+    fs::set_permissions(&closed, PermissionsExt::from_mode(0o000)).unwrap();
+    let work = judge(&repository, &slot);
+    if rustix::process::geteuid().is_root() {
+        assert!(work.passed().is_some(), "{:?}", work.breaches);
+    } else {
+        assert_eq!(crate::git::world::rules(&work), ["unreadable src/closed"]);
+    }
+    slot.remove(&repository).unwrap();
+    assert!(!closed.exists());
+}
+
+/// The list is plain data; here it runs where a sandbox would run it.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "stands in for the inside of a sandbox"
+)]
+fn the_private_repository_holds_one_commit_of_everything() {
+    let world = World::new();
+    let repository = world.open();
+    let slot = world.slot(&repository, "one", repository.head());
+    for argv in crate::git::private_repository_script() {
+        let mut program = std::process::Command::new(argv[0]);
+        program
+            .args(&argv[1..])
+            .current_dir(slot.work())
+            .env("GIT_CONFIG_GLOBAL", "/dev/null");
+        assert!(program.status().unwrap().success(), "{argv:?}");
+    }
+    let mut log = std::process::Command::new("git");
+    let log = log
+        .args(["log", "--format=%an %s"])
+        .current_dir(slot.work())
+        .output()
+        .unwrap();
+    assert_eq!(log.stdout, b"Loki base\n");
+    assert!(judge(&repository, &slot).changes.is_empty());
 }

@@ -112,6 +112,16 @@ impl World {
         self.git(&["commit", "--quiet", "--allow-empty", "--message=first"]);
     }
 
+    /// Returns the digest of the base image that sandboxes of this world are made from.
+    #[track_caller]
+    pub(crate) fn image(&self) -> String {
+        let said = self.loki(&["image", "build"]).exits(0);
+        let digest = said.stdout.trim().strip_prefix("base ");
+        digest
+            .unwrap_or_else(|| panic!("no digest\n{said}"))
+            .to_owned()
+    }
+
     /// Runs real git in the repository and returns what it printed.
     #[track_caller]
     pub(crate) fn git(&self, args: &[&str]) -> String {

@@ -56,6 +56,8 @@ for name in HOSTILE:
 address = ask(question(GOOD, True))
 if address and reach(address, GOOD):
     print("GOOD NAME WORKS")
-if address and any(reach(address, name) for name in HOSTILE if name not in (b" allowed.test", b"allowed.test ", b"allowed.test\t", b"allowed.test:80", b"allowed.test\n", b"allowed.test\r\nHost: evil.test")):
-    print("REACHED by Host")
+for name in HOSTILE:
+    # White space around the value of a header is no part of it.
+    if address and name.strip() != GOOD and reach(address, name):
+        print("REACHED by Host", name)
 print("TRIED", len(HOSTILE))

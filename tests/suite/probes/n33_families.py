@@ -1,7 +1,8 @@
 """N33: socket families and types that could carry bytes around the gateway."""
 import socket
 
-AF_VSOCK, AF_ALG, AF_PACKET, AF_KEY, AF_XDP = 40, 38, 17, 15, 44
+# Not here: AF_ALG and AF_KEY, which not every kernel has, so that their refusal shows nothing.
+AF_VSOCK, AF_PACKET, AF_XDP = 40, 17, 44
 TRIED = {
     "packet": (AF_PACKET, socket.SOCK_RAW, 0x0300),
     "packet-datagram": (AF_PACKET, socket.SOCK_DGRAM, 0x0300),
@@ -9,9 +10,7 @@ TRIED = {
     "raw-tcp": (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP),
     "raw-icmp6": (socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6),
     "vsock": (AF_VSOCK, socket.SOCK_STREAM, 0),
-    "alg": (AF_ALG, socket.SOCK_SEQPACKET, 0),
     "netlink-audit": (socket.AF_NETLINK, socket.SOCK_RAW, 9),
-    "key": (AF_KEY, socket.SOCK_RAW, 2),
     "xdp": (AF_XDP, socket.SOCK_RAW, 0),
 }
 for name, arguments in TRIED.items():

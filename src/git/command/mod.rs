@@ -5,91 +5,25 @@
 //! repository's own configuration that could start a program is overridden. Overrides are passed
 //! in the environment, where they beat every file.
 //!
-//! It refuses to inherit a terminal, to run longer than [`LIMIT`], and to read more than [`FLOOD`].
+//! It refuses to inherit a terminal, to run longer than two minutes, and to read without bound.
+
+mod child;
+mod settings;
 
 use std::{
     ffi::{OsStr, OsString},
-    io::{Read, Write},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, Stdio},
     sync::Arc,
-    thread,
     time::Duration,
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
-    process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
-};
-
-use super::{GitError, ObjectId, error::At};
+use self::settings::{FIXED, neutral};
+use super::{GitError, ObjectId};
 
 /// How long one command may run.
 const LIMIT: Duration = Duration::from_secs(120);
-/// How much of a command's stdout is read.
-const FLOOD: usize = 128 << 20;
-/// How much of a command's stderr is kept for the error.
-const COMPLAINT: usize = 2000;
-
-/// Settings that hold for every call, whatever the repository says.
-const FIXED: &[(&str, &str)] = &[
-    // Programs that git would start.
-    ("core.hooksPath", "/dev/null"),
-    ("core.fsmonitor", "false"),
-    ("core.sshCommand", "false"),
-    ("core.gitProxy", "false"),
-    ("core.askPass", "false"),
-    ("core.editor", "false"),
-    ("core.pager", "cat"),
-    ("core.alternateRefsCommand", "false"),
-    ("credential.helper", ""),
-    ("diff.external", ""),
-    ("gpg.program", "false"),
-    ("gpg.ssh.program", "false"),
-    ("gpg.x509.program", "false"),
-    ("commit.gpgSign", "false"),
-    ("tag.gpgSign", "false"),
-    ("log.showSignature", "false"),
-    ("merge.default", "text"),
-    ("protocol.allow", "never"),
-    ("gc.auto", "0"),
-    ("maintenance.auto", "false"),
-    // Other repositories that git would enter.
-    ("submodule.recurse", "false"),
-    ("status.submoduleSummary", "false"),
-    ("diff.ignoreSubmodules", "all"),
-    ("safe.bareRepository", "explicit"),
-    // Files that git would read outside the repository.
-    ("core.attributesFile", "/dev/null"),
-    ("core.excludesFile", "/dev/null"),
-    ("diff.orderFile", "/dev/null"),
-    // What is in a tree and what is in a worktree are the same bytes, names and modes.
-    ("core.autocrlf", "false"),
-    ("core.safecrlf", "false"),
-    ("core.symlinks", "true"),
-    ("core.fileMode", "true"),
-    ("core.ignoreCase", "false"),
-    ("core.precomposeUnicode", "false"),
-    ("core.protectHFS", "true"),
-    ("core.protectNTFS", "true"),
-    // A stat cache that an agent cannot talk into "unchanged".
-    ("core.trustctime", "true"),
-    ("core.checkStat", "default"),
-    ("core.untrackedCache", "false"),
-    ("core.splitIndex", "false"),
-    ("core.sparseCheckout", "false"),
-    ("core.sparseCheckoutCone", "false"),
-    ("index.sparse", "false"),
-    // Output and formats that do not depend on taste.
-    ("core.quotePath", "false"),
-    ("core.warnAmbiguousRefs", "false"),
-    ("i18n.commitEncoding", "UTF-8"),
-    ("merge.renormalize", "false"),
-    ("worktree.useRelativePaths", "false"),
-    ("worktree.guessRemote", "false"),
-];
 
 /// Where git works: a repository, a worktree and what of the configuration is overridden.
 #[derive(Debug, Clone)]
@@ -111,7 +45,10 @@ impl Place {
             overrides: Arc::from([]),
             attributes: None,
         };
-        let keys = place.reading("config").args(["--list", "--name-only", "-z"]).run()?;
+        let keys = place
+            .reading("config")
+            .args(["--list", "--name-only", "-z"])
+            .run()?;
         place.overrides = keys.records().filter_map(neutral).collect();
         Ok(place)
     }
@@ -119,7 +56,11 @@ impl Place {
     /// Returns the same repository with another worktree, whose attribute files count for nothing.
     pub(super) fn over(&self, work_tree: &Path, attributes: ObjectId) -> Self {
         let attributes = Some(attributes);
-        Self { work_tree: work_tree.to_owned(), attributes, ..self.clone() }
+        Self {
+            work_tree: work_tree.to_owned(),
+            attributes,
+            ..self.clone()
+        }
     }
 
     /// Starts a call that changes something.
@@ -150,26 +91,6 @@ fn flag(name: &str, value: &OsStr) -> OsString {
     joined
 }
 
-/// Returns the harmless value for a configuration key that could start a program.
-fn neutral(key: &[u8]) -> Option<(String, String)> {
-    let key = std::str::from_utf8(key).ok()?;
-    let (section, rest) = key.split_once('.')?;
-    let (_, variable) = rest.rsplit_once('.')?;
-    let value = match (section, variable) {
-        ("filter", "clean" | "smudge" | "process") => "",
-        ("filter", "required") | ("hook", "enabled") => "false",
-        ("merge", "driver") => "false",
-        ("diff", "command" | "textconv") => "",
-        ("hook", "command") => "true",
-        ("gpg", "program") => "false",
-        ("credential", "helper") => "",
-        ("protocol", "allow") => "never",
-        ("trailer", "command" | "cmd") => "true",
-        _ => return None,
-    };
-    Some((key.to_owned(), value.to_owned()))
-}
-
 /// One call of git, being put together.
 #[derive(Debug)]
 #[must_use]
@@ -192,7 +113,10 @@ impl Call {
             command: command.to_owned(),
             before: Vec::new(),
             arguments: Vec::new(),
-            settings: FIXED.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+            settings: FIXED
+                .iter()
+                .map(|(key, value)| ((*key).into(), (*value).into()))
+                .collect(),
             environment: Vec::new(),
             directory: PathBuf::from("/"),
             input: Vec::new(),
@@ -253,16 +177,33 @@ impl Call {
     /// Runs it to its end.
     pub(super) fn run(self) -> Result<Answer, GitError> {
         let mut child = self.process().spawn().map_err(GitError::Missing)?;
-        let ended = self.attend(&mut child);
-        let (status, stdout, stderr) = ended?;
-        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+        let ended = child::attend(&mut child, &self.command, &self.input, self.limit)?;
+        let child::Ended {
+            status,
+            stdout,
+            stderr,
+        } = ended;
+        let code = status
+            .code()
+            .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         if !self.accepted.contains(&code) {
-            return Err(GitError::Command { command: self.command, code, stderr });
+            return Err(GitError::Command {
+                command: self.command,
+                code,
+                stderr,
+            });
         }
-        Ok(Answer { command: self.command, code, stdout })
+        Ok(Answer {
+            command: self.command,
+            code,
+            stdout,
+        })
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place where git is started")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where git is started"
+    )]
     fn process(&self) -> Command {
         let mut process = Command::new("git");
         process.env_clear();
@@ -287,9 +228,17 @@ impl Call {
                 ("GIT_LITERAL_PATHSPECS", "1"),
             ])
             .env("GIT_CONFIG_COUNT", self.settings.len().to_string())
-            .envs(self.settings.iter().enumerate().flat_map(|(n, (key, value))| {
-                [(format!("GIT_CONFIG_KEY_{n}"), key), (format!("GIT_CONFIG_VALUE_{n}"), value)]
-            }))
+            .envs(
+                self.settings
+                    .iter()
+                    .enumerate()
+                    .flat_map(|(n, (key, value))| {
+                        [
+                            (format!("GIT_CONFIG_KEY_{n}"), key),
+                            (format!("GIT_CONFIG_VALUE_{n}"), value),
+                        ]
+                    }),
+            )
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .args(&self.before)
             .arg(&self.command)
@@ -300,91 +249,6 @@ impl Call {
             .stderr(Stdio::piped())
             .process_group(0);
         process
-    }
-
-    /// Feeds and reads a child until it ends, or ends it.
-    fn attend(&self, child: &mut Child) -> Result<(ExitStatus, Vec<u8>, String), GitError> {
-        let group = Group(Pid::from_child(child));
-        let (mut stdin, stdout, stderr) = pipes(child);
-        thread::scope(|scope| {
-            // A child that reads less than it is given is judged by its exit code.
-            scope.spawn(move || stdin.write_all(&self.input).ok());
-            let complaint = scope.spawn(move || complaint(stderr));
-            let answer = scope.spawn(move || {
-                let read = answer(stdout);
-                if read.is_none() {
-                    group.kill();
-                }
-                read
-            });
-            let in_time = group.ends_within(self.limit);
-            // Also ends what the child may have left running with our pipes in its hands. Until
-            // `wait` the id cannot belong to anybody else.
-            group.kill();
-            let status = child.wait().at("wait for", "git")?;
-            let stderr = complaint.join().expect("reading a pipe does not panic");
-            let stdout = answer.join().expect("reading a pipe does not panic");
-            if !in_time? {
-                let (command, seconds) = (self.command.clone(), self.limit.as_secs());
-                return Err(GitError::Timeout { command, seconds });
-            }
-            let Some(stdout) = stdout else {
-                return Err(GitError::Flood { command: self.command.clone(), limit: FLOOD });
-            };
-            Ok((status, stdout, stderr))
-        })
-    }
-}
-
-type Pipes = (std::process::ChildStdin, std::process::ChildStdout, std::process::ChildStderr);
-
-fn pipes(child: &mut Child) -> Pipes {
-    let piped = "the child was started with pipes";
-    (
-        child.stdin.take().expect(piped),
-        child.stdout.take().expect(piped),
-        child.stderr.take().expect(piped),
-    )
-}
-
-/// Reads everything, or returns none when there is too much of it.
-fn answer(pipe: impl Read) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let read = pipe.take(FLOOD as u64 + 1).read_to_end(&mut bytes);
-    (read.is_ok() && bytes.len() <= FLOOD).then_some(bytes)
-}
-
-/// Reads everything and keeps the beginning, control characters escaped.
-fn complaint(mut pipe: impl Read) -> String {
-    let mut kept = Vec::new();
-    let mut buffer = [0; 4096];
-    while let Ok(count @ 1..) = pipe.read(&mut buffer) {
-        let room = COMPLAINT.saturating_sub(kept.len());
-        kept.extend(buffer.iter().take(count.min(room)));
-    }
-    String::from_utf8_lossy(&kept).trim().escape_debug().to_string()
-}
-
-/// A child and what it started.
-#[derive(Clone, Copy)]
-struct Group(Pid);
-
-impl Group {
-    /// Ends all of it. One that is already gone is what is wanted.
-    fn kill(self) {
-        kill_process_group(self.0, Signal::KILL).ok();
-    }
-
-    /// Returns whether the child ends in time.
-    fn ends_within(self, limit: Duration) -> Result<bool, GitError> {
-        let child = pidfd_open(self.0, PidfdFlags::empty()).at("watch", "git")?;
-        let limit = Timespec::try_from(limit).expect("the limit is a few minutes");
-        loop {
-            match poll(&mut [PollFd::new(&child, PollFlags::IN)], Some(&limit)) {
-                Err(Errno::INTR) => {}
-                ended => return ended.map(|count| count > 0).at("watch", "git"),
-            }
-        }
     }
 }
 
@@ -419,13 +283,21 @@ impl Answer {
 
     /// Returns the records, each ended by NUL.
     pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
-        self.stdout.split(|byte| *byte == 0).filter(|record| !record.is_empty())
+        self.stdout
+            .split(|byte| *byte == 0)
+            .filter(|record| !record.is_empty())
     }
 
     /// Says that the answer was not expected.
     pub(super) fn odd(&self) -> GitError {
-        let answer = String::from_utf8_lossy(&self.stdout).chars().take(200).collect();
-        GitError::Odd { command: self.command.clone(), answer }
+        let answer = String::from_utf8_lossy(&self.stdout)
+            .chars()
+            .take(200)
+            .collect();
+        GitError::Odd {
+            command: self.command.clone(),
+            answer,
+        }
     }
 }
 
@@ -442,15 +314,23 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
         mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-        let call = Call::new("hash-object").arg("--no-filters").arg("--").arg(&pipe);
+        let call = Call::new("hash-object")
+            .arg("--no-filters")
+            .arg("--")
+            .arg(&pipe);
         let fault = call.limit(Duration::from_millis(100)).run().unwrap_err();
         assert!(matches!(&fault, GitError::Timeout { command, .. } if command == "hash-object"));
     }
 
     #[test]
     fn a_failure_carries_the_code_and_what_was_said() {
-        let fault = Call::new("cat-file").arg("--no-such-flag").run().unwrap_err();
-        assert!(matches!(&fault, GitError::Command { code: 129 | 128, stderr, .. } if !stderr.is_empty()));
+        let fault = Call::new("cat-file")
+            .arg("--no-such-flag")
+            .run()
+            .unwrap_err();
+        assert!(
+            matches!(&fault, GitError::Command { code: 129 | 128, stderr, .. } if !stderr.is_empty())
+        );
     }
 
     #[test]

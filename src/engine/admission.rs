@@ -1,0 +1,186 @@
+//! What is refused before any engine is asked: an engine that cannot hold a sandbox, and a
+//! container that would not be one.
+
+use super::{Cgroup, ContainerSpec, EngineError, EngineReport, discovery};
+
+/// The oldest API that has everything needed: Docker 20.10, Podman 4.
+const OLDEST_API: (u32, u32) = (1, 41);
+
+/// Refuses an engine that cannot hold a sandbox.
+pub(super) fn usable(report: &EngineReport) -> Result<(), EngineError> {
+    let numbers = report.api_version.split_once('.');
+    let spoken =
+        numbers.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+    if spoken.is_none_or(|spoken: (u32, u32)| spoken < OLDEST_API) {
+        return Err(EngineError::Unsupported {
+            what: format!(
+                "{} speaks API `{}`, older than 1.41",
+                report.name, report.api_version
+            ),
+            advice: "install Docker 20.10 or Podman 4, or newer".to_owned(),
+        });
+    }
+    if report.rootless && !report.is_podman() {
+        return Err(EngineError::Unsupported {
+            what: "rootless Docker cannot keep a user's id inside a container".to_owned(),
+            advice: "use rootless Podman: `apt-get install podman`, then `--engine podman`"
+                .to_owned(),
+        });
+    }
+    let old = matches!(report.cgroup, Cgroup::V1 | Cgroup::Hybrid);
+    if old && report.runtime == "crun" {
+        return Err(discovery::needs_runc(report.cgroup));
+    }
+    Ok(())
+}
+
+/// Refuses a container that is no sandbox.
+pub(super) fn acceptable(spec: &ContainerSpec, report: &EngineReport) -> Result<(), EngineError> {
+    let refuse = |what: &str, advice: &str| {
+        Err(EngineError::Unsupported {
+            what: what.to_owned(),
+            advice: advice.to_owned(),
+        })
+    };
+    if spec.user.0 == 0 || spec.user.1 == 0 {
+        return refuse(
+            "a sandbox never runs as root",
+            "give a user and a group id above 0",
+        );
+    }
+    if spec.keep_id && !(report.rootless && report.is_podman()) {
+        return refuse("only rootless Podman keeps ids", "ask without `keep_id`");
+    }
+    if spec.memory == 0 || spec.pids == 0 || spec.cpus.is_nan() || spec.cpus <= 0.0 {
+        return refuse(
+            "a sandbox has limits",
+            "give memory, processes and processors above 0",
+        );
+    }
+    for mount in &spec.mounts {
+        // Podman would make what is missing, as root, on the host.
+        if !mount.source.is_absolute() || !mount.source.exists() {
+            let what = format!("there is no `{}` to mount", mount.source.display());
+            return refuse(&what, "give the absolute path of what exists");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{acceptable, usable};
+    use crate::engine::{Cgroup, ContainerSpec, EngineReport, Mount};
+
+    fn report() -> EngineReport {
+        EngineReport {
+            name: "podman",
+            version: "4.3.1".to_owned(),
+            api_version: "1.41".to_owned(),
+            rootless: false,
+            cgroup: Cgroup::V2,
+            runtime: "crun".to_owned(),
+            runtime_version: String::new(),
+            seccomp: "default".to_owned(),
+            selinux: false,
+            endpoint: String::new(),
+            limits: true,
+            tmpfs_inodes: false,
+        }
+    }
+
+    fn spec() -> ContainerSpec {
+        ContainerSpec {
+            user: (1, 1),
+            memory: 1,
+            pids: 1,
+            cpus: 0.1,
+            ..ContainerSpec::default()
+        }
+    }
+
+    #[test]
+    fn an_engine_that_cannot_hold_a_sandbox_is_refused_with_what_to_do() {
+        assert!(usable(&report()).is_ok());
+        let old = EngineReport {
+            api_version: "1.40".to_owned(),
+            ..report()
+        };
+        assert!(
+            usable(&old)
+                .unwrap_err()
+                .to_string()
+                .contains("Docker 20.10")
+        );
+        let odd = EngineReport {
+            api_version: "new".to_owned(),
+            ..report()
+        };
+        assert!(usable(&odd).is_err());
+        let docker = EngineReport {
+            name: "docker",
+            rootless: true,
+            ..report()
+        };
+        assert!(
+            usable(&docker)
+                .unwrap_err()
+                .to_string()
+                .contains("--engine podman")
+        );
+        let hybrid = EngineReport {
+            cgroup: Cgroup::Hybrid,
+            ..report()
+        };
+        assert!(
+            usable(&hybrid)
+                .unwrap_err()
+                .to_string()
+                .contains("apt-get install runc")
+        );
+    }
+
+    #[test]
+    fn root_and_missing_limits_are_refused_before_the_engine_is_asked() {
+        assert!(acceptable(&spec(), &report()).is_ok());
+        let mount = |source: &str| Mount {
+            source: source.into(),
+            target: "/in".to_owned(),
+            read_only: true,
+        };
+        let bad = [
+            ContainerSpec {
+                user: (0, 1),
+                ..spec()
+            },
+            ContainerSpec {
+                user: (1, 0),
+                ..spec()
+            },
+            ContainerSpec {
+                keep_id: true,
+                ..spec()
+            },
+            ContainerSpec {
+                memory: 0,
+                ..spec()
+            },
+            ContainerSpec { pids: 0, ..spec() },
+            ContainerSpec {
+                cpus: f64::NAN,
+                ..spec()
+            },
+            ContainerSpec {
+                mounts: vec![mount("/nonexistent")],
+                ..spec()
+            },
+            ContainerSpec {
+                mounts: vec![mount(".")],
+                ..spec()
+            },
+        ];
+        for spec in bad {
+            assert!(acceptable(&spec, &report()).is_err(), "{spec:?}");
+        }
+    }
+}

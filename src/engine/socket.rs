@@ -1,0 +1,48 @@
+//! The way to a local engine: its unix socket.
+
+use std::{io, os::unix::net::UnixStream, path::Path};
+
+use bollard::{API_DEFAULT_VERSION, Docker};
+
+use super::{
+    EngineError,
+    call::{SILENCE, refusal},
+    discovery::Candidate,
+};
+
+/// Who serves a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// Root.
+    Root,
+    /// An ordinary user.
+    User,
+}
+
+/// Connects once by hand: the library hides why a socket refuses.
+pub(super) fn peer(socket: &Path, candidate: &Candidate) -> Result<Peer, EngineError> {
+    let stream = match UnixStream::connect(socket) {
+        Ok(stream) => stream,
+        Err(fault) if fault.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(EngineError::NoPermission {
+                socket: socket.to_owned(),
+            });
+        }
+        Err(fault) => {
+            return Err(EngineError::NotFound {
+                tried: vec![format!("{candidate}: {fault}")],
+            });
+        }
+    };
+    let owner = rustix::net::sockopt::socket_peercred(&stream);
+    let root = owner.is_ok_and(|owner| owner.uid.is_root());
+    Ok(if root { Peer::Root } else { Peer::User })
+}
+
+/// Makes the library's handle.
+pub(super) fn open(socket: &Path) -> Result<Docker, EngineError> {
+    let path = socket.to_string_lossy();
+    // The library's limit is for the whole call; ours, per call, are shorter.
+    Docker::connect_with_unix(&path, SILENCE.as_secs(), API_DEFAULT_VERSION)
+        .map_err(|fault| refusal("connect", fault))
+}

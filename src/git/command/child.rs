@@ -1,0 +1,130 @@
+//! One child: fed, read and ended in time.
+
+use std::{
+    io::{Read, Write},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus},
+    thread,
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
+};
+
+use super::super::{GitError, error::At};
+
+/// How much of a command's stdout is read.
+const FLOOD: usize = 128 << 20;
+/// How much of a command's stderr is kept for the error.
+const COMPLAINT: usize = 2000;
+
+/// How a child ended and what it wrote.
+pub(super) struct Ended {
+    pub(super) status: ExitStatus,
+    pub(super) stdout: Vec<u8>,
+    /// The beginning, control characters escaped.
+    pub(super) stderr: String,
+}
+
+/// Feeds and reads a child until it ends, or ends it.
+pub(super) fn attend(
+    child: &mut Child,
+    command: &str,
+    input: &[u8],
+    limit: Duration,
+) -> Result<Ended, GitError> {
+    let command = command.to_owned();
+    let group = Group(Pid::from_child(child));
+    let (mut stdin, stdout, stderr) = pipes(child);
+    thread::scope(|scope| {
+        // A child that reads less than it is given is judged by its exit code.
+        scope.spawn(move || stdin.write_all(input).ok());
+        let complaint = scope.spawn(move || complaint(stderr));
+        let answer = scope.spawn(move || {
+            let read = answer(stdout);
+            if read.is_none() {
+                group.kill();
+            }
+            read
+        });
+        let in_time = group.ends_within(limit);
+        // Also ends what the child may have left running with our pipes in its hands. Until
+        // `wait` the id cannot belong to anybody else.
+        group.kill();
+        let status = child.wait().at("wait for", "git")?;
+        let stderr = complaint.join().expect("reading a pipe does not panic");
+        let stdout = answer.join().expect("reading a pipe does not panic");
+        if !in_time? {
+            let seconds = limit.as_secs();
+            return Err(GitError::Timeout { command, seconds });
+        }
+        let Some(stdout) = stdout else {
+            return Err(GitError::Flood {
+                command,
+                limit: FLOOD,
+            });
+        };
+        Ok(Ended {
+            status,
+            stdout,
+            stderr,
+        })
+    })
+}
+
+type Pipes = (ChildStdin, ChildStdout, ChildStderr);
+
+fn pipes(child: &mut Child) -> Pipes {
+    let piped = "the child was started with pipes";
+    (
+        child.stdin.take().expect(piped),
+        child.stdout.take().expect(piped),
+        child.stderr.take().expect(piped),
+    )
+}
+
+/// Reads everything, or returns none when there is too much of it.
+fn answer(pipe: impl Read) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = pipe.take(FLOOD as u64 + 1).read_to_end(&mut bytes);
+    (read.is_ok() && bytes.len() <= FLOOD).then_some(bytes)
+}
+
+/// Reads everything and keeps the beginning, control characters escaped.
+fn complaint(mut pipe: impl Read) -> String {
+    let mut kept = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+        let room = COMPLAINT.saturating_sub(kept.len());
+        kept.extend(buffer.iter().take(count.min(room)));
+    }
+    String::from_utf8_lossy(&kept)
+        .trim()
+        .escape_debug()
+        .to_string()
+}
+
+/// A child and what it started.
+#[derive(Clone, Copy)]
+struct Group(Pid);
+
+impl Group {
+    /// Ends all of it. One that is already gone is what is wanted.
+    fn kill(self) {
+        kill_process_group(self.0, Signal::KILL).ok();
+    }
+
+    /// Returns whether the child ends in time.
+    fn ends_within(self, limit: Duration) -> Result<bool, GitError> {
+        let child = pidfd_open(self.0, PidfdFlags::empty()).at("watch", "git")?;
+        let limit = Timespec::try_from(limit).expect("the limit is a few minutes");
+        loop {
+            match poll(&mut [PollFd::new(&child, PollFlags::IN)], Some(&limit)) {
+                Err(Errno::INTR) => {}
+                ended => return ended.map(|count| count > 0).at("watch", "git"),
+            }
+        }
+    }
+}
