@@ -12,7 +12,7 @@ use super::{Engine, LIMIT, World, closed, confined, confined_as, on_each, opened
 
 #[test]
 fn attack_k01_no_socket_of_an_engine_is_in_a_sandbox() {
-    let probe = include_str!("../probes/k01_engine_socket.py");
+    let probe = include_str!("probes/k01_engine_socket.py");
     on_each(|engine| {
         let world = world(engine);
         closed(confined(&world, probe, &[]), "LOOKED");
@@ -60,7 +60,7 @@ fn attack_k01_no_policy_mounts_anything() {
 
 #[test]
 fn attack_k03_no_descriptor_of_the_host_is_inherited() {
-    let probe = include_str!("../probes/k03_descriptors.py");
+    let probe = include_str!("probes/k03_descriptors.py");
     on_each(|engine| {
         let world = world(engine);
         closed(confined(&world, probe, &[]), "IN /work\n");
@@ -82,7 +82,7 @@ fn attack_k03_no_descriptor_of_the_host_is_inherited() {
 
 #[test]
 fn attack_k05_set_id_programs_and_capabilities_give_nothing() {
-    let probe = include_str!("../probes/k05_privileges.py");
+    let probe = include_str!("probes/k05_privileges.py");
     on_each(|engine| {
         let world = world(engine);
         closed(confined(&world, probe, &[]), "LOOKED");
@@ -146,7 +146,7 @@ fn attack_k05_nobody_on_the_host_gets_near_a_set_id_program_of_an_agent() {
 
 #[test]
 fn attack_k06_namespaces_and_rare_calls_are_refused_in_every_role() {
-    let probe = include_str!("../probes/k06_calls.py");
+    let probe = include_str!("probes/k06_calls.py");
     // Of each kind of role one. `prod-techwriter` has no program that could make such a call.
     let roles = ["eng-backend", "eng-qa", "check", "review-code"];
     on_each(|engine: Engine| {
