@@ -241,7 +241,7 @@ fn live_control_c_twice_ends_agents_at_once() {
 #[test]
 fn live_a_termination_ends_agents_at_once() {
     ends_at_once(Engine::PodmanRootful, 143, |_, run| {
-        run.signal(Signal::TERM)
+        run.signal(Signal::TERM);
     });
 }
 
