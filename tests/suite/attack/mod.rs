@@ -48,10 +48,11 @@ impl Sink {
                     .set_read_timeout(Some(Duration::from_secs(2)))
                     .unwrap();
                 // What the probe sends does not matter, nor whether it stays for the answer.
-                connection.read(&mut [0; 4096]).ok();
-                connection
-                    .write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\nsink")
-                    .ok();
+                if matches!(connection.read(&mut [0; 4096]), Ok(1..)) {
+                    connection
+                        .write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\nsink")
+                        .ok();
+                }
             }
         });
         Self { port, hits }
