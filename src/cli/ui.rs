@@ -1,6 +1,5 @@
 //! The only place that prints. Data goes to stdout, all else to stderr; text that came from
 //! agents, specifications or file names is shown with its control characters escaped.
-#![expect(clippy::print_stderr, reason = "this is the place that prints")]
 
 use std::io::{IsTerminal, Write};
 

@@ -1,6 +1,6 @@
 //! The list of all integration test modules.
 
-pub(crate) mod harness;
+mod harness;
 
 mod attack;
 mod attack_git;
