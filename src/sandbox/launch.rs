@@ -1,29 +1,23 @@
-//! Starts sandboxes and ends them.
+//! Starts sandboxes: container, link, gateway, in that order, or nothing at all.
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use loki_guest::Confinement;
 
 use crate::{
     egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, StartError, Threads},
     engine::{ContainerId, Engine, EngineError},
     event::Isolation,
-    link::{Link, LinkError, Listener, Process, guest_binary},
+    link::{Link, LinkError, Listener, guest_binary},
     policy::Rights,
 };
 
 use super::{
     blueprint::{Labels, Place, blueprint},
-    confine::{Grant, confinement, writable_directories},
+    confine::writable_directories,
     isolation::{Shortfall, minimum, of_process},
     slot::{Home, Slot},
+    standing::{Guard, Sandbox},
 };
 
 /// How long a container may take until its guest connects; the engine's own start is in it.
@@ -152,26 +146,20 @@ impl Launcher {
             &occupant.labels,
         );
         let container = self.engine.create(&spec).await?;
-        let mut guard = Guard {
-            engine: Arc::clone(&self.engine),
-            container: Some(container.clone()),
-        };
+        let guard = Guard::new(&self.engine, container.clone());
         let link = self.start(&container, listener).await?;
         self.is_guest(&container, &link).await?;
         let isolation = self.isolation(&link)?;
         minimum(&isolation)?;
         let gateway = self.gateway(&occupant.rights, &link, record).await?;
-        guard.container = None;
+        let rights = occupant.rights.clone();
         Ok(Sandbox {
-            container: container.clone(),
+            container,
             isolation,
-            rights: occupant.rights.clone(),
+            rights,
             link,
             gateway: Some(gateway),
-            guard: Guard {
-                engine: Arc::clone(&self.engine),
-                container: Some(container),
-            },
+            guard,
         })
     }
 
@@ -285,143 +273,4 @@ impl Doors for LinkDoors {
         let link = self.0.clone();
         Box::pin(async move { link.listen(at).await.map_err(io::Error::other) })
     }
-}
-
-/// A standing sandbox. Dropping it ends everything in it at once; [`Sandbox::end`] also waits
-/// until the engine has removed the container.
-pub struct Sandbox {
-    container: ContainerId,
-    isolation: Isolation,
-    rights: Rights,
-    link: Link,
-    gateway: Option<Gateway>,
-    guard: Guard,
-}
-
-impl Sandbox {
-    /// The container's id.
-    #[must_use]
-    pub fn container(&self) -> &str {
-        self.container.as_str()
-    }
-
-    /// What is enforced.
-    #[must_use]
-    pub fn isolation(&self) -> &Isolation {
-        &self.isolation
-    }
-
-    /// Runs a program with the role's rights and nothing else.
-    ///
-    /// # Errors
-    /// When the program cannot be run, or cannot be confined, or the link is lost.
-    pub async fn exec(
-        &self,
-        argv: &[String],
-        env: &[(String, String)],
-        grant: &Grant,
-    ) -> Result<Process, SandboxError> {
-        self.run(argv, env, confinement(&self.rights, grant)).await
-    }
-
-    /// Makes the agent's private repository on `/work/.git`: one commit of what it was given.
-    /// Runs inside, with the rights to run git and nothing more.
-    ///
-    /// # Errors
-    /// Those of [`Sandbox::exec`].
-    pub async fn make_repository(&self, commands: &[Vec<&str>]) -> Result<(), SandboxError> {
-        let rights = Rights {
-            programs: vec![crate::policy::Program::Image("git".to_owned())],
-            ..self.rights.clone()
-        };
-        for argv in commands {
-            let argv: Vec<String> = argv.iter().map(|&word| word.to_owned()).collect();
-            let mut process = self
-                .run(&argv, &[], confinement(&rights, &Grant::default()))
-                .await?;
-            drop(process.stdin.take());
-            let code = process.wait().await?.code;
-            if code != 0 {
-                return Err(SandboxError::NoRepository {
-                    command: argv.join(" "),
-                    code,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    async fn run(
-        &self,
-        argv: &[String],
-        env: &[(String, String)],
-        held: Confinement,
-    ) -> Result<Process, SandboxError> {
-        let mut whole: Vec<(String, String)> = [
-            (
-                "PATH",
-                "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
-            ),
-            ("HOME", "/home/agent"),
-            ("USER", "agent"),
-            ("LOGNAME", "agent"),
-            ("LANG", "C.UTF-8"),
-            ("TMPDIR", "/tmp"),
-            ("LOKI_ROLE", self.rights.role.as_str()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-        whole.extend(env.iter().cloned());
-        Ok(self.link.exec(argv.to_vec(), whole, "/work", held).await?)
-    }
-
-    /// Resolves when the link is lost: the container was killed, or ran out of memory as a whole.
-    pub async fn lost(&self) {
-        self.link.lost().await;
-    }
-
-    /// Ends everything in the sandbox and removes the container.
-    ///
-    /// # Errors
-    /// The engine's; the guest has ended everything inside even then.
-    pub async fn end(mut self) -> Result<(), SandboxError> {
-        if let Some(gateway) = self.gateway.take() {
-            gateway.close().await;
-        }
-        if let Some(container) = self.guard.container.take() {
-            self.guard.engine.remove(&container).await?;
-        }
-        Ok(())
-    }
-}
-
-/// Removes the container when a launch fails half-way or a sandbox is dropped.
-struct Guard {
-    engine: Arc<dyn Engine>,
-    container: Option<ContainerId>,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let Some(container) = self.container.take() else {
-            return;
-        };
-        let engine = Arc::clone(&self.engine);
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            // A removal that fails here is found by label at the next start.
-            drop(runtime.spawn(async move { engine.remove(&container).await.ok() }));
-        }
-    }
-}
-
-/// Returns a digest of a repository's path, for labels.
-#[must_use]
-pub fn repository_label(root: &Path) -> String {
-    use sha2::Digest;
-    let digest = sha2::Sha256::digest(root.as_os_str().as_encoded_bytes());
-    digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }

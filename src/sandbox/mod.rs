@@ -17,6 +17,7 @@ mod confine;
 mod isolation;
 mod launch;
 mod slot;
+mod standing;
 mod sweep;
 mod syscalls;
 
@@ -27,6 +28,7 @@ pub use isolation::{Shortfall, minimum};
     clippy::module_name_repetitions,
     reason = "an error is named after what failed"
 )]
-pub use launch::{Launcher, Occupant, Sandbox, SandboxError, repository_label};
+pub use launch::{Launcher, Occupant, SandboxError};
 pub use slot::{Home, Slot};
-pub use sweep::{Leftover, alive, end_own, leftovers, owner, sweep};
+pub use standing::Sandbox;
+pub use sweep::{Leftover, alive, end_own, leftovers, owner, repository_label, sweep};

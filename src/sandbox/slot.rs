@@ -90,6 +90,10 @@ impl Slot {
         ] {
             directory(&part, 0o755)?;
         }
+        // An agent may make set-user-id programs of a file in here, and its user may be the caller:
+        // nobody else on this machine gets near them. The engine mounts from within as root.
+        std::fs::set_permissions(&self.0, std::fs::Permissions::from_mode(0o700))
+            .map_err(|cause| named(&self.0, &cause))?;
         // Engines give a tmpfs the mode of the directory it covers: the agent's repository goes here.
         let mount_point = self.work().join(".git");
         std::fs::set_permissions(&mount_point, std::fs::Permissions::from_mode(0o1777))

@@ -1,6 +1,6 @@
 //! Removes what dead orchestrators left: containers found by label, each of whose owner is gone.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use crate::engine::{ContainerId, Engine, EngineError};
 
@@ -123,6 +123,18 @@ fn started(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, after) = stat.rsplit_once(')')?;
     after.split_whitespace().nth(19).map(str::to_owned)
+}
+
+/// Returns a digest of a repository's path, for labels.
+#[must_use]
+pub fn repository_label(root: &Path) -> String {
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(root.as_os_str().as_encoded_bytes());
+    digest
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]

@@ -150,7 +150,7 @@ fn aimed(probe: &str, port: u16) -> String {
 
 /// The control for addresses elsewhere: they are given to `lo` of a container without network.
 fn owning(addresses: &str, probe: &str) -> String {
-    let own = include_str!("../probes/own_address.py")
+    let own = include_str!("probes/own_address.py")
         .replace("sys.argv[1]", &format!("{addresses:?}"))
         .replace("sys.stdin.read()", "PROBE");
     format!("PROBE = {}\n{own}", serde_json::to_string(probe).unwrap())

@@ -24,7 +24,7 @@ fn attack_n05_a_name_that_can_be_read_two_ways_reaches_nothing() {
         let world = world(engine);
         let sink = Sink::open();
         policy(&world, &sink, &rule(&sink));
-        let probe = aimed(include_str!("../probes/n05_names.py"), sink.port);
+        let probe = aimed(include_str!("probes/n05_names.py"), sink.port);
         let said = confined(&world, &probe, &["--policy", "p.yaml"]);
         // The control is in the same run: the good name works, once.
         closed(said.prints(&["GOOD NAME WORKS"]), "TRIED 40");
@@ -37,7 +37,7 @@ fn attack_n06_an_empty_list_allows_nothing() {
     on_each(|engine| {
         let world = world(engine);
         let sink = Sink::open();
-        let probe = aimed(include_str!("../probes/n06_nothing_listed.py"), sink.port);
+        let probe = aimed(include_str!("probes/n06_nothing_listed.py"), sink.port);
         policy(&world, &sink, "[]");
         let sentence =
             "DENIED HTTP/1.1 403 Forbidden {\"denied\":\"denied.test:80\",\"role\":\"eng-backend\"";

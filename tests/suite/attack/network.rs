@@ -4,7 +4,7 @@ use super::{Sink, aimed, closed, confined, on_each, opened, owning, reached, wor
 
 #[test]
 fn attack_n01_a_program_that_ignores_proxies_has_no_route() {
-    let probe = include_str!("../probes/n01_no_route.py");
+    let probe = include_str!("probes/n01_no_route.py");
     on_each(|engine| {
         let world = world(engine);
         closed(confined(&world, probe, &[]), "CLOSED");
@@ -21,7 +21,7 @@ fn attack_n20_no_spelling_of_an_address_leads_past_names() {
     on_each(|engine| {
         let world = world(engine);
         let sink = Sink::open();
-        let probe = aimed(include_str!("../probes/n20_spellings.py"), sink.port);
+        let probe = aimed(include_str!("probes/n20_spellings.py"), sink.port);
         closed(confined(&world, &probe, &[]), "TRIED 25");
         assert_eq!(sink.hits(), 0, "{engine:?}");
         // On the host's own network the same spellings lead to the host's loopback.
@@ -69,7 +69,7 @@ fn attack_n20_no_policy_takes_an_address_for_a_name() {
 
 #[test]
 fn attack_n22_metadata_services_are_out_of_reach() {
-    let probe = include_str!("../probes/n22_metadata.py");
+    let probe = include_str!("probes/n22_metadata.py");
     on_each(|engine| {
         let world = world(engine);
         closed(
@@ -144,7 +144,7 @@ fn attack_n23_the_host_and_its_networks_cannot_be_reached() {
     on_each(|engine| {
         let world = world(engine);
         let sink = Sink::open();
-        let probe = aimed(include_str!("../probes/n23_neighbours.py"), sink.port);
+        let probe = aimed(include_str!("probes/n23_neighbours.py"), sink.port);
         // 53 is the gateway's: the one thing that answers.
         closed(confined(&world, &probe, &[]), "PORTS [53]\n");
         assert_eq!(sink.hits(), 0, "{engine:?}");
@@ -163,7 +163,7 @@ fn attack_n23_the_host_and_its_networks_cannot_be_reached() {
 
 #[test]
 fn attack_n33_other_socket_families_and_datagrams_lead_nowhere() {
-    let probe = include_str!("../probes/n33_families.py");
+    let probe = include_str!("probes/n33_families.py");
     on_each(|engine| {
         let world = world(engine);
         closed(confined(&world, probe, &[]), "CLOSED udp");
