@@ -33,14 +33,14 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
         .await
         .or_exit(Exit::NoSandbox)?;
     let runs = journal::runs(&state).or_exit(Exit::Failed)?;
-    let mut refs = Vec::new();
+    let (mut refs, mut kept) = (Vec::new(), Vec::new());
     for run in &runs {
         let landed = format!("refs/heads/{}", run_branch(run));
         let all = repository.run_refs(run).or_exit(Exit::Failed)?;
-        refs.extend(
-            all.into_iter()
-                .filter(|name| args.branches || *name != landed),
-        );
+        let doomed = |name: &String| args.branches || *name != landed;
+        let (gone, stays): (Vec<_>, Vec<_>) = all.into_iter().partition(doomed);
+        refs.extend(gone);
+        kept.extend(stays);
     }
     for container in &containers {
         ui::data(format!(
@@ -68,5 +68,14 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
     repository.delete_refs(&refs).or_exit(Exit::Failed)?;
     remove_tree(&state).or_exit(Exit::Failed)?;
     ui::note("removed");
+    kept.iter().for_each(|name| say_kept(name));
     Ok(Exit::Done)
+}
+
+/// Says what stays, for once the journals are gone nothing here knows of it any more.
+fn say_kept(name: &str) {
+    let branch = ui::plain(name.trim_start_matches("refs/heads/"));
+    ui::note(format!(
+        "the landed work stays: `git branch -D {branch}` removes it"
+    ));
 }

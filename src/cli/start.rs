@@ -119,6 +119,9 @@ async fn drive(
     let ending = ending
         .or_exit(Exit::Failed)
         .map_err(|fault| fault.hint("`loki status` shows how far the run came"))?;
+    if ending.outcome == Outcome::Done {
+        forget_task_branches(work)?;
+    }
     summary(work, &ending);
     Ok(match (ending.outcome, caught.signal()) {
         (Outcome::Done, _) => Exit::Done,
@@ -134,6 +137,14 @@ async fn tidy(work: &Work) -> Result<(), Fault> {
         .await
         .or_exit(Exit::Failed)?;
     work.repository.sweep(&[]).or_exit(Exit::Failed).map(drop)
+}
+
+/// Removes the branches of single tasks: once a run is done, all of their work is on its branch.
+/// Those of a run that failed stay, for they may hold what did not land.
+fn forget_task_branches(work: &Work) -> Result<(), Fault> {
+    let mut refs = work.repository.run_refs(&work.run).or_exit(Exit::Failed)?;
+    refs.retain(|name| name.starts_with("refs/heads/loki-tasks/"));
+    work.repository.delete_refs(&refs).or_exit(Exit::Failed)
 }
 
 /// Reads a specification without ever reading more than it may have.

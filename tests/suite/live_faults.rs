@@ -233,6 +233,28 @@ fn live_two_tasks_that_meet_in_one_file_both_land() {
     nothing_left(&world);
 }
 
+#[test]
+fn live_clean_shows_what_it_would_remove_and_keeps_landed_work() {
+    let world = world(ONE, "echo work > src/work.txt");
+    world.loki(&START).exits(0);
+    let shown = world.loki(&["clean"]).exits(0);
+    shown.prints(&["directory "]).says(&["`loki clean --yes`"]);
+    assert!(world.path(".loki").exists(), "showing removes nothing");
+    let branch = world.run_branch();
+    let left = format!("the landed work stays: `git branch -D {branch}`");
+    world
+        .loki(&["clean", "--yes"])
+        .exits(0)
+        .says(&["removed", &left]);
+    assert!(!world.path(".loki").exists());
+    assert_eq!(world.run_branch(), branch);
+    world
+        .loki(&["clean", "--yes"])
+        .exits(0)
+        .says(&["nothing of Loki's"]);
+    nothing_left(&world);
+}
+
 /// A disk of its own under a world's repository. Taken away when the test ends.
 struct SmallDisk<'a>(&'a World);
 

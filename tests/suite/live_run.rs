@@ -125,6 +125,8 @@ fn shipped_example(engine: Engine) {
         "something of the person's was changed"
     );
     nothing_left(&world);
+    let branches = world.git(&["for-each-ref", "--format=%(refname:short)"]);
+    assert_eq!(branches, format!("{}\nmain\n", world.run_branch()));
     the_app_works(&world);
     the_story_is_complete(&world.events());
     every_commit_says_who(&world);
