@@ -27,7 +27,7 @@ pub(super) struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Run a specification to merged, tested code on branch loki/<run>
+    /// Run a specification to merged, tested code on branch `loki/RUN`
     Start(Start),
     /// Show what a run is doing or has done
     Status(Shown),

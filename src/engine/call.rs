@@ -100,7 +100,7 @@ pub(super) fn absent<T>(
     })
 }
 
-/// Whether the library could not read a word of Podman's; see [`raw`].
+/// Whether the library could not read a word of Podman's; see `raw.rs`.
 pub(super) fn is_podman_word(fault: &EngineError) -> bool {
     matches!(fault, EngineError::Api { status: None, message, .. } if message.contains("unknown variant"))
 }

@@ -1,7 +1,7 @@
 //! What a run looks like now: one fold of its journal, which every surface shows.
 //!
 //! [`Status::fold`] reads records and nothing else, so the status of a live run, of a dead one and
-//! of a copied journal are the same; [`text`] draws it for `STATUS.txt`. It refuses to judge:
+//! of a copied journal are the same; [`text()`] draws it for `STATUS.txt`. It refuses to judge:
 //! what the queue calls impossible is listed under `faults` instead of being left out. Text from
 //! agents stays as it was in the fields and is made visible only when it is drawn.
 
