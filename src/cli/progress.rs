@@ -95,7 +95,7 @@ fn of_run(event: &Event) -> Option<String> {
                 ui::plain(engine)
             )
         }
-        Event::Planned { tasks } => format!("{} tasks planned", tasks.len()),
+        Event::Planned { tasks } => format!("{} planned", ui::counted(tasks.len(), "task")),
         Event::SandboxStarted {
             sandbox,
             role,
@@ -136,7 +136,10 @@ fn of_work(event: &Event) -> Option<String> {
             files,
             breaches,
             ..
-        } if breaches.is_empty() => format!("{task}: gate passed {files} files"),
+        } if breaches.is_empty() => format!(
+            "{task}: gate passed {}",
+            ui::counted(*files, "changed file")
+        ),
         Event::Gated { task, breaches, .. } => {
             format!("{task}: gate refused: {}", refused(breaches))
         }
@@ -158,9 +161,9 @@ fn of_work(event: &Event) -> Option<String> {
             ..
         } => {
             format!(
-                "{task}: review {} with {} findings",
+                "{task}: review {} with {}",
                 if *passed { "passed" } else { "BLOCKED" },
-                findings.len()
+                ui::counted(findings.len(), "finding")
             )
         }
         _ => return None,

@@ -109,10 +109,9 @@ pub(super) fn diagnostics(faults: &[Diagnostic]) -> Fault {
     for fault in faults {
         ui::note(fault.render());
     }
-    let count = faults.len();
     Fault::new(
         Exit::Invalid,
-        format!("{count} fault{} found", if count == 1 { "" } else { "s" }),
+        format!("{} found", ui::counted(faults.len(), "fault")),
     )
 }
 

@@ -93,6 +93,11 @@ pub(super) fn ask(question: &str) -> bool {
         && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
+/// Says how many of something there are.
+pub(super) fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Shows text of unknown origin on one line: control, format and bidirectional characters are
 /// escaped, so that it can neither move the terminal nor pass for something else.
 pub(super) fn plain(text: &str) -> String {

@@ -1,7 +1,7 @@
 //! A place to work: a slot with a worktree, one sandbox in it, and its end. Every step is
 //! journalled.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
 
 use crate::{
     event::Event,
@@ -27,6 +27,8 @@ pub(super) struct Room<'a> {
     slot: Slot,
     user: (u32, u32),
     worktree: Option<Arc<git::Slot>>,
+    /// The gate refused the work unread, so no ref keeps it.
+    unread: bool,
 }
 
 impl Work {
@@ -47,6 +49,7 @@ impl Work {
             slot: Slot::at(self.slots().join(name)),
             user: self.launcher.user(),
             worktree: None,
+            unread: false,
         })
     }
 
@@ -191,7 +194,7 @@ impl Room<'_> {
     }
 
     /// Has the gate look at what the agent left. Refused work is kept for people.
-    pub(super) async fn hand_over(&self, claim: &Claim) -> Result<HandOver, Failure> {
+    pub(super) async fn hand_over(&mut self, claim: &Claim) -> Result<HandOver, Failure> {
         let worktree = self.worktree()?;
         let (rules, attempt, stamp) = (self.rights.files.clone(), claim.attempt, self.stamp(claim));
         self.work
@@ -203,6 +206,7 @@ impl Room<'_> {
                 Ok(handed)
             })
             .await
+            .inspect(|handed| self.unread = handed.tree.is_none())
     }
 
     /// Commits a tree that the gate let through, on the task's branch.
@@ -237,9 +241,20 @@ impl Room<'_> {
         }
     }
 
-    /// Removes everything of the room from the disk.
+    /// Removes everything of the room from the disk, but for work that the gate could not read into
+    /// a ref: that stays in `.loki/quarantine/RUN/` for people to look at.
     pub(super) async fn remove(self) -> Result<(), Failure> {
         let path = self.slot.path().to_owned();
+        if self.unread {
+            let kept = self
+                .work
+                .state()
+                .join("quarantine")
+                .join(self.work.run.as_str());
+            std::fs::create_dir_all(&kept)?;
+            std::fs::set_permissions(&kept, std::fs::Permissions::from_mode(0o700))?;
+            std::fs::rename(self.slot.work(), kept.join(&self.name))?;
+        }
         self.work
             .git(move |repository, _| git::Slot::remove_dir(repository, &path))
             .await

@@ -166,6 +166,13 @@ fn live_a_repository_inside_the_work_is_refused_by_name() {
         &["the hand-over gate refused the work", "nested", "src/inner"],
     );
     never_landed(&world);
+    let run = world.run_branch().replace("loki/", "");
+    let kept = world.path(&format!(".loki/quarantine/{run}/one-1/src/inner/f"));
+    assert_eq!(
+        std::fs::read_to_string(kept).unwrap(),
+        "x\n",
+        "refused work is lost"
+    );
 }
 
 #[track_caller]
