@@ -135,3 +135,52 @@ fn ulimits(rights: &Rights) -> Vec<(String, u64, u64)> {
         ("fsize".to_owned(), file_size, file_size),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Policy;
+
+    fn spec(role: &str) -> ContainerSpec {
+        let policy = Policy::check(&Policy::builtin_sources()).unwrap();
+        let rights = policy.rights(&role.parse().unwrap()).unwrap();
+        let place = Place {
+            image: "sha256:0".to_owned(),
+            user: (1_900_000_000, 1_900_000_000),
+            keep_id: false,
+            guest: PathBuf::from("/cache/guest-0"),
+        };
+        let labels = Labels {
+            run: "r".to_owned(),
+            task: "t".to_owned(),
+            repository: "0".to_owned(),
+            owner: "1-2".to_owned(),
+        };
+        blueprint("loki-r-t-1", &rights, &Slot::at("/slot".into()), &place, &labels)
+    }
+
+    #[test]
+    fn the_whole_container_of_a_builder_is_exactly_this() {
+        insta::assert_debug_snapshot!(spec("eng-backend"));
+    }
+
+    #[test]
+    fn the_whole_container_of_a_reviewer_is_exactly_this() {
+        insta::assert_debug_snapshot!(spec("review-code"));
+    }
+
+    #[test]
+    fn every_shipped_role_gets_a_user_and_limits_and_only_our_mounts() {
+        let policy = Policy::check(&Policy::builtin_sources()).unwrap();
+        for role in policy.roles() {
+            let spec = spec(role.as_str());
+            assert_ne!(spec.user.0, 0, "{role}");
+            assert!(spec.memory > 0 && spec.pids > 0 && spec.cpus > 0.0, "{role}");
+            let ours = |mount: &Mount| mount.source.starts_with("/slot") || mount.source.starts_with("/cache");
+            assert!(spec.mounts.iter().all(ours), "{role}: {:?}", spec.mounts);
+            let work = spec.mounts.iter().find(|mount| mount.target == "/work").unwrap();
+            let rights = policy.rights(role).unwrap();
+            assert_eq!(work.read_only, rights.is_read_only(), "{role}");
+        }
+    }
+}
