@@ -11,6 +11,16 @@ if ! command -v cargo >/dev/null; then
     exit 4
 fi
 
+# The suite runs what the example builds, outside too, with the host's own Python.
+if ! command -v python3 >/dev/null; then
+    command -v apt-get >/dev/null || { say "'python3' is missing: install it, then run 'make test' again"; exit 4; }
+    sudo=()
+    [ "$(id -u)" = 0 ] || sudo=(sudo -n)
+    say "installing python3"
+    "${sudo[@]}" apt-get update -qq </dev/null
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3 </dev/null >/dev/null
+fi
+
 say "installing and starting the engines"
 scripts/engines.sh install all
 scripts/engines.sh start all

@@ -127,6 +127,13 @@ pub enum Event {
         attempt: u32,
         files: Vec<String>,
     },
+    /// The run's branch is about to move from `from` to `commit`: on the disk before it does.
+    Landing {
+        task: TaskId,
+        attempt: u32,
+        from: String,
+        commit: String,
+    },
     /// The task is done; `commit` is the run branch's new head, none when it changed nothing.
     TaskDone {
         task: TaskId,

@@ -66,6 +66,7 @@ fn is_news(event: &Event) -> bool {
         Event::RunEnded { .. }
             | Event::SandboxEnded { .. }
             | Event::Committed { .. }
+            | Event::Landing { .. }
             | Event::Egress { allowed: true, .. }
             | Event::EgressClosed { .. }
     )
@@ -143,6 +144,7 @@ fn of_work(event: &Event) -> Option<String> {
         Event::Gated { task, breaches, .. } => {
             format!("{task}: gate refused: {}", refused(breaches))
         }
+        Event::Landing { task, commit, .. } => format!("{task}: landing {}", short(commit)),
         Event::Committed { task, commit, .. } => format!("{task}: committed {}", short(commit)),
         Event::Checked {
             command,

@@ -174,7 +174,7 @@ impl Writer {
 
     /// Writes an event and returns its record. Only then may it be acted on.
     ///
-    /// `TaskDone` (a landing), `RunEnded` and `StopRequested` are on the disk when this returns;
+    /// `Landing`, `TaskDone`, `RunEnded` and `StopRequested` are on the disk when this returns;
     /// all others within 50 ms.
     ///
     /// # Errors
@@ -279,6 +279,9 @@ impl Writer {
 fn is_final(event: &Event) -> bool {
     matches!(
         event,
-        Event::TaskDone { .. } | Event::RunEnded { .. } | Event::StopRequested { .. }
+        Event::Landing { .. }
+            | Event::TaskDone { .. }
+            | Event::RunEnded { .. }
+            | Event::StopRequested { .. }
     )
 }

@@ -1,6 +1,9 @@
 //! Landing: one at a time, on the run's branch, after the checks passed on the merged tree.
 
-use crate::git::{Join, ObjectId};
+use crate::{
+    event::Event,
+    git::{Join, ObjectId},
+};
 
 use super::{
     attempt::{Claim, Failure, Finished},
@@ -39,6 +42,13 @@ pub(super) async fn land(
         Join::Merge(_) => seal(room, claim, &tree, (&head, &commit)).await?,
         _ => commit,
     };
+    let landing = Event::Landing {
+        task: claim.task.id.clone(),
+        attempt: claim.attempt,
+        from: head.to_string(),
+        commit: new.to_string(),
+    };
+    room.recorder().record(landing).await?;
     let to = new.clone();
     work.git(move |repository, run| repository.advance(run, &head, &to))
         .await?;

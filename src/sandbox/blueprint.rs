@@ -156,7 +156,13 @@ mod tests {
             repository: "0".to_owned(),
             owner: "1-2".to_owned(),
         };
-        blueprint("loki-r-t-1", &rights, &Slot::at("/slot".into()), &place, &labels)
+        blueprint(
+            "loki-r-t-1",
+            &rights,
+            &Slot::at("/slot".into()),
+            &place,
+            &labels,
+        )
     }
 
     #[test]
@@ -175,10 +181,19 @@ mod tests {
         for role in policy.roles() {
             let spec = spec(role.as_str());
             assert_ne!(spec.user.0, 0, "{role}");
-            assert!(spec.memory > 0 && spec.pids > 0 && spec.cpus > 0.0, "{role}");
-            let ours = |mount: &Mount| mount.source.starts_with("/slot") || mount.source.starts_with("/cache");
+            assert!(
+                spec.memory > 0 && spec.pids > 0 && spec.cpus > 0.0,
+                "{role}"
+            );
+            let ours = |mount: &Mount| {
+                mount.source.starts_with("/slot") || mount.source.starts_with("/cache")
+            };
             assert!(spec.mounts.iter().all(ours), "{role}: {:?}", spec.mounts);
-            let work = spec.mounts.iter().find(|mount| mount.target == "/work").unwrap();
+            let work = spec
+                .mounts
+                .iter()
+                .find(|mount| mount.target == "/work")
+                .unwrap();
             let rights = policy.rights(role).unwrap();
             assert_eq!(work.read_only, rights.is_read_only(), "{role}");
         }
