@@ -8,6 +8,8 @@ use std::{
     path::PathBuf,
 };
 
+use crate::text::aligned;
+
 /// The longest stretch of a line that a picture shows, in characters.
 const WINDOW: usize = 120;
 
@@ -52,18 +54,18 @@ impl Diagnostic {
     #[must_use]
     pub fn render(&self) -> String {
         let mut text = self.place();
-        push(&mut text, format_args!(": {}", neutral(&self.message)));
+        push(&mut text, format_args!(": {}", aligned(&self.message)));
         if self.line > 0 {
             self.draw(&mut text);
         }
         if let Some(help) = &self.help {
-            push(&mut text, format_args!("\n  help: {}", neutral(help)));
+            push(&mut text, format_args!("\n  help: {}", aligned(help)));
         }
         text
     }
 
     fn place(&self) -> String {
-        let file = neutral(&self.file.to_string_lossy());
+        let file = aligned(&self.file.to_string_lossy());
         match self.line {
             0 => file,
             line => format!("{file}:{line}:{}", self.column),
@@ -71,7 +73,7 @@ impl Diagnostic {
     }
 
     fn draw(&self, text: &mut String) {
-        let line = neutral(&self.picture);
+        let line = aligned(&self.picture);
         let length = line.chars().count();
         let start = self.column.saturating_sub(1).min(length);
         let from = start
@@ -95,7 +97,7 @@ impl Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place(), neutral(&self.message))
+        write!(f, "{}: {}", self.place(), aligned(&self.message))
     }
 }
 
@@ -134,17 +136,6 @@ fn distance(a: &str, b: &str) -> usize {
     rows[a.len()][b.len()]
 }
 
-/// Replaces each character that steers a terminal or reorders text by one visible character, so
-/// that columns still fit.
-fn neutral(text: &str) -> String {
-    let safe = |c: char| match c {
-        '\t' => ' ',
-        c if c.is_control() || reorders(c) => '\u{fffd}',
-        c => c,
-    };
-    text.chars().map(safe).collect()
-}
-
 /// Puts a space before a text that is not empty, so that no line ends in a space.
 fn padded(text: &str) -> String {
     if text.is_empty() {
@@ -152,10 +143,6 @@ fn padded(text: &str) -> String {
     } else {
         format!(" {text}")
     }
-}
-
-fn reorders(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
 }
 
 fn push(text: &mut String, part: fmt::Arguments<'_>) {

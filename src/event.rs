@@ -177,7 +177,7 @@ pub enum EgressKind {
 pub struct Breach {
     /// The rule, such as `write-globs`.
     pub rule: String,
-    /// The path, control characters escaped.
+    /// The path, hidden characters escaped.
     pub path: String,
     /// One sentence.
     pub message: String,
@@ -302,33 +302,6 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// Returns whether a terminal, an editor or a line splitter may act on a character instead of
-/// showing it: control characters, line and paragraph separators, direction marks, invisible
-/// spaces and tags.
-#[must_use]
-pub fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e0fff}')
-}
-
-/// Returns text on one line in which every hidden character is shown as its escape, such as
-/// `\u{1b}`, so that what an agent wrote cannot move the reader's cursor.
-#[must_use]
-pub fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_hidden(c) {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,13 +316,5 @@ mod tests {
         );
         assert_eq!("00".parse::<Digest>(), Err(NoDigest));
         assert_eq!("é".repeat(32).parse::<Digest>(), Err(NoDigest));
-    }
-
-    #[test]
-    fn escapes_line_breaks_and_direction_marks_are_shown_as_text() {
-        assert_eq!(
-            visible("a\x1b[2J\n\u{202e}\u{9b}ä"),
-            "a\\u{1b}[2J\\n\\u{202e}\\u{9b}ä"
-        );
     }
 }

@@ -5,12 +5,12 @@
 //!
 //! | layer | modules | rule |
 //! |---|---|---|
-//! | words | [`name`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`task`], [`status`] | plain values: no I/O, no async |
+//! | words | [`name`], [`text`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`task`], [`status`] | plain values: no I/O, no async |
 //! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`] | each touches one part of the world; no hand holds another |
 //! | play | [`sandbox`], [`run`] | hands joined; only `run` decides order |
 //! | faces | [`cli`] | people and programs |
 //!
-//! `tests/layers.rs` reads every `use crate::` and enforces the table.
+//! `tests/suite/layers.rs` reads every `use crate::` and enforces the table.
 //!
 //! # Flow of a run
 //!
@@ -26,6 +26,7 @@ pub mod policy;
 pub mod spec;
 pub mod status;
 pub mod task;
+pub mod text;
 
 pub mod egress;
 pub mod engine;

@@ -49,10 +49,13 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
         ));
     }
     for name in &refs {
-        ui::data(format!("ref       {}", ui::plain(name)));
+        ui::data(format!("ref       {}", ui::visible(name)));
     }
     if state.exists() {
-        ui::data(format!("directory {}", ui::plain(&state.to_string_lossy())));
+        ui::data(format!(
+            "directory {}",
+            ui::visible(&state.to_string_lossy())
+        ));
     } else if containers.is_empty() && refs.is_empty() {
         ui::note("there is nothing of Loki's in this repository");
         return Ok(Exit::Done);
@@ -74,7 +77,7 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
 
 /// Says what stays, for once the journals are gone nothing here knows of it any more.
 fn say_kept(name: &str) {
-    let branch = ui::plain(name.trim_start_matches("refs/heads/"));
+    let branch = ui::visible(name.trim_start_matches("refs/heads/"));
     ui::note(format!(
         "the landed work stays: `git branch -D {branch}` removes it"
     ));

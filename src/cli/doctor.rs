@@ -78,10 +78,10 @@ fn show(check: &Checkup) {
     ui::data(format!(
         "{mark} {}: {}",
         check.what,
-        ui::plain(&check.found)
+        ui::visible(&check.found)
     ));
     if let Some(next) = &check.next {
-        ui::data(format!("        next: {}", ui::plain(next)));
+        ui::data(format!("        next: {}", ui::visible(next)));
     }
 }
 

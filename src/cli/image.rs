@@ -19,7 +19,7 @@ pub(super) async fn build(env: &Environment, build: &ImageBuild) -> Result<Exit,
     {
         return Err(Fault::new(
             Exit::Usage,
-            format!("there is no image `{}`", ui::plain(unknown)),
+            format!("there is no image `{}`", ui::visible(unknown)),
         )
         .hint(format!("there are: {}", known.join(", "))));
     }

@@ -92,8 +92,8 @@ fn of_run(event: &Event) -> Option<String> {
         } => {
             format!(
                 "run {run}: {} → {branch} ({})",
-                ui::plain(title),
-                ui::plain(engine)
+                ui::visible(title),
+                ui::visible(engine)
             )
         }
         Event::Planned { tasks } => format!("{} planned", ui::counted(tasks.len(), "task")),
@@ -119,7 +119,7 @@ fn of_run(event: &Event) -> Option<String> {
         Event::RunEnded {
             outcome,
             reason: Some(reason),
-        } => format!("run ended: {outcome:?}: {}", ui::plain(reason)),
+        } => format!("run ended: {outcome:?}: {}", ui::visible(reason)),
         _ => return None,
     })
 }
@@ -154,7 +154,7 @@ fn of_work(event: &Event) -> Option<String> {
         } => {
             let word = if *passed { "passed" } else { "FAILED" };
             let tests = tests.map_or_else(String::new, |count| format!(" ({count} tests)"));
-            format!("check {word}{tests}: {}", ui::plain(command))
+            format!("check {word}{tests}: {}", ui::visible(command))
         }
         Event::Reviewed {
             task,
@@ -185,11 +185,11 @@ fn of_task(event: &Event) -> Option<String> {
             let next = if *retry { ", will retry" } else { "" };
             format!(
                 "{task}: attempt {attempt} failed{next}: {}",
-                ui::plain(&said(reason))
+                ui::visible(&said(reason))
             )
         }
         Event::TaskConflicted { task, files, .. } => {
-            format!("{task}: conflicts in {}", ui::plain(&files.join(", ")))
+            format!("{task}: conflicts in {}", ui::visible(&files.join(", ")))
         }
         Event::TaskDone {
             task,
@@ -229,7 +229,7 @@ fn of_egress(event: &Event) -> Option<String> {
             format!(
                 "{word} {what} {} ×{count} for {role}: {}",
                 place(host, *port),
-                ui::plain(why)
+                ui::visible(why)
             )
         }
         Event::EgressClosed {
@@ -263,14 +263,14 @@ fn short(commit: &str) -> &str {
 
 fn place(host: &str, port: Option<u16>) -> String {
     let port = port.map_or_else(String::new, |port| format!(":{port}"));
-    format!("{}{port}", ui::plain(host))
+    format!("{}{port}", ui::visible(host))
 }
 
 fn refused(breaches: &[Breach]) -> String {
     let shown: Vec<String> = breaches
         .iter()
         .take(3)
-        .map(|one| format!("{} ({})", ui::plain(&one.path), one.rule))
+        .map(|one| format!("{} ({})", ui::visible(&one.path), one.rule))
         .collect();
     let more = breaches.len().saturating_sub(3);
     if more == 0 {

@@ -87,7 +87,7 @@ fn open(here: &Path) -> Result<Option<Repository>, Fault> {
 
 /// Exit 127: not found. 126: not permitted or not executable.
 fn refused(argv: &[String], step: &str, errno: i32) -> Fault {
-    let program = ui::plain(argv.first().map_or("", String::as_str));
+    let program = ui::visible(argv.first().map_or("", String::as_str));
     let cause = std::io::Error::from_raw_os_error(errno);
     match errno {
         2 => Fault::new(
@@ -292,7 +292,7 @@ pub(super) async fn remove(env: &Environment, args: &SandboxRm) -> Result<Exit, 
         let Some(found) = found else {
             return Err(Fault::new(
                 Exit::Failed,
-                format!("`{}` is no sandbox of Loki's", ui::plain(wanted)),
+                format!("`{}` is no sandbox of Loki's", ui::visible(wanted)),
             )
             .hint("`loki sandbox ls` lists them"));
         };

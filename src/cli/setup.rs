@@ -183,6 +183,9 @@ pub(super) async fn image(
     engine: &dyn Engine,
     name: &str,
 ) -> Result<String, images::ImageError> {
-    let image = images::ensure(engine, name, &env.cache, &|line| ui::note(ui::plain(line))).await?;
+    let image = images::ensure(engine, name, &env.cache, &|line| {
+        ui::note(ui::visible_lines(line))
+    })
+    .await?;
     Ok(image.id)
 }

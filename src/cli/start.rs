@@ -149,7 +149,7 @@ fn forget_task_branches(work: &Work) -> Result<(), Fault> {
 
 /// Reads a specification without ever reading more than it may have.
 fn read_spec(path: &Path) -> Result<Intake, Fault> {
-    let shown = ui::plain(&path.to_string_lossy());
+    let shown = ui::visible(&path.to_string_lossy());
     let unreadable = |cause: std::io::Error| {
         Fault::new(
             Exit::Invalid,
@@ -231,7 +231,7 @@ impl Choice {
         if !tasks.is_empty() {
             return Ok(tasks.to_vec());
         }
-        let file = ui::plain(&intake.file.to_string_lossy());
+        let file = ui::visible(&intake.file.to_string_lossy());
         Err(Fault::new(Exit::Invalid, format!("`{file}` has no tasks"))
             .hint("add a `## Tasks` list, see docs/specs.md; a model-made plan is not there yet"))
     }
@@ -269,7 +269,7 @@ fn choose(args: &args::Start, intake: &Intake) -> Result<Choice, Fault> {
         .hint("give one of them")),
         (Some(other), ..) => Err(Fault::new(
             Exit::Usage,
-            format!("there is no provider `{}`", ui::plain(other)),
+            format!("there is no provider `{}`", ui::visible(other)),
         )
         .hint(PROVIDERS)),
     }
@@ -317,8 +317,8 @@ fn check_plan(tasks: &[Task], policy: &Policy, file: &Path) -> Result<(), Fault>
     for fault in &faults {
         ui::note(format!(
             "{}: {}",
-            ui::plain(&file.to_string_lossy()),
-            ui::plain(&fault.to_string())
+            ui::visible(&file.to_string_lossy()),
+            ui::visible(&fault.to_string())
         ));
     }
     Err(Fault::new(Exit::Invalid, "the plan cannot be run")
@@ -380,7 +380,7 @@ fn summary(work: &Work, ending: &run::Ending) {
             };
             ui::note(format!(
                 "{word}: {}",
-                ui::plain_lines(reason.as_deref().unwrap_or("no reason is known"))
+                ui::visible_lines(reason.as_deref().unwrap_or("no reason is known"))
             ));
             ui::note(format!("branch `{branch}` holds what landed before"));
         }

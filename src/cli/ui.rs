@@ -4,6 +4,7 @@
 use std::io::{IsTerminal, Write};
 
 use super::exit::{Exit, Fault};
+pub(super) use crate::text::visible;
 
 /// Prints a line of data.
 pub(super) fn data(line: impl AsRef<str>) {
@@ -52,7 +53,7 @@ pub(super) fn table(heading: &[&str], rows: impl Iterator<Item = Vec<String>>) {
         column.set_padding((0, 2));
     }
     for row in rows {
-        table.add_row(row.iter().map(|cell| plain(cell)));
+        table.add_row(row.iter().map(|cell| visible(cell)));
     }
     data(table.trim_fmt());
 }
@@ -98,30 +99,16 @@ pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Shows text of unknown origin on one line: control, format and bidirectional characters are
-/// escaped, so that it can neither move the terminal nor pass for something else.
-pub(super) fn plain(text: &str) -> String {
-    text.chars().map(shown).collect()
-}
-
-/// Shows text of unknown origin with its lines kept.
-pub(super) fn plain_lines(text: &str) -> String {
-    text.lines().map(plain).collect::<Vec<_>>().join("\n")
-}
-
-fn shown(c: char) -> String {
-    let hidden = c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
-    if hidden && c != '\t' {
-        c.escape_unicode().to_string()
-    } else {
-        c.to_string()
-    }
+/// Shows text of unknown origin with its lines and tabs kept and nothing else that moves a cursor.
+pub(super) fn visible_lines(text: &str) -> String {
+    let shown = |line: &str| line.split('\t').map(visible).collect::<Vec<_>>().join("\t");
+    text.lines().map(shown).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::is_hidden;
 
     #[test]
     fn control_sequences_are_shown_not_obeyed() {
@@ -132,12 +119,12 @@ mod tests {
             "a\rb",
             "\u{9b}31m",
         ] {
-            let shown = plain(hostile);
-            assert!(
-                !shown.chars().any(|c| c.is_control() || c == '\u{202e}'),
-                "{shown:?}"
-            );
+            let shown = visible_lines(hostile);
+            assert!(!shown.chars().any(is_hidden), "{shown:?}");
         }
-        assert_eq!(plain("plain text"), "plain text");
+        assert_eq!(
+            visible_lines("two\tcells\nin lines"),
+            "two\tcells\nin lines"
+        );
     }
 }

@@ -139,7 +139,7 @@ pub(super) fn logs(logs: &Logs) -> Result<Exit, Fault> {
     let found: Vec<String> = names.into_iter().filter(wanted).collect();
     if found.is_empty() {
         let what = logs.task.as_deref().map_or_else(String::new, |task| {
-            format!(" of task `{}`", ui::plain(task))
+            format!(" of task `{}`", ui::visible(task))
         });
         return Err(Fault::new(
             Exit::Failed,
@@ -150,7 +150,7 @@ pub(super) fn logs(logs: &Logs) -> Result<Exit, Fault> {
     for name in found {
         ui::note(format!("==> {name}"));
         let bytes = fs::read(directory.join(&name)).or_exit(Exit::Failed)?;
-        let text = ui::plain_lines(&String::from_utf8_lossy(&bytes));
+        let text = ui::visible_lines(&String::from_utf8_lossy(&bytes));
         ui::pass(format!("{text}\n").as_bytes(), Stream::Out);
     }
     Ok(Exit::Done)

@@ -13,6 +13,7 @@ use super::{
     command::{Call, Place},
     error::At,
 };
+use crate::text::visible;
 
 /// The line that keeps Loki's own directory out of the user's commits.
 const EXCLUDED: &str = "/.loki/";
@@ -157,17 +158,9 @@ impl Repository {
     }
 }
 
-/// Makes a path fit for people and events: valid text, control characters escaped.
+/// Makes a path fit for people and events: valid text, hidden characters escaped.
 pub(super) fn printable(path: &[u8]) -> String {
-    let mut shown = String::new();
-    for letter in String::from_utf8_lossy(path).chars() {
-        if letter.is_control() {
-            shown.extend(letter.escape_debug());
-        } else {
-            shown.push(letter);
-        }
-    }
-    shown
+    visible(&String::from_utf8_lossy(path))
 }
 
 /// Returns the version of git on this machine.
@@ -279,9 +272,10 @@ mod tests {
     }
 
     #[test]
-    fn shown_paths_hold_no_control_characters() {
+    fn shown_paths_hold_no_hidden_characters() {
         assert_eq!(printable("src/größe.rs".as_bytes()), "src/größe.rs");
         assert_eq!(printable(b"a\x1b[2J\nb"), "a\\u{1b}[2J\\nb");
+        assert_eq!(printable("a\u{202e}b".as_bytes()), "a\\u{202e}b");
         assert_eq!(printable(b"\xff"), "\u{fffd}");
     }
 }

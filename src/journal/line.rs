@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::error::Fault;
-use crate::event::{Digest, Event, Record, is_hidden};
+use crate::{
+    event::{Digest, Event, Record},
+    text::is_hidden,
+};
 
 /// The format that is written, and the newest that is read.
 pub const FORMAT: u64 = 1;

@@ -363,7 +363,7 @@ fn no_text_breaks_a_line_or_forges_a_record() {
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(
         text.chars()
-            .all(|c| c == '\n' || !crate::event::is_hidden(c))
+            .all(|c| c == '\n' || !crate::text::is_hidden(c))
     );
     assert_eq!(text.lines().count(), events.len());
     for line in text.lines() {

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::{error::JournalError, place::Dir};
 use crate::{
-    event::{Outcome, is_hidden},
+    event::Outcome,
     status::{self, Phase, Progress, Status},
     task::State,
+    text::is_hidden,
 };
 
 /// Writes `STATUS.txt`, `session.json`, `queue/*.json` and `state/orchestrator.json`. Called by

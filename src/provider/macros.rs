@@ -12,8 +12,8 @@ use super::script::needs;
 use crate::{
     diagnostic::Diagnostic,
     name::{Role, TaskId},
-    spec::is_hostile,
     task::Task,
+    text::{aligned, is_hostile},
 };
 
 /// The file that describes a macro.
@@ -287,8 +287,8 @@ impl Faults<'_> {
         Diagnostic {
             line,
             column,
-            picture: visible(row.chars().take(PICTURE_MAX)),
-            message: visible(message.lines().next().unwrap_or_default().chars()),
+            picture: aligned(row).chars().take(PICTURE_MAX).collect(),
+            message: aligned(message.lines().next().unwrap_or_default()),
             ..self.whole(
                 FILE,
                 String::new(),
@@ -296,14 +296,4 @@ impl Faults<'_> {
             )
         }
     }
-}
-
-/// Returns characters fit for a terminal; columns stay what they are.
-fn visible(text: impl Iterator<Item = char>) -> String {
-    text.map(|c| match c {
-        '\t' => ' ',
-        c if is_hostile(c) => char::REPLACEMENT_CHARACTER,
-        c => c,
-    })
-    .collect()
 }

@@ -17,12 +17,11 @@ use std::{ops::Range, path::Path};
 
 use pulldown_cmark::{Event, HeadingLevel};
 
-pub use self::source::is_hostile;
 use self::{
     outline::{Piece, Section, span},
     source::{Source, whole},
 };
-use crate::{diagnostic::Diagnostic, task::Task};
+use crate::{diagnostic::Diagnostic, task::Task, text::is_hostile};
 
 /// Largest specification, in bytes. Whoever reads the file stops after this many and one.
 pub const MAX_BYTES: usize = 1024 * 1024;

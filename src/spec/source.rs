@@ -2,7 +2,7 @@
 
 use std::{ops::Range, path::Path};
 
-use crate::diagnostic::Diagnostic;
+use crate::{diagnostic::Diagnostic, text::aligned};
 
 /// Longest picture of a line, in characters.
 const PICTURE_MAX: usize = 400;
@@ -93,24 +93,7 @@ pub(super) fn whole(file: &Path, message: String, help: &str) -> Diagnostic {
 
 /// Returns a line fit for a terminal; columns stay what they are.
 fn picture(row: &str) -> String {
-    let visible = |c: char| match c {
-        '\t' => ' ',
-        c if is_hostile(c) => char::REPLACEMENT_CHARACTER,
-        c => c,
-    };
-    row.chars().take(PICTURE_MAX).map(visible).collect()
-}
-
-/// Returns whether a character can change what a reader of the text around it sees: control
-/// characters, bidirectional overrides and isolates, invisible marks and tags. Line breaks and
-/// tabs are fine.
-#[must_use]
-pub fn is_hostile(c: char) -> bool {
-    let invisible = matches!(c,
-        '\u{00ad}' | '\u{061c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
-        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-        | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
-    invisible || (c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+    aligned(row).chars().take(PICTURE_MAX).collect()
 }
 
 /// Decodes the bytes of a specification.

@@ -232,7 +232,7 @@ fn the_page_is_what_people_read_and_nothing_in_it_moves_their_cursor() {
     let page = text(&Status::fold(&small_run()));
     assert!(
         page.chars()
-            .all(|c| c == '\n' || !crate::event::is_hidden(c))
+            .all(|c| c == '\n' || !crate::text::is_hidden(c))
     );
     assert!(!page.lines().any(|line| line.starts_with("Forged")));
     insta::assert_snapshot!(page);

@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, fmt::Write};
 use jiff::Timestamp;
 
 use super::{Agent, Phase, Progress, Status, millis};
-use crate::{
-    event::{Outcome, visible},
-    task::State,
-};
+use crate::{event::Outcome, task::State, text::visible};
 
 /// Characters inside the box.
 const WIDTH: usize = 68;

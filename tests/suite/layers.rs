@@ -18,6 +18,7 @@ const TABLE: &[(Layer, &[&str])] = &[
         Layer::Words,
         &[
             "name",
+            "text",
             "diagnostic",
             "event",
             "finding",

@@ -1,0 +1,95 @@
+//! Text of unknown origin: which of its characters may act on a reader instead of being read, and
+//! how it is shown.
+//!
+//! The one place that knows such characters. Whoever shows or stores what an agent, a file or a
+//! server wrote asks here; nobody keeps a list of his own.
+
+/// Returns whether a terminal, an editor or a line splitter may act on a character instead of
+/// showing it: control characters, line and paragraph separators, direction marks, invisible
+/// spaces and tags.
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Returns whether a character has no place in a text that people write for agents, because what
+/// it hides can pass a reviewer: every hidden one but line breaks, tabs, and the joiners and
+/// variation selectors that scripts and pictographs are made with.
+#[must_use]
+pub fn is_hostile(c: char) -> bool {
+    let written = matches!(
+        c,
+        '\n' | '\r' | '\t' | '\u{200c}' | '\u{200d}' | '\u{e0080}'..='\u{e0fff}'
+    );
+    is_hidden(c) && !written
+}
+
+/// Returns text on one line in which every hidden character is shown as its escape, such as
+/// `\u{1b}`, so that what an agent wrote cannot move the reader's cursor.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hidden(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Returns text on one line in which every hidden character is replaced by one visible character,
+/// so that columns stay what they are.
+#[must_use]
+pub fn aligned(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\t' => ' ',
+        c if is_hidden(c) => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_line_breaks_and_direction_marks_are_shown_as_text() {
+        assert_eq!(
+            visible("a\x1b[2J\n\u{202e}\u{9b}ä"),
+            "a\\u{1b}[2J\\n\\u{202e}\\u{9b}ä"
+        );
+    }
+
+    #[test]
+    fn what_is_aligned_keeps_its_columns() {
+        assert_eq!(
+            aligned("a\x1b[2J\tb\u{202e}\n"),
+            "a\u{fffd}[2J b\u{fffd}\u{fffd}"
+        );
+    }
+
+    #[test]
+    fn what_people_write_is_not_hostile() {
+        assert!(!"größe\t\r\n👩\u{200d}🚀 نمی\u{200c}خواهم 葛\u{e0100}".contains(is_hostile));
+        for c in [
+            '\0',
+            '\x1b',
+            '\u{9b}',
+            '\u{ad}',
+            '\u{200b}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{feff}',
+            '\u{e0041}',
+        ] {
+            assert!(is_hostile(c), "{c:?}");
+        }
+    }
+}
