@@ -5,7 +5,7 @@
 //!
 //! | layer | modules | rule |
 //! |---|---|---|
-//! | words | [`name`], [`text`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`task`], [`status`] | plain values: no I/O, no async |
+//! | words | [`name`], [`text`], [`digest`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`task`], [`status`] | plain values: no I/O, no async |
 //! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`] | each touches one part of the world; no hand holds another |
 //! | play | [`sandbox`], [`run`] | hands joined; only `run` decides order |
 //! | faces | [`cli`] | people and programs |
@@ -19,6 +19,7 @@
 //! [`git`], lands it, and writes every step to the [`journal`] before acting on it.
 
 pub mod diagnostic;
+pub mod digest;
 pub mod event;
 pub mod finding;
 pub mod name;

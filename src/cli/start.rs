@@ -7,10 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use sha2::Digest;
 use tokio::sync::mpsc;
 
 use crate::{
+    digest::Digest,
     event::{Event, Outcome},
     git::{Repository, run_branch},
     journal::{Lock, Writer},
@@ -177,13 +177,9 @@ fn read_spec(path: &Path) -> Result<Intake, Fault> {
         .hint("a specification is text for people: keep data in files of the repository"));
     }
     let spec = Spec::parse(path, &bytes).map_err(|faults| setup::diagnostics(&faults))?;
-    let sha256 = sha2::Sha256::digest(&bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
     Ok(Intake {
         spec,
-        sha256,
+        sha256: Digest::of(&bytes).to_string(),
         file: path.to_owned(),
     })
 }

@@ -11,7 +11,7 @@ use super::{
     line::{self, FORMAT, LONGEST},
     place, read_line,
 };
-use crate::event::{Digest, Record};
+use crate::{digest::Digest, event::Record};
 
 /// A reader at some place in a journal.
 pub(super) struct Chain {

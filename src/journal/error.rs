@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{event::Digest, name::RunId};
+use crate::{digest::Digest, name::RunId};
 
 use super::line::FORMAT;
 

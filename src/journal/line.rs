@@ -12,7 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::Fault;
 use crate::{
-    event::{Digest, Event, Record},
+    digest::Digest,
+    event::{Event, Record},
     text::is_hidden,
 };
 

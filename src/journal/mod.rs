@@ -33,10 +33,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::{
-    event::{Digest, Record},
-    name::RunId,
-};
+use crate::{digest::Digest, event::Record, name::RunId};
 
 use chain::{Chain, Step};
 

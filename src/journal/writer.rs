@@ -30,7 +30,8 @@ use super::{
     syncer::Syncer,
 };
 use crate::{
-    event::{Digest, Event, Record},
+    digest::Digest,
+    event::{Event, Record},
     name::RunId,
 };
 

@@ -8,9 +8,9 @@ use std::{
 };
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use sha2::{Digest, Sha256};
 
 use super::LinkError;
+use crate::digest::Digest;
 
 static GUEST: &[u8] = include_bytes!(env!("LOKI_GUEST"));
 
@@ -22,9 +22,7 @@ static GUEST: &[u8] = include_bytes!(env!("LOKI_GUEST"));
 /// # Errors
 /// When it can neither be found whole nor written.
 pub fn guest_binary(cache: &Path) -> Result<PathBuf, LinkError> {
-    let digest = Sha256::digest(GUEST);
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let path = cache.join(format!("guest-{hex}"));
+    let path = cache.join(format!("guest-{}", Digest::of(GUEST)));
     if is_whole(&path) {
         return Ok(path);
     }
@@ -49,9 +47,7 @@ fn is_whole(path: &Path) -> bool {
         && metadata.len() == GUEST.len() as u64
         && metadata.permissions().mode() & 0o7777 == 0o555;
     let mut bytes = Vec::new();
-    expected
-        && file.read_to_end(&mut bytes).is_ok()
-        && Sha256::digest(&bytes) == Sha256::digest(GUEST)
+    expected && file.read_to_end(&mut bytes).is_ok() && Digest::of(&bytes) == Digest::of(GUEST)
 }
 
 fn unpack(cache: &Path, path: &Path) -> io::Result<()> {

@@ -2,11 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fmt::Write,
     time::Duration,
 };
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::{
     Egress, Files, HostEntry, Policy, Resources, Rights, Source,
@@ -16,6 +15,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, closest},
+    digest::Digest,
     name::Role,
 };
 
@@ -173,9 +173,5 @@ fn hash(sources: &[Source]) -> String {
         sha.update(format!("{:?} {}\n", source.layer, source.text.len()));
         sha.update(&source.text);
     }
-    let mut text = String::new();
-    for byte in sha.finalize() {
-        write!(text, "{byte:02x}").expect("a String takes every text");
-    }
-    text
+    Digest(sha.finalize().into()).to_string()
 }

@@ -3,9 +3,8 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use sha2::{Digest, Sha256};
-
 use super::Replay;
+use crate::digest::Digest;
 
 /// One example: its specification and the files of its macro.
 struct Example {
@@ -41,7 +40,7 @@ const EXAMPLES: &[Example] = &[embedded!("simple-todo-app":
 pub fn shipped_macro(spec_sha256: &str) -> Option<Replay> {
     let example = EXAMPLES
         .iter()
-        .find(|example| sha256(example.spec) == spec_sha256)?;
+        .find(|example| Digest::of(example.spec).to_string() == spec_sha256)?;
     let files: BTreeMap<_, _> = example
         .files
         .iter()
@@ -51,13 +50,6 @@ pub fn shipped_macro(spec_sha256: &str) -> Option<Replay> {
         Replay::from_files(Path::new(example.directory), files)
             .expect("a test opens every shipped macro"),
     )
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 #[cfg(test)]
@@ -72,13 +64,14 @@ mod tests {
     }
 
     fn todo_app() -> Replay {
-        shipped_macro(&sha256(EXAMPLES[0].spec)).expect("it is shipped")
+        shipped_macro(&Digest::of(EXAMPLES[0].spec).to_string()).expect("it is shipped")
     }
 
     #[test]
     fn every_shipped_macro_opens_and_is_what_lies_on_disk() {
         for example in EXAMPLES {
-            let embedded = shipped_macro(&sha256(example.spec)).expect("it is shipped");
+            let embedded =
+                shipped_macro(&Digest::of(example.spec).to_string()).expect("it is shipped");
             let on_disk =
                 Replay::open(&root().join(example.directory)).expect("the directory is right");
             assert_eq!(format!("{embedded:?}"), format!("{on_disk:?}"));
@@ -87,7 +80,7 @@ mod tests {
 
     #[test]
     fn any_other_specification_has_no_macro() {
-        assert!(shipped_macro(&sha256(b"# T\n")).is_none());
+        assert!(shipped_macro(&Digest::of(b"# T\n").to_string()).is_none());
         assert!(shipped_macro("").is_none());
     }
 

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use crate::engine::{ContainerId, Engine, EngineError};
+use crate::{
+    digest::Digest,
+    engine::{ContainerId, Engine, EngineError},
+};
 
 /// How often, and how long apart, containers are looked for until none is left.
 const LOOKS: u32 = 100;
@@ -125,16 +128,11 @@ fn started(pid: u32) -> Option<String> {
     after.split_whitespace().nth(19).map(str::to_owned)
 }
 
-/// Returns a digest of a repository's path, for labels.
+/// Returns the first digits of the hash of a repository's path, for labels.
 #[must_use]
 pub fn repository_label(root: &Path) -> String {
-    use sha2::Digest;
-    let digest = sha2::Sha256::digest(root.as_os_str().as_encoded_bytes());
-    digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let digest = Digest::of(root.as_os_str().as_encoded_bytes());
+    format!("{digest:.16}")
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::{
-    event::{Digest, EgressKind, Event},
+    digest::Digest,
+    event::{EgressKind, Event},
     task::Task,
 };
 

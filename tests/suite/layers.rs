@@ -19,6 +19,7 @@ const TABLE: &[(Layer, &[&str])] = &[
         &[
             "name",
             "text",
+            "digest",
             "diagnostic",
             "event",
             "finding",

@@ -1,8 +1,9 @@
 //! The shipped recipes. They are part of the program, so that an image never depends on where it stands.
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::{Certificates, ImageError};
+use crate::digest::Digest;
 
 /// Raised when images built by an older program no longer do.
 const FORMAT: &str = "1";
@@ -46,11 +47,7 @@ impl Recipe {
             hash.update([0]);
             hash.update(text);
         }
-        hash.finalize()
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        format!("{:.16}", Digest(hash.finalize().into()))
     }
 }
 
