@@ -240,5 +240,10 @@ mod tests {
         assert_eq!(closest("exceute", known), Some("execute"));
         assert_eq!(closest("network", known), None);
         assert_eq!(closest("", known), None);
+        let roles = ["eng-backend", "eng-frontend", "review-code"];
+        assert_eq!(closest("eng-bakend", roles), Some("eng-backend"));
+        assert_eq!(closest("eng-fontent", roles), Some("eng-frontend"));
+        assert_eq!(closest("accountant", roles), None);
+        assert_eq!(closest("", roles), None);
     }
 }

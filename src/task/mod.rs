@@ -4,7 +4,6 @@
 //! journal into what is claimed, done and lost, and says what may be claimed next. Neither starts
 //! anything.
 
-mod nearest;
 pub mod plan;
 mod queue;
 

@@ -4,8 +4,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Task, nearest::nearest};
-use crate::name::{Role, TaskId};
+use super::Task;
+use crate::{
+    diagnostic::closest,
+    name::{Role, TaskId},
+};
 
 /// One fault of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,7 +93,7 @@ pub fn check(tasks: &[Task], exists: &dyn Fn(&Role) -> bool, names: &[Role]) -> 
             Fault::UnknownDependency {
                 task: task.id.clone(),
                 missing: missing.clone(),
-                nearest: nearest(missing.as_str(), tasks.iter().map(|task| task.id.as_str()))
+                nearest: closest(missing.as_str(), tasks.iter().map(|task| task.id.as_str()))
                     .and_then(|word| word.parse().ok()),
             }
         }));
@@ -103,7 +106,7 @@ fn unknown_role(task: &Task, names: &[Role]) -> Fault {
     Fault::UnknownRole {
         task: task.id.clone(),
         role: task.role.clone(),
-        nearest: nearest(task.role.as_str(), names.iter().map(Role::as_str))
+        nearest: closest(task.role.as_str(), names.iter().map(Role::as_str))
             .and_then(|word| word.parse().ok()),
     }
 }
