@@ -41,23 +41,14 @@ impl Glob {
         })
     }
 
-    /// Returns the longest directory below which everything matched lies, `""` for the whole tree.
-    /// A literal glob is returned whole: it names one file.
+    /// Returns the longest directory that the glob names literally and below which everything it
+    /// matches lies, `""` for the whole tree.
     #[must_use]
     pub fn directory(&self) -> &str {
-        let Some(special) = self.text.find(special) else {
-            return &self.text;
-        };
-        let (literal, _) = self.text.split_at(special);
+        let literal = self.text.split(special).next().unwrap_or_default();
         literal
             .rsplit_once('/')
             .map_or("", |(directory, _)| directory)
-    }
-
-    /// Returns whether the glob names exactly one path.
-    #[must_use]
-    pub fn is_literal(&self) -> bool {
-        !self.text.contains(special)
     }
 }
 
@@ -271,22 +262,28 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_the_longest_literal_prefix() {
-        let directory = |text| {
-            Glob::parse(text, Origin::default())
-                .unwrap()
-                .directory()
-                .to_owned()
-        };
-        assert_eq!(directory("src/**"), "src");
-        assert_eq!(directory("src/a/*.rs"), "src/a");
-        assert_eq!(directory("src/a*/b"), "src");
-        assert_eq!(directory("**"), "");
-        assert_eq!(directory("*.rs"), "");
-        assert_eq!(directory("{a,b}/**"), "");
-        assert_eq!(directory("package.json"), "package.json");
-        assert!(
-            globs(&["package.json"]).0[0].is_literal() && !globs(&["src/**"]).0[0].is_literal()
-        );
+    fn globs_widen_to_the_nearest_directory() {
+        let cases = [
+            ("src/**", "src"),
+            ("src/a/*.rs", "src/a"),
+            ("src/frontend/**/*.test.ts", "src/frontend"),
+            ("src/a*/b", "src"),
+            ("src/app.ts", "src"),
+            ("package.json", ""),
+            ("**", ""),
+            ("*.rs", ""),
+            ("**/*.rs", ""),
+            ("{a,b}/**", ""),
+            ("{a,b}/c", ""),
+            // Refused when read: a value made by hand is widened, never narrowed.
+            ("docs/v[12]/x", "docs"),
+        ];
+        for (text, directory) in cases {
+            let glob = Glob {
+                text: text.to_owned(),
+                origin: Origin::default(),
+            };
+            assert_eq!(glob.directory(), directory, "{text}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use loki_guest::{Confinement, PathRule};
 
 use super::syscalls;
-use crate::policy::{Glob, Program, Rights};
+use crate::policy::{Program, Rights};
 
 /// Where the worktree is mounted.
 const WORKTREE: &str = "/work";
@@ -167,7 +167,7 @@ pub fn writable_directories(rights: &Rights) -> BTreeSet<String> {
         .write
         .0
         .iter()
-        .map(|glob| widened(glob).to_owned())
+        .map(|glob| glob.directory().to_owned())
         .collect()
 }
 
@@ -224,21 +224,9 @@ fn worktree(rights: &Rights, grant: &Grant) -> Vec<PathRule> {
 
 fn own_programs(program: &Program) -> Option<&str> {
     match program {
-        Program::Worktree(glob) => Some(widened(glob)),
+        Program::Worktree(glob) => Some(glob.directory()),
         Program::Image(_) => None,
     }
-}
-
-/// The longest directory that a glob names literally; empty is the worktree itself.
-fn widened(glob: &Glob) -> &str {
-    let literal = glob
-        .text
-        .find(['*', '?', '[', '{', '\\'])
-        .unwrap_or(glob.text.len());
-    let literal = glob.text.get(..literal).unwrap_or_default();
-    literal
-        .rsplit_once('/')
-        .map_or("", |(directory, _)| directory)
 }
 
 fn at(directory: &str) -> String {
@@ -278,7 +266,7 @@ mod tests {
     use proptest::prelude::{Strategy, prop, proptest};
 
     use super::*;
-    use crate::policy::{Egress, Files, Globs, Resources};
+    use crate::policy::{Egress, Files, Glob, Globs, Resources};
 
     fn glob(text: &str) -> Glob {
         Glob {
@@ -318,23 +306,6 @@ mod tests {
 
     fn rules(write: &[&str], programs: Vec<Program>) -> Vec<PathRule> {
         confinement(&rights(write, programs), &Grant::default()).paths
-    }
-
-    #[test]
-    fn globs_widen_to_the_nearest_directory() {
-        let cases = [
-            ("src/**", "src"),
-            ("src/frontend/**/*.test.ts", "src/frontend"),
-            ("src/app.ts", "src"),
-            ("package.json", ""),
-            ("**/*.rs", ""),
-            ("{a,b}/c", ""),
-            ("docs/v[12]/x", "docs"),
-            ("src/fe*/x", "src"),
-        ];
-        for (text, directory) in cases {
-            assert_eq!(widened(&glob(text)), directory, "{text}");
-        }
     }
 
     #[test]
@@ -446,7 +417,7 @@ mod tests {
                 assert!(matcher.is_match(&matching), "{text} {matching}");
                 assert!(under(&rules, &format!("/work/{matching}"), |rule| rule.write));
             }
-            let allowed: Vec<String> = texts.iter().map(|text| at(widened(&glob(text)))).collect();
+            let allowed: Vec<String> = texts.iter().map(|text| at(glob(text).directory())).collect();
             for rule in rules.iter().filter(|rule| rule.write && rule.path != REPOSITORY) {
                 let elsewhere = OWN.contains(&&*rule.path) || DEVICES.contains(&&*rule.path);
                 assert!(elsewhere || allowed.contains(&rule.path), "{}", rule.path);
