@@ -68,16 +68,6 @@ impl Repository {
         ])
     }
 
-    /// Deletes every ref of a run and returns their full names.
-    ///
-    /// # Errors
-    /// When git fails, or a ref moved meanwhile; then none is deleted.
-    pub fn delete_run_refs(&self, run: &RunId) -> Result<Vec<String>, GitError> {
-        let names = self.run_refs(run)?;
-        self.delete_refs(&names)?;
-        Ok(names)
-    }
-
     /// Deletes refs by their full names, as [`Repository::run_refs`] gives them.
     ///
     /// # Errors

@@ -64,16 +64,6 @@ impl Permit {
         self.pinned
     }
 
-    /// Turns the permit into a denial: something found after the decision speaks against it.
-    #[must_use]
-    pub fn withdraw(&self, reason: String) -> Denied {
-        Denied {
-            target: self.target.to_string(),
-            rule: Some(self.rule.clone()),
-            reason,
-        }
-    }
-
     /// Returns what to dial when the name leads to `resolved`.
     ///
     /// # Errors

@@ -385,7 +385,8 @@ fn loki(world: &World, plant: impl FnOnce(&Path)) {
     }
     slot.remove(&repository).unwrap();
     repository.sweep(&[]).unwrap();
-    repository.delete_run_refs(&world.run).unwrap();
+    let refs = repository.run_refs(&world.run).unwrap();
+    repository.delete_refs(&refs).unwrap();
 }
 
 #[test]

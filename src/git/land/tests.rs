@@ -330,9 +330,10 @@ fn a_run_can_be_deleted_with_everything_it_left() {
         .unwrap();
     work(&world, &repository, "one", ("src/one", "1\n"));
     world.git(&["branch", "loki/r12"]);
-    let gone = repository.delete_run_refs(&world.run).unwrap();
+    let gone = repository.run_refs(&world.run).unwrap();
+    repository.delete_refs(&gone).unwrap();
     assert_eq!(gone, ["refs/heads/loki-tasks/r1/one", "refs/heads/loki/r1"]);
-    assert!(repository.delete_run_refs(&world.run).unwrap().is_empty());
+    assert!(repository.run_refs(&world.run).unwrap().is_empty());
     assert_eq!(
         world.git(&["for-each-ref", "--format=%(refname)"]),
         "refs/heads/loki/r12\nrefs/heads/main"
