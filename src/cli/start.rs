@@ -19,7 +19,7 @@ use crate::{
     provider::{self, Provider},
     run::{self, Session, Work},
     sandbox,
-    spec::Spec,
+    spec::{self, Spec},
     task::{self, Task},
 };
 
@@ -31,8 +31,6 @@ use super::{
     setup, signals, ui,
 };
 
-/// Largest specification that is read.
-const SPEC_MAX: u64 = 1 << 20;
 /// What there is.
 const PROVIDERS: &str = "there are: `command` (`--provider command --command ./agent.sh`: any program that reads a \
      brief on stdin and works in /work) and `replay` (`--provider replay --macro DIR`: a recorded macro)";
@@ -166,10 +164,10 @@ fn read_spec(path: &Path) -> Result<Intake, Fault> {
         .hint("give a Markdown file: `loki start SPEC.md`"));
     }
     let mut bytes = Vec::new();
-    file.take(SPEC_MAX + 1)
+    file.take(spec::MAX_BYTES as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    if bytes.len() as u64 > SPEC_MAX {
+    if bytes.len() > spec::MAX_BYTES {
         return Err(Fault::new(
             Exit::Invalid,
             format!("specification `{shown}` is larger than 1 MiB"),
