@@ -288,7 +288,7 @@ impl Driver {
                     .entry(task.clone())
                     .or_default()
                     .push(reason.clone());
-                let retry = retry && attempt < self.queue.max_attempts();
+                let retry = retry && self.queue.may_retry(&task);
                 Event::TaskFailed {
                     task,
                     version,

@@ -154,8 +154,7 @@ impl Default for Queue {
 impl Queue {
     /// Returns an empty queue that tries each task at most `max_attempts` times, at least once.
     /// A journal must be folded with the number it was written under.
-    #[must_use]
-    pub fn with_max_attempts(max_attempts: u32) -> Self {
+    fn with_max_attempts(max_attempts: u32) -> Self {
         Self {
             entries: Vec::new(),
             index: HashMap::new(),
