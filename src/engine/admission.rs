@@ -171,7 +171,7 @@ mod tests {
                 ..spec()
             },
             ContainerSpec {
-                mounts: vec![mount("/nonexistent")],
+                mounts: vec![mount("/dev/null/gone")],
                 ..spec()
             },
             ContainerSpec {
