@@ -33,18 +33,18 @@ impl Digest {
 /// A text that is not 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a hash is 64 digits of 0-9 and a-f")]
-pub struct NoDigest;
+pub struct Malformed;
 
 impl FromStr for Digest {
-    type Err = NoDigest;
+    type Err = Malformed;
 
-    fn from_str(text: &str) -> Result<Self, NoDigest> {
+    fn from_str(text: &str) -> Result<Self, Malformed> {
         let value = |digit: u8| match digit {
             b'0'..=b'9' => Ok(digit - b'0'),
             b'a'..=b'f' => Ok(digit - b'a' + 10),
-            _ => Err(NoDigest),
+            _ => Err(Malformed),
         };
-        let text: &[u8; 64] = text.as_bytes().try_into().map_err(|_| NoDigest)?;
+        let text: &[u8; 64] = text.as_bytes().try_into().map_err(|_| Malformed)?;
         let mut bytes = [0; 32];
         for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
             *byte = value(pair[0])? << 4 | value(pair[1])?;
@@ -78,7 +78,7 @@ impl<'de> Deserialize<'de> for Digest {
             type Value = Digest;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&NoDigest, f)
+                fmt::Display::fmt(&Malformed, f)
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Digest, E> {
@@ -99,10 +99,10 @@ mod tests {
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert_eq!(
             digest.to_string().to_uppercase().parse::<Digest>(),
-            Err(NoDigest)
+            Err(Malformed)
         );
-        assert_eq!("00".parse::<Digest>(), Err(NoDigest));
-        assert_eq!("é".repeat(32).parse::<Digest>(), Err(NoDigest));
+        assert_eq!("00".parse::<Digest>(), Err(Malformed));
+        assert_eq!("é".repeat(32).parse::<Digest>(), Err(Malformed));
     }
 
     #[test]

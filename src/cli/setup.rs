@@ -184,7 +184,7 @@ pub(super) async fn image(
     name: &str,
 ) -> Result<String, images::ImageError> {
     let image = images::ensure(engine, name, &env.cache, &|line| {
-        ui::note(ui::visible_lines(line))
+        ui::note(ui::visible_lines(line));
     })
     .await?;
     Ok(image.id)
