@@ -54,7 +54,7 @@ impl Work {
     }
 
     /// Where the slots of this run are.
-    pub(super) fn slots(&self) -> PathBuf {
+    fn slots(&self) -> PathBuf {
         self.state().join("worktrees").join(self.run.as_str())
     }
 }

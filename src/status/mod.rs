@@ -213,16 +213,8 @@ pub struct Review {
 }
 
 impl Default for Status {
+    /// Returns the status of a run of which nothing is known.
     fn default() -> Self {
-        Self::with_queue(Queue::default())
-    }
-}
-
-impl Status {
-    /// Returns the status of a run of which nothing is known, whose tasks `queue`, itself empty,
-    /// will fold: for runs with another number of attempts than the default.
-    #[must_use]
-    pub fn with_queue(queue: Queue) -> Self {
         Self {
             schema: SCHEMA,
             run: None,
@@ -247,10 +239,12 @@ impl Status {
             checks: Vec::new(),
             reviews: Vec::new(),
             faults: Vec::new(),
-            queue,
+            queue: Queue::default(),
         }
     }
+}
 
+impl Status {
     /// Folds the records of a run, oldest first.
     #[must_use]
     pub fn fold<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {

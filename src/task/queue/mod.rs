@@ -118,6 +118,16 @@ struct Attempt<'a> {
     number: u32,
 }
 
+impl<'a> Attempt<'a> {
+    fn new(task: &'a TaskId, version: u64, number: u32) -> Self {
+        Self {
+            task,
+            version,
+            number,
+        }
+    }
+}
+
 /// How an attempt ended.
 #[derive(Clone, Copy)]
 enum Fate {
@@ -180,24 +190,13 @@ impl Queue {
                 task,
                 version,
                 attempt,
-            } => self.claim(Attempt {
-                task,
-                version: *version,
-                number: *attempt,
-            }),
+            } => self.claim(Attempt::new(task, *version, *attempt)),
             Event::TaskDone {
                 task,
                 version,
                 attempt,
                 ..
-            } => self.settle(
-                Attempt {
-                    task,
-                    version: *version,
-                    number: *attempt,
-                },
-                Fate::Done,
-            ),
+            } => self.settle(Attempt::new(task, *version, *attempt), Fate::Done),
             Event::TaskFailed {
                 task,
                 version,
@@ -206,28 +205,14 @@ impl Queue {
                 ..
             } => {
                 let fate = if *retry { Fate::Again } else { Fate::Failed };
-                self.settle(
-                    Attempt {
-                        task,
-                        version: *version,
-                        number: *attempt,
-                    },
-                    fate,
-                )
+                self.settle(Attempt::new(task, *version, *attempt), fate)
             }
             Event::TaskConflicted {
                 task,
                 version,
                 attempt,
                 ..
-            } => self.settle(
-                Attempt {
-                    task,
-                    version: *version,
-                    number: *attempt,
-                },
-                Fate::Again,
-            ),
+            } => self.settle(Attempt::new(task, *version, *attempt), Fate::Again),
             Event::StopRequested { drain: true, .. } => self.stop(Stopping::Drain),
             Event::StopRequested { drain: false, .. } => self.stop(Stopping::Now),
             Event::RunEnded { outcome, .. } => self.end(*outcome),
