@@ -8,7 +8,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::harness::{Engine, Running, World};
+use super::harness::{Engine, Running, START, World};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -34,15 +34,6 @@ fn world(engine: Engine, agent: &str) -> World {
     world.commit();
     world
 }
-
-const START: [&str; 6] = [
-    "start",
-    "spec.md",
-    "--provider",
-    "command",
-    "--command",
-    "./agent.sh",
-];
 
 /// Starts a run and waits until its first agent works.
 fn begun(world: &World) -> Running {

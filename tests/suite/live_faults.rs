@@ -3,17 +3,9 @@
 
 use std::time::Duration;
 
-use super::harness::{Engine, Said, World};
+use super::harness::{Engine, START, Said, World};
 
 const SOON: Duration = Duration::from_secs(60);
-const START: [&str; 6] = [
-    "start",
-    "spec.md",
-    "--provider",
-    "command",
-    "--command",
-    "./agent.sh",
-];
 
 const ONE: &str = "1. `one` (eng-backend): Write the first file.\n";
 

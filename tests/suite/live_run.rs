@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::harness::{Engine, Run, Said, World, source::root};
+use super::harness::{Engine, Run, START, Said, World, source::root};
 
 const LIMIT: Duration = Duration::from_secs(180);
 const SPEC: &str = "examples/simple-todo-app.md";
@@ -403,15 +403,7 @@ fn live_an_own_program_works_on_an_own_specification_on_every_engine() {
             .exits(0);
         world.commit();
         let before = Mine::of(&world);
-        let command = [
-            "start",
-            "spec.md",
-            "--provider",
-            "command",
-            "--command",
-            "./agent.sh",
-        ];
-        let said = world.loki(&command).exits(0);
+        let said = world.loki(&START).exits(0);
         assert!(said.stderr.contains("danish: landed as"), "{said}");
         assert_eq!(Mine::of(&world), before);
         let branch = world.run_branch();

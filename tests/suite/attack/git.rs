@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{World, on_each, world};
+use super::{START, World, on_each, world};
 
 /// Plants everything that makes git start programs, in the repository of the current directory.
 /// `MARK` is the command that would run.
@@ -74,16 +74,7 @@ fn spec(tasks: &[&str]) -> String {
 fn run(world: &World, agent: &str, tasks: &[&str], code: i32) -> String {
     world.write("agent.sh", format!("#!/bin/sh\n{agent}"));
     world.write("spec.md", spec(tasks));
-    let said = world
-        .loki(&[
-            "start",
-            "--provider",
-            "command",
-            "--command",
-            "./agent.sh",
-            "spec.md",
-        ])
-        .exits(code);
+    let said = world.loki(&START).exits(code);
     drop(said);
     world.loki(&["events"]).exits(0).stdout
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{LIMIT, Run, World, on_each, world};
+use super::{LIMIT, Run, START, World, on_each, world};
 
 const LOKI: &str = env!("CARGO_BIN_EXE_loki");
 const SPEC: &str =
@@ -29,14 +29,6 @@ const WORKS: [&str; 7] = [
     "--",
     "echo",
     "works",
-];
-const START: [&str; 6] = [
-    "start",
-    "--provider",
-    "command",
-    "--command",
-    "./agent.sh",
-    "spec.md",
 ];
 
 #[test]

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use super::harness::{Engine, Run, Said, World};
+use super::harness::{Engine, Run, START, Said, World};
 
 mod container;
 mod git;

@@ -12,3 +12,13 @@ mod world;
 
 pub(crate) use run::{Run, Running, Said};
 pub(crate) use world::{Engine, World};
+
+/// Starts a run of `spec.md` in which the world's `agent.sh` is the agent.
+pub(crate) const START: [&str; 6] = [
+    "start",
+    "spec.md",
+    "--provider",
+    "command",
+    "--command",
+    "./agent.sh",
+];
