@@ -33,6 +33,15 @@ pub enum GitError {
         /// The root of the checkout.
         root: PathBuf,
     },
+    /// The repository brings a link where Loki keeps its state.
+    #[error(
+        "`{}` is a symbolic link and would lead what Loki writes and removes elsewhere; look at it, then `rm` it",
+        path.display()
+    )]
+    PlantedLink {
+        /// The link.
+        path: PathBuf,
+    },
     /// A git command said no.
     #[error("`git {command}` failed with exit code {code}: {stderr}")]
     Command {

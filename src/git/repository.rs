@@ -17,6 +17,8 @@ use crate::text::visible;
 
 /// The line that keeps Loki's own directory out of the user's commits.
 const EXCLUDED: &str = "/.loki/";
+/// How many levels of `.loki` are Loki's own: what it holds, and one directory for each run.
+const LINKS_LOOKED_FOR: u32 = 2;
 
 /// A repository with a checkout and at least one commit.
 ///
@@ -40,7 +42,8 @@ impl Repository {
     ///
     /// # Errors
     /// When git is missing or older than 2.38, when there is no repository, no checkout or no
-    /// commit, or when `info/exclude` cannot be written.
+    /// commit, when `.loki` is or holds a symbolic link that would lead Loki elsewhere, or when
+    /// `info/exclude` cannot be written.
     pub fn open(dir: &Path) -> Result<Self, GitError> {
         version()?;
         let dir = fs::canonicalize(dir).at("open", dir)?;
@@ -56,6 +59,7 @@ impl Repository {
                 dir: git_dir.clone(),
             })?
             .path();
+        refuse_planted_links(&root)?;
         let common_dir = ask("--git-common-dir")?.path();
         let place = Place::open(&git_dir, &root)?;
         let head = place
@@ -156,6 +160,45 @@ impl Repository {
                 .args(["--verify", "--quiet", "--end-of-options"]);
         call.arg(format!("{revision}^{{commit}}")).run()?.id()
     }
+}
+
+/// Refuses a repository whose commits put a link where Loki creates, sweeps and removes
+/// directories: it may come from anywhere, and its `.loki/worktrees` may name someone's home.
+/// Sandboxes never see `.loki`, so what passes here stays as it is.
+fn refuse_planted_links(root: &Path) -> Result<(), GitError> {
+    let state = root.join(".loki");
+    let is_link = match fs::symlink_metadata(&state) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        found => found.at("look at", &state)?.is_symlink(),
+    };
+    if is_link {
+        return Err(GitError::PlantedLink { path: state });
+    }
+    let mut ahead = vec![(state, LINKS_LOOKED_FOR)];
+    while let Some((dir, levels)) = ahead.pop() {
+        let entries = match fs::read_dir(&dir) {
+            // Gone, or no directory: there is nothing in it to be led by.
+            Err(cause) if is_absent(&cause) => continue,
+            entries => entries.at("read", &dir)?,
+        };
+        for entry in entries {
+            let entry = entry.at("read", &dir)?;
+            let kind = entry.file_type().at("look at", entry.path())?;
+            if kind.is_symlink() {
+                return Err(GitError::PlantedLink { path: entry.path() });
+            }
+            if kind.is_dir() && levels > 1 {
+                ahead.push((entry.path(), levels - 1));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns whether a directory is not there, or is none.
+fn is_absent(cause: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    matches!(cause.kind(), NotFound | NotADirectory)
 }
 
 /// Makes a path fit for people and events: valid text, hidden characters escaped.

@@ -25,6 +25,9 @@ use super::{GitError, error::At};
 const DEPTH: usize = 100;
 /// How many names a walk looks at, ignored build output included.
 const NAMES: usize = 2_000_000;
+/// How many bytes of paths a walk keeps. Names below deep directories with long names would cost
+/// 25 kB each: [`NAMES`] of them would take the memory of this machine.
+const PATHS: usize = 256 << 20;
 
 /// One name in a worktree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +62,7 @@ pub(super) struct Walk {
     pub(super) entries: Vec<Entry>,
     /// Directories deeper than is looked at.
     pub(super) too_deep: Vec<Vec<u8>>,
-    /// There were more names than are looked at.
+    /// There were more names, or longer ones, than are looked at.
     pub(super) too_many: bool,
 }
 
@@ -82,6 +85,7 @@ pub(super) fn walk(root: &Path) -> Result<Walk, GitError> {
 
 fn descend(top: OwnedFd, prefix: Vec<u8>, walk: &mut Walk) -> Result<(), Errno> {
     let mut open = vec![(Dir::new(top)?, prefix)];
+    let mut kept = 0;
     while let Some((dir, prefix)) = open.last_mut() {
         let Some(next) = dir.read() else {
             open.pop();
@@ -92,12 +96,12 @@ fn descend(top: OwnedFd, prefix: Vec<u8>, walk: &mut Walk) -> Result<(), Errno> 
         if is_dot(name) || (prefix.is_empty() && name == c".git") {
             continue;
         }
-        if walk.entries.len() >= NAMES {
+        kept += prefix.len() + name.count_bytes();
+        if walk.entries.len() >= NAMES || kept > PATHS {
             walk.too_many = true;
             return Ok(());
         }
-        let mut path = prefix.clone();
-        path.extend(name.to_bytes());
+        let path = [prefix.as_slice(), name.to_bytes()].concat();
         let mut entry = look(dir.fd()?, name, path)?;
         let mut inside = None;
         if entry.kind == Kind::Directory {
@@ -343,6 +347,31 @@ mod tests {
             .find(|entry| entry.path == b"link")
             .unwrap();
         assert_eq!(link.kind, Kind::Link(b"../outside".to_vec()));
+    }
+
+    #[test]
+    fn a_walk_ends_before_long_paths_fill_the_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("work");
+        fs::create_dir(&root).unwrap();
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY;
+        let mut at = openat(CWD, &root, flags, Mode::empty()).unwrap();
+        for _ in 0..98 {
+            let name = "d".repeat(255);
+            mkdirat(&at, &name, Mode::RWXU).unwrap();
+            at = openat(&at, &name, flags, Mode::empty()).unwrap();
+        }
+        let few = walk(&root).unwrap();
+        assert!(!few.too_many);
+        let file = OFlags::CREATE | OFlags::WRONLY;
+        for number in 0..super::PATHS / (98 * 256) {
+            openat(&at, format!("{number}"), file, Mode::RUSR).unwrap();
+        }
+        let seen = walk(&root).unwrap();
+        assert!(seen.too_many);
+        let bytes: usize = seen.entries.iter().map(|entry| entry.path.len()).sum();
+        assert!(bytes <= super::PATHS, "{bytes}");
+        remove(&root).unwrap();
     }
 
     #[test]

@@ -11,6 +11,9 @@ use super::{
     room::Room,
 };
 
+/// Most conflicting files that are named; each path has at most 4 kB.
+const LISTED: usize = 500;
+
 /// Merges a task's commit into the run's branch, unless it conflicts or a check of the task fails
 /// on the merged tree; then the branch does not move.
 pub(super) async fn land(
@@ -27,7 +30,7 @@ pub(super) async fn land(
         .await?;
     let tree = match &join {
         Join::Landed => return Ok(Finished::Done(None)),
-        Join::Conflict(files) => return Ok(Finished::Conflicted(files.clone())),
+        Join::Conflict(files) => return Ok(Finished::Conflicted(listed(files))),
         Join::Forward(tree) | Join::Merge(tree) => tree.clone(),
     };
     checks::run(
@@ -73,4 +76,14 @@ async fn seal(
             repository.seal(&tree, (&sides.0, &sides.1), &message, &stamp.sign(run))
         })
         .await
+}
+
+/// Names as many conflicting files as a line of the journal surely holds: two agents make as many
+/// as they like, and a line that is too long ends the run.
+fn listed(files: &[String]) -> Vec<String> {
+    let mut listed: Vec<String> = files.iter().take(LISTED).cloned().collect();
+    if let Some(rest) = files.len().checked_sub(LISTED).filter(|rest| *rest > 0) {
+        listed.push(format!("and {rest} further ones"));
+    }
+    listed
 }

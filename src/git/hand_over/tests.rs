@@ -396,3 +396,18 @@ fn a_thousand_files_are_prepared_and_judged() {
     println!("1,000 files: prepare {prepared:?}, hand over {judged:?}, remove {removed:?}");
     assert_eq!((work.changes.len(), rules(&work)), (1, vec![]));
 }
+
+#[test]
+fn breaches_without_number_are_listed_as_far_as_a_journal_line_holds_them() {
+    let (_world, repository, slot) = filled(|work| {
+        for number in 0..3000 {
+            let pipe = work.join(format!("src/{number}"));
+            mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        }
+    });
+    let work = judge(&repository, &slot);
+    assert_eq!(work.breaches.len(), 1001);
+    assert_eq!(work.passed(), None);
+    let last = &work.breaches.last().unwrap().message;
+    assert_eq!(last, "and 2000 further ones, which are not listed");
+}

@@ -78,7 +78,7 @@ pub(super) fn names(walk: &Walk, absent: &BTreeSet<Vec<u8>>) -> Vec<Remark> {
         remarks.push(Remark::new(
             "count",
             b".",
-            "the worktree holds more than 2000000 names",
+            "the worktree holds more than 2000000 names, or 256 MiB of them",
         ));
     }
     remarks

@@ -113,6 +113,35 @@ fn the_users_branch_index_and_files_are_untouched() {
 }
 
 #[test]
+fn a_link_planted_where_loki_sweeps_is_refused_and_not_followed() {
+    for place in [
+        ".loki",
+        ".loki/worktrees",
+        ".loki/adhoc",
+        ".loki/logs",
+        ".loki/lock",
+        ".loki/worktrees/r0",
+    ] {
+        let world = World::new();
+        let outside = tempfile::tempdir().unwrap();
+        write(outside.path(), "home/kept", "kept");
+        let link = world.root().join(place);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(outside.path(), &link).unwrap();
+        world.git(&["add", "-f", place]);
+        world.git(&["commit", "-q", "-m", "planted"]);
+        let fault = Repository::open(&world.root()).unwrap_err();
+        assert!(
+            matches!(&fault, GitError::PlantedLink { path } if *path == link),
+            "{place}: {fault}"
+        );
+        assert!(outside.path().join("home/kept").exists(), "{place}");
+        fs::remove_file(&link).unwrap();
+        assert!(Repository::open(&world.root()).is_ok(), "{place}");
+    }
+}
+
+#[test]
 fn directories_that_cannot_be_used_are_named() {
     let world = World::new();
     let outside = tempfile::tempdir().unwrap();
