@@ -39,9 +39,20 @@ fn state() -> Result<PathBuf, Fault> {
     setup::repository().map(|repository: Repository| repository.root().join(".loki"))
 }
 
+/// Finds the state of the repository around the current directory without asking git, which would
+/// take most of the time of a look: a journal says that Loki was here.
+fn state_to_read() -> Result<PathBuf, Fault> {
+    let here = std::env::current_dir().or_exit(Exit::Usage)?;
+    let root = here.ancestors().find(|above| above.join(".git").exists());
+    match root.map(|root| root.join(".loki")) {
+        Some(found) if found.join("journal").is_dir() => Ok(found),
+        _ => state(),
+    }
+}
+
 /// Picks the run asked for, or the newest; none when no run was ever made here.
 fn choose(wanted: Option<&RunId>) -> Result<Option<Chosen>, Fault> {
-    let state = state()?;
+    let state = state_to_read()?;
     let runs = journal::runs(&state).or_exit(Exit::Failed)?;
     let run = match wanted {
         Some(run) if runs.contains(run) => Some(run.clone()),
