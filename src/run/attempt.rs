@@ -226,7 +226,7 @@ async fn agent(
 
 /// Decides what an agent's work is worth: a reviewer's by its verdict, any other by the gate and
 /// then on the merged tree.
-async fn judge(room: &mut Room<'_>, claim: &Claim, stdout: &[u8]) -> Result<Finished, Failure> {
+async fn judge(room: &Room<'_>, claim: &Claim, stdout: &[u8]) -> Result<Finished, Failure> {
     if room.rights().is_read_only() {
         return review(room.recorder(), claim, stdout).await;
     }

@@ -78,6 +78,9 @@ enum Job {
     Final(Result<(), Failure>),
 }
 
+/// Failed tasks that the end of a run names; the others stand in its events.
+const FAILURES: usize = 20;
+
 struct Driver {
     work: Arc<Work>,
     writer: Writer,
@@ -235,7 +238,8 @@ impl Driver {
             .status
             .tasks
             .iter()
-            .filter(|task| task.state == State::Failed);
+            .filter(|task| task.state == State::Failed)
+            .take(FAILURES);
         let lines = failed.map(|task| {
             format!(
                 "task `{}`: {}",

@@ -20,6 +20,9 @@ use crate::link::{LinkError, Process, Streams};
 
 /// How many last bytes of each stream are kept in memory: a verdict or a test summary fits.
 const TAIL: usize = 64 * 1024;
+/// Bytes of an output that go into an event: a journal's line has a cap, and escapes make text
+/// longer.
+const TAIL_TEXT: usize = 8 * 1024;
 /// How long output may still arrive after the program ended: a child left behind could hold its
 /// streams open for ever.
 const DRAIN: Duration = Duration::from_millis(300);
@@ -188,7 +191,10 @@ async fn silence(heard: &Notify, limit: Duration) {
 pub(super) fn last_lines(bytes: &[u8], lines: usize) -> String {
     let text = String::from_utf8_lossy(bytes);
     let all: Vec<&str> = text.trim_end().lines().collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
+    let tail = all[all.len().saturating_sub(lines)..].join("\n");
+    let over = tail.len().saturating_sub(TAIL_TEXT);
+    let from = (over..=tail.len()).find(|&at| tail.is_char_boundary(at));
+    tail.get(from.unwrap_or(0)..).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -213,5 +219,7 @@ mod tests {
     fn last_lines_are_the_last() {
         assert_eq!(last_lines(b"a\nb\nc\n", 2), "b\nc");
         assert_eq!(last_lines(b"", 2), "");
+        let long = "é".repeat(TAIL_TEXT);
+        assert_eq!(last_lines(long.as_bytes(), 2).len(), TAIL_TEXT);
     }
 }

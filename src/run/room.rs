@@ -1,10 +1,10 @@
 //! A place to work: a slot with a worktree, one sandbox in it, and its end. Every step is
 //! journalled.
 
-use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use crate::{
-    event::Event,
+    event::{Breach, Event},
     git::{self, Caps, Checkout, HandOver, ObjectId, Owner, Signature, SlotSpec},
     name::{Role, TaskId},
     policy::Rights,
@@ -27,8 +27,6 @@ pub(super) struct Room<'a> {
     slot: Slot,
     user: (u32, u32),
     worktree: Option<Arc<git::Slot>>,
-    /// The gate refused the work unread, so no ref keeps it.
-    unread: bool,
 }
 
 impl Work {
@@ -49,7 +47,6 @@ impl Work {
             slot: Slot::at(self.slots().join(name)),
             user: self.launcher.user(),
             worktree: None,
-            unread: false,
         })
     }
 
@@ -193,20 +190,30 @@ impl Room<'_> {
         Ok(ended?)
     }
 
-    /// Has the gate look at what the agent left. Refused work is kept for people.
-    pub(super) async fn hand_over(&mut self, claim: &Claim) -> Result<HandOver, Failure> {
+    /// Has the gate look at what the agent left. Refused work is kept for people: under a ref, or,
+    /// where git must not even read it, in `.loki/quarantine/RUN/TASK.tar`.
+    pub(super) async fn hand_over(&self, claim: &Claim) -> Result<HandOver, Failure> {
         let worktree = self.worktree()?;
         let (rules, attempt, stamp) = (self.rights.files.clone(), claim.attempt, self.stamp(claim));
+        let kept_in = self
+            .work
+            .state()
+            .join("quarantine")
+            .join(self.work.run.as_str());
+        let archive = kept_in.join(format!("{}.tar", claim.task.id));
         self.work
             .git(move |repository, run| {
-                let handed = repository.hand_over(&worktree, &rules, &Caps::default())?;
-                if handed.passed().is_none() {
+                let caps = Caps::default();
+                let mut handed = repository.hand_over(&worktree, &rules, &caps)?;
+                if handed.tree.is_none() {
+                    let kept = worktree.keep(&archive, caps.total_bytes);
+                    handed.breaches.extend(kept.err().map(|cause| lost(&cause)));
+                } else if handed.passed().is_none() {
                     repository.quarantine(&worktree, attempt, &handed, &stamp.sign(run))?;
                 }
                 Ok(handed)
             })
             .await
-            .inspect(|handed| self.unread = handed.tree.is_none())
     }
 
     /// Commits a tree that the gate let through, on the task's branch.
@@ -241,20 +248,9 @@ impl Room<'_> {
         }
     }
 
-    /// Removes everything of the room from the disk, but for work that the gate could not read into
-    /// a ref: that stays in `.loki/quarantine/RUN/` for people to look at.
+    /// Removes everything of the room from the disk.
     pub(super) async fn remove(self) -> Result<(), Failure> {
         let path = self.slot.path().to_owned();
-        if self.unread {
-            let kept = self
-                .work
-                .state()
-                .join("quarantine")
-                .join(self.work.run.as_str());
-            std::fs::create_dir_all(&kept)?;
-            std::fs::set_permissions(&kept, std::fs::Permissions::from_mode(0o700))?;
-            std::fs::rename(self.slot.work(), kept.join(&self.name))?;
-        }
         self.work
             .git(move |repository, _| git::Slot::remove_dir(repository, &path))
             .await
@@ -264,6 +260,15 @@ impl Room<'_> {
         self.worktree
             .clone()
             .ok_or_else(|| Failure::fatal("a bug of ours: no worktree was checked out".to_owned()))
+    }
+}
+
+/// Says that refused work could not be kept.
+fn lost(cause: &std::io::Error) -> Breach {
+    Breach {
+        rule: "not-kept".to_owned(),
+        path: ".".to_owned(),
+        message: format!("the refused work could not be kept for people to look at: {cause}"),
     }
 }
 

@@ -159,12 +159,17 @@ fn live_a_repository_inside_the_work_is_refused_by_name() {
     );
     never_landed(&world);
     let run = world.run_branch().replace("loki/", "");
-    let kept = world.path(&format!(".loki/quarantine/{run}/one-1/src/inner/f"));
+    let kept = format!(".loki/quarantine/{run}/one.tar");
+    let text = world.start("tar", &["-xOf", &kept, "work/src/inner/f"]);
     assert_eq!(
-        std::fs::read_to_string(kept).unwrap(),
+        text.wait(std::time::Duration::from_secs(60))
+            .exits(0)
+            .stdout,
         "x\n",
         "refused work is lost"
     );
+    let beside = std::fs::read_dir(world.path(&format!(".loki/quarantine/{run}"))).unwrap();
+    assert_eq!(beside.count(), 1, "only data is kept, and once a task");
 }
 
 #[track_caller]

@@ -6,6 +6,8 @@
 //!
 //! It assumes that nothing runs in the sandbox any more.
 
+mod keep;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
