@@ -11,6 +11,7 @@ use sha2::Digest;
 use tokio::sync::mpsc;
 
 use crate::{
+    diagnostic::explained,
     event::{Event, Outcome},
     git::{Repository, run_branch},
     journal::{Lock, Writer},
@@ -261,7 +262,7 @@ fn choose(args: &args::Start, intake: &Intake) -> Result<Choice, Fault> {
             "`--provider command` needs a program",
         )
         .hint("add `--command ./agent.sh`")),
-        (Some("replay") | None, None, None) => shipped(intake),
+        (Some("replay") | None, None, None) => shipped(args, intake),
         (Some("command" | "replay") | None, ..) => Err(Fault::new(
             Exit::Usage,
             "`--command` and `--macro` belong to different providers",
@@ -283,8 +284,12 @@ fn words(program: &str) -> Vec<String> {
     program.split_whitespace().map(str::to_owned).collect()
 }
 
-fn shipped(intake: &Intake) -> Result<Choice, Fault> {
+fn shipped(args: &args::Start, intake: &Intake) -> Result<Choice, Fault> {
     let Some(replay) = provider::shipped_macro(&intake.sha256) else {
+        if args.provider.is_some() {
+            let message = "`--provider replay` needs a macro";
+            return Err(Fault::new(Exit::Usage, message).hint("add `--macro DIR`"));
+        }
         return Err(Fault::new(
             Exit::Usage,
             "no provider is given, so no one would do the work",
@@ -304,7 +309,9 @@ fn shipped(intake: &Intake) -> Result<Choice, Fault> {
 fn in_macro(cause: &provider::ProviderError) -> Fault {
     match cause {
         provider::ProviderError::Macro { faults, .. } => setup::diagnostics(faults),
-        other => Fault::new(Exit::Invalid, other),
+        other => Fault::new(Exit::Invalid, explained(other)).hint(
+            "a macro is a directory with `macro.yaml` and its scripts: see docs/providers.md",
+        ),
     }
 }
 

@@ -126,6 +126,21 @@ fn cli_a_specification_without_a_provider_is_refused_with_the_list() {
 }
 
 #[test]
+fn cli_a_macro_that_is_missing_is_asked_for_and_one_that_is_none_is_explained() {
+    let world = repository();
+    let replay = ["start", "spec.md", "--provider", "replay"];
+    world
+        .loki(&replay)
+        .exits(2)
+        .says(&["needs a macro", "--macro DIR"]);
+    world
+        .loki(&[&replay[..], &["--macro", "nosuch"]].concat())
+        .exits(3)
+        .says(&["`nosuch`", "No such file", "macro.yaml"]);
+    untouched(&world);
+}
+
+#[test]
 fn cli_a_specification_that_cannot_be_read_is_named() {
     let world = repository();
     std::fs::create_dir(world.path("folder")).unwrap();
