@@ -55,9 +55,8 @@ pub(super) async fn doctor(env: &Environment, json: &Json) -> Result<Exit, Fault
         Err(fault) => checks.push(Checkup::bad(
             "engine",
             fault.message,
-            fault
-                .hint
-                .unwrap_or_else(|| "install Docker or Podman".to_owned()),
+            // The hint of the fault leads here.
+            "see docs/engines.md for what is looked for and how to install it",
         )),
         Ok(engine) => {
             checks.extend(engine_checks(engine.as_ref()));
