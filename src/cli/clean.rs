@@ -1,9 +1,11 @@
 //! `loki clean`: shows what Loki made in this repository, then removes it.
 
+use std::path::Path;
+
 use crate::{
-    git::{remove_tree, run_branch},
+    git::{Repository, remove_tree, run_branch},
     journal::{self, Lock},
-    sandbox,
+    sandbox::{self, Leftover},
 };
 
 use super::{
@@ -16,39 +18,60 @@ use super::{
 /// Runs the verb. Branches with landed work stay unless asked for.
 pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit, Fault> {
     let repository = setup::repository()?;
+    repository.refuse_tracked_state().or_exit(Exit::Usage)?;
     let state = repository.root().join(".loki");
     if let Some(holder) = Lock::holder(&state).or_exit(Exit::Failed)? {
-        return Err(Fault::new(
-            Exit::Failed,
-            format!(
-                "run {} (process {}) is working here",
-                holder.run, holder.pid
-            ),
-        )
-        .hint("`loki stop` ends it"));
+        let message = format!(
+            "run {} (process {}) is working here",
+            holder.run, holder.pid
+        );
+        return Err(Fault::new(Exit::Failed, message).hint("`loki stop` ends it"));
     }
     let engine = setup::engine(env).await?;
     let label = sandbox::repository_label(repository.root());
-    let containers = sandbox::leftovers(engine.as_ref(), Some(&label))
-        .await
-        .or_exit(Exit::NoSandbox)?;
-    let runs = journal::runs(&state).or_exit(Exit::Failed)?;
-    let (mut refs, mut kept) = (Vec::new(), Vec::new());
-    for run in &runs {
-        let landed = format!("refs/heads/{}", run_branch(run));
-        let all = repository.run_refs(run).or_exit(Exit::Failed)?;
-        let doomed = |name: &String| args.branches || *name != landed;
-        let (gone, stays): (Vec<_>, Vec<_>) = all.into_iter().partition(doomed);
-        refs.extend(gone);
-        kept.extend(stays);
+    let containers = sandbox::leftovers(engine.as_ref(), Some(&label)).await;
+    let containers = containers.or_exit(Exit::NoSandbox)?;
+    let (refs, kept) = refs(&repository, args)?;
+    if !state.exists() && containers.is_empty() && refs.is_empty() {
+        ui::note("there is nothing of Loki's in this repository");
+        return Ok(Exit::Done);
     }
-    for container in &containers {
+    show(&containers, &refs, &state);
+    if !args.yes && !ui::ask("Remove all of it, journals and logs included?") {
+        ui::note("nothing was removed; `loki clean --yes` removes it");
+        return Ok(Exit::Done);
+    }
+    let swept = sandbox::sweep(engine.as_ref(), Some(&label)).await;
+    drop(swept.or_exit(Exit::NoSandbox)?);
+    repository.sweep(&[]).or_exit(Exit::Failed)?;
+    repository.delete_refs(&refs).or_exit(Exit::Failed)?;
+    remove_tree(&state).or_exit(Exit::Failed)?;
+    ui::note("removed");
+    kept.iter().for_each(|name| say_kept(name));
+    Ok(Exit::Done)
+}
+
+/// Parts the refs of all runs into those to remove and those that stay.
+fn refs(repository: &Repository, args: &args::Clean) -> Result<(Vec<String>, Vec<String>), Fault> {
+    let (mut gone, mut kept) = (Vec::new(), Vec::new());
+    for run in journal::runs(&repository.root().join(".loki")).or_exit(Exit::Failed)? {
+        let landed = format!("refs/heads/{}", run_branch(&run));
+        for name in repository.run_refs(&run).or_exit(Exit::Failed)? {
+            let stays = name == landed && !args.branches;
+            if stays { &mut kept } else { &mut gone }.push(name);
+        }
+    }
+    Ok((gone, kept))
+}
+
+fn show(containers: &[Leftover], refs: &[String], state: &Path) {
+    for one in containers {
         ui::data(format!(
             "container {} (run {}, task {})",
-            container.container, container.run, container.task
+            one.container, one.run, one.task
         ));
     }
-    for name in &refs {
+    for name in refs {
         ui::data(format!("ref       {}", ui::visible(name)));
     }
     if state.exists() {
@@ -56,23 +79,7 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
             "directory {}",
             ui::visible(&state.to_string_lossy())
         ));
-    } else if containers.is_empty() && refs.is_empty() {
-        ui::note("there is nothing of Loki's in this repository");
-        return Ok(Exit::Done);
     }
-    if !args.yes && !ui::ask("Remove all of it, journals and logs included?") {
-        ui::note("nothing was removed; `loki clean --yes` removes it");
-        return Ok(Exit::Done);
-    }
-    sandbox::sweep(engine.as_ref(), Some(&label))
-        .await
-        .or_exit(Exit::NoSandbox)?;
-    repository.sweep(&[]).or_exit(Exit::Failed)?;
-    repository.delete_refs(&refs).or_exit(Exit::Failed)?;
-    remove_tree(&state).or_exit(Exit::Failed)?;
-    ui::note("removed");
-    kept.iter().for_each(|name| say_kept(name));
-    Ok(Exit::Done)
 }
 
 /// Says what stays, for once the journals are gone nothing here knows of it any more.

@@ -55,9 +55,8 @@ pub(super) async fn doctor(env: &Environment, json: &Json) -> Result<Exit, Fault
         Err(fault) => checks.push(Checkup::bad(
             "engine",
             fault.message,
-            fault
-                .hint
-                .unwrap_or_else(|| "install Docker or Podman".to_owned()),
+            // The hint of the fault leads here.
+            "see docs/engines.md for what is looked for and how to install it",
         )),
         Ok(engine) => {
             checks.extend(engine_checks(engine.as_ref()));
@@ -148,17 +147,15 @@ async fn probe(env: &Environment, engine: Arc<dyn Engine>) -> Result<Isolation, 
         .rights(&role)
         .ok_or_else(|| Fault::new(Exit::Bug, "the built-in policy has no role `check`"))?;
     let launcher = setup::launcher(env, engine)?;
-    let image = setup::image(env, launcher.engine.as_ref(), &rights.image)
-        .await
-        .or_exit(Exit::NoSandbox)?;
-    let slot = Slot::at(env.cache.join("probe").join(sandbox::owner()));
+    let image = setup::image(env, launcher.engine.as_ref(), &rights.image).await?;
+    let slot = Slot::at(env.cache()?.join("probe").join(sandbox::owner()));
     let occupant = Occupant {
         name: format!("loki-doctor-{}", sandbox::owner()),
         rights,
         labels: Labels {
             run: "doctor".to_owned(),
             task: "probe".to_owned(),
-            repository: sandbox::repository_label(&env.cache),
+            repository: sandbox::repository_label(env.cache()?),
             owner: sandbox::owner(),
         },
         home: Vec::new(),

@@ -4,7 +4,9 @@
     reason = "this is where the environment is read"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use super::exit::{Exit, Fault};
 
 /// What Loki takes from the environment.
 #[derive(Debug, Clone)]
@@ -19,21 +21,19 @@ pub(super) struct Environment {
     pub(super) runtime_dir: Option<PathBuf>,
     /// `PATH`.
     pub(super) path: String,
-    /// `~/.config/loki`, or below `XDG_CONFIG_HOME`.
-    pub(super) config: PathBuf,
-    /// `~/.cache/loki`, or below `XDG_CACHE_HOME`.
-    pub(super) cache: PathBuf,
+    /// `~/.config/loki`, or below `XDG_CONFIG_HOME`; none without a home.
+    pub(super) config: Option<PathBuf>,
+    cache: Option<PathBuf>,
 }
 
 impl Environment {
     /// Reads it.
     pub(super) fn read() -> Self {
         let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let home = PathBuf::from(text("HOME").unwrap_or_else(|| "/nonexistent".to_owned()));
         let under = |name: &str, usual: &str| {
-            text(name)
-                .map_or_else(|| home.join(usual), PathBuf::from)
-                .join("loki")
+            let place = text(name).map(PathBuf::from);
+            let place = place.or_else(|| text("HOME").map(|home| Path::new(&home).join(usual)));
+            place.map(|place| place.join("loki"))
         };
         Self {
             engine: text("LOKI_ENGINE"),
@@ -44,5 +44,14 @@ impl Environment {
             config: under("XDG_CONFIG_HOME", ".config"),
             cache: under("XDG_CACHE_HOME", ".cache"),
         }
+    }
+
+    /// Returns where the guest program and images are kept: `~/.cache/loki`, or below
+    /// `XDG_CACHE_HOME`.
+    pub(super) fn cache(&self) -> Result<&Path, Fault> {
+        self.cache.as_deref().ok_or_else(|| {
+            Fault::new(Exit::Usage, "neither `HOME` nor `XDG_CACHE_HOME` is set")
+                .hint("set `HOME`: Loki keeps its images there")
+        })
     }
 }

@@ -153,7 +153,11 @@ fn of_work(event: &Event) -> Option<String> {
             ..
         } => {
             let word = if *passed { "passed" } else { "FAILED" };
-            let tests = tests.map_or_else(String::new, |count| format!(" ({count} tests)"));
+            let tests = match tests {
+                None => String::new(),
+                Some(1) => " (1 test)".to_owned(),
+                Some(count) => format!(" ({count} tests)"),
+            };
             format!("check {word}{tests}: {}", ui::visible(command))
         }
         Event::Reviewed {

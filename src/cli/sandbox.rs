@@ -47,9 +47,7 @@ async fn run_as(env: &Environment, args: SandboxRun) -> Result<Exit, Fault> {
     };
     let engine = setup::engine(env).await?;
     let launcher = setup::launcher(env, engine)?;
-    let image = setup::image(env, launcher.engine.as_ref(), &rights.image)
-        .await
-        .or_exit(Exit::NoSandbox)?;
+    let image = setup::image(env, launcher.engine.as_ref(), &rights.image).await?;
     let place = Place::new(env, repository)?;
     let played = tokio::select! {
         played = play(&launcher, &place, rights, image, &args.argv) => played,
@@ -118,14 +116,16 @@ struct Place {
 
 impl Place {
     fn new(env: &Environment, repository: Option<Repository>) -> Result<Self, Fault> {
-        let root = repository
-            .as_ref()
-            .map_or_else(|| env.cache.clone(), |one| one.root().join(".loki"));
-        let label = sandbox::repository_label(
-            repository
-                .as_ref()
-                .map_or(env.cache.as_path(), Repository::root),
-        );
+        let home = match &repository {
+            Some(repository) => repository.root().to_owned(),
+            None => env.cache()?.to_owned(),
+        };
+        let label = sandbox::repository_label(&home);
+        let root = if repository.is_some() {
+            home.join(".loki")
+        } else {
+            home
+        };
         let place = Self {
             slot: Slot::at(root.join("adhoc").join(sandbox::owner())),
             root,

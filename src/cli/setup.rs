@@ -29,10 +29,13 @@ const POLICY_MAX: u64 = 1 << 20;
 /// Collects all layers of policy: built in, organisation, user, then files given by name.
 pub(super) fn policy_sources(env: &Environment, given: &[PathBuf]) -> Result<Vec<Source>, Fault> {
     let mut sources = Policy::builtin_sources();
-    for (layer, directory) in [
-        (Layer::Organisation, PathBuf::from("/etc/loki/policies")),
-        (Layer::User, env.config.join("policies")),
-    ] {
+    let organisation = PathBuf::from("/etc/loki/policies");
+    let user = env.config.as_ref().map(|config| config.join("policies"));
+    let user = user.map(|directory| (Layer::User, directory));
+    for (layer, directory) in [(Layer::Organisation, organisation)]
+        .into_iter()
+        .chain(user)
+    {
         for file in yaml_files(&directory)? {
             sources.push(policy_source(layer, file)?);
         }
@@ -152,7 +155,7 @@ pub(super) fn launcher(env: &Environment, engine: Arc<dyn Engine>) -> Result<Lau
     }
     Ok(Launcher {
         engine,
-        cache: env.cache.clone(),
+        cache: env.cache()?.to_owned(),
         threads: Arc::new(Threads::start().or_exit(Exit::NoSandbox)?),
         resolver: Arc::new(SystemResolver::new().or_exit(Exit::NoSandbox)?),
     })
@@ -171,7 +174,7 @@ pub(super) async fn images_of<'a>(
         .collect();
     let mut ready = BTreeMap::new();
     for name in names {
-        let image = image(env, engine, &name).await.or_exit(Exit::NoSandbox)?;
+        let image = image(env, engine, &name).await?;
         ready.insert(name, image);
     }
     Ok(ready)
@@ -182,10 +185,10 @@ pub(super) async fn image(
     env: &Environment,
     engine: &dyn Engine,
     name: &str,
-) -> Result<String, images::ImageError> {
-    let image = images::ensure(engine, name, &env.cache, &|line| {
+) -> Result<String, Fault> {
+    let image = images::ensure(engine, name, env.cache()?, &|line| {
         ui::note(ui::visible_lines(line));
     })
-    .await?;
-    Ok(image.id)
+    .await;
+    Ok(image.or_exit(Exit::NoSandbox)?.id)
 }

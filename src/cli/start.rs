@@ -10,6 +10,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
+    diagnostic::explained,
     digest::Digest,
     event::{Event, Outcome},
     git::{Repository, run_branch},
@@ -48,6 +49,7 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let choice = choose(args, &intake)?;
     let tasks = choice.plan(&intake)?;
     let repository = setup::repository()?;
+    repository.refuse_tracked_state().or_exit(Exit::Usage)?;
     let policy = setup::policy(env, &args.policy, Some(repository.root()))?;
     check_plan(&tasks, &policy, &intake.file)?;
     let provider = choice.open()?;
@@ -255,7 +257,7 @@ fn choose(args: &args::Start, intake: &Intake) -> Result<Choice, Fault> {
             "`--provider command` needs a program",
         )
         .hint("add `--command ./agent.sh`")),
-        (Some("replay") | None, None, None) => shipped(intake),
+        (Some("replay") | None, None, None) => shipped(args, intake),
         (Some("command" | "replay") | None, ..) => Err(Fault::new(
             Exit::Usage,
             "`--command` and `--macro` belong to different providers",
@@ -277,8 +279,12 @@ fn words(program: &str) -> Vec<String> {
     program.split_whitespace().map(str::to_owned).collect()
 }
 
-fn shipped(intake: &Intake) -> Result<Choice, Fault> {
+fn shipped(args: &args::Start, intake: &Intake) -> Result<Choice, Fault> {
     let Some(replay) = provider::shipped_macro(&intake.sha256) else {
+        if args.provider.is_some() {
+            let message = "`--provider replay` needs a macro";
+            return Err(Fault::new(Exit::Usage, message).hint("add `--macro DIR`"));
+        }
         return Err(Fault::new(
             Exit::Usage,
             "no provider is given, so no one would do the work",
@@ -298,7 +304,9 @@ fn shipped(intake: &Intake) -> Result<Choice, Fault> {
 fn in_macro(cause: &provider::ProviderError) -> Fault {
     match cause {
         provider::ProviderError::Macro { faults, .. } => setup::diagnostics(faults),
-        other => Fault::new(Exit::Invalid, other),
+        other => Fault::new(Exit::Invalid, explained(other)).hint(
+            "a macro is a directory with `macro.yaml` and its scripts: see docs/providers.md",
+        ),
     }
 }
 

@@ -8,10 +8,13 @@ pub(super) use crate::text::visible;
 
 /// Prints a line of data.
 pub(super) fn data(line: impl AsRef<str>) {
-    // A closed stdout (`loki events | head`) ends the program quietly at the next write.
-    if writeln!(std::io::stdout().lock(), "{}", line.as_ref()).is_err() {
-        std::io::stdout().flush().ok();
-    }
+    // Nobody reads any more (`loki events | head`): the exit code still counts.
+    is_read(line);
+}
+
+/// Prints a line of data and returns whether somebody may still read the next.
+pub(super) fn is_read(line: impl AsRef<str>) -> bool {
+    writeln!(std::io::stdout().lock(), "{}", line.as_ref()).is_ok()
 }
 
 /// Prints a value as one JSON document.

@@ -100,31 +100,30 @@ pub(super) async fn events(events: &Events) -> Result<Exit, Fault> {
     let Some(chosen) = choose(events.shown.run.as_ref())? else {
         return Ok(Exit::Done);
     };
-    let print = |record: &Record| -> Result<(), Fault> {
-        if events.shown.json {
-            ui::data(serde_json::to_string(record).or_exit(Exit::Bug)?);
+    let print = |record: &Record| -> Result<bool, Fault> {
+        Ok(if events.shown.json {
+            ui::is_read(serde_json::to_string(record).or_exit(Exit::Bug)?)
         } else {
             let text = progress::line(&record.event);
-            ui::data(format!(
+            ui::is_read(format!(
                 "{:>5} {} {text}",
                 record.seq,
                 record.ts.strftime("%H:%M:%S")
-            ));
-        }
-        Ok(())
+            ))
+        })
     };
     if !events.follow {
         return chosen
             .records()?
             .iter()
-            .try_for_each(print)
+            .try_for_each(|record| print(record).map(drop))
             .map(|()| Exit::Done);
     }
     let mut follow = Follow::open(&chosen.journal(), From::Start).or_exit(Exit::Failed)?;
     while let Some(record) = follow.next().await {
         let record = record.or_exit(Exit::Failed)?;
-        print(&record)?;
-        if matches!(record.event, crate::event::Event::RunEnded { .. }) {
+        let read = print(&record)?;
+        if !read || matches!(record.event, crate::event::Event::RunEnded { .. }) {
             break;
         }
     }

@@ -40,8 +40,7 @@ pub(super) fn answer(status: &str, refusal: &Refusal<'_>) -> Vec<u8> {
         reason,
         next: format!(
             "do not retry; if the task needs it, say so in the result: an operator can add \
-             `{host}:{port}` for role `{role}` under `network_policies`, and see the rules with \
-             `loki policy explain {role} {host}:{port}`"
+             `{host}:{port}` for role `{role}` under `network_policies` of a policy file"
         ),
     };
     let mut body = serde_json::to_string(&text).expect("strings always serialize");

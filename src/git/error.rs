@@ -42,6 +42,14 @@ pub enum GitError {
         /// The link.
         path: PathBuf,
     },
+    /// The project's commits hold files where Loki keeps its own.
+    #[error(
+        "the project's own commits hold `{path}`, but `.loki` is where Loki keeps its state, which is believed; look at it, then `git rm -r --cached .loki` and commit"
+    )]
+    TrackedState {
+        /// The first such file, made printable.
+        path: String,
+    },
     /// A git command said no.
     #[error("`git {command}` failed with exit code {code}: {stderr}")]
     Command {

@@ -128,6 +128,21 @@ impl Repository {
         self.root.join(".loki/worktrees")
     }
 
+    /// Refuses a repository whose commits bring files below `.loki`: a journal that came with the
+    /// code would be taken for one of ours.
+    ///
+    /// # Errors
+    /// Names the first such file.
+    pub fn refuse_tracked_state(&self) -> Result<(), GitError> {
+        let listed = self.place.reading("ls-files").args(["-z", "--", ".loki"]);
+        match listed.run()?.records().find(|record| !record.is_empty()) {
+            None => Ok(()),
+            Some(path) => Err(GitError::TrackedState {
+                path: printable(path),
+            }),
+        }
+    }
+
     /// Returns the files with changes that no commit holds, names made printable. Runs see commits
     /// only, so a run would not see these changes.
     ///

@@ -80,6 +80,15 @@ impl Failure {
 
 impl From<SandboxError> for Failure {
     fn from(cause: SandboxError) -> Self {
+        if let SandboxError::Link(LinkError::Refused { step, .. }) = &cause
+            && step == "exec"
+        {
+            return Self::fatal(format!(
+                "the agent's program could not be started: {}; are the program and its `#!` interpreter in the image, \
+                 does the role's `execute` list allow them (`loki agents list`), do its lines end as on Unix?",
+                explained(&cause)
+            ));
+        }
         let hopeless = matches!(
             cause,
             SandboxError::Isolation(_) | SandboxError::Link(LinkError::Refused { .. })

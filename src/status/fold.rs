@@ -47,6 +47,8 @@ impl Status {
             }
             Event::RunEnded { outcome, reason } => {
                 self.outcome = Some(*outcome);
+                // Those that were ended at once had no time to say so.
+                self.agents.clear();
                 self.reason.clone_from(reason);
             }
             _ => {}

@@ -126,6 +126,21 @@ fn cli_a_specification_without_a_provider_is_refused_with_the_list() {
 }
 
 #[test]
+fn cli_a_macro_that_is_missing_is_asked_for_and_one_that_is_none_is_explained() {
+    let world = repository();
+    let replay = ["start", "spec.md", "--provider", "replay"];
+    world
+        .loki(&replay)
+        .exits(2)
+        .says(&["needs a macro", "--macro DIR"]);
+    world
+        .loki(&[&replay[..], &["--macro", "nosuch"]].concat())
+        .exits(3)
+        .says(&["`nosuch`", "No such file", "macro.yaml"]);
+    untouched(&world);
+}
+
+#[test]
 fn cli_a_specification_that_cannot_be_read_is_named() {
     let world = repository();
     std::fs::create_dir(world.path("folder")).unwrap();
@@ -246,6 +261,18 @@ fn cli_a_repository_without_a_commit_is_refused() {
     world.git(&["init", "--quiet", "--initial-branch=main"]);
     start(&world, "spec.md").exits(2).says(&["git commit"]);
     assert!(!world.path(".loki").exists(), "something was left behind");
+}
+
+#[test]
+fn cli_state_that_comes_with_the_code_is_refused() {
+    let world = repository();
+    world.write(".loki/journal/20260101-000000-0000.jsonl", "{}\n");
+    world.git(&["add", "--force", "--all"]);
+    world.git(&["commit", "--quiet", "--message=planted"]);
+    let said = ["`.loki/journal/20260101-000000-0000.jsonl`", "git rm"];
+    start(&world, "spec.md").exits(2).says(&said);
+    world.loki(&["clean", "--yes"]).exits(2).says(&said);
+    untouched(&world);
 }
 
 #[test]
