@@ -35,6 +35,8 @@ look() {
         engine=podman
         need podman podman
         need runc runc
+        # Podman does not start without a network backend, which its package only recommends.
+        [ -e /usr/lib/podman/netavark ] || [ -e /usr/libexec/podman/netavark ] || packages+=(netavark)
     fi
     need mmdebstrap mmdebstrap
 }

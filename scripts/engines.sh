@@ -27,6 +27,14 @@ as_root() {
 
 wants() { [ "$what" = all ] || [ "$what" = "$1" ]; }
 
+# Podman does not start without a network backend, which its package only recommends: netavark, or
+# the plugins on releases that have no netavark.
+network_backend() {
+    if [ -e /usr/lib/podman/netavark ] || [ -e /usr/libexec/podman/netavark ]; then return 0; fi
+    if apt-cache show netavark >/dev/null 2>&1; then echo netavark; return 0; fi
+    [ -e /usr/lib/cni/bridge ] || echo containernetworking-plugins
+}
+
 # Prints the packages that the wanted engines lack.
 missing() {
     has mmdebstrap || echo mmdebstrap
@@ -37,6 +45,7 @@ missing() {
         has runc || echo runc
         has newuidmap || echo uidmap
         has slirp4netns || echo slirp4netns
+        network_backend
     fi
 }
 
@@ -54,6 +63,8 @@ install_packages() {
     confirm "$packages"
     say "installing $packages"
     as_root apt-get update -q >/dev/null </dev/null || say "package lists are not fresh (no network?), trying with what is there"
+    # Which packages there are is known only now.
+    packages=$(missing | tr '\n' ' ')
     # Services must not be started by the packages: there may be no service manager to start them with.
     # shellcheck disable=SC2086
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $packages </dev/null >&2 \
