@@ -93,6 +93,8 @@ launch() {
     name=$1; shift
     say "starting $name (log: $state/$name.log)"
     as_root mkdir -p -m 0700 "$state"
+    # The number of a service that was killed must not be taken for the new one's.
+    as_root rm -f "$state/$name.pid"
     as_root setsid sh -c 'echo $$ >"$0/$1.pid"; log="$0/$1.log"; shift; cd "$0"; exec nohup "$@" </dev/null >"$log" 2>&1' \
         "$state" "$name" "$@" </dev/null >/dev/null 2>&1 &
     left=50
