@@ -105,6 +105,10 @@ start_docker() {
     has dockerd || die "docker is not installed: run \`scripts/engines.sh install docker\`"
     if answers "$docker_socket"; then return 0; fi
     launch docker dockerd -H "unix://$docker_socket"
+    if (await docker "$docker_socket"); then return 0; fi
+    # A daemon that was killed leaves a note that its containerd runs; the failed start removes it.
+    say "starting docker once more"
+    launch docker dockerd -H "unix://$docker_socket"
     await docker "$docker_socket"
 }
 
