@@ -32,8 +32,8 @@ pub use decide::{Denied, Permit, Target, decide, name_ports};
 pub use glob::{GlobError, Matcher};
 pub use host::HostError;
 pub use rights::{
-    Egress, EgressRule, Files, Glob, Globs, HostEntry, HostPattern, Origin, Program, Protocol,
-    Resources, Rights,
+    Egress, EgressRule, Files, Glob, Globs, HostEntry, HostPattern, Minimum, Origin, Program,
+    Protocol, Rates, Resources, Rights,
 };
 
 use crate::{diagnostic::Diagnostic, name::Role};

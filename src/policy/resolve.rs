@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Egress, Files, HostEntry, Policy, Resources, Rights, Source,
+    Egress, Files, HostEntry, Minimum, Policy, Rates, Resources, Rights, Source,
     fields::{Fields, Section},
     file::{self, Content, Entry, Key},
     sheet::Sheet,
@@ -149,6 +149,8 @@ fn rights(role: Role, entries: &[&Entry], hosts: &[HostEntry]) -> (Rights, Optio
             hosts: hosts.to_vec(),
         },
         resources,
+        rates: Rates::default(),
+        minimum: Minimum::default(),
     };
     (rights, fields.tier)
 }

@@ -23,6 +23,10 @@ pub struct Rights {
     pub egress: Egress,
     /// Caps.
     pub resources: Resources,
+    /// How fast it may go.
+    pub rates: Rates,
+    /// What a machine must enforce before anything of this role starts.
+    pub minimum: Minimum,
 }
 
 impl Rights {
@@ -146,4 +150,40 @@ pub struct Resources {
     pub idle_timeout: Duration,
     /// Bytes of output kept.
     pub log: u64,
+}
+
+/// How much one sandbox may do in a minute; none is as much as it likes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Rates {
+    /// Connections and, where requests are seen, requests that leave through the gateway.
+    pub api_calls_per_minute: Option<u32>,
+    /// Opens for writing, creates, renames and unlinks. More wait, none fails.
+    pub file_writes_per_minute: Option<u32>,
+    /// Bytes through the gateway, both ways.
+    pub network_bytes_per_minute: Option<u64>,
+    /// Where writes are not counted, such as build directories.
+    pub uncounted: Globs,
+}
+
+/// What must be enforced on a sandbox, else nothing starts. The default is the strictest that every
+/// supported machine can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Minimum {
+    /// The lowest Landlock ABI, from 1.
+    pub landlock: u32,
+    /// Whether memory, processes and CPU must be held by cgroups. Only an organisation's or a
+    /// user's policy may give this up (`cgroup: none`).
+    pub cgroup: bool,
+    /// Whether writes must be counted.
+    pub write_meter: bool,
+}
+
+impl Default for Minimum {
+    fn default() -> Self {
+        Self {
+            landlock: 1,
+            cgroup: true,
+            write_meter: false,
+        }
+    }
 }

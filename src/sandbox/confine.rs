@@ -266,7 +266,7 @@ mod tests {
     use proptest::prelude::{Strategy, prop, proptest};
 
     use super::*;
-    use crate::policy::{Egress, Files, Glob, Globs, Resources};
+    use crate::policy::{Egress, Files, Glob, Globs, Minimum, Rates, Resources};
 
     fn glob(text: &str) -> Glob {
         Glob {
@@ -295,6 +295,8 @@ mod tests {
                 idle_timeout: Duration::from_secs(60),
                 log: 1 << 20,
             },
+            rates: Rates::default(),
+            minimum: Minimum::default(),
         }
     }
 

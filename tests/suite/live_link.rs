@@ -12,7 +12,7 @@ use std::{
 
 use loki::{
     link::{Exit, Link, LinkError, Listener, Process, guest_binary},
-    policy::{Egress, Files, Glob, Globs, Origin, Program, Resources, Rights},
+    policy::{Egress, Files, Glob, Globs, Minimum, Origin, Program, Rates, Resources, Rights},
     sandbox::{Grant, confinement},
 };
 use loki_guest::{Confinement, GUEST_PATH};
@@ -224,6 +224,8 @@ fn rights_of(write: &[&str], own_programs: &[&str]) -> Confinement {
             idle_timeout: SOON,
             log: 1 << 20,
         },
+        rates: Rates::default(),
+        minimum: Minimum::default(),
     };
     confinement(&rights, &Grant::default())
 }
