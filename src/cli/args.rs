@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::policy::args as policy;
 use crate::name::{Role, RunId};
 
 /// Turns a specification into reviewed, tested, merged code with AI coding agents, each in a
@@ -40,7 +41,7 @@ pub(super) enum Command {
     /// Run, list and remove sandboxes
     #[command(subcommand)]
     Sandbox(SandboxVerb),
-    /// Check policies
+    /// Check policies, and ask what they allow
     #[command(subcommand)]
     Policy(PolicyVerb),
     /// Verify the audit log
@@ -185,6 +186,18 @@ pub(super) struct SandboxRm {
 pub(super) enum PolicyVerb {
     /// Report every fault of all policy files
     Check(PolicyCheck),
+    /// Show what a role may do and where each right was written
+    Show(policy::Show),
+    /// Say whether a role may do something, by which rule, and what holds it to that
+    Explain(policy::Explain),
+    /// Print the JSON Schema of policy files, for editors
+    Schema,
+    /// Compare what two policies give each role; exits 1 when they differ
+    Diff(policy::Diff),
+    /// Ask every recorded decision again under the policy given; exits 1 when one would change
+    Replay(policy::Replay),
+    /// Write the policy with the least rights that a recorded run needed
+    Suggest(policy::Suggest),
 }
 
 /// `loki policy check`.

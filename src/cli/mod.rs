@@ -6,6 +6,7 @@ mod doctor;
 mod env;
 mod exit;
 mod image;
+mod policy;
 mod progress;
 mod roles;
 mod sandbox;
@@ -72,6 +73,12 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Sandbox(SandboxVerb::Ls(json)) => sandbox::list(&env, &json).await,
         Command::Sandbox(SandboxVerb::Rm(rm)) => sandbox::remove(&env, &rm).await,
         Command::Policy(PolicyVerb::Check(check)) => roles::check(&env, &check),
+        Command::Policy(PolicyVerb::Show(show)) => policy::show(&env, &show),
+        Command::Policy(PolicyVerb::Explain(asked)) => policy::explain(&env, &asked),
+        Command::Policy(PolicyVerb::Schema) => policy::schema(),
+        Command::Policy(PolicyVerb::Diff(diff)) => policy::diff(&env, &diff),
+        Command::Policy(PolicyVerb::Replay(asked)) => policy::replay(&env, &asked),
+        Command::Policy(PolicyVerb::Suggest(asked)) => policy::suggest(&env, &asked),
         Command::Agents(AgentsVerb::List(json)) => roles::list(&env, &json),
         Command::Doctor(json) => doctor::doctor(&env, &json).await,
         Command::Image(ImageVerb::Build(build)) => image::build(&env, &build).await,

@@ -236,7 +236,7 @@ fn rules(sheet: &mut Sheet<'_>, draft: Draft<'_>) -> Vec<EgressRule> {
 }
 
 /// Returns what is spoken on a port when nothing else is said.
-fn usual(port: u16) -> Option<Protocol> {
+pub(super) fn usual(port: u16) -> Option<Protocol> {
     match port {
         443 => Some(Protocol::Tls),
         80 => Some(Protocol::Http),

@@ -10,8 +10,10 @@
 
 mod address;
 mod decide;
+pub mod diff;
 mod egress;
 mod execute;
+pub mod explain;
 mod fields;
 mod file;
 mod glob;
@@ -19,8 +21,11 @@ mod host;
 mod programs;
 mod resolve;
 mod rights;
+pub mod schema;
 mod sheet;
+pub mod suggest;
 mod units;
+pub mod written;
 mod yaml;
 
 #[cfg(test)]

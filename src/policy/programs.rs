@@ -306,6 +306,11 @@ const C: &[&str] = &[
     "gdb",
 ];
 
+/// Returns every group with its programs.
+pub(super) fn groups() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    GROUPS.into_iter()
+}
+
 /// Returns the programs of a group such as `@shell`, none when there is no such group.
 pub(super) fn group(name: &str) -> Option<&'static [&'static str]> {
     GROUPS

@@ -1,0 +1,89 @@
+//! What a person can type after `loki policy`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::name::{Role, RunId};
+
+/// Policy files and the form of the answer, which all verbs have.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Asked {
+    /// Further policy files, on top of the built-in, organisation's and user's
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) policy: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+/// `loki policy show`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Show {
+    /// Whose rights (default: one line for each role)
+    pub(in crate::cli) role: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) asked: Asked,
+}
+
+/// `loki policy explain`.
+#[derive(Debug, Args)]
+#[group(skip)]
+#[command(group = clap::ArgGroup::new("question").required(true).multiple(true)
+    .args(["write", "read", "execute", "connect"]))]
+pub(in crate::cli) struct Explain {
+    /// Whose rights
+    pub(in crate::cli) role: String,
+    /// May it create, change or remove this file?
+    #[arg(long, value_name = "PATH")]
+    pub(in crate::cli) write: Vec<String>,
+    /// May it read this file?
+    #[arg(long, value_name = "PATH")]
+    pub(in crate::cli) read: Vec<String>,
+    /// May this program run? A bare name, or a path
+    #[arg(long, value_name = "PROGRAM")]
+    pub(in crate::cli) execute: Vec<String>,
+    /// May it connect there?
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(in crate::cli) connect: Vec<String>,
+    #[command(flatten)]
+    pub(in crate::cli) asked: Asked,
+}
+
+/// `loki policy diff`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Diff {
+    /// The earlier policy: a file, or `current` or `-` for what is in force
+    pub(in crate::cli) before: PathBuf,
+    /// The later policy, likewise
+    pub(in crate::cli) after: PathBuf,
+    /// Compare only this role
+    #[arg(long)]
+    pub(in crate::cli) role: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) asked: Asked,
+}
+
+/// `loki policy replay`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Replay {
+    /// Which run (default: all)
+    #[arg(long)]
+    pub(in crate::cli) run: Option<RunId>,
+    #[command(flatten)]
+    pub(in crate::cli) asked: Asked,
+}
+
+/// `loki policy suggest`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Suggest {
+    /// Which run (default: the newest)
+    #[arg(long)]
+    pub(in crate::cli) run: Option<RunId>,
+    /// Only this role
+    #[arg(long)]
+    pub(in crate::cli) role: Option<Role>,
+    /// Policy files that the run was started with
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) policy: Vec<PathBuf>,
+}

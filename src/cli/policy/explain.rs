@@ -1,0 +1,366 @@
+//! `loki policy explain`: may a role do this, by which rule, and who holds it to that.
+//!
+//! Two parties hold a role to its files: the kernel while the agent runs, which knows directories,
+//! and the gate when work is handed over, which knows globs. Where they differ, both are told.
+
+use loki_guest::PathRule;
+use serde::Serialize;
+
+use crate::{
+    git,
+    policy::{
+        Program, Rights,
+        explain::{self, Advice, Answer, Cited},
+    },
+    sandbox::{Grant, confinement},
+    text::visible,
+};
+
+use super::{
+    super::{
+        env::Environment,
+        exit::{Exit, Fault},
+        ui,
+    },
+    args::Explain,
+    load, place, rights,
+};
+
+/// Where the worktree stands inside.
+const WORKTREE: &str = "/work/";
+
+/// One question and all that is to say about it.
+#[derive(Debug, Serialize)]
+struct Told {
+    question: &'static str,
+    asked: String,
+    allowed: bool,
+    rule: Option<Cited>,
+    reason: String,
+    /// What happens inside, while the agent runs.
+    kernel: String,
+    /// What happens when work is handed over; none where nothing is.
+    gate: Option<String>,
+    near: Option<String>,
+    next: Option<Advice>,
+}
+
+/// Answers every question; exits 0 when all of it is allowed.
+pub(in crate::cli) fn explain(env: &Environment, asked: &Explain) -> Result<Exit, Fault> {
+    let policy = load(env, &asked.asked.policy)?;
+    let rights = rights(&policy, &asked.role)?;
+    let case = Case {
+        paths: confinement(&rights, &Grant::default()).paths,
+        rights: &rights,
+    };
+    let mut told: Vec<Told> = Vec::new();
+    told.extend(asked.write.iter().map(|path| case.write(path)));
+    told.extend(asked.read.iter().map(|path| case.read(path)));
+    told.extend(asked.execute.iter().map(|program| case.execute(program)));
+    for target in &asked.connect {
+        told.push(case.connect(target)?);
+    }
+    if asked.asked.json {
+        let answers = serde_json::json!({ "schema": 1, "role": rights.role, "answers": told });
+        ui::json(&answers)?;
+    } else {
+        told.iter().for_each(|told| print(&rights, told));
+    }
+    let allowed = told.iter().all(|told| told.allowed);
+    Ok(if allowed { Exit::Done } else { Exit::Failed })
+}
+
+/// A path as a person names it.
+enum Place {
+    /// Relative to the worktree.
+    Worktree(String),
+    /// Absolute, elsewhere in the sandbox.
+    Elsewhere(String),
+}
+
+impl Place {
+    fn of(path: &str) -> Self {
+        match path.strip_prefix(WORKTREE) {
+            Some(inside) => Self::Worktree(inside.to_owned()),
+            None if path.starts_with('/') => Self::Elsewhere(path.to_owned()),
+            None => Self::Worktree(path.strip_prefix("./").unwrap_or(path).to_owned()),
+        }
+    }
+}
+
+/// A role's rights and what the kernel makes of them.
+struct Case<'a> {
+    rights: &'a Rights,
+    paths: Vec<PathRule>,
+}
+
+impl Case<'_> {
+    fn write(&self, asked: &str) -> Told {
+        let inside = match Place::of(asked) {
+            Place::Worktree(inside) => inside,
+            Place::Elsewhere(path) => return self.elsewhere(("write", asked), &path),
+        };
+        let kernel = self.kernel(&format!("{WORKTREE}{inside}"), |rule| rule.write);
+        if inside == ".git" || inside.starts_with(".git/") {
+            let reason = "`.git` inside is a repository of the agent's own: it may be written, and nothing of it ever leaves";
+            return told(
+                ("write", asked),
+                denied(reason),
+                "the write succeeds".to_owned(),
+            );
+        }
+        let mut answer = explain::write(self.rights, &inside);
+        let refusals = git::refusals(&inside, &self.rights.files.write);
+        if let Some(breach) = refusals.first().filter(|_| answer.allowed) {
+            answer = denied(&format!("`{}` {}", breach.path, breach.message));
+        }
+        let gate = match refusals.first() {
+            None => "lets it pass".to_owned(),
+            Some(breach) => format!("refuses the whole work: rule `{}`", breach.rule),
+        };
+        let kernel = match (kernel, answer.allowed) {
+            (Some(rule), true) => format!("the write succeeds: `{}` is writable", rule.path),
+            (Some(rule), false) => format!(
+                "the write succeeds: a write glob is widened to `{}`, for the kernel holds directories",
+                rule.path
+            ),
+            (None, _) => "the write fails: permission denied".to_owned(),
+        };
+        Told {
+            gate: Some(gate),
+            ..told(("write", asked), answer, kernel)
+        }
+    }
+
+    fn read(&self, asked: &str) -> Told {
+        let inside = match Place::of(asked) {
+            Place::Worktree(inside) => inside,
+            Place::Elsewhere(path) => return self.elsewhere(("read", asked), &path),
+        };
+        let answer = explain::read(self.rights, &inside);
+        let kernel = if answer.allowed {
+            "the worktree is readable, and the file is put there"
+        } else {
+            "the file is absent: what a role may not read is not put into its worktree"
+        };
+        told(("read", asked), answer, kernel.to_owned())
+    }
+
+    /// Answers about a path that no glob speaks of: the sandbox itself decides.
+    fn elsewhere(&self, asked: (&'static str, &str), path: &str) -> Told {
+        let writing = asked.0 == "write";
+        let allowed = match path.rsplit_once('/') {
+            Some((directory, name)) if !writing && is_for_programs(directory) => {
+                self.paths.iter().find(|rule| rule.path == name)
+            }
+            _ => self.kernel(
+                path,
+                if writing {
+                    |rule| rule.write
+                } else {
+                    |rule| rule.read
+                },
+            ),
+        };
+        match allowed {
+            Some(rule) => Told {
+                allowed: true,
+                ..told(
+                    asked,
+                    denied(if writing {
+                        "every sandbox may: it is the agent's own, and goes with the sandbox"
+                    } else {
+                        "every sandbox may: it is part of the image or of the sandbox"
+                    }),
+                    format!(
+                        "`{}` is {}",
+                        rule.path,
+                        if writing { "writable" } else { "readable" }
+                    ),
+                )
+            },
+            None => told(
+                asked,
+                denied(
+                    "no policy speaks of paths outside the worktree, and the sandbox does not have it",
+                ),
+                "permission denied".to_owned(),
+            ),
+        }
+    }
+
+    fn execute(&self, asked: &str) -> Told {
+        let (program, path) = match Place::of(asked) {
+            Place::Worktree(name) if !name.contains('/') && !asked.contains('/') => (name, None),
+            Place::Worktree(inside) => (inside.clone(), Some(format!("{WORKTREE}{inside}"))),
+            Place::Elsewhere(path) => match path.rsplit_once('/') {
+                Some((directory, name)) if is_for_programs(directory) => (name.to_owned(), None),
+                _ => return self.companion(asked, &path),
+            },
+        };
+        let answer = explain::execute(self.rights, &program);
+        let runs = match &path {
+            Some(path) => self.kernel(path, |rule| rule.execute),
+            None => self
+                .paths
+                .iter()
+                .find(|rule| rule.execute && rule.path == program),
+        };
+        match (runs, answer.allowed) {
+            (None, true) => told(("execute", asked), answer, "it may not run".to_owned()),
+            (None, false) => told(
+                ("execute", asked),
+                answer,
+                "it may neither run nor be read: permission denied".to_owned(),
+            ),
+            (Some(rule), true) => {
+                let kernel = format!("`{}` may run, if the image has it", rule.path);
+                told(("execute", asked), answer, kernel)
+            }
+            (Some(_), false) if path.is_none() => self.companion(asked, &program),
+            (Some(rule), false) => {
+                let kernel = format!(
+                    "it may run: a glob is widened to `{}`, for the kernel holds directories",
+                    rule.path
+                );
+                told(("execute", asked), answer, kernel)
+            }
+        }
+    }
+
+    /// Answers about a program that no policy lists: it may come with one that is listed.
+    fn companion(&self, asked: &str, path: &str) -> Told {
+        let runs = |paths: &[PathRule]| {
+            paths
+                .iter()
+                .any(|rule| rule.execute && under(path, &rule.path))
+        };
+        let with = self.rights.programs.iter().find(|program| {
+            let alone = Rights {
+                programs: vec![(*program).clone()],
+                ..self.rights.clone()
+            };
+            runs(&confinement(&alone, &Grant::default()).paths)
+        });
+        let with = with.map(|program| match program {
+            Program::Image(name) => name.clone(),
+            Program::Worktree(glob) => format!("./{}", glob.text),
+        });
+        match with {
+            Some(with) => Told {
+                allowed: true,
+                ..told(
+                    ("execute", asked),
+                    denied(&format!("it comes with `{with}`, which the role may run")),
+                    "it may run, if the image has it".to_owned(),
+                )
+            },
+            None => told(
+                ("execute", asked),
+                denied(
+                    "no program that the role may run brings it; `execute` takes bare names and `./…` globs",
+                ),
+                "it may neither run nor be read: permission denied".to_owned(),
+            ),
+        }
+    }
+
+    fn connect(&self, asked: &str) -> Result<Told, Fault> {
+        let usage = || {
+            let message = format!("`{}` is not HOST:PORT", visible(asked));
+            Fault::new(Exit::Usage, message).hint("ask about `api.example.com:443`")
+        };
+        let (host, port) = asked.rsplit_once(':').ok_or_else(usage)?;
+        let port = port.parse::<u16>().ok().filter(|port| *port > 0);
+        let answer = explain::connect(self.rights, host, port.ok_or_else(usage)?);
+        let kernel = if answer.allowed {
+            "there is no network inside: the gateway listens for the name and dials from outside"
+        } else if answer.rule.is_some() {
+            "there is no network inside: on this port nothing listens"
+        } else {
+            "there is no network inside: the name leads to the gateway's explanation alone"
+        };
+        Ok(told(("connect", asked), answer, kernel.to_owned()))
+    }
+
+    /// Returns the deepest rule that covers a path.
+    fn kernel(&self, path: &str, has: fn(&PathRule) -> bool) -> Option<&PathRule> {
+        let covering = self.paths.iter().filter(|rule| has(rule));
+        covering
+            .filter(|rule| under(path, &rule.path))
+            .max_by_key(|rule| rule.path.len())
+    }
+}
+
+/// Returns whether the kernel's rule for `top` covers `path`.
+fn under(path: &str, top: &str) -> bool {
+    let canonical = path.split('/').all(|part| !matches!(part, "." | ".."));
+    canonical && std::path::Path::new(path).starts_with(top)
+}
+
+/// Returns whether bare names are looked up in a directory.
+fn is_for_programs(directory: &str) -> bool {
+    directory.ends_with("/bin") || directory.ends_with("/sbin")
+}
+
+fn denied(reason: &str) -> Answer {
+    Answer {
+        allowed: false,
+        rule: None,
+        reason: reason.to_owned(),
+        near: None,
+        next: None,
+    }
+}
+
+fn told((question, asked): (&'static str, &str), answer: Answer, kernel: String) -> Told {
+    let Answer {
+        allowed,
+        rule,
+        reason,
+        near,
+        next,
+    } = answer;
+    Told {
+        question,
+        asked: asked.to_owned(),
+        allowed,
+        rule,
+        reason,
+        kernel,
+        gate: None,
+        near,
+        next,
+    }
+}
+
+fn print(rights: &Rights, told: &Told) {
+    let verdict = if told.allowed { "allowed" } else { "denied" };
+    let asked = visible(&told.asked);
+    ui::data(format!(
+        "{verdict}: {} {} `{asked}`",
+        rights.role, told.question
+    ));
+    let rule = told.rule.as_ref().map_or_else(
+        || "none".to_owned(),
+        |rule| match &rule.origin {
+            Some(origin) => format!("{} ({})", visible(&rule.text), place(origin)),
+            None => visible(&rule.text),
+        },
+    );
+    ui::data(format!("  rule    {rule}"));
+    ui::data(format!("  reason  {}", visible(&told.reason)));
+    ui::data(format!("  inside  {}", visible(&told.kernel)));
+    if let Some(gate) = &told.gate {
+        ui::data(format!("  gate    {}", visible(gate)));
+    }
+    if let Some(near) = &told.near {
+        ui::data(format!("  did you mean `{}`?", visible(near)));
+    }
+    if let Some(Advice { file, yaml }) = &told.next {
+        ui::data(format!("  to allow it, add to {}:", visible(file)));
+        for line in yaml.lines() {
+            ui::data(format!("    {}", visible(line)));
+        }
+    }
+}

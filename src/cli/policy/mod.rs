@@ -1,0 +1,71 @@
+//! `loki policy …`: verbs that ask a policy. None of them changes anything, and none decides: each
+//! asks the functions that the gateway, the gate and the sandboxes ask.
+
+pub(super) mod args;
+mod diff;
+mod explain;
+mod past;
+mod replay;
+mod show;
+mod suggest;
+
+pub(super) use diff::diff;
+pub(super) use explain::explain;
+pub(super) use replay::replay;
+pub(super) use show::show;
+pub(super) use suggest::suggest;
+
+use std::path::PathBuf;
+
+use crate::{
+    diagnostic::closest,
+    git::Repository,
+    name::Role,
+    policy::{self, Origin, Policy, Rights},
+    text::visible,
+};
+
+use super::{
+    env::Environment,
+    exit::{Exit, Fault, OrExit},
+    setup, ui,
+};
+
+/// Prints the schema of the policy language.
+pub(super) fn schema() -> Result<Exit, Fault> {
+    ui::json(&policy::schema::schema())?;
+    Ok(Exit::Done)
+}
+
+/// Returns the policy in force here, with further files on top.
+fn load(env: &Environment, files: &[PathBuf]) -> Result<Policy, Fault> {
+    let here = std::env::current_dir().or_exit(Exit::Usage)?;
+    let repository = Repository::open(&here).ok();
+    setup::policy(env, files, repository.as_ref().map(Repository::root))
+}
+
+/// Returns the rights of the role that a person named.
+fn rights(policy: &Policy, name: &str) -> Result<Rights, Fault> {
+    let known = name.parse::<Role>().ok();
+    known
+        .and_then(|role| policy.rights(&role))
+        .ok_or_else(|| stranger(policy, name))
+}
+
+fn stranger(policy: &Policy, name: &str) -> Fault {
+    let message = format!("no role is called `{}`", visible(name));
+    let hint = match closest(name, policy.roles().map(Role::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`loki policy show` lists the roles".to_owned(),
+    };
+    Fault::new(Exit::Usage, message).hint(hint)
+}
+
+/// Returns a place as `file:line`.
+fn place(origin: &Origin) -> String {
+    visible(&format!("{}:{}", origin.file, origin.line))
+}
+
+fn placed(origin: Option<&Origin>) -> String {
+    origin.map_or_else(String::new, place)
+}

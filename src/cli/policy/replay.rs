@@ -1,0 +1,273 @@
+//! `loki policy replay`: every recorded decision, asked again under another policy.
+//!
+//! Asked again are names and connections, and the paths that the gate let pass or refused by the
+//! write globs. Not asked again is what no policy decides: what was spoken on an allowed
+//! connection, where a name led, and every other rule of the gate. Of a flood of denials the
+//! journal holds a sum without names; sums are counted, not asked.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::{
+    event::{EgressKind, Event},
+    git,
+    name::{HostName, Role, RunId},
+    policy::{Policy, Rights, explain, name_ports},
+    text::visible,
+};
+
+use super::{
+    super::{
+        env::Environment,
+        exit::{Exit, Fault},
+        ui,
+    },
+    args::Replay,
+    load,
+    past::{Past, Recorded},
+    placed,
+};
+
+/// Stands for the hosts that a sum of denials does not list.
+const MANY: &str = "*";
+
+/// A decision that can be asked again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct Decided {
+    run: RunId,
+    role: Role,
+    question: &'static str,
+    asked: String,
+    was: bool,
+    /// The rule that decided then, as recorded.
+    by: Option<String>,
+}
+
+/// A decision that comes out differently.
+#[derive(Debug, Serialize)]
+struct Changed {
+    #[serde(flatten)]
+    decided: Decided,
+    becomes: bool,
+    rule: Option<explain::Cited>,
+    reason: String,
+    times: u64,
+}
+
+/// Everything recorded: each decision with how often it was made, and how many cannot be asked.
+#[derive(Debug, Default)]
+struct Ledger {
+    decisions: BTreeMap<Decided, u64>,
+    sums: u64,
+}
+
+/// Asks again; exits 0 when nothing changes.
+pub(in crate::cli) fn replay(env: &Environment, asked: &Replay) -> Result<Exit, Fault> {
+    let policy = load(env, &asked.asked.policy)?;
+    let past = Past::open()?;
+    let mut ledger = Ledger::default();
+    let runs = past.records(asked.run.as_ref())?;
+    for recorded in &runs {
+        ledger.take(&past, recorded);
+    }
+    let changed: Vec<Changed> = ledger
+        .decisions
+        .iter()
+        .filter_map(|(decided, times)| again(&policy, decided, *times))
+        .collect();
+    let total: u64 = ledger.decisions.values().sum();
+    let differ: u64 = changed.iter().map(|changed| changed.times).sum();
+    if asked.asked.json {
+        ui::json(&serde_json::json!({
+            "schema": 1, "runs": runs.len(), "decisions": total, "changed": differ,
+            "not_asked": ledger.sums, "changes": changed,
+        }))?;
+    } else {
+        print(&changed);
+        ui::note(format!(
+            "{} of {}: {differ} would change",
+            ui::counted(usize::try_from(total).unwrap_or(usize::MAX), "decision"),
+            ui::counted(runs.len(), "run"),
+        ));
+        if ledger.sums > 0 {
+            ui::note(format!(
+                "{} denials were recorded as a sum without names: they are not asked again",
+                ledger.sums
+            ));
+        }
+    }
+    Ok(if changed.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    })
+}
+
+impl Ledger {
+    fn take(&mut self, past: &Past, recorded: &Recorded) {
+        let tasks = recorded.roles();
+        for record in &recorded.records {
+            match &record.event {
+                event @ Event::Egress { .. } => self.egress(&recorded.run, event),
+                Event::Gated { task, breaches, .. } => {
+                    let globs = breaches
+                        .iter()
+                        .filter(|breach| breach.rule == "write-globs");
+                    for (breach, role) in globs.zip(std::iter::repeat(tasks.get(task))) {
+                        let by = Some(breach.rule.clone());
+                        self.write(recorded, role, (&breach.path, false), by);
+                    }
+                }
+                Event::Committed { task, commit, .. } => {
+                    for path in past.changed(commit) {
+                        self.write(recorded, tasks.get(task), (&path, true), None);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn write(
+        &mut self,
+        recorded: &Recorded,
+        role: Option<&Role>,
+        (path, was): (&str, bool),
+        by: Option<String>,
+    ) {
+        if let Some(role) = role {
+            let decided = Decided {
+                run: recorded.run.clone(),
+                role: role.clone(),
+                question: "write",
+                asked: path.to_owned(),
+                was,
+                by,
+            };
+            *self.decisions.entry(decided).or_default() += 1;
+        }
+    }
+
+    fn egress(&mut self, run: &RunId, event: &Event) {
+        let Event::Egress {
+            role,
+            kind,
+            host,
+            port,
+            allowed,
+            rule,
+            count,
+            ..
+        } = event
+        else {
+            return;
+        };
+        if host == MANY {
+            self.sums += count;
+            return;
+        }
+        let (question, asked) = match (kind, port) {
+            (EgressKind::Connect, Some(port)) => ("connect", format!("{host}:{port}")),
+            _ => ("name", host.clone()),
+        };
+        let decided = Decided {
+            run: run.clone(),
+            role: role.clone(),
+            question,
+            asked,
+            was: *allowed || covered(rule.as_deref(), *port),
+            by: rule.clone(),
+        };
+        *self.decisions.entry(decided).or_default() += count;
+    }
+}
+
+/// Returns whether a recorded rule opens the port that was asked for: then the policy allowed it,
+/// and what denied it was what was spoken or where the name led.
+fn covered(rule: Option<&str>, port: Option<u16>) -> bool {
+    let opened = rule.and_then(|rule| rule.split(' ').next()?.rsplit_once(':')?.1.parse().ok());
+    opened.is_some() && opened == port
+}
+
+/// Returns the decision as it would be now, if that is another.
+fn again(policy: &Policy, decided: &Decided, times: u64) -> Option<Changed> {
+    let (becomes, rule, reason) = match policy.rights(&decided.role) {
+        Some(rights) => ask(&rights, decided),
+        None => (false, None, "the policy has no such role".to_owned()),
+    };
+    (becomes != decided.was).then(|| Changed {
+        decided: decided.clone(),
+        becomes,
+        rule,
+        reason,
+        times,
+    })
+}
+
+fn ask(rights: &Rights, decided: &Decided) -> (bool, Option<explain::Cited>, String) {
+    let answer = match decided.question {
+        "write" => {
+            let refused = git::refusals(&decided.asked, &rights.files.write);
+            let answer = explain::write(rights, &decided.asked);
+            return (refused.is_empty(), answer.rule, answer.reason);
+        }
+        "connect" => {
+            let (host, port) = decided.asked.rsplit_once(':').unwrap_or_default();
+            explain::connect(rights, host, port.parse().unwrap_or(0))
+        }
+        _ => return name(rights, &decided.asked),
+    };
+    (answer.allowed, answer.rule, answer.reason)
+}
+
+/// Decides a name as the gateway answers a question for it: it has an address when some port is
+/// open.
+fn name(rights: &Rights, asked: &str) -> (bool, Option<explain::Cited>, String) {
+    let ports = asked
+        .parse::<HostName>()
+        .map(|name| name_ports(&rights.egress, &name))
+        .unwrap_or_default();
+    match ports.first() {
+        Some((port, _)) => {
+            let answer = explain::connect(rights, asked, *port);
+            (true, answer.rule, answer.reason)
+        }
+        None => {
+            let answer = explain::connect(rights, asked, 443);
+            (false, None, answer.reason)
+        }
+    }
+}
+
+fn print(changed: &[Changed]) {
+    if changed.is_empty() {
+        return;
+    }
+    let word = |allowed| String::from(if allowed { "allowed" } else { "denied" });
+    let rows = changed.iter().map(|changed| {
+        let Decided {
+            run,
+            role,
+            question,
+            asked,
+            was,
+            ..
+        } = &changed.decided;
+        let rule = changed.rule.as_ref();
+        vec![
+            run.to_string(),
+            role.to_string(),
+            format!("{question} {}", visible(asked)),
+            word(*was),
+            word(changed.becomes),
+            rule.map_or_else(
+                || changed.reason.clone(),
+                |rule| format!("{} {}", rule.text, placed(rule.origin.as_ref())),
+            ),
+            changed.times.to_string(),
+        ]
+    });
+    let heading = ["RUN", "ROLE", "WHAT", "WAS", "BECOMES", "BY", "TIMES"];
+    ui::table(&heading, rows);
+}

@@ -1,0 +1,255 @@
+//! `loki policy show`: what a role may do, readable at a glance, each item with its place.
+
+use serde_json::{Value, json};
+
+use crate::{
+    policy::{Glob, Origin, Policy, Program, Rights, diff, written},
+    text::visible,
+};
+
+use super::{
+    super::{
+        env::Environment,
+        exit::{Exit, Fault},
+        ui,
+    },
+    args::Show,
+    load, placed, rights,
+};
+
+/// How far programs of a group are set in and where their lines end.
+const INDENT: usize = 6;
+const WIDTH: usize = 96;
+
+/// Shows one role, or all in a line each.
+pub(in crate::cli) fn show(env: &Environment, show: &Show) -> Result<Exit, Fault> {
+    let policy = load(env, &show.asked.policy)?;
+    let Some(name) = &show.role else {
+        return all(&policy, show.asked.json);
+    };
+    let rights = rights(&policy, name)?;
+    if show.asked.json {
+        ui::json(&document(&policy, &rights))?;
+    } else {
+        page(&policy, &rights);
+    }
+    Ok(Exit::Done)
+}
+
+fn all(policy: &Policy, as_json: bool) -> Result<Exit, Fault> {
+    let rights = || policy.roles().filter_map(|role| policy.rights(role));
+    if as_json {
+        let roles: Vec<Value> = rights().map(|rights| document(policy, &rights)).collect();
+        let sha256 = policy.sha256();
+        ui::json(&json!({ "schema": 1, "sha256": sha256, "roles": roles }))?;
+        return Ok(Exit::Done);
+    }
+    let rows = rights().map(|rights| {
+        vec![
+            rights.role.to_string(),
+            tier(policy, &rights).to_owned(),
+            rights.image.clone(),
+            some(written::globs(&rights.files.read.0)),
+            some(written::globs(&rights.files.write.0)),
+            some(runs(&rights).iter().map(String::as_str)),
+            some(connects(&rights).iter().map(String::as_str)),
+        ]
+    });
+    let heading = [
+        "ROLE", "TIER", "IMAGE", "READS", "WRITES", "RUNS", "REACHES",
+    ];
+    ui::table(&heading, rows);
+    Ok(Exit::Done)
+}
+
+fn tier(policy: &Policy, rights: &Rights) -> &'static str {
+    policy.tier(&rights.role).map_or("none", written::tier)
+}
+
+/// Returns the first items and how many follow.
+fn some<'a>(items: impl Iterator<Item = &'a str>) -> String {
+    let items: Vec<&str> = items.collect();
+    match items.as_slice() {
+        [] => "nothing".to_owned(),
+        [first, second, third, rest @ ..] if !rest.is_empty() => {
+            format!("{first} {second} {third} +{}", rest.len())
+        }
+        few => few.join(" "),
+    }
+}
+
+fn runs(rights: &Rights) -> Vec<String> {
+    let runs = written::runs(&rights.programs).into_iter();
+    runs.map(|runs| runs.item).collect()
+}
+
+fn connects(rights: &Rights) -> Vec<String> {
+    let rule = |rule: &crate::policy::EgressRule| format!("{}:{}", rule.host, rule.port);
+    rights.egress.rules.iter().map(rule).collect()
+}
+
+/// One line of the page: what it is about, the item, and where it stands.
+struct Line {
+    item: String,
+    origin: Option<Origin>,
+    below: Vec<String>,
+}
+
+impl Line {
+    fn new(item: impl Into<String>, origin: Option<&Origin>) -> Self {
+        Self {
+            item: item.into(),
+            origin: origin.cloned(),
+            below: Vec::new(),
+        }
+    }
+}
+
+fn page(policy: &Policy, rights: &Rights) {
+    ui::data(format!(
+        "{}: {}",
+        rights.role,
+        or(&rights.description, "no description")
+    ));
+    let mut blocks = vec![
+        ("read", files(&rights.files.read.0)),
+        ("write", files(&rights.files.write.0)),
+        ("execute", programs(rights)),
+        ("connect", rules(rights)),
+    ];
+    if !rights.egress.hosts.is_empty() {
+        blocks.push(("hosts", pins(rights)));
+    }
+    for (section, lines) in &blocks {
+        block(section, lines);
+    }
+    let mut last = "";
+    for (name, value) in diff::values(rights, policy.tier(&rights.role)) {
+        let (section, field) = name.split_once('.').unwrap_or((name, ""));
+        if section != last {
+            ui::data(format!("\n{section}"));
+            last = section;
+        }
+        ui::data(format!("  {field:<24} {}", visible(&value)));
+    }
+}
+
+fn or<'a>(text: &'a str, none: &'a str) -> &'a str {
+    if text.is_empty() { none } else { text }
+}
+
+fn block(section: &str, lines: &[Line]) {
+    ui::data(format!("\n{section}"));
+    if lines.is_empty() {
+        ui::data("  nothing");
+    }
+    let items: Vec<String> = lines.iter().map(|line| visible(&line.item)).collect();
+    let width = items.iter().map(|item| item.chars().count()).max();
+    for (line, item) in lines.iter().zip(&items) {
+        let place = placed(line.origin.as_ref());
+        let text = format!("  {item:<width$}  {place}", width = width.unwrap_or(0));
+        ui::data(text.trim_end());
+        for below in &line.below {
+            ui::data(below);
+        }
+    }
+}
+
+fn files(globs: &[Glob]) -> Vec<Line> {
+    let line = |glob: &Glob| Line::new(&glob.text, Some(&glob.origin));
+    globs.iter().map(line).collect()
+}
+
+fn programs(rights: &Rights) -> Vec<Line> {
+    let runs = written::runs(&rights.programs).into_iter();
+    runs.map(|runs| Line {
+        below: wrapped(&runs.members),
+        ..Line::new(&runs.item, origin_of(rights, &runs.item))
+    })
+    .collect()
+}
+
+/// Returns where a glob of programs stands.
+fn origin_of<'r>(rights: &'r Rights, item: &str) -> Option<&'r Origin> {
+    let text = item.strip_prefix("./")?;
+    rights.programs.iter().find_map(|program| match program {
+        Program::Worktree(glob) if glob.text == text => Some(&glob.origin),
+        _ => None,
+    })
+}
+
+/// Returns words in lines that are set in.
+fn wrapped(words: &[String]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(format!("{:INDENT$}{word}", "")),
+        }
+    }
+    lines
+}
+
+fn rules(rights: &Rights) -> Vec<Line> {
+    let rules = rights.egress.rules.iter();
+    rules
+        .map(|rule| {
+            let item = format!("{}:{} {}", rule.host, rule.port, rule.protocol);
+            Line::new(item, Some(&rule.origin))
+        })
+        .collect()
+}
+
+fn pins(rights: &Rights) -> Vec<Line> {
+    let pins = rights.egress.hosts.iter();
+    pins.map(|pin| Line::new(format!("{} is {}", pin.name, pin.to), Some(&pin.origin)))
+        .collect()
+}
+
+/// Returns the documented form of a role's rights.
+fn document(policy: &Policy, rights: &Rights) -> Value {
+    let globs = |globs: &[Glob]| -> Vec<Value> {
+        globs
+            .iter()
+            .map(|glob| at(json!({ "glob": glob.text }), Some(&glob.origin)))
+            .collect()
+    };
+    let execute = written::runs(&rights.programs).into_iter().map(|runs| {
+        let origin = origin_of(rights, &runs.item);
+        at(
+            json!({ "item": runs.item, "programs": runs.members }),
+            origin,
+        )
+    });
+    let connect = rights.egress.rules.iter().map(|rule| {
+        let shown =
+            json!({ "host": rule.host.to_string(), "port": rule.port, "protocol": rule.protocol });
+        at(shown, Some(&rule.origin))
+    });
+    let hosts = rights.egress.hosts.iter().map(|pin| {
+        let shown = json!({ "name": pin.name, "to": pin.to });
+        at(shown, Some(&pin.origin))
+    });
+    let values = diff::values(rights, policy.tier(&rights.role)).into_iter();
+    json!({
+        "schema": 1,
+        "role": rights.role,
+        "description": rights.description,
+        "read": globs(&rights.files.read.0),
+        "write": globs(&rights.files.write.0),
+        "execute": execute.collect::<Vec<_>>(),
+        "connect": connect.collect::<Vec<_>>(),
+        "hosts": hosts.collect::<Vec<_>>(),
+        "values": values.map(|(name, value)| (name.to_owned(), Value::from(value))).collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+/// Adds the place of an item, null where it has none.
+fn at(mut item: Value, origin: Option<&Origin>) -> Value {
+    item["file"] = json!(origin.map(|origin| &origin.file));
+    item["line"] = json!(origin.map(|origin| origin.line));
+    item
+}

@@ -1,0 +1,173 @@
+//! Rights written back as the lists of a policy file, so that what is shown, advised or suggested
+//! can be put into one as it stands.
+//!
+//! Programs come out under the name of their group wherever a role has all of a group.
+
+use std::{collections::BTreeSet, fmt, time::Duration};
+
+use super::{EgressRule, Glob, Program, Protocol, Tier, egress, programs};
+
+/// One item of an `execute` list.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Runs {
+    /// The item as a policy file has it: `git`, `@shell`, `./target/**`.
+    pub item: String,
+    /// The programs of a group; empty for a program and for a glob.
+    pub members: Vec<String>,
+}
+
+/// Returns the `execute` list that says what `programs` says, groups first, then single programs
+/// in the order they were written, then those of the worktree.
+#[must_use]
+pub fn runs(programs: &[Program]) -> Vec<Runs> {
+    let image = || {
+        programs.iter().filter_map(|program| match program {
+            Program::Image(name) => Some(name.as_str()),
+            Program::Worktree(_) => None,
+        })
+    };
+    let there: BTreeSet<&str> = image().collect();
+    let mut covered: BTreeSet<&str> = BTreeSet::new();
+    let mut list = Vec::new();
+    for (group, members) in programs::groups() {
+        if members.iter().all(|name| there.contains(name)) {
+            covered.extend(members);
+            list.push(Runs {
+                item: group.to_owned(),
+                members: members.iter().map(|&name| name.to_owned()).collect(),
+            });
+        }
+    }
+    let single = image().filter(|name| !covered.contains(name));
+    let single = single.map(str::to_owned);
+    let built = programs.iter().filter_map(|program| match program {
+        Program::Worktree(glob) => Some(format!("./{}", glob.text)),
+        Program::Image(_) => None,
+    });
+    list.extend(single.chain(built).map(|item| Runs {
+        item,
+        members: Vec::new(),
+    }));
+    list
+}
+
+/// Returns a list of texts as YAML: `["a", "b"]`.
+#[must_use]
+pub fn list(items: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let quoted: Vec<String> = items.into_iter().map(|item| quoted(&item)).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// Returns the texts of globs.
+pub fn globs(globs: &[Glob]) -> impl Iterator<Item = &str> {
+    globs.iter().map(|glob| glob.text.as_str())
+}
+
+/// Returns an egress rule as an item of an `egress` list.
+#[must_use]
+pub fn rule(rule: &EgressRule) -> String {
+    if egress::usual(rule.port) == Some(rule.protocol) {
+        return quoted(&format!("{}:{}", rule.host, rule.port));
+    }
+    let EgressRule {
+        host,
+        port,
+        protocol,
+        ..
+    } = rule;
+    format!("{{ host: \"{host}\", port: {port}, protocol: {protocol} }}")
+}
+
+/// Returns a text between double quotes, as YAML and JSON both read it.
+#[must_use]
+pub fn quoted(text: &impl AsRef<str>) -> String {
+    serde_json::Value::from(text.as_ref()).to_string()
+}
+
+/// Returns bytes with the largest unit that divides them: `2GiB`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    let whole = |unit: &&(&str, u64)| bytes >= unit.1 && bytes.is_multiple_of(unit.1);
+    let units = [
+        ("TiB", 1 << 40),
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+    ];
+    match units.iter().find(whole) {
+        Some((unit, of)) => format!("{}{unit}", bytes / of),
+        None => format!("{bytes}B"),
+    }
+}
+
+/// Returns a duration with the largest unit that divides it: `90m`.
+#[must_use]
+pub fn time(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let whole = |unit: &&(&str, u64)| seconds >= unit.1 && seconds.is_multiple_of(unit.1);
+    let units = [("d", 86_400), ("h", 3600), ("m", 60)];
+    match units.iter().find(whole) {
+        Some((unit, of)) => format!("{}{unit}", seconds / of),
+        None => format!("{seconds}s"),
+    }
+}
+
+/// Returns a tier's name.
+#[must_use]
+pub fn tier(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Planning => "planning",
+        Tier::Development => "development",
+        Tier::Fast => "fast",
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tls => "tls",
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Origin;
+
+    fn image(names: &[&str]) -> Vec<Program> {
+        let program = |name: &&str| Program::Image((*name).to_owned());
+        names.iter().map(program).collect()
+    }
+
+    #[test]
+    fn programs_come_out_under_the_group_they_make_whole() {
+        let mut programs = image(programs::group("@go").unwrap());
+        programs.extend(image(&["git", "sh"]));
+        programs.push(Program::Worktree(
+            Glob::parse("bin/**", Origin::default()).unwrap(),
+        ));
+        let items: Vec<String> = runs(&programs).into_iter().map(|runs| runs.item).collect();
+        assert_eq!(items, ["@go", "git", "sh", "./bin/**"]);
+        let items = runs(&image(&["go", "gofmt"]));
+        assert_eq!(items.len(), 2, "half a group is no group: {items:?}");
+    }
+
+    #[test]
+    fn amounts_are_read_back_as_they_were() {
+        for text in ["2GiB", "100000000B", "1023B", "1KiB", "3TiB"] {
+            assert_eq!(size(crate::policy::units::size(text).unwrap()), text);
+        }
+        for text in ["30m", "90m", "1h", "2d", "61s"] {
+            assert_eq!(time(crate::policy::units::duration(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn texts_are_quoted_so_that_yaml_reads_them_back() {
+        assert_eq!(list(["**", "a\"b"]), "[\"**\", \"a\\\"b\"]");
+        assert_eq!(list(Vec::<String>::new()), "[]");
+    }
+}
