@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::{
-    Egress, EgressRule, Glob, Globs, HostPattern, Origin, Program, Rights, Target, decide, egress,
+    Act, Egress, Glob, Globs, HostPattern, Layer, Origin, Program, Rights, Target, Verdict, egress,
     programs, written,
 };
 use crate::{diagnostic::closest, name::HostName};
@@ -16,23 +16,15 @@ use crate::{diagnostic::closest, name::HostName};
 pub struct Answer {
     /// Whether the policy allows it.
     pub allowed: bool,
-    /// The rule that decided; none when no rule covers what was asked.
-    pub rule: Option<Cited>,
+    /// The rule or the denial that decided, with its file and line; none when no rule covers what
+    /// was asked.
+    pub rule: Option<String>,
     /// One sentence without its full stop.
     pub reason: String,
     /// What was probably meant.
     pub near: Option<String>,
     /// What to write to be allowed exactly this.
     pub next: Option<Advice>,
-}
-
-/// A rule and where it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Cited {
-    /// The rule as written.
-    pub text: String,
-    /// Where; none for programs, whose items carry no place.
-    pub origin: Option<Origin>,
 }
 
 /// A change of a policy that allows what was asked.
@@ -44,18 +36,27 @@ pub struct Advice {
     pub yaml: String,
 }
 
-impl Answer {
-    fn allowed(rule: Cited, reason: impl Into<String>) -> Self {
+impl From<Verdict> for Answer {
+    fn from(verdict: Verdict) -> Self {
+        let Verdict {
+            allowed,
+            rule,
+            reason,
+        } = verdict;
         Self {
-            allowed: true,
-            rule: Some(rule),
-            reason: reason.into(),
+            allowed,
+            rule,
+            reason,
             near: None,
             next: None,
         }
     }
+}
 
-    fn denied(reason: impl Into<String>) -> Self {
+impl Answer {
+    /// Returns the denial of something that no policy can allow.
+    #[must_use]
+    pub fn never(reason: impl Into<String>) -> Self {
         Self {
             allowed: false,
             rule: None,
@@ -64,73 +65,40 @@ impl Answer {
             next: None,
         }
     }
-}
 
-impl From<&Glob> for Cited {
-    fn from(glob: &Glob) -> Self {
-        Self {
-            text: glob.text.clone(),
-            origin: Some(glob.origin.clone()),
+    /// Adds what to write, unless it is allowed already.
+    fn or_else(self, help: impl FnOnce() -> (Option<String>, Option<Advice>)) -> Self {
+        if self.allowed {
+            return self;
         }
-    }
-}
-
-impl From<&EgressRule> for Cited {
-    fn from(rule: &EgressRule) -> Self {
-        Self {
-            text: format!("{}:{} {}", rule.host, rule.port, rule.protocol),
-            origin: Some(rule.origin.clone()),
-        }
+        let (near, next) = help();
+        Self { near, next, ..self }
     }
 }
 
 /// Answers whether the role may create, change or remove `path`, relative to the worktree.
 #[must_use]
 pub fn write(rights: &Rights, path: &str) -> Answer {
-    let globs = &rights.files.write;
-    match globs.matches(path) {
-        Some(glob) => Answer::allowed(glob.into(), format!("write glob `{}` covers it", glob.text)),
-        None => uncovered(rights, ("write", globs), path),
-    }
+    Answer::from(rights.judge(&Act::Write(path.to_owned())))
+        .or_else(|| uncovered(rights, ("write", &rights.files.write), path))
 }
 
 /// Answers whether the role may read `path`, relative to the worktree.
 #[must_use]
 pub fn read(rights: &Rights, path: &str) -> Answer {
-    let (read, write) = (&rights.files.read, &rights.files.write);
-    if let Some(glob) = read.matches(path) {
-        return Answer::allowed(glob.into(), format!("read glob `{}` covers it", glob.text));
-    }
-    match write.matches(path) {
-        Some(glob) => Answer::allowed(
-            glob.into(),
-            format!(
-                "write glob `{}` covers it, and what may be written may be read",
-                glob.text
-            ),
-        ),
-        None => uncovered(rights, ("read", read), path),
-    }
+    Answer::from(rights.judge(&Act::Read(path.to_owned())))
+        .or_else(|| uncovered(rights, ("read", &rights.files.read), path))
 }
 
-fn uncovered(rights: &Rights, (field, globs): (&'static str, &Globs), path: &str) -> Answer {
-    let reason = if globs.0.is_empty() {
-        format!("the role may {field} nothing in the worktree")
-    } else {
-        format!("no {field} glob covers it")
-    };
-    let glob = glob_for(path);
+type Help = (Option<String>, Option<Advice>);
+
+fn uncovered(rights: &Rights, (field, globs): (&'static str, &Globs), path: &str) -> Help {
     let list = written::globs(&globs.0).map(str::to_owned);
-    let next = glob.map(|glob| {
+    let next = glob_for(path).map(|glob| {
         let list = written::list(list.chain([glob]));
-        let origin = globs.0.first().map(|glob| &glob.origin);
-        advice(rights, ("permissions", field), &list, origin)
+        advice(rights, ("permissions", field), &list)
     });
-    Answer {
-        near: near_directory(&globs.0, path),
-        next,
-        ..Answer::denied(reason)
-    }
+    (near_directory(&globs.0, path), next)
 }
 
 /// Returns the narrowest glob worth writing down: the directory of a path, or a file of the root
@@ -162,45 +130,25 @@ fn near_directory(globs: &[Glob], path: &str) -> Option<String> {
 /// Answers whether the role may run `program`: a bare name of the image, or a path of the worktree.
 #[must_use]
 pub fn execute(rights: &Rights, program: &str) -> Answer {
-    let found = rights.programs.iter().find_map(|allowed| match allowed {
-        Program::Image(name) => (name == program).then(|| named(rights, name)),
-        Program::Worktree(glob) => {
-            let globs = Globs(vec![glob.clone()]);
-            globs.matches(program).map(|glob| Cited {
-                text: format!("./{}", glob.text),
-                origin: Some(glob.origin.clone()),
-            })
+    let mut answer = Answer::from(rights.judge(&Act::Run(program.to_owned())));
+    let has = |(_, members): &(&str, &[&str])| members.contains(&program);
+    if let Some((group, members)) = programs::groups().find(has) {
+        let listed = |name: &&str| {
+            rights
+                .programs
+                .contains(&Program::Image((*name).to_owned()))
+        };
+        if !answer.allowed {
+            answer.reason = format!("{}, nor `{group}`, which it is part of", answer.reason);
+        } else if members.iter().all(|name| listed(&name)) {
+            answer.reason = format!("{}, as part of `{group}`", answer.reason);
         }
-    });
-    match found {
-        Some(rule) => {
-            let reason = format!("`execute` lists `{}`", rule.text);
-            Answer::allowed(rule, reason)
-        }
-        None => not_listed(rights, program),
     }
+    answer.or_else(|| unlisted(rights, program))
 }
 
-/// Returns the item of the `execute` list that a program of the image came with.
-fn named(rights: &Rights, name: &str) -> Cited {
-    let item = written::runs(&rights.programs)
-        .into_iter()
-        .find(|runs| runs.item == name || runs.members.iter().any(|member| member == name));
-    Cited {
-        text: item.map_or_else(|| name.to_owned(), |runs| runs.item),
-        origin: None,
-    }
-}
-
-fn not_listed(rights: &Rights, program: &str) -> Answer {
-    let bare = programs::is_bare(program);
-    let group = programs::groups().find(|(_, members)| members.contains(&program));
-    let reason = match group {
-        Some((group, _)) => format!("`execute` lists neither `{program}` nor its group `{group}`"),
-        None if bare => format!("`execute` does not list `{program}`"),
-        None => "no `./…` glob of `execute` covers it".to_owned(),
-    };
-    let item = if bare {
+fn unlisted(rights: &Rights, program: &str) -> Help {
+    let item = if programs::is_bare(program) {
         Some(program.to_owned())
     } else {
         glob_for(program).map(|glob| format!("./{glob}"))
@@ -208,23 +156,15 @@ fn not_listed(rights: &Rights, program: &str) -> Answer {
     let had = written::runs(&rights.programs).into_iter();
     let next = item.map(|item| {
         let list = written::list(had.map(|runs| runs.item).chain([item]));
-        let origin = rights.programs.iter().find_map(|program| match program {
-            Program::Worktree(glob) => Some(&glob.origin),
-            Program::Image(_) => None,
-        });
-        advice(rights, ("permissions", "execute"), &list, origin)
+        advice(rights, ("permissions", "execute"), &list)
     });
     let names = rights.programs.iter().filter_map(|program| match program {
         Program::Image(name) => Some(name.as_str()),
         Program::Worktree(_) => None,
     });
-    Answer {
-        near: closest(program, names)
-            .filter(|_| bare && group.is_none())
-            .map(str::to_owned),
-        next,
-        ..Answer::denied(reason)
-    }
+    let is_known = programs::groups().any(|(_, members)| members.contains(&program));
+    let near = closest(program, names).filter(|_| !is_known && !program.contains('/'));
+    (near.map(str::to_owned), next)
 }
 
 /// Answers whether the role may connect to `host` on `port`, as the gateway decides it.
@@ -233,55 +173,19 @@ pub fn connect(rights: &Rights, host: &str, port: u16) -> Answer {
     let name = match host.parse::<HostName>() {
         Ok(name) => name,
         Err(error) => {
-            let error = host.parse::<HostPattern>().map_or_else(
+            return Answer::never(host.parse::<HostPattern>().map_or_else(
                 |host| format!("{host}: {}", host.help),
                 |_| format!("{error}: ask about one name"),
-            );
-            return Answer::denied(error);
+            ));
         }
     };
     let target = Target { name, port };
-    match decide(&rights.egress, &target) {
-        Ok(permit) => {
-            let rule = cited(&rights.egress, permit.rule());
-            Answer::allowed(rule, permitted(&rights.egress, &permit))
-        }
-        Err(denied) => Answer {
-            rule: denied.rule.map(|rule| cited(&rights.egress, &rule)),
-            near: near_host(&rights.egress, &target),
-            next: Some(open(rights, &target)),
-            ..Answer::denied(denied.reason)
-        },
-    }
-}
-
-/// Returns the rule that a permit or a denial names.
-fn cited(egress: &Egress, named: &str) -> Cited {
-    let rule = egress.rules.iter().find(|rule| rule.to_string() == named);
-    rule.map_or_else(
-        || Cited {
-            text: named.to_owned(),
-            origin: None,
-        },
-        Cited::from,
-    )
-}
-
-fn permitted(egress: &Egress, permit: &super::Permit) -> String {
-    let name = &permit.target().name;
-    let spoken = match permit.protocol() {
-        super::Protocol::Tls => format!("TLS must be spoken, with the server name `{name}`"),
-        super::Protocol::Http => format!("HTTP must be spoken, with the host `{name}`"),
-        super::Protocol::Tcp => "any bytes may pass".to_owned(),
-    };
-    let pin = egress.hosts.iter().find(|entry| entry.name == *name);
-    match pin {
-        Some(pin) => format!(
-            "{spoken}; the name is pinned to {} ({}:{})",
-            pin.to, pin.origin.file, pin.origin.line
-        ),
-        None => format!("{spoken}; the name must lead to a public address"),
-    }
+    Answer::from(rights.judge(&Act::Connect(target.clone()))).or_else(|| {
+        (
+            near_host(&rights.egress, &target),
+            Some(open(rights, &target)),
+        )
+    })
 }
 
 fn near_host(egress: &Egress, target: &Target) -> Option<String> {
@@ -308,22 +212,16 @@ fn open(rights: &Rights, target: &Target) -> Advice {
     };
     let list: Vec<String> = had.chain([asked]).collect();
     let list = format!("[{}]", list.join(", "));
-    let origin = rights.egress.rules.first().map(|rule| &rule.origin);
-    advice(rights, ("network_policies", "egress"), &list, origin)
+    advice(rights, ("network_policies", "egress"), &list)
 }
 
 /// Returns where to write a list, and the policy that holds it. A list that a person wrote is
 /// changed where it stands: two files of one layer may not name one role.
-fn advice(
-    rights: &Rights,
-    (section, field): (&str, &str),
-    list: &str,
-    had: Option<&Origin>,
-) -> Advice {
+fn advice(rights: &Rights, (section, field): (&str, &str), list: &str) -> Advice {
     let role = &rights.role;
-    let own = had.filter(|origin| !origin.file.starts_with("policies/"));
+    let own = |origin: &&Origin| matches!(origin.layer, Layer::User | Layer::Given);
     Advice {
-        file: own.map_or_else(
+        file: rights.origins.get(field).filter(own).map_or_else(
             || format!("~/.config/loki/policies/{role}.yaml"),
             |origin| origin.file.clone(),
         ),
@@ -334,7 +232,7 @@ fn advice(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Layer, Policy, Source};
+    use crate::policy::{Policy, Source};
 
     fn policy(extra: &[&str]) -> Policy {
         let mut sources = Policy::builtin_sources();

@@ -25,6 +25,7 @@ pub mod schema;
 mod sheet;
 pub mod suggest;
 mod units;
+mod verdict;
 pub mod written;
 mod yaml;
 
@@ -37,23 +38,28 @@ pub use decide::{Denied, Permit, Target, decide, name_ports};
 pub use glob::{GlobError, Matcher};
 pub use host::HostError;
 pub use rights::{
-    Egress, EgressRule, Files, Glob, Globs, HostEntry, HostPattern, Minimum, Origin, Program,
-    Protocol, Rates, Resources, Rights,
+    DeniedHost, DeniedNames, Egress, EgressRule, Files, Glob, Globs, HostEntry, HostPattern,
+    Minimum, Origin, Program, Protocol, Rates, Resources, Rights,
 };
+
+pub use verdict::{Act, ActError, Verdict};
 
 use crate::{diagnostic::Diagnostic, name::Role};
 
-/// Whose policy a file is. Later layers override earlier ones. There is no layer for files of the
-/// project: they come with the code and are not trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+/// Whose policy a file is. Later layers override earlier ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layer {
     /// Shipped with Loki.
+    #[default]
     BuiltIn,
     /// `/etc/loki/policies`.
     Organisation,
     /// `~/.config/loki/policies`.
     User,
+    /// `.loki/policies` of the repository. It comes with the code: until a person trusts it, it
+    /// narrows only.
+    Project,
     /// Named on the command line.
     Given,
 }

@@ -144,13 +144,17 @@ fn rights(role: Role, entries: &[&Entry], hosts: &[HostEntry]) -> (Rights, Optio
             write: fields.write.unwrap_or_default(),
         },
         programs: fields.execute.unwrap_or_default(),
+        program_origins: BTreeMap::new(),
         egress: Egress {
             rules: fields.egress.unwrap_or_default(),
             hosts: hosts.to_vec(),
+            denied: Vec::new(),
         },
         resources,
         rates: Rates::default(),
         minimum: Minimum::default(),
+        secrets: Vec::new(),
+        origins: BTreeMap::new(),
     };
     (rights, fields.tier)
 }

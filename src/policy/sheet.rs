@@ -56,6 +56,7 @@ impl<'a> Sheet<'a> {
         Origin {
             file: self.source.file.display().to_string(),
             line: at.line,
+            layer: self.source.layer,
         }
     }
 

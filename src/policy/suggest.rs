@@ -351,7 +351,7 @@ mod tests {
         ) {
             let mut need = Need { gated: true, ..Need::default() };
             // What git commits is canonical.
-            let real = |path: &&String| Globs(vec![Glob { text: "**".to_owned(), origin: Origin::default() }]).matches(path).is_some();
+            let real = |path: &&String| Globs(vec![Glob::parse("**", Origin::default()).unwrap()]).matches(path).is_some();
             for path in paths.iter().filter(real) {
                 need.wrote.insert(path.clone(), 1);
             }

@@ -272,6 +272,7 @@ mod tests {
         Glob {
             text: text.to_owned(),
             origin: crate::policy::Origin::default(),
+            except: Vec::new(),
         }
     }
 
@@ -285,6 +286,7 @@ mod tests {
                 write: Globs(write.iter().map(|text| glob(text)).collect()),
             },
             programs,
+            program_origins: std::collections::BTreeMap::new(),
             egress: Egress::default(),
             resources: Resources {
                 cpus: 1.0,
@@ -297,6 +299,8 @@ mod tests {
             },
             rates: Rates::default(),
             minimum: Minimum::default(),
+            secrets: Vec::new(),
+            origins: std::collections::BTreeMap::new(),
         }
     }
 

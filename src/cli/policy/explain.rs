@@ -10,7 +10,7 @@ use crate::{
     git,
     policy::{
         Program, Rights,
-        explain::{self, Advice, Answer, Cited},
+        explain::{self, Advice, Answer},
     },
     sandbox::{Grant, confinement},
     text::visible,
@@ -23,7 +23,7 @@ use super::{
         ui,
     },
     args::Explain,
-    load, place, rights,
+    load, rights,
 };
 
 /// Where the worktree stands inside.
@@ -35,7 +35,7 @@ struct Told {
     question: &'static str,
     asked: String,
     allowed: bool,
-    rule: Option<Cited>,
+    rule: Option<String>,
     reason: String,
     /// What happens inside, while the agent runs.
     kernel: String,
@@ -105,14 +105,14 @@ impl Case<'_> {
             let reason = "`.git` inside is a repository of the agent's own: it may be written, and nothing of it ever leaves";
             return told(
                 ("write", asked),
-                denied(reason),
+                Answer::never(reason),
                 "the write succeeds".to_owned(),
             );
         }
         let mut answer = explain::write(self.rights, &inside);
         let refusals = git::refusals(&inside, &self.rights.files.write);
         if let Some(breach) = refusals.first().filter(|_| answer.allowed) {
-            answer = denied(&format!("`{}` {}", breach.path, breach.message));
+            answer = Answer::never(format!("`{}` {}", breach.path, breach.message));
         }
         let gate = match refusals.first() {
             None => "lets it pass".to_owned(),
@@ -167,7 +167,7 @@ impl Case<'_> {
                 allowed: true,
                 ..told(
                     asked,
-                    denied(if writing {
+                    Answer::never(if writing {
                         "every sandbox may: it is the agent's own, and goes with the sandbox"
                     } else {
                         "every sandbox may: it is part of the image or of the sandbox"
@@ -181,7 +181,7 @@ impl Case<'_> {
             },
             None => told(
                 asked,
-                denied(
+                Answer::never(
                     "no policy speaks of paths outside the worktree, and the sandbox does not have it",
                 ),
                 "permission denied".to_owned(),
@@ -251,13 +251,13 @@ impl Case<'_> {
                 allowed: true,
                 ..told(
                     ("execute", asked),
-                    denied(&format!("it comes with `{with}`, which the role may run")),
+                    Answer::never(format!("it comes with `{with}`, which the role may run")),
                     "it may run, if the image has it".to_owned(),
                 )
             },
             None => told(
                 ("execute", asked),
-                denied(
+                Answer::never(
                     "no program that the role may run brings it; `execute` takes bare names and `./…` globs",
                 ),
                 "it may neither run nor be read: permission denied".to_owned(),
@@ -303,16 +303,6 @@ fn is_for_programs(directory: &str) -> bool {
     directory.ends_with("/bin") || directory.ends_with("/sbin")
 }
 
-fn denied(reason: &str) -> Answer {
-    Answer {
-        allowed: false,
-        rule: None,
-        reason: reason.to_owned(),
-        near: None,
-        next: None,
-    }
-}
-
 fn told((question, asked): (&'static str, &str), answer: Answer, kernel: String) -> Told {
     let Answer {
         allowed,
@@ -341,14 +331,8 @@ fn print(rights: &Rights, told: &Told) {
         "{verdict}: {} {} `{asked}`",
         rights.role, told.question
     ));
-    let rule = told.rule.as_ref().map_or_else(
-        || "none".to_owned(),
-        |rule| match &rule.origin {
-            Some(origin) => format!("{} ({})", visible(&rule.text), place(origin)),
-            None => visible(&rule.text),
-        },
-    );
-    ui::data(format!("  rule    {rule}"));
+    let rule = told.rule.as_deref().unwrap_or("none");
+    ui::data(format!("  rule    {}", visible(rule)));
     ui::data(format!("  reason  {}", visible(&told.reason)));
     ui::data(format!("  inside  {}", visible(&told.kernel)));
     if let Some(gate) = &told.gate {

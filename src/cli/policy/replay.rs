@@ -26,7 +26,6 @@ use super::{
     args::Replay,
     load,
     past::{Past, Recorded},
-    placed,
 };
 
 /// Stands for the hosts that a sum of denials does not list.
@@ -50,7 +49,7 @@ struct Changed {
     #[serde(flatten)]
     decided: Decided,
     becomes: bool,
-    rule: Option<explain::Cited>,
+    rule: Option<String>,
     reason: String,
     times: u64,
 }
@@ -205,7 +204,7 @@ fn again(policy: &Policy, decided: &Decided, times: u64) -> Option<Changed> {
     })
 }
 
-fn ask(rights: &Rights, decided: &Decided) -> (bool, Option<explain::Cited>, String) {
+fn ask(rights: &Rights, decided: &Decided) -> (bool, Option<String>, String) {
     let answer = match decided.question {
         "write" => {
             let refused = git::refusals(&decided.asked, &rights.files.write);
@@ -223,7 +222,7 @@ fn ask(rights: &Rights, decided: &Decided) -> (bool, Option<explain::Cited>, Str
 
 /// Decides a name as the gateway answers a question for it: it has an address when some port is
 /// open.
-fn name(rights: &Rights, asked: &str) -> (bool, Option<explain::Cited>, String) {
+fn name(rights: &Rights, asked: &str) -> (bool, Option<String>, String) {
     let ports = asked
         .parse::<HostName>()
         .map(|name| name_ports(&rights.egress, &name))
@@ -261,10 +260,7 @@ fn print(changed: &[Changed]) {
             format!("{question} {}", visible(asked)),
             word(*was),
             word(changed.becomes),
-            rule.map_or_else(
-                || changed.reason.clone(),
-                |rule| format!("{} {}", rule.text, placed(rule.origin.as_ref())),
-            ),
+            rule.unwrap_or(&changed.reason).clone(),
             changed.times.to_string(),
         ]
     });

@@ -130,7 +130,9 @@ fn page(policy: &Policy, rights: &Rights) {
             ui::data(format!("\n{section}"));
             last = section;
         }
-        ui::data(format!("  {field:<24} {}", visible(&value)));
+        let place = rights.origins.get(field);
+        let place = place.map_or_else(|| "(default)".to_owned(), super::place);
+        ui::data(format!("  {field:<24} {:<12} {place}", visible(&value)));
     }
 }
 
@@ -164,14 +166,17 @@ fn programs(rights: &Rights) -> Vec<Line> {
     let runs = written::runs(&rights.programs).into_iter();
     runs.map(|runs| Line {
         below: wrapped(&runs.members),
-        ..Line::new(&runs.item, origin_of(rights, &runs.item))
+        ..Line::new(&runs.item, origin_of(rights, &runs))
     })
     .collect()
 }
 
-/// Returns where a glob of programs stands.
-fn origin_of<'r>(rights: &'r Rights, item: &str) -> Option<&'r Origin> {
-    let text = item.strip_prefix("./")?;
+/// Returns where an item of an `execute` list stands: a group where its first program does.
+fn origin_of<'r>(rights: &'r Rights, runs: &written::Runs) -> Option<&'r Origin> {
+    let Some(text) = runs.item.strip_prefix("./") else {
+        let name = runs.members.first().unwrap_or(&runs.item);
+        return rights.program_origins.get(name);
+    };
     rights.programs.iter().find_map(|program| match program {
         Program::Worktree(glob) if glob.text == text => Some(&glob.origin),
         _ => None,
@@ -218,7 +223,7 @@ fn document(policy: &Policy, rights: &Rights) -> Value {
             .collect()
     };
     let execute = written::runs(&rights.programs).into_iter().map(|runs| {
-        let origin = origin_of(rights, &runs.item);
+        let origin = origin_of(rights, &runs);
         at(
             json!({ "item": runs.item, "programs": runs.members }),
             origin,
@@ -234,6 +239,11 @@ fn document(policy: &Policy, rights: &Rights) -> Value {
         at(shown, Some(&pin.origin))
     });
     let values = diff::values(rights, policy.tier(&rights.role)).into_iter();
+    let values = values.map(|(name, value)| {
+        let field = name.rsplit('.').next().unwrap_or(name);
+        let value = at(json!({ "value": value }), rights.origins.get(field));
+        (name.to_owned(), value)
+    });
     json!({
         "schema": 1,
         "role": rights.role,
@@ -243,7 +253,7 @@ fn document(policy: &Policy, rights: &Rights) -> Value {
         "execute": execute.collect::<Vec<_>>(),
         "connect": connect.collect::<Vec<_>>(),
         "hosts": hosts.collect::<Vec<_>>(),
-        "values": values.map(|(name, value)| (name.to_owned(), Value::from(value))).collect::<serde_json::Map<_, _>>(),
+        "values": values.collect::<serde_json::Map<_, _>>(),
     })
 }
 
