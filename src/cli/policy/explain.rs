@@ -168,9 +168,9 @@ impl Case<'_> {
                 ..told(
                     asked,
                     Answer::never(if writing {
-                        "every sandbox may: it is the agent's own, and goes with the sandbox"
+                        "it is the sandbox's own, and goes with it"
                     } else {
-                        "every sandbox may: it is part of the image or of the sandbox"
+                        "it is a part of the image or of the sandbox that the role's programs need"
                     }),
                     format!(
                         "`{}` is {}",
@@ -214,7 +214,10 @@ impl Case<'_> {
                 "it may neither run nor be read: permission denied".to_owned(),
             ),
             (Some(rule), true) => {
-                let kernel = format!("`{}` may run, if the image has it", rule.path);
+                let kernel = match path {
+                    Some(_) => format!("what lies below `{}` may run", rule.path),
+                    None => "it may run, if the image has it".to_owned(),
+                };
                 told(("execute", asked), answer, kernel)
             }
             (Some(_), false) if path.is_none() => self.companion(asked, &program),
@@ -273,7 +276,10 @@ impl Case<'_> {
         let (host, port) = asked.rsplit_once(':').ok_or_else(usage)?;
         let port = port.parse::<u16>().ok().filter(|port| *port > 0);
         let answer = explain::connect(self.rights, host, port.ok_or_else(usage)?);
-        let kernel = if answer.allowed {
+        let named = host.parse::<crate::name::HostName>().is_ok();
+        let kernel = if !named {
+            "there is no network inside: an address has no route"
+        } else if answer.allowed {
             "there is no network inside: the gateway listens for the name and dials from outside"
         } else if answer.rule.is_some() {
             "there is no network inside: on this port nothing listens"

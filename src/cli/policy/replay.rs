@@ -3,7 +3,7 @@
 //! Asked again are names and connections, and the paths that the gate let pass or refused by the
 //! write globs. Not asked again is what no policy decides: what was spoken on an allowed
 //! connection, where a name led, and every other rule of the gate. Of a flood of denials the
-//! journal holds a sum without names; sums are counted, not asked.
+//! journal holds a sum without names; unasked are counted, not asked.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +58,7 @@ struct Changed {
 #[derive(Debug, Default)]
 struct Ledger {
     decisions: BTreeMap<Decided, u64>,
-    sums: u64,
+    unasked: u64,
 }
 
 /// Asks again; exits 0 when nothing changes.
@@ -80,7 +80,7 @@ pub(in crate::cli) fn replay(env: &Environment, asked: &Replay) -> Result<Exit, 
     if asked.asked.json {
         ui::json(&serde_json::json!({
             "schema": 1, "runs": runs.len(), "decisions": total, "changed": differ,
-            "not_asked": ledger.sums, "changes": changed,
+            "not_asked": ledger.unasked, "changes": changed,
         }))?;
     } else {
         print(&changed);
@@ -89,10 +89,10 @@ pub(in crate::cli) fn replay(env: &Environment, asked: &Replay) -> Result<Exit, 
             ui::counted(usize::try_from(total).unwrap_or(usize::MAX), "decision"),
             ui::counted(runs.len(), "run"),
         ));
-        if ledger.sums > 0 {
+        if ledger.unasked > 0 {
             ui::note(format!(
-                "{} denials were recorded as a sum without names: they are not asked again",
-                ledger.sums
+                "{} denials are not asked again: no policy decided them, or they are a sum without names",
+                ledger.unasked
             ));
         }
     }
@@ -162,8 +162,9 @@ impl Ledger {
         else {
             return;
         };
-        if host == MANY {
-            self.sums += count;
+        let misused = !allowed && covered(rule.as_deref(), *port);
+        if misused || host == MANY {
+            self.unasked += count;
             return;
         }
         let (question, asked) = match (kind, port) {
@@ -175,7 +176,7 @@ impl Ledger {
             role: role.clone(),
             question,
             asked,
-            was: *allowed || covered(rule.as_deref(), *port),
+            was: *allowed,
             by: rule.clone(),
         };
         *self.decisions.entry(decided).or_default() += count;

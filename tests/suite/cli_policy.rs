@@ -1,0 +1,588 @@
+//! The verbs of `loki policy`, through the binary: what they print, how they exit, and that what
+//! they advise or suggest is a policy that does what was said.
+
+use loki::{
+    event::{Breach, EgressKind, Event},
+    journal::Writer,
+    name::RunId,
+};
+use serde_json::Value;
+
+use super::harness::{Said, World, source::files, source::root};
+
+const STRIPE: &str = "version: 1\nagents: { biz-finance: { description: Keeps the books. } }\n\
+    network_policies: { biz-finance: { egress: [\"api.stripe.com:443\"] } }\n\
+    permissions: { biz-finance: { read: [\"**\"], write: [\"books/*.csv\"] } }\n";
+
+/// Returns a world with a repository and a policy of its own.
+fn world() -> World {
+    let world = World::new();
+    world.write("own.yaml", STRIPE);
+    world.commit();
+    world
+}
+
+fn json(said: &Said) -> Value {
+    serde_json::from_str(&said.stdout).unwrap_or_else(|e| panic!("{e}\n{said}"))
+}
+
+#[test]
+fn cli_policy_show_prints_every_right_with_its_place() {
+    let world = world();
+    let said = world.loki(&["policy", "show", "eng-frontend"]).exits(0);
+    let said = said.says_nothing().prints(&[
+        "eng-frontend: ",
+        "\nread\n  **",
+        "policies/engineering.yaml:",
+        "src/frontend/**",
+        "@shell",
+        "      sh bash dash",
+        "\nconnect\n  nothing",
+        "memory",
+        "2GiB",
+        "landlock",
+    ]);
+    assert!(said.stdout.lines().all(|line| line.len() < 120), "{said}");
+    let said = world.loki(&["policy", "show", "biz-finance", "--policy", "own.yaml"]);
+    said.exits(0).prints(&[
+        "Keeps the books.",
+        "api.stripe.com:443 tls  own.yaml:3",
+        "books/*.csv  own.yaml:4",
+    ]);
+}
+
+#[test]
+fn cli_policy_show_without_a_role_has_a_line_for_each() {
+    let world = world();
+    let said = world
+        .loki(&["policy", "show", "--policy", "own.yaml"])
+        .exits(0);
+    let said = said.prints(&["ROLE", "eng-backend", "biz-finance", "api.stripe.com:443"]);
+    let lines = said.stdout.lines().count();
+    let shown = world.loki(&["policy", "show", "--policy", "own.yaml", "--json"]);
+    let shown = json(&shown.exits(0));
+    assert_eq!(shown["schema"], 1);
+    assert_eq!(shown["roles"].as_array().unwrap().len(), lines - 1);
+}
+
+#[test]
+fn cli_policy_show_has_documented_fields() {
+    let world = world();
+    let shown = world.loki(&[
+        "policy",
+        "show",
+        "biz-finance",
+        "--policy",
+        "own.yaml",
+        "--json",
+    ]);
+    let shown = json(&shown.exits(0));
+    assert_eq!(shown["role"], "biz-finance");
+    let write = &shown["write"][0];
+    assert_eq!(
+        (&write["glob"], &write["file"], &write["line"]),
+        (&"books/*.csv".into(), &"own.yaml".into(), &4.into())
+    );
+    let rule = &shown["connect"][0];
+    assert_eq!(
+        (
+            &rule["host"],
+            &rule["port"],
+            &rule["protocol"],
+            &rule["line"]
+        ),
+        (
+            &"api.stripe.com".into(),
+            &443.into(),
+            &"tls".into(),
+            &3.into()
+        )
+    );
+    assert_eq!(shown["values"]["resources.memory"]["value"], "2GiB");
+}
+
+#[test]
+fn cli_policy_an_unknown_role_is_asked_back() {
+    let world = world();
+    for args in [
+        &["policy", "show", "eng-fronted"][..],
+        &["policy", "explain", "eng-fronted", "--write", "x"],
+        &[
+            "policy",
+            "diff",
+            "current",
+            "own.yaml",
+            "--role",
+            "eng-fronted",
+        ],
+    ] {
+        let said = world.loki(args).exits(2);
+        said.says(&[
+            "no role is called `eng-fronted`",
+            "did you mean `eng-frontend`?",
+        ]);
+    }
+    let said = world.loki(&["policy", "show", "\u{1b}[2J"]).exits(2);
+    let said = said.says(&["\\u{1b}[2J", "`loki policy show` lists the roles"]);
+    assert!(!said.stderr.contains('\u{1b}'), "{said}");
+}
+
+#[test]
+fn cli_policy_explain_names_rule_kernel_and_gate() {
+    let world = world();
+    let said = world.loki(&[
+        "policy",
+        "explain",
+        "eng-frontend",
+        "--write",
+        "src/backend/x",
+    ]);
+    let said = said.exits(1).says_nothing().prints(&[
+        "denied: eng-frontend write `src/backend/x`",
+        "inside  the write fails",
+        "gate    refuses the whole work: rule `write-globs`",
+        "add to ~/.config/loki/policies/eng-frontend.yaml:",
+        "\"src/backend/**\"]",
+    ]);
+    let advice = said.stdout.split_once("eng-frontend.yaml:\n").unwrap().1;
+    let lines = advice.lines().filter_map(|line| line.strip_prefix("    "));
+    let yaml = lines.fold(String::new(), |text, line| text + line + "\n");
+    world.write("advised.yaml", yaml);
+    let args = [
+        "policy",
+        "explain",
+        "eng-frontend",
+        "--write",
+        "src/backend/x",
+    ];
+    let said = world.loki(&[&args[..], &["--policy", "advised.yaml"]].concat());
+    said.exits(0).prints(&[
+        "allowed: eng-frontend write `src/backend/x`",
+        "src/backend/** (advised.yaml:4)",
+        "`/work/src/backend` is writable",
+        "gate    lets it pass",
+    ]);
+}
+
+#[test]
+fn cli_policy_explain_tells_what_a_widened_glob_lets_pass_and_who_refuses_it() {
+    let world = world();
+    let ask = [
+        "policy",
+        "explain",
+        "biz-finance",
+        "--policy",
+        "own.yaml",
+        "--write",
+    ];
+    let said = world
+        .loki(&[&ask[..], &["books/evil.sh"]].concat())
+        .exits(1);
+    said.prints(&[
+        "denied",
+        "the write succeeds: a write glob is widened to `/work/books`",
+        "gate    refuses the whole work",
+    ]);
+    let said = world
+        .loki(&[&ask[..], &["books/2026.csv"]].concat())
+        .exits(0);
+    said.prints(&["books/*.csv (own.yaml:4)", "gate    lets it pass"]);
+    for never in [".git/config", ".loki/x", "../x", "books/.GIT/hooks/a.csv"] {
+        let said = world.loki(&[&ask[..], &[never]].concat()).exits(1);
+        assert!(!said.stdout.contains("to allow it"), "{said}");
+    }
+}
+
+#[test]
+fn cli_policy_explain_asks_what_the_gateway_asks() {
+    let world = world();
+    let ask = [
+        "policy",
+        "explain",
+        "biz-finance",
+        "--policy",
+        "own.yaml",
+        "--connect",
+    ];
+    let ask = |target: &str| world.loki(&[&ask[..], &[target]].concat());
+    ask("api.stripe.com:443").exits(0).prints(&[
+        "allowed: biz-finance connect `api.stripe.com:443`",
+        "rule    api.stripe.com:443 (own.yaml:3)",
+    ]);
+    ask("api.stripe.com:80").exits(1).prints(&[
+        "only port 443 is",
+        "\"api.stripe.com:443\", \"api.stripe.com:80\"]",
+    ]);
+    ask("api.strip.com:443")
+        .exits(1)
+        .prints(&["did you mean `api.stripe.com:443`?"]);
+    ask("10.0.0.1:443").exits(1).prints(&["no route"]);
+    for usage in ["api.stripe.com", "a:0", "a:65536", "a:-1", ":x"] {
+        ask(usage).exits(2).says(&["HOST:PORT"]);
+    }
+}
+
+#[test]
+fn cli_policy_explain_knows_programs_and_what_they_bring() {
+    let world = world();
+    let ask = ["policy", "explain", "eng-frontend", "--execute"];
+    let ask = |program: &str| world.loki(&[&ask[..], &[program]].concat());
+    ask("sh").exits(0).prints(&["part of `@shell`"]);
+    ask("/usr/bin/sh").exits(0).prints(&["allowed"]);
+    ask("./src/frontend/run")
+        .exits(0)
+        .prints(&["src/frontend/**"]);
+    ask("/usr/lib/git-core/git-remote-https")
+        .exits(0)
+        .prints(&["it comes with `git`"]);
+    ask("cargo")
+        .exits(1)
+        .prints(&["`@rust`", "neither run nor be read"]);
+    ask("pyton3").exits(1).prints(&["did you mean `python3`?"]);
+    ask("/etc/passwd").exits(1).prints(&["denied"]);
+}
+
+#[test]
+fn cli_policy_explain_answers_many_questions_at_once_and_one_denial_counts() {
+    let world = world();
+    let said = world.loki(&[
+        "policy",
+        "explain",
+        "eng-qa",
+        "--read",
+        "src/x",
+        "--write",
+        "tests/a",
+        "--write",
+        "src/a",
+        "--execute",
+        "git",
+        "--connect",
+        "a.test:443",
+        "--json",
+    ]);
+    let told = json(&said.exits(1));
+    let answers = told["answers"].as_array().unwrap();
+    let allowed: Vec<(&str, bool)> = answers
+        .iter()
+        .map(|a| {
+            (
+                a["asked"].as_str().unwrap(),
+                a["allowed"].as_bool().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("tests/a", true),
+        ("src/a", false),
+        ("src/x", true),
+        ("git", true),
+        ("a.test:443", false),
+    ];
+    assert_eq!(allowed, expected);
+    for field in [
+        "question", "rule", "reason", "kernel", "gate", "near", "next",
+    ] {
+        assert!(
+            answers.iter().all(|answer| answer.get(field).is_some()),
+            "{field}"
+        );
+    }
+    world
+        .loki(&["policy", "explain", "eng-qa"])
+        .exits(2)
+        .says(&["--write"]);
+}
+
+#[test]
+fn cli_policy_schema_is_a_schema_of_the_shipped_policies() {
+    let world = World::new();
+    let schema = json(&world.loki(&["policy", "schema"]).exits(0).says_nothing());
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    assert!(!validator.is_valid(&serde_json::json!({ "version": 1, "permission": {} })));
+    assert!(validator.is_valid(&serde_json::json!({ "version": 1 })));
+}
+
+#[test]
+fn cli_policy_diff_tells_gains_from_losses() {
+    let world = world();
+    let other = STRIPE
+        .replace("api.stripe.com:443", "api.example.com:443")
+        .replace("books/*.csv", "books/**");
+    world.write(
+        "other.yaml",
+        other + "resources: { biz-finance: { memory: 4GiB } }\n",
+    );
+    let diff = ["policy", "diff"];
+    for same in [["own.yaml", "own.yaml"], ["-", "current"]] {
+        world
+            .loki(&[&diff[..], &same].concat())
+            .exits(0)
+            .says(&["no role may do more or less"]);
+    }
+    let said = world
+        .loki(&["policy", "diff", "own.yaml", "other.yaml"])
+        .exits(1);
+    said.says_nothing().prints(&[
+        "biz-finance\n",
+        "+ write    books/**  other.yaml:4",
+        "+ connect  api.example.com:443 tls  other.yaml:3",
+        "- connect  api.stripe.com:443 tls  own.yaml:3",
+        "~ resources.memory 2GiB -> 4GiB",
+    ]);
+    let said = world.loki(&["policy", "diff", "current", "own.yaml", "--json"]);
+    let told = json(&said.exits(1));
+    assert_eq!(told["equal"], false);
+    assert_eq!(told["roles"][0]["status"], "added");
+    let args = [
+        "policy",
+        "diff",
+        "own.yaml",
+        "other.yaml",
+        "--role",
+        "eng-qa",
+    ];
+    world.loki(&args).exits(0);
+    world
+        .loki(&["policy", "diff", "own.yaml", "missing.yaml"])
+        .exits(3)
+        .says(&["missing.yaml"]);
+}
+
+fn egress(host: &str, port: Option<u16>, allowed: bool, rule: Option<&str>, count: u64) -> Event {
+    Event::Egress {
+        sandbox: "s1".to_owned(),
+        task: None,
+        role: "biz-finance".parse().unwrap(),
+        kind: if port.is_some() {
+            EgressKind::Connect
+        } else {
+            EgressKind::Name
+        },
+        host: host.to_owned(),
+        port,
+        allowed,
+        rule: rule.map(str::to_owned),
+        reason: (!allowed).then(|| format!("no egress rule names `{host}`")),
+        count,
+    }
+}
+
+/// Writes the journal of a run in which `biz-finance` used one host, asked for others, committed
+/// what is in the repository's last commit and was once refused at the gate.
+fn recorded(world: &World) -> RunId {
+    let run: RunId = "20270115-080000-ab12".parse().unwrap();
+    let clock = || "2027-01-15T08:00:00Z".parse().unwrap();
+    let mut journal = Writer::create(&world.path(".loki"), &run, clock).unwrap();
+    let commit = world.git(&["rev-parse", "HEAD"]).trim().to_owned();
+    let task = || "books".parse().unwrap();
+    let breach = Breach {
+        rule: "write-globs".to_owned(),
+        path: "src/evil.rs".to_owned(),
+        message: "was created, but no write glob of the role covers it".to_owned(),
+    };
+    let planned = serde_json::json!({ "type": "planned", "tasks": [
+        { "id": "books", "role": "biz-finance", "title": "Keep the books" },
+    ] });
+    let rule = Some("api.stripe.com:443 (own.yaml:3)");
+    let events = [
+        Event::RunStarted {
+            run: run.clone(),
+            loki: "0".to_owned(),
+            spec: "spec.md".to_owned(),
+            spec_sha256: String::new(),
+            title: "Books".to_owned(),
+            provider: "command".to_owned(),
+            base: commit.clone(),
+            branch: format!("loki/{run}"),
+            engine: "none".to_owned(),
+            policy_sha256: String::new(),
+        },
+        serde_json::from_value(planned).unwrap(),
+        egress("api.stripe.com", None, true, rule, 2),
+        egress("api.stripe.com", Some(443), true, rule, 7),
+        // Allowed by the rule, refused for what was spoken: no policy decides that.
+        egress("api.stripe.com", Some(443), false, rule, 1),
+        egress("evil.test", None, false, None, 3),
+        egress("db.test", Some(5432), false, None, 1),
+        egress("*", None, false, None, 40),
+        Event::Gated {
+            task: task(),
+            attempt: 1,
+            files: 1,
+            breaches: vec![breach],
+        },
+        Event::Gated {
+            task: task(),
+            attempt: 2,
+            files: 2,
+            breaches: Vec::new(),
+        },
+        Event::Committed {
+            task: task(),
+            attempt: 2,
+            commit,
+        },
+    ];
+    for event in &events {
+        journal.append(event).unwrap();
+    }
+    run
+}
+
+/// Returns a world with a recorded run that committed two tables and one note.
+fn recorded_world() -> World {
+    let world = world();
+    for file in ["books/a.csv", "books/b.csv", "notes/\u{202e}x {1}.md"] {
+        world.write(file, "1\n");
+    }
+    world.commit();
+    world
+}
+
+#[test]
+fn cli_policy_replay_lists_every_verdict_that_would_change() {
+    let world = recorded_world();
+    recorded(&world);
+    world.write(
+        "new.yaml",
+        STRIPE
+            .replace("api.stripe.com:443", "evil.test:443")
+            .replace(
+                "\"books/*.csv\"",
+                "\"books/a.csv\", \"src/**\", \"notes/**\"",
+            ),
+    );
+    let said = world
+        .loki(&["policy", "replay", "--policy", "new.yaml"])
+        .exits(1);
+    let said = said.prints(&[
+        "connect api.stripe.com:443",
+        "name evil.test",
+        "write books/b.csv",
+        "write src/evil.rs",
+    ]);
+    assert!(!said.stdout.contains("a.csv"), "{said}");
+    assert!(!said.stdout.contains("db.test"), "{said}");
+    said.says(&["17 decisions of 1 run: 14 would change", "41 denials"]);
+    let said = world.loki(&["policy", "replay", "--policy", "new.yaml", "--json"]);
+    let told = json(&said.exits(1));
+    let changes = told["changes"].as_array().unwrap();
+    let one = changes
+        .iter()
+        .find(|change| change["asked"] == "api.stripe.com:443")
+        .unwrap();
+    assert_eq!(
+        (&one["was"], &one["becomes"], &one["times"]),
+        (&true.into(), &false.into(), &7.into())
+    );
+}
+
+#[test]
+fn cli_policy_replay_under_the_same_rights_changes_nothing() {
+    let world = recorded_world();
+    let run = recorded(&world);
+    world.write(
+        "same.yaml",
+        STRIPE.replace("\"books/*.csv\"", "\"books/*.csv\", \"notes/**\""),
+    );
+    let args = [
+        "policy",
+        "replay",
+        "--policy",
+        "same.yaml",
+        "--run",
+        run.as_str(),
+    ];
+    let said = world.loki(&args).exits(0);
+    assert_eq!(said.stdout, "", "{said}");
+    let args = [
+        "policy",
+        "replay",
+        "--policy",
+        "same.yaml",
+        "--run",
+        "nosuch",
+    ];
+    world
+        .loki(&args)
+        .exits(2)
+        .says(&["no run `nosuch`", run.as_str()]);
+    let empty = self::world();
+    let none = empty.loki(&["policy", "replay", "--policy", "own.yaml"]);
+    none.exits(2).says(&["no run was made", "loki start"]);
+}
+
+#[test]
+fn cli_policy_suggest_writes_a_policy_that_allows_what_the_run_needed_and_no_more() {
+    let world = recorded_world();
+    recorded(&world);
+    let args = ["policy", "suggest", "--policy", "own.yaml"];
+    let said = world.loki(&args).exits(0).says_nothing().prints(&[
+        "- \"api.stripe.com:443\" # 7 connections",
+        "- \"books/*\" # 2 files, 2 changes",
+        "# - \"evil.test\" # denied 3 times",
+        "# - \"src/evil.rs\" # refused 1 time at the hand-over",
+        "which programs ran",
+    ]);
+    assert!(!said.stdout.contains('\u{202e}'), "{said}");
+    world.write("suggested.yaml", &said.stdout);
+    let agents = "version: 1\nagents: { biz-finance: {} }\n";
+    world.write("agents.yaml", agents);
+    let files = ["--policy", "agents.yaml", "--policy", "suggested.yaml"];
+    world
+        .loki(&["policy", "check", "agents.yaml", "suggested.yaml"])
+        .exits(0);
+    let said = world.loki(&[&["policy", "replay"][..], &files].concat());
+    said.exits(0).says(&["0 would change"]);
+    let shown = world.loki(&[&["policy", "show", "biz-finance", "--json"][..], &files].concat());
+    let shown = json(&shown.exits(0));
+    assert_eq!(shown["connect"].as_array().unwrap().len(), 1);
+    assert_eq!(shown["write"].as_array().unwrap().len(), 3);
+    let args = ["policy", "suggest", "--role", "biz-finanse"];
+    world
+        .loki(&args)
+        .exits(2)
+        .says(&["did you mean `biz-finance`?"]);
+}
+
+#[test]
+fn cli_policy_suggest_stands_alone_when_no_policy_knows_the_role() {
+    let world = recorded_world();
+    recorded(&world);
+    let said = world.loki(&["policy", "suggest"]).exits(0);
+    let said = said.prints(&["agents:\n  biz-finance: {}"]);
+    world.write("suggested.yaml", &said.stdout);
+    world.loki(&["policy", "check", "suggested.yaml"]).exits(0);
+}
+
+#[test]
+fn cli_policy_check_shows_every_fault_of_the_whole_corpus_in_one_run() {
+    let world = World::new();
+    let samples = files("tests/policies/invalid", "yaml");
+    assert!(samples.len() >= 60, "only {} samples", samples.len());
+    let paths: Vec<String> = samples
+        .iter()
+        .map(|path| root().join(path).to_string_lossy().into_owned())
+        .collect();
+    let mut args = vec!["policy", "check"];
+    args.extend(paths.iter().map(String::as_str));
+    let said = world.loki(&args).exits(3);
+    for path in &paths {
+        let faults = said
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with(path.as_str()));
+        assert!(faults.count() > 0, "no fault of {path} is shown");
+    }
+    let shown = |c: char| c == '\n' || !c.is_control();
+    assert!(
+        said.stderr.chars().all(shown),
+        "a control character is shown"
+    );
+    let pictures = said
+        .stderr
+        .lines()
+        .filter(|line| line.trim_start().starts_with("| ") && line.contains('^'));
+    assert!(pictures.count() > 100, "pictures are missing");
+}
