@@ -187,9 +187,17 @@ impl fmt::Display for EgressRule {
 
 impl fmt::Display for DeniedHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "deny {} ({})", self.item(), self.origin)
+    }
+}
+
+impl DeniedHost {
+    /// Returns the entry as a policy has it: `*.example.com`, `api.example.com:443`.
+    #[must_use]
+    pub fn item(&self) -> String {
         match self.port {
-            Some(port) => write!(f, "deny {}:{port} ({})", self.names, self.origin),
-            None => write!(f, "deny {} ({})", self.names, self.origin),
+            Some(port) => format!("{}:{port}", self.names),
+            None => self.names.to_string(),
         }
     }
 }

@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{EgressRule, Glob, HostPattern, Origin, Policy, Program, Rights, Tier, written};
+use super::{
+    EgressRule, Glob, Origin, Policy, Program, Rights, Tier,
+    cover::{self, Cover as _},
+    units, written,
+};
 use crate::name::Role;
 
 /// What changed for one role. Empty lists are no change.
@@ -38,7 +42,8 @@ pub enum Standing {
 /// One thing a role may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Right {
-    /// `read`, `write`, `execute`, `connect` or `pin`.
+    /// `read`, `write`, `execute`, `connect`, `pin`, or `undeny` for a host that only the other
+    /// policy's `deny` closes.
     pub kind: &'static str,
     /// The item as a policy has it.
     pub item: String,
@@ -138,7 +143,7 @@ fn beyond(one: &Rights, other: &Rights) -> Vec<Right> {
     }
     rights.extend(programs_beyond(&one.programs, &other.programs));
     for rule in &one.egress.rules {
-        if !other.egress.rules.iter().any(|wider| opens(wider, rule)) {
+        if !other.egress.rules.iter().any(|wider| wider.covers(rule)) {
             rights.push(of_rule(rule));
         }
     }
@@ -152,17 +157,22 @@ fn beyond(one: &Rights, other: &Rights) -> Vec<Right> {
             });
         }
     }
+    // A host that only the other policy's denials close.
+    for denial in &other.egress.denied {
+        let same = |own: &super::DeniedHost| (&own.names, own.port) == (&denial.names, denial.port);
+        if !one.egress.denied.iter().any(same) {
+            rights.push(Right {
+                kind: "undeny",
+                item: denial.item(),
+                origin: Some(denial.origin.clone()),
+            });
+        }
+    }
     rights
 }
 
 fn programs_beyond(one: &[Program], other: &[Program]) -> Vec<Right> {
-    let has = |program: &Program| {
-        other.iter().any(|known| match (known, program) {
-            (Program::Image(a), Program::Image(b)) => a == b,
-            (Program::Worktree(a), Program::Worktree(b)) => covers(a, b),
-            _ => false,
-        })
-    };
+    let has = |program: &Program| other.iter().any(|known| known.covers(program));
     let more: Vec<Program> = one
         .iter()
         .filter(|program| !has(program))
@@ -184,31 +194,18 @@ fn programs_beyond(one: &[Program], other: &[Program]) -> Vec<Right> {
     written::runs(&more).into_iter().map(right).collect()
 }
 
-/// Returns whether everything that `glob` matches, `wider` matches too. Says so only where it can
-/// be read off: equal texts, and everything below a directory.
+/// Returns whether everything that `glob` matches, `wider` provably matches too, denials counted.
 fn covers(wider: &Glob, glob: &Glob) -> bool {
-    let below = wider.text.strip_suffix("**");
-    wider.text == glob.text
-        || below.is_some_and(|directory| {
-            let literal = !directory.contains(['*', '?', '{']);
-            let inside = glob.text.strip_prefix(directory);
-            literal && inside.is_some_and(|rest| !rest.is_empty())
-        })
-}
-
-/// Returns whether everything that `rule` opens, `wider` opens too.
-fn opens(wider: &EgressRule, rule: &EgressRule) -> bool {
-    let host = match &rule.host {
-        HostPattern::Exact(name) => wider.host.matches(name),
-        HostPattern::Wildcard(_) => wider.host == rule.host,
+    let harmless = |denial: &Glob| {
+        cover::apart(denial, glob) || glob.except.iter().any(|own| own.covers(denial))
     };
-    host && (wider.port, wider.protocol) == (rule.port, rule.protocol)
+    wider.covers(glob) && wider.except.iter().all(harmless)
 }
 
 fn of_glob(kind: &'static str, glob: &Glob) -> Right {
     Right {
         kind,
-        item: glob.text.clone(),
+        item: written::glob(glob),
         origin: Some(glob.origin.clone()),
     }
 }
@@ -230,21 +227,24 @@ pub fn values(rights: &Rights, tier: Option<Tier>) -> Vec<(&'static str, String)
         minimum,
         ..
     } = rights;
-    let most = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |n| n.to_string());
-    let bytes = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), written::size);
+    let most = |limit: Option<u64>| limit.map_or_else(|| "none".to_owned(), |n| n.to_string());
+    let bytes = |limit: Option<u64>| limit.map_or_else(|| "none".to_owned(), units::written_size);
     vec![
         ("agents.image", rights.image.clone()),
         ("agents.tier", tier.map_or("none", written::tier).to_owned()),
         ("resources.cpus", resources.cpus.to_string()),
-        ("resources.memory", written::size(resources.memory)),
+        ("resources.memory", units::written_size(resources.memory)),
         ("resources.pids", resources.pids.to_string()),
-        ("resources.disk", written::size(resources.disk)),
-        ("resources.timeout", written::time(resources.timeout)),
+        ("resources.disk", units::written_size(resources.disk)),
+        (
+            "resources.timeout",
+            units::written_duration(resources.timeout),
+        ),
         (
             "resources.idle_timeout",
-            written::time(resources.idle_timeout),
+            units::written_duration(resources.idle_timeout),
         ),
-        ("resources.log", written::size(resources.log)),
+        ("resources.log", units::written_size(resources.log)),
         (
             "rate_limits.api_calls_per_minute",
             most(rates.api_calls_per_minute.map(u64::from)),
@@ -261,6 +261,7 @@ pub fn values(rights: &Rights, tier: Option<Tier>) -> Vec<(&'static str, String)
             "rate_limits.uncounted",
             written::list(written::globs(&rates.uncounted.0)),
         ),
+        ("secrets", written::list(&rights.secrets)),
         ("minimum_isolation.landlock", minimum.landlock.to_string()),
         (
             "minimum_isolation.cgroup",

@@ -15,6 +15,16 @@ const SIZES: [(&str, u64); 9] = [
 ];
 const TIMES: [(&str, u64); 4] = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
 
+/// Returns the units of sizes.
+pub(super) fn sizes() -> impl Iterator<Item = &'static str> {
+    SIZES.iter().map(|(unit, _)| *unit)
+}
+
+/// Returns the units of durations.
+pub(super) fn times() -> impl Iterator<Item = &'static str> {
+    TIMES.iter().map(|(unit, _)| *unit)
+}
+
 /// Returns the bytes that `text` says, none when it is no size or is too large to count.
 pub(super) fn size(text: &str) -> Option<u64> {
     amount(text, &SIZES)
@@ -23,6 +33,22 @@ pub(super) fn size(text: &str) -> Option<u64> {
 /// Returns the time that `text` says, none when it is no duration.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     amount(text, &TIMES).map(Duration::from_secs)
+}
+
+/// Returns the bytes as people write them, in the largest binary unit that says them exactly.
+pub(super) fn written_size(bytes: u64) -> String {
+    written(bytes, SIZES.iter().take(5))
+}
+
+/// Returns the time as people write it, in the largest unit that says it exactly.
+pub(super) fn written_duration(time: Duration) -> String {
+    written(time.as_secs(), TIMES.iter())
+}
+
+fn written<'u>(amount: u64, units: impl DoubleEndedIterator<Item = &'u (&'u str, u64)>) -> String {
+    let exact = |(_, factor): &&(&str, u64)| amount.is_multiple_of(*factor);
+    let (unit, factor) = units.rev().find(exact).unwrap_or(&("", 1));
+    format!("{}{unit}", amount / factor)
 }
 
 fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {

@@ -3,7 +3,7 @@
 //!
 //! Programs come out under the name of their group wherever a role has all of a group.
 
-use std::{collections::BTreeSet, fmt, time::Duration};
+use std::{collections::BTreeSet, fmt};
 
 use super::{EgressRule, Glob, Program, Protocol, Tier, egress, programs};
 
@@ -63,6 +63,16 @@ pub fn globs(globs: &[Glob]) -> impl Iterator<Item = &str> {
     globs.iter().map(|glob| glob.text.as_str())
 }
 
+/// Returns a glob and what denials take out of it: `src/** except src/keys/**`.
+#[must_use]
+pub fn glob(glob: &Glob) -> String {
+    let except: Vec<&str> = globs(&glob.except).collect();
+    if except.is_empty() {
+        return glob.text.clone();
+    }
+    format!("{} except {}", glob.text, except.join(" "))
+}
+
 /// Returns an egress rule as an item of an `egress` list.
 #[must_use]
 pub fn rule(rule: &EgressRule) -> String {
@@ -82,34 +92,6 @@ pub fn rule(rule: &EgressRule) -> String {
 #[must_use]
 pub fn quoted(text: &impl AsRef<str>) -> String {
     serde_json::Value::from(text.as_ref()).to_string()
-}
-
-/// Returns bytes with the largest unit that divides them: `2GiB`.
-#[must_use]
-pub fn size(bytes: u64) -> String {
-    let whole = |unit: &&(&str, u64)| bytes >= unit.1 && bytes.is_multiple_of(unit.1);
-    let units = [
-        ("TiB", 1 << 40),
-        ("GiB", 1 << 30),
-        ("MiB", 1 << 20),
-        ("KiB", 1 << 10),
-    ];
-    match units.iter().find(whole) {
-        Some((unit, of)) => format!("{}{unit}", bytes / of),
-        None => format!("{bytes}B"),
-    }
-}
-
-/// Returns a duration with the largest unit that divides it: `90m`.
-#[must_use]
-pub fn time(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let whole = |unit: &&(&str, u64)| seconds >= unit.1 && seconds.is_multiple_of(unit.1);
-    let units = [("d", 86_400), ("h", 3600), ("m", 60)];
-    match units.iter().find(whole) {
-        Some((unit, of)) => format!("{}{unit}", seconds / of),
-        None => format!("{seconds}s"),
-    }
 }
 
 /// Returns a tier's name.
@@ -153,16 +135,6 @@ mod tests {
         assert_eq!(items, ["@go", "git", "sh", "./bin/**"]);
         let items = runs(&image(&["go", "gofmt"]));
         assert_eq!(items.len(), 2, "half a group is no group: {items:?}");
-    }
-
-    #[test]
-    fn amounts_are_read_back_as_they_were() {
-        for text in ["2GiB", "100000000B", "1023B", "1KiB", "3TiB"] {
-            assert_eq!(size(crate::policy::units::size(text).unwrap()), text);
-        }
-        for text in ["30m", "90m", "1h", "2d", "61s"] {
-            assert_eq!(time(crate::policy::units::duration(text).unwrap()), text);
-        }
     }
 
     #[test]

@@ -1,124 +1,90 @@
 //! The policy language as a JSON Schema (2020-12), for editors.
 //!
-//! One table below lists every section and field. A test asks the reader of policies which keys it
-//! knows at every place and compares: neither can have a key that the other lacks. The schema
-//! holds shapes; what needs more than one value to decide (an unknown role, a port that does not
-//! say what is spoken there) only `loki policy check` says.
+//! Sections, fields and numbers with their ranges come from the tables that the reader of policies
+//! uses itself; a test asks the reader which keys it knows at every place and compares. The schema
+//! holds shapes: what needs more than one value to decide (an unknown role, a rule that a denial
+//! closes) only `loki policy check` says.
 
 use serde_json::{Map, Value, json};
 
-use super::programs;
+use super::{
+    fields::Section,
+    limits::{Kind, Limit},
+    programs, units,
+};
 
-/// What a value looks like.
-#[derive(Clone, Copy)]
-enum Shape {
-    Line,
-    Image,
-    Tier,
-    Globs,
-    Programs,
-    Rules,
-    Count(u64, u64),
-    Processors,
-    Size,
-    Time,
-}
-
-/// A field of an entry: its key, what it says, and what it looks like.
-type Field = (&'static str, &'static str, Shape);
-
-/// Every section whose keys are roles.
-const SECTIONS: &[(&str, &str, &[Field])] = &[
-    (
-        "agents",
-        "Which roles there are, and what they work with.",
-        &[
-            (
-                "description",
-                "One line on what the role is for.",
-                Shape::Line,
-            ),
-            (
-                "image",
-                "The Loki image its sandboxes start from (default `base`).",
-                Shape::Image,
-            ),
-            ("tier", "Which kind of model its work needs.", Shape::Tier),
-        ],
-    ),
+/// What keys say. A key without a sentence explains itself.
+const ABOUT: &[(&str, &str)] = &[
+    ("agents", "Which roles there are, and what they work with."),
     (
         "permissions",
         "Files and programs. What is not listed is denied.",
-        &[
-            (
-                "read",
-                "Files of the worktree that it may read.",
-                Shape::Globs,
-            ),
-            (
-                "write",
-                "Files of the worktree that it may create, change and remove.",
-                Shape::Globs,
-            ),
-            ("execute", "Programs that may run.", Shape::Programs),
-        ],
     ),
     (
         "network_policies",
         "Where a role may connect to. No rule, no network.",
-        &[(
-            "egress",
-            "Hosts and ports, or one host followed by one bare port.",
-            Shape::Rules,
-        )],
+    ),
+    ("resources", "Caps of one sandbox."),
+    (
+        "rate_limits",
+        "How much one sandbox may do in a minute; `none` is no limit.",
     ),
     (
-        "resources",
-        "Caps of one sandbox.",
-        &[
-            ("cpus", "Processors (default 2).", Shape::Processors),
-            (
-                "memory",
-                "Memory; no swap is added (default 2GiB).",
-                Shape::Size,
-            ),
-            (
-                "pids",
-                "Processes and threads (default 256).",
-                Shape::Count(4, 4_194_304),
-            ),
-            (
-                "disk",
-                "Bytes in one file and in /tmp (default 4GiB).",
-                Shape::Size,
-            ),
-            (
-                "timeout",
-                "Wall clock of one attempt (default 30m).",
-                Shape::Time,
-            ),
-            (
-                "idle_timeout",
-                "Silence of an agent (default 10m).",
-                Shape::Time,
-            ),
-            ("log", "Output kept (default 32MiB).", Shape::Size),
-        ],
+        "minimum_isolation",
+        "What a machine must enforce before anything starts.",
     ),
+    ("secrets", "Names of the secrets that a role may be given."),
+    ("description", "One line on what the role is for."),
+    ("extends", "The role whose rights it starts from."),
+    (
+        "image",
+        "The Loki image its sandboxes start from (default `base`).",
+    ),
+    ("tier", "Which kind of model its work needs."),
+    ("read", "Files of the worktree that may be read."),
+    (
+        "write",
+        "Files of the worktree that may be created, changed and removed.",
+    ),
+    ("execute", "Programs that may run."),
+    (
+        "egress",
+        "Hosts and ports, or one host followed by one bare port.",
+    ),
+    (
+        "uncounted",
+        "Where writes are not counted, such as build directories.",
+    ),
+    (
+        "deny",
+        "Closed whatever rules say, in this layer and all below.",
+    ),
+    (
+        "maximum",
+        "The most that this layer and all below may give.",
+    ),
+    ("cpus", "Processors."),
+    ("memory", "Memory; no swap is added."),
+    ("pids", "Processes and threads."),
+    ("disk", "Bytes in one file and in /tmp."),
+    ("timeout", "Wall clock of one attempt."),
+    ("idle_timeout", "Silence of an agent."),
+    ("log", "Output kept."),
 ];
 
 /// Returns the schema.
 #[must_use]
 pub fn schema() -> Value {
+    let version = json!({ "description": "The version of the language.", "enum": [1, "1"] });
     let mut properties = Map::new();
-    properties.insert(
-        "version".to_owned(),
-        json!({ "description": "The version of the language.", "enum": [1, "1"] }),
-    );
-    for (section, about, fields) in SECTIONS {
-        properties.insert((*section).to_owned(), by_role(about, fields));
+    properties.insert("version".to_owned(), version);
+    for (name, section) in Section::ALL {
+        properties.insert(name.to_owned(), about(name, by_role(section)));
     }
     properties.insert("hosts".to_owned(), hosts());
+    properties.insert("agent_pool".to_owned(), agent_pool());
+    properties.insert("rotation".to_owned(), rotation());
+    properties.insert("expect".to_owned(), expect());
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Loki policy",
@@ -131,23 +97,96 @@ pub fn schema() -> Value {
     })
 }
 
-/// Returns a section: entries under `default`, `eng-*` or `eng-backend`.
-fn by_role(about: &str, fields: &[Field]) -> Value {
-    let shapes = fields.iter().map(|(key, about, shape)| {
-        let mut value = shape.value();
-        value["description"] = Value::from(*about);
-        ((*key).to_owned(), value)
-    });
-    json!({
-        "description": about,
+/// Adds the sentence of a key.
+fn about(key: &str, mut shape: Value) -> Value {
+    if let Some((_, text)) = ABOUT.iter().find(|(known, _)| *known == key) {
+        shape["description"] = Value::from(*text);
+    }
+    shape
+}
+
+/// Returns a section: entries under `default`, `eng-*` or `eng-backend`, and its bounds.
+fn by_role(section: Section) -> Value {
+    let entry = if section == Section::Secrets {
+        list("secret")
+    } else {
+        let keys = section.fields().into_iter();
+        map(keys.map(|key| (key, field(section, key))))
+    };
+    let mut shape = json!({
         "type": "object",
         "propertyNames": { "$ref": "#/$defs/key" },
-        "additionalProperties": {
-            "type": "object",
-            "properties": Map::from_iter(shapes),
-            "additionalProperties": false,
-        },
-    })
+        "additionalProperties": entry,
+    });
+    if let Some(bound) = section.bound() {
+        shape["properties"] = json!({ bound: about(bound, field(section, bound)) });
+    }
+    shape
+}
+
+/// Returns a map with exactly these keys.
+fn map<'k>(fields: impl Iterator<Item = (&'k str, Value)>) -> Value {
+    let properties: Map<String, Value> = fields
+        .map(|(key, shape)| (key.to_owned(), about(key, shape)))
+        .collect();
+    json!({ "type": "object", "properties": properties, "additionalProperties": false })
+}
+
+/// Returns the shape of a field. What this version of the table forgot is anything: a test finds
+/// it.
+fn field(section: Section, key: &str) -> Value {
+    if let Some(limit) = Limit::named(section, key) {
+        return number(limit);
+    }
+    match (section, key) {
+        (_, "description") => line(),
+        (_, "extends") => json!({ "$ref": "#/$defs/role" }),
+        (_, "image") => json!({ "type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,39}$" }),
+        (_, "tier") => json!({ "enum": ["planning", "development", "fast"] }),
+        (_, "read" | "write" | "uncounted") => list("glob"),
+        (_, "execute") => list("program"),
+        (_, "egress") => list("rule"),
+        (Section::Permissions, "deny") => json!({ "$ref": "#/$defs/closed" }),
+        (Section::NetworkPolicies, "deny") => list("closed_host"),
+        (Section::Resources, "maximum") => json!({ "$ref": "#/$defs/most_resources" }),
+        (Section::RateLimits, "maximum") => json!({ "$ref": "#/$defs/most_rates" }),
+        _ => Value::Bool(true),
+    }
+}
+
+fn line() -> Value {
+    json!({ "type": "string", "maxLength": 300, "pattern": "^[^\\u0000-\\u001f\\u007f]*$" })
+}
+
+/// Returns the shape of a number: as YAML reads it without quotes, or as text.
+fn number(limit: Limit) -> Value {
+    let facts = limit.facts();
+    let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
+    let (least, most) = (parse(facts.least), parse(facts.most));
+    let bare = |kind: &str, digits: &str| {
+        json!([
+            { "type": kind, "minimum": least, "maximum": most },
+            { "type": "string", "pattern": digits },
+        ])
+    };
+    let mut any = match facts.kind {
+        Kind::Processors => bare("number", "^[0-9]*[.]?[0-9]+$"),
+        Kind::Count => bare("integer", "^[0-9]+$"),
+        Kind::Bytes => json!([{ "$ref": "#/$defs/size" }]),
+        Kind::Time => json!([{ "$ref": "#/$defs/time" }]),
+        Kind::Choice(other) => json!([{ "enum": ["required", other] }]),
+    };
+    if facts.section == Section::RateLimits
+        && let Some(any) = any.as_array_mut()
+    {
+        any.push(json!({ "const": "none" }));
+    }
+    json!({ "anyOf": any, "default": facts.default })
+}
+
+fn list(of: &str) -> Value {
+    let items = format!("#/$defs/{of}");
+    json!({ "type": "array", "maxItems": 1000, "items": { "$ref": items } })
 }
 
 fn hosts() -> Value {
@@ -159,45 +198,73 @@ fn hosts() -> Value {
     })
 }
 
-impl Shape {
-    fn value(self) -> Value {
-        match self {
-            Self::Line => {
-                json!({ "type": "string", "maxLength": 300, "pattern": "^[^\\u0000-\\u001f\\u007f]*$" })
-            }
-            Self::Image => json!({ "type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,39}$" }),
-            Self::Tier => json!({ "enum": ["planning", "development", "fast"] }),
-            Self::Globs => list("glob"),
-            Self::Programs => list("program"),
-            Self::Rules => list("rule"),
-            Self::Count(least, most) => json!({ "anyOf": [
-                { "type": "integer", "minimum": least, "maximum": most },
-                { "type": "string", "pattern": "^[0-9]+$" },
-            ] }),
-            Self::Processors => json!({ "anyOf": [
-                { "type": "number", "minimum": 0.01, "maximum": 1024 },
-                { "type": "string", "pattern": "^[0-9]*[.]?[0-9]+$" },
-            ] }),
-            Self::Size => json!({ "$ref": "#/$defs/size" }),
-            Self::Time => json!({ "$ref": "#/$defs/time" }),
-        }
-    }
+fn agent_pool() -> Value {
+    let count = || {
+        json!({ "anyOf": [
+            { "type": "integer", "minimum": 0, "maximum": 10_000 },
+            { "type": "string", "pattern": "^[0-9]+$" },
+        ] })
+    };
+    let fields = [
+        ("min_idle", count()),
+        ("max_total", count()),
+        ("pre_warm_roles", list("role")),
+    ];
+    map(fields.into_iter())
 }
 
-fn list(of: &str) -> Value {
-    let items = format!("#/$defs/{of}");
-    json!({ "type": "array", "maxItems": 1000, "items": { "$ref": items } })
+fn rotation() -> Value {
+    let time = || json!({ "$ref": "#/$defs/time" });
+    let notify = json!({ "type": "array", "items": { "enum": ["slack", "email"] } });
+    let fields = [
+        ("interval", time()),
+        ("grace_period", time()),
+        ("notify", notify),
+    ];
+    map(fields.into_iter())
+}
+
+fn expect() -> Value {
+    let acts = || json!({ "anyOf": [{ "$ref": "#/$defs/act" }, list("act")] });
+    let role = json!({ "$ref": "#/$defs/role" });
+    let mut case = json!({ "type": "object", "properties": { "role": role, "allow": acts(), "deny": acts() } });
+    case["additionalProperties"] = Value::Bool(false);
+    case["required"] = json!(["role"]);
+    case["anyOf"] = json!([{ "required": ["allow"] }, { "required": ["deny"] }]);
+    json!({
+        "description": "What roles must or must not be able to do; tried at every check and start.",
+        "type": "array",
+        "items": case,
+    })
 }
 
 fn definitions() -> Value {
+    let closed = ["read", "write", "execute"];
+    let closed = closed.map(|key| (key, field(Section::Permissions, key)));
+    let most = |section: Section| {
+        let limits = section.limits();
+        map(limits.map(|limit| (limit.name(), number(limit))))
+    };
+    let mut defs = texts();
+    for (name, shape) in [
+        ("closed", map(closed.into_iter())),
+        ("most_resources", most(Section::Resources)),
+        ("most_rates", most(Section::RateLimits)),
+        ("long", rule()),
+    ] {
+        defs[name] = shape;
+    }
+    defs
+}
+
+fn texts() -> Value {
     let groups: Vec<&str> = programs::names().collect();
     let name = "[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?";
     json!({
-        "key": {
-            "description": "`default`, a swarm such as `eng-*`, or a role.",
-            "type": "string",
-            "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?(-[*])?$",
-        },
+        "key": { "type": "string", "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?(-[*])?$" },
+        "role": { "type": "string", "maxLength": 40, "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$" },
+        "secret": { "type": "string", "pattern": "^[A-Z_][A-Z0-9_]{0,63}$" },
+        "act": { "type": "string", "pattern": "^(connect|read|write|run) [^*]+$" },
         "glob": {
             "description": "Relative to the worktree: `*` and `?` stay within a component, `**` spans them, `{a,b}` holds alternatives. Quote what begins with `*`.",
             "type": "string",
@@ -219,27 +286,37 @@ fn definitions() -> Value {
             "maxLength": 255,
             "pattern": format!("^([*][.]{name}[.])?{name}([.]{name})*$"),
         },
+        "closed_host": {
+            "description": "`*` for all, `*.name` for all below a name, a name; with `:port` only there.",
+            "type": "string",
+            "pattern": format!("^([*]|([*][.])?{name}([.]{name})*)(:[0-9]{{1,5}})?$"),
+        },
         "port": { "anyOf": [
             { "type": "integer", "minimum": 1, "maximum": 65_535 },
             { "type": "string", "pattern": "^[0-9]{1,5}$" },
         ] },
         "rule": { "anyOf": [
-            { "type": "string", "pattern": "^[^:]+(:[0-9]{1,5})?$" },
+            { "type": "string", "pattern": "^[^:/]+(:[0-9]{1,5})?$" },
             { "$ref": "#/$defs/port" },
             { "$ref": "#/$defs/long" },
         ] },
-        "long": rule(),
         "size": {
             "description": "A number and its unit: `512MiB`, `2GiB`, `100MB`.",
             "type": "string",
-            "pattern": "^[0-9]+([KMGT]i?)?B$",
+            "pattern": one_of(units::sizes()),
         },
         "time": {
             "description": "A number and its unit: `30m`, `10s`, `1h`, `2d`.",
             "type": "string",
-            "pattern": "^[0-9]+[smhd]$",
+            "pattern": one_of(units::times()),
         },
     })
+}
+
+/// Returns the pattern of a number with one of these units.
+fn one_of(units: impl Iterator<Item = &'static str>) -> String {
+    let units: Vec<&str> = units.collect();
+    format!("^[0-9]+({})$", units.join("|"))
 }
 
 fn rule() -> Value {

@@ -10,26 +10,46 @@ use crate::policy::{Layer, Policy, Source};
 /// Every place where a map with fixed keys may stand: its pointer in the schema, and a policy
 /// with `KEY` there.
 const PLACES: &[(&str, &str)] = &[
-    ("", "KEY: 1\n"),
+    ("", "KEY: 1"),
     (
         "/properties/agents/additionalProperties",
-        "agents: { a: { KEY: 1 } }\n",
+        "agents: { a: { KEY: 1 } }",
     ),
     (
         "/properties/permissions/additionalProperties",
-        "permissions: { default: { KEY: 1 } }\n",
+        "permissions: { default: { KEY: 1 } }",
     ),
+    ("/$defs/closed", "permissions: { deny: { KEY: 1 } }"),
     (
         "/properties/network_policies/additionalProperties",
-        "network_policies: { default: { KEY: 1 } }\n",
+        "network_policies: { default: { KEY: 1 } }",
     ),
     (
         "/$defs/long",
-        "network_policies: { default: { egress: [{ host: a.test, port: 80, KEY: 1 }] } }\n",
+        "network_policies: { default: { egress: [{ host: a.test, port: 80, KEY: 1 }] } }",
     ),
     (
         "/properties/resources/additionalProperties",
-        "resources: { default: { KEY: 1 } }\n",
+        "resources: { default: { KEY: 1 } }",
+    ),
+    (
+        "/$defs/most_resources",
+        "resources: { maximum: { KEY: 1 } }",
+    ),
+    (
+        "/properties/rate_limits/additionalProperties",
+        "rate_limits: { default: { KEY: 1 } }",
+    ),
+    ("/$defs/most_rates", "rate_limits: { maximum: { KEY: 1 } }"),
+    (
+        "/properties/minimum_isolation/additionalProperties",
+        "minimum_isolation: { default: { KEY: 1 } }",
+    ),
+    ("/properties/agent_pool", "agent_pool: { KEY: 1 }"),
+    ("/properties/rotation", "rotation: { KEY: 1 }"),
+    (
+        "/properties/expect/items",
+        "expect: [{ role: a, deny: \"run sh\", KEY: 1 }]",
     ),
 ];
 
@@ -40,7 +60,7 @@ fn known_by_the_reader(policy: &str) -> BTreeSet<String> {
     let source = Source {
         layer: Layer::Given,
         file: "own.yaml".into(),
-        text: format!("version: 1\n{}", policy.replace("KEY", STRANGE)),
+        text: format!("version: 1\n{}\n", policy.replace("KEY", STRANGE)),
     };
     let faults = Policy::check(&[source]).unwrap_err();
     let help = faults.iter().find_map(|fault| {
@@ -67,7 +87,13 @@ fn fixed(at: &str, value: &Value, found: &mut BTreeSet<String>) {
     if value.get("additionalProperties") == Some(&Value::Bool(false)) {
         found.insert(at.to_owned());
     }
-    let inner: Vec<(String, &Value)> = match value {
+    for (key, value) in inner(value) {
+        fixed(&format!("{at}/{key}"), value, found);
+    }
+}
+
+fn inner(value: &Value) -> Vec<(String, &Value)> {
+    match value {
         Value::Object(map) => map
             .iter()
             .map(|(key, value)| (key.clone(), value))
@@ -78,10 +104,24 @@ fn fixed(at: &str, value: &Value, found: &mut BTreeSet<String>) {
             .map(|(at, value)| (at.to_string(), value))
             .collect(),
         _ => Vec::new(),
-    };
-    for (key, value) in inner {
-        fixed(&format!("{at}/{key}"), value, found);
     }
+}
+
+/// Collects the pointer of everything that takes any value.
+fn open(at: &str, value: &Value, found: &mut Vec<String>) {
+    if *value == Value::Bool(true) {
+        found.push(at.to_owned());
+    }
+    for (key, value) in inner(value) {
+        open(&format!("{at}/{key}"), value, found);
+    }
+}
+
+#[test]
+fn no_field_takes_just_anything() {
+    let mut found = Vec::new();
+    open("", &schema(), &mut found);
+    assert_eq!(found, Vec::<String>::new());
 }
 
 #[test]
@@ -152,6 +192,17 @@ fn the_schema_refuses_what_an_editor_can_see() {
         "version: 1\nresources: { eng-qa: { pids: -1 } }",
         "version: 1\nresources: { eng-qa: { timeout: 1h30m } }",
         "version: 1\nhosts: { a.test: here }",
+        "version: 1\npermissions: { deny: { reed: [] } }",
+        "version: 1\nnetwork_policies: { deny: [\"10.0.0.0/8\"] }",
+        "version: 1\nresources: { maximum: { memory: 2 } }",
+        "version: 1\nrate_limits: { default: { api_calls_per_minute: 0 } }",
+        "version: 1\nresources: { default: { memory: none } }",
+        "version: 1\nminimum_isolation: { default: { cgroup: maybe } }",
+        "version: 1\nsecrets: { eng-qa: [lower] }",
+        "version: 1\nagent_pool: { min_idle: -1 }",
+        "version: 1\nrotation: { interval: 7w }",
+        "version: 1\nexpect: [{ role: eng-qa }]",
+        "version: 1\nexpect: [{ role: eng-qa, deny: \"fly away\" }]",
     ];
     for text in refused {
         let policy = as_json(text).unwrap_or_else(|| panic!("no YAML: {text}"));
