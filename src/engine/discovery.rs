@@ -136,7 +136,7 @@ fn named(endpoint: &str, why: &'static str) -> Result<Candidate, EngineError> {
     }
     if endpoint.contains("://") {
         return Err(unsupported(
-            "bind mounts and passed descriptors need an engine on this machine: give `unix:///path/to/socket`",
+            "an engine on another machine is not supported yet, for bind mounts and passed descriptors need one kernel; run Loki there, or give `unix:///path/to/socket` of an engine here",
         ));
     }
     Err(unsupported(

@@ -20,6 +20,8 @@ mod facts;
 mod fault;
 pub mod images;
 mod raw;
+#[cfg(test)]
+mod recorded;
 mod service;
 mod socket;
 
