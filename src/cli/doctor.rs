@@ -146,7 +146,7 @@ async fn probe(env: &Environment, engine: Arc<dyn Engine>) -> Result<Isolation, 
     let rights = policy
         .rights(&role)
         .ok_or_else(|| Fault::new(Exit::Bug, "the built-in policy has no role `check`"))?;
-    let launcher = setup::launcher(env, engine)?;
+    let launcher = setup::launcher(env, engine, [&rights])?;
     let image = setup::image(env, launcher.engine.as_ref(), &rights.image).await?;
     let slot = Slot::at(env.cache()?.join("probe").join(sandbox::owner()));
     let occupant = Occupant {

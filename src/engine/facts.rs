@@ -178,7 +178,7 @@ fn seccomp(options: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cgroup, EngineReport, Peer, seccomp};
+    use super::{Cgroup, Peer, seccomp};
     use crate::engine::recorded;
 
     #[test]
