@@ -141,6 +141,8 @@ pub(super) async fn engine(env: &Environment) -> Result<Arc<dyn Engine>, Fault> 
         xdg_runtime_dir: env.runtime_dir.clone(),
         uid: rustix::process::geteuid().as_raw(),
         path: env.path.clone().into(),
+        podman_store: env.podman_store.clone(),
+        podman_storage_conf: env.podman_storage_conf.clone(),
     };
     engine::connect(&facts)
         .await

@@ -134,10 +134,7 @@ async fn drive(
 /// Removes what a run that was ended left standing; nothing else may run here, we hold the lock.
 async fn tidy(work: &Work) -> Result<(), Fault> {
     let label = sandbox::repository_label(work.repository.root());
-    work.launcher
-        .end_own(&label)
-        .await
-        .or_exit(Exit::Failed)?;
+    work.launcher.end_own(&label).await.or_exit(Exit::Failed)?;
     work.repository.sweep(&[]).or_exit(Exit::Failed).map(drop)
 }
 

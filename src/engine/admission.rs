@@ -58,10 +58,7 @@ pub(super) fn usable(report: &EngineReport) -> Result<(), EngineError> {
             advice: advice.to_owned(),
         });
     }
-    if let Some(runtime) = STRONGER
-        .iter()
-        .find(|name| report.runtime.contains(**name))
-    {
+    if let Some(runtime) = STRONGER.iter().find(|name| report.runtime.contains(**name)) {
         return Err(EngineError::Unsupported {
             what: format!(
                 "{}'s default runtime is `{}`: {runtime} has a kernel of its own, out of which no descriptor of a sandbox's link can travel",
@@ -190,7 +187,10 @@ mod tests {
                 ..report()
             };
             let fault = usable(&other).unwrap_err().to_string();
-            assert!(fault.contains(runtime) && fault.contains("`runc`"), "{fault}");
+            assert!(
+                fault.contains(runtime) && fault.contains("`runc`"),
+                "{fault}"
+            );
         }
         let bare = EngineReport {
             seccomp: "none".to_owned(),

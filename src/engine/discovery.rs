@@ -28,6 +28,10 @@ pub struct Environment {
     pub uid: u32,
     /// `PATH`, where programs are looked up.
     pub path: OsString,
+    /// Where this user's Podman keeps images and containers, unless its settings say otherwise.
+    pub podman_store: Option<PathBuf>,
+    /// This user's settings of Podman's storage.
+    pub podman_storage_conf: Option<PathBuf>,
 }
 
 /// What the machine holds, as far as the order depends on it.

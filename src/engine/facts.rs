@@ -88,6 +88,8 @@ pub struct EngineReport {
     pub seccomp: String,
     /// Whether SELinux labels containers.
     pub selinux: bool,
+    /// How it stores images and containers, such as `overlay`.
+    pub storage: String,
     /// Where it was reached.
     pub endpoint: String,
     /// Whether memory, process and processor limits hold.
@@ -123,6 +125,7 @@ impl EngineReport {
             runtime,
             seccomp: seccomp(&options),
             selinux: has("name=selinux"),
+            storage: info.driver.clone().unwrap_or_default(),
             endpoint: String::new(),
             limits: held.iter().all(|limit| *limit == Some(true))
                 && !(rootless && cgroup != Cgroup::V2),
@@ -227,7 +230,13 @@ mod tests {
         };
         assert!(of(|_| {}, Peer::Root).limits);
         assert!(of(|_| {}, Peer::User).limits);
-        assert!(!of(|answers| answers["info"]["PidsLimit"] = false.into(), Peer::Root).limits);
+        assert!(
+            !of(
+                |answers| answers["info"]["PidsLimit"] = false.into(),
+                Peer::Root
+            )
+            .limits
+        );
         let absent = |answers: &mut serde_json::Value| {
             answers["info"].as_object_mut().unwrap().remove("PidsLimit");
         };

@@ -125,8 +125,12 @@ pub async fn connect(environment: &Environment) -> Result<Arc<dyn Engine>, Engin
             Err(EngineError::NotFound { tried: more }) => tried.extend(more),
             Err(fault) => {
                 tried.push(format!("{candidate}: {fault}"));
-                // The first place that answered at all is the one to explain.
-                refused.get_or_insert(fault);
+                // The first place that answered at all is the one to explain; one that is not for
+                // this user explains least.
+                match &refused {
+                    Some(EngineError::NoPermission { .. }) | None => refused = Some(fault),
+                    Some(_) => {}
+                }
             }
         }
     }

@@ -40,8 +40,6 @@ pub struct Place {
     pub user: (u32, u32),
     /// The container's user namespace maps the caller's user to itself (rootless Podman).
     pub keep_id: bool,
-    /// No cgroup limits processes, so the limit of the container's own user namespace must.
-    pub processes_by_rlimit: bool,
     /// The guest program on this host.
     pub guest: PathBuf,
 }
@@ -68,7 +66,7 @@ pub fn blueprint(
         memory: rights.resources.memory,
         pids: rights.resources.pids,
         cpus: rights.resources.cpus,
-        ulimits: ulimits(rights, place),
+        ulimits: ulimits(rights),
         shm_size: SHARED_MEMORY,
         sysctls: BTreeMap::from([(
             "net.ipv4.ip_unprivileged_port_start".to_owned(),
@@ -129,18 +127,13 @@ fn tmpfs(rights: &Rights) -> Vec<Tmpfs> {
     ]
 }
 
-fn ulimits(rights: &Rights, place: &Place) -> Vec<(String, u64, u64)> {
+fn ulimits(rights: &Rights) -> Vec<(String, u64, u64)> {
     let file_size = rights.resources.disk;
-    let mut all = vec![
+    vec![
         ("nofile".to_owned(), OPEN_FILES, OPEN_FILES),
         ("core".to_owned(), 0, 0),
         ("fsize".to_owned(), file_size, file_size),
-    ];
-    if place.processes_by_rlimit {
-        let processes = u64::from(rights.resources.pids);
-        all.push(("nproc".to_owned(), processes, processes));
-    }
-    all
+    ]
 }
 
 #[cfg(test)]
@@ -155,7 +148,6 @@ mod tests {
             image: "sha256:0".to_owned(),
             user: (1_900_000_000, 1_900_000_000),
             keep_id: false,
-            processes_by_rlimit: false,
             guest: PathBuf::from("/cache/guest-0"),
         };
         let labels = Labels {

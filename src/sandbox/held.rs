@@ -18,26 +18,39 @@ const COUNTS_IN_NAMESPACES: (u32, u32) = (5, 14);
 /// Old cgroups write "no limit" as the largest number of whole pages.
 const NO_LIMIT: u64 = 1 << 62;
 
-/// Reads what a sandbox's first process is held to; none where its cgroup cannot be seen from here.
-pub(super) fn of_process(pid: u32) -> Option<Held> {
+/// Linux's number of the limit of processes, the same on every machine we build for.
+const LIMIT_PROCESSES: u32 = 6;
+
+/// Reads what its cgroups hold a sandbox's first process to; none where they cannot be seen from
+/// here.
+pub(super) fn in_cgroups(pid: u32) -> Option<Held> {
     let groups = Groups::of(
         &read(&format!("/proc/{pid}/cgroup")),
         &read("/proc/self/mountinfo"),
     );
+    groups.seen().then(|| groups.read())
+}
+
+/// Returns what holds a sandbox without cgroups: `RLIMIT_NPROC`, which the guest sets on every
+/// program (see [`limits`]) or does not start it, where the kernel counts it for the sandbox alone.
+pub(super) fn in_namespace(pid: u32, processes: u64) -> Held {
     let own_users = read(&format!("/proc/{pid}/uid_map")) != read("/proc/self/uid_map");
-    let limits = read(&format!("/proc/{pid}/limits"));
-    let in_namespace = most_processes(&limits).filter(|_| own_users);
-    let processes = in_namespace.filter(|_| kernel() >= COUNTS_IN_NAMESPACES);
-    let by_rlimit = Held {
-        by: HeldBy::Rlimit,
-        processes,
-        ..Held::default()
-    };
-    match in_cgroups(&groups) {
-        found if found.memory.is_some() || found.processes.is_some() => Some(found),
-        _ if processes.is_some() => Some(by_rlimit),
-        _ => groups.seen().then(Held::default),
+    if !own_users || kernel() < COUNTS_IN_NAMESPACES {
+        return Held::default();
     }
+    Held {
+        by: HeldBy::Rlimit,
+        processes: Some(processes),
+        ..Held::default()
+    }
+}
+
+/// The limits that a program needs besides its role's, for what is held by them to hold.
+pub(super) fn limits(held: &Held) -> Option<(u32, u64)> {
+    let by_rlimit = held.by == HeldBy::Rlimit;
+    held.processes
+        .filter(|_| by_rlimit)
+        .map(|processes| (LIMIT_PROCESSES, processes))
 }
 
 /// What cannot be read says nothing.
@@ -91,12 +104,6 @@ impl Groups {
             cpu: find("cpu").or_else(unified),
         }
     }
-
-    /// Whether the directory of the limit of memory is there to be read.
-    fn seen(&self) -> bool {
-        let directory = self.memory.as_ref().map(|group| &group.directory);
-        directory.is_some_and(|directory| directory.is_dir())
-    }
 }
 
 /// Finds where a cgroup's path is mounted. A controller without a name is the one new hierarchy.
@@ -120,28 +127,36 @@ fn group(path: &str, controller: &str, mounts: &str) -> Option<Group> {
     })
 }
 
-fn in_cgroups(groups: &Groups) -> Held {
-    let memory = groups.memory.as_ref().and_then(|group| {
-        let file = if group.unified {
-            "memory.max"
-        } else {
-            "memory.limit_in_bytes"
-        };
-        least(group, |directory| number(&directory.join(file)))
-    });
-    let processes = groups
-        .pids
-        .as_ref()
-        .and_then(|group| least(group, |directory| number(&directory.join("pids.max"))));
-    let millicpus = groups
-        .cpu
-        .as_ref()
-        .and_then(|group| least(group, |directory| processors(directory, group.unified)));
-    Held {
-        by: HeldBy::Cgroup,
-        memory,
-        processes,
-        millicpus,
+impl Groups {
+    /// Whether the directory of the limit of memory is there to be read.
+    fn seen(&self) -> bool {
+        let directory = self.memory.as_ref().map(|group| &group.directory);
+        directory.is_some_and(|directory| directory.is_dir())
+    }
+
+    fn read(&self) -> Held {
+        let memory = self.memory.as_ref().and_then(|group| {
+            let file = if group.unified {
+                "memory.max"
+            } else {
+                "memory.limit_in_bytes"
+            };
+            least(group, |directory| number(&directory.join(file)))
+        });
+        let processes = self
+            .pids
+            .as_ref()
+            .and_then(|group| least(group, |directory| number(&directory.join("pids.max"))));
+        let millicpus = self
+            .cpu
+            .as_ref()
+            .and_then(|group| least(group, |directory| processors(directory, group.unified)));
+        Held {
+            by: HeldBy::Cgroup,
+            memory,
+            processes,
+            millicpus,
+        }
     }
 }
 
@@ -174,14 +189,6 @@ fn processors(directory: &Path, unified: bool) -> Option<u64> {
     (quota * 1000u64).checked_div(period)
 }
 
-/// The hard limit in `/proc/PID/limits`, which the process cannot raise.
-fn most_processes(limits: &str) -> Option<u64> {
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max processes"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,7 +200,8 @@ mod tests {
 32 25 0:29 / /sys/fs/cgroup/pids rw,nosuid shared:9 - cgroup cgroup rw,pids
 33 25 0:30 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw
 ";
-    const NEW_MOUNTS: &str = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n";
+    const NEW_MOUNTS: &str =
+        "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n";
 
     fn at(group: Option<&Group>) -> &str {
         group.unwrap().directory.to_str().unwrap()
@@ -203,10 +211,7 @@ mod tests {
     fn old_cgroups_have_a_directory_for_each_controller() {
         let text = "9:pids:/docker/x\n8:memory:/docker/x\n5:cpu,cpuacct:/docker/x\n1:name=systemd:/y\n0::/\n";
         let found = Groups::of(text, OLD_MOUNTS);
-        assert_eq!(
-            at(found.memory.as_ref()),
-            "/sys/fs/cgroup/memory/docker/x"
-        );
+        assert_eq!(at(found.memory.as_ref()), "/sys/fs/cgroup/memory/docker/x");
         assert_eq!(at(found.pids.as_ref()), "/sys/fs/cgroup/pids/docker/x");
         assert_eq!(
             at(found.cpu.as_ref()),
@@ -274,7 +279,7 @@ mod tests {
             ("cpu.max", "max 100000\n"),
         ];
         put(&inner, &inner_files);
-        let found = in_cgroups(&everywhere(&inner, &top, true));
+        let found = everywhere(&inner, &top, true).read();
         assert_eq!(
             (found.memory, found.processes, found.millicpus),
             (Some(4096), Some(64), Some(500))
@@ -292,20 +297,34 @@ mod tests {
         ];
         put(folder.path(), &files);
         let groups = everywhere(folder.path(), folder.path(), false);
-        let found = in_cgroups(&groups);
-        assert_eq!((found.memory, found.processes, found.millicpus), (None, None, None));
-        put(folder.path(), &[("cpu.cfs_quota_us", "150000\n"), ("pids.max", "7\n")]);
-        let found = in_cgroups(&groups);
+        let found = groups.read();
+        assert_eq!(
+            (found.memory, found.processes, found.millicpus),
+            (None, None, None)
+        );
+        put(
+            folder.path(),
+            &[("cpu.cfs_quota_us", "150000\n"), ("pids.max", "7\n")],
+        );
+        let found = groups.read();
         assert_eq!((found.processes, found.millicpus), (Some(7), Some(1500)));
     }
 
     #[test]
-    fn the_hard_limit_of_processes_is_read() {
-        let table = "Limit                     Soft Limit           Hard Limit           Units\n\
-                     Max processes             64                   128                  processes\n";
-        assert_eq!(most_processes(table), Some(128));
-        assert_eq!(most_processes("Max processes unlimited unlimited processes"), None);
-        assert_eq!(most_processes(""), None);
+    fn processes_are_not_counted_for_the_sandbox_alone_without_a_namespace_of_its_own() {
+        assert_eq!(in_namespace(std::process::id(), 64), Held::default());
+        assert_eq!(limits(&Held::default()), None);
+        let held = Held {
+            by: HeldBy::Rlimit,
+            processes: Some(64),
+            ..Held::default()
+        };
+        assert_eq!(limits(&held), Some((6, 64)));
+        let by_cgroup = Held {
+            by: HeldBy::Cgroup,
+            ..held
+        };
+        assert_eq!(limits(&by_cgroup), None);
     }
 
     #[test]

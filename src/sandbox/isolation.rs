@@ -120,7 +120,10 @@ fn landlock(found: &Isolation, least: &Minimum) -> Shortfall {
 /// Says what of the newest Landlock ABI in use an older one cannot hold.
 pub(super) fn landlock_lacks(abi: u32) -> Vec<String> {
     let since = [
-        (2, "renaming and linking across directories, which is always refused"),
+        (
+            2,
+            "renaming and linking across directories, which is always refused",
+        ),
         (3, "truncating files that may only be read"),
         (5, "ioctl on devices"),
         (6, "signals and abstract sockets within the sandbox"),
@@ -255,7 +258,10 @@ mod tests {
         };
         assert_eq!(minimum(&full(), &of(0)), Ok(()));
         let fault = minimum(&full(), &of(3)).unwrap_err().to_string();
-        assert!(fault.contains("ABI 1") && fault.contains("asks for 3"), "{fault}");
+        assert!(
+            fault.contains("ABI 1") && fault.contains("asks for 3"),
+            "{fault}"
+        );
         let newer = Isolation {
             landlock_abi: 3,
             ..full()

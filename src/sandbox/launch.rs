@@ -227,7 +227,6 @@ impl Launcher {
             image: occupant.image.clone(),
             user,
             keep_id: self.engine.report().rootless,
-            processes_by_rlimit: self.engine.report().rootless && !self.engine.report().limits,
             guest,
         })
     }
@@ -294,12 +293,13 @@ impl Launcher {
             .and_then(|pid| u32::try_from(pid).ok())
             .ok_or(Shortfall::UNSEEN)?;
         let report = self.engine.report();
-        let landlock_abi = hello
-            .landlock_abi
-            .min(self.landlock)
-            .min(NEWEST_LANDLOCK);
+        let landlock_abi = hello.landlock_abi.min(self.landlock).min(NEWEST_LANDLOCK);
         let asked = asked(rights);
-        let held = held::of_process(pid).unwrap_or_else(|| believed(report.limits, asked));
+        let held = match held::in_cgroups(pid) {
+            Some(held) if report.limits => held,
+            None if report.limits => believed(asked),
+            _ => held::in_namespace(pid, asked.1),
+        };
         Ok(Isolation {
             landlock_abi,
             landlock_lacks: landlock_lacks(landlock_abi),
@@ -349,10 +349,7 @@ fn asked(rights: &Rights) -> (u64, u64, u64) {
 }
 
 /// Takes the engine's word where the cgroup's files cannot be seen.
-fn believed(limits: bool, (memory, processes, millicpus): (u64, u64, u64)) -> Held {
-    if !limits {
-        return Held::default();
-    }
+fn believed((memory, processes, millicpus): (u64, u64, u64)) -> Held {
     Held {
         by: HeldBy::EngineSays,
         memory: Some(memory),

@@ -14,6 +14,7 @@ use crate::{
 
 use super::{
     confine::{Grant, confinement},
+    held::limits,
     launch::SandboxError,
 };
 
@@ -89,6 +90,7 @@ impl Sandbox {
         mut held: Confinement,
     ) -> Result<Process, SandboxError> {
         held.landlock = self.landlock;
+        held.limits.extend(limits(&self.isolation.held));
         let mut whole: Vec<(String, String)> = [
             (
                 "PATH",
