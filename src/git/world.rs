@@ -127,6 +127,7 @@ pub(super) fn globs(texts: &[&str]) -> Globs {
     let glob = |text: &&str| Glob {
         text: (*text).to_owned(),
         origin: Origin::default(),
+        except: Vec::new(),
     };
     Globs(texts.iter().map(glob).collect())
 }

@@ -12,7 +12,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::{Egress, EgressRule, Protocol, address};
+use super::{DeniedHost, Egress, EgressRule, Protocol, address};
 use crate::name::HostName;
 
 /// What a program wants to connect to.
@@ -108,8 +108,16 @@ pub struct Denied {
 /// Decides whether `target` may be connected to.
 ///
 /// # Errors
-/// Returns [`Denied`] when no rule covers the name and the port together.
+/// Returns [`Denied`] when a denial covers the target, or when no rule covers the name and the
+/// port together.
 pub fn decide(egress: &Egress, target: &Target) -> Result<Permit, Denied> {
+    if let Some(denial) = denial(egress, &target.name, target.port) {
+        return Err(Denied {
+            target: target.to_string(),
+            rule: Some(denial.to_string()),
+            reason: "a `deny` entry covers it".to_owned(),
+        });
+    }
     let rule = egress
         .rules
         .iter()
@@ -136,11 +144,19 @@ pub fn decide(egress: &Egress, target: &Target) -> Result<Permit, Denied> {
 pub fn name_ports(egress: &Egress, name: &HostName) -> Vec<(u16, Protocol)> {
     let mut ports: Vec<(u16, Protocol)> = Vec::new();
     for rule in egress.rules.iter().filter(|rule| rule.host.matches(name)) {
-        if !ports.iter().any(|(port, _)| *port == rule.port) {
+        let is_denied = denial(egress, name, rule.port).is_some();
+        if !is_denied && !ports.iter().any(|(port, _)| *port == rule.port) {
             ports.push((rule.port, rule.protocol));
         }
     }
     ports
+}
+
+fn denial<'e>(egress: &'e Egress, name: &HostName, port: u16) -> Option<&'e DeniedHost> {
+    let covers = |denial: &&DeniedHost| {
+        denial.names.matches(name) && denial.port.is_none_or(|only| only == port)
+    };
+    egress.denied.iter().find(covers)
 }
 
 fn deny(egress: &Egress, target: &Target) -> Denied {
@@ -165,11 +181,16 @@ fn deny(egress: &Egress, target: &Target) -> Denied {
 
 impl fmt::Display for EgressRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{} ({}:{})",
-            self.host, self.port, self.origin.file, self.origin.line
-        )
+        write!(f, "{}:{} ({})", self.host, self.port, self.origin)
+    }
+}
+
+impl fmt::Display for DeniedHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => write!(f, "deny {}:{port} ({})", self.names, self.origin),
+            None => write!(f, "deny {} ({})", self.names, self.origin),
+        }
     }
 }
 
@@ -184,6 +205,7 @@ mod tests {
         let origin = Origin {
             file: "x.yaml".to_owned(),
             line: 3,
+            ..Origin::default()
         };
         EgressRule {
             host: host.parse().unwrap(),
@@ -213,6 +235,7 @@ mod tests {
         let empty = Egress {
             rules: Vec::new(),
             hosts: vec![pin("mirror.test", "127.0.0.1:80")],
+            ..Egress::default()
         };
         for name in [
             "localhost",
@@ -231,7 +254,7 @@ mod tests {
     fn a_permit_names_its_rule_and_so_does_a_denial() {
         let egress = Egress {
             rules: vec![rule("api.stripe.com", 443)],
-            hosts: Vec::new(),
+            ..Egress::default()
         };
         assert_eq!(
             decide(&egress, &target("api.stripe.com", 443))
@@ -249,7 +272,7 @@ mod tests {
     fn an_exact_rule_does_not_open_children() {
         let egress = Egress {
             rules: vec![rule("github.com", 443)],
-            hosts: Vec::new(),
+            ..Egress::default()
         };
         assert!(decide(&egress, &target("github.com", 443)).is_ok());
         assert!(decide(&egress, &target("gist.github.com", 443)).is_err());
@@ -271,7 +294,7 @@ mod tests {
             let name = "metadata.google.internal";
             let mut egress = Egress {
                 rules: vec![rule(name, 80)],
-                hosts: Vec::new(),
+                ..Egress::default()
             };
             let permit = decide(&egress, &target(name, 80)).unwrap();
             assert!(permit.admit(address).is_err(), "{endpoint}");
@@ -293,6 +316,7 @@ mod tests {
         let egress = Egress {
             rules: vec![rule("mirror.test", 443)],
             hosts: vec![pin("mirror.test", "127.0.0.1:8443")],
+            ..Egress::default()
         };
         let permit = decide(&egress, &target("mirror.test", 443)).unwrap();
         assert_eq!(
@@ -307,7 +331,7 @@ mod tests {
     fn a_public_address_is_dialled_on_the_asked_port() {
         let egress = Egress {
             rules: vec![rule("api.stripe.com", 443)],
-            hosts: Vec::new(),
+            ..Egress::default()
         };
         let permit = decide(&egress, &target("api.stripe.com", 443)).unwrap();
         assert_eq!(
@@ -359,7 +383,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_permitted_that_no_rule_covers(rules in rules(), name in names(), port in 0u16..5) {
-            let egress = Egress { rules, hosts: Vec::new() };
+            let egress = Egress { rules, ..Egress::default() };
             let target = Target { name, port };
             let expected = egress.rules.iter().any(|rule| covers(rule, &target));
             prop_assert_eq!(decide(&egress, &target).is_ok(), expected);
@@ -369,7 +393,7 @@ mod tests {
 
         #[test]
         fn no_private_address_is_dialled_unpinned(bits: u32) {
-            let egress = Egress { rules: vec![rule("a.test", 443)], hosts: Vec::new() };
+            let egress = Egress { rules: vec![rule("a.test", 443)], ..Egress::default() };
             let permit = decide(&egress, &target("a.test", 443)).unwrap();
             let address = std::net::Ipv4Addr::from(bits);
             if permit.admit(address.into()).is_ok() {

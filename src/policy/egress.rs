@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{
     EgressRule, HostEntry, HostPattern, Protocol, address,
-    fields::{items, map, text, unknown},
+    fields::{self, List, items, map, text, unknown},
     sheet::{Mark, Sheet},
     yaml::{Node, Value},
 };
@@ -13,24 +13,24 @@ use crate::name::HostName;
 const EXAMPLE: &str = "[\"api.example.com:443\"]";
 
 /// Returns the rules of an `egress` list. A list of one host and one bare port is one rule.
-pub(super) fn list(sheet: &mut Sheet<'_>, node: &Node) -> Vec<EgressRule> {
-    let items = items(sheet, node, EXAMPLE);
-    if let [host, port] = items
+pub(super) fn list(sheet: &mut Sheet<'_>, node: &Node) -> List<EgressRule> {
+    if let Value::List(items) = &node.value
+        && let [host, port] = items.as_slice()
         && let (Value::Text(name), Value::Text(number)) = (&host.value, &port.value)
         && !name.contains(':')
         && is_number(number)
     {
         let port = self::port(sheet, number, port.at);
-        return rules(
-            sheet,
-            Draft {
-                host: (name, host.at),
-                ports: port.into_iter().collect(),
-                protocol: None,
-            },
-        );
+        let draft = Draft {
+            host: (name, host.at),
+            ports: port.into_iter().collect(),
+            protocol: None,
+        };
+        let rules = rules(sheet, draft).into_iter();
+        let rules = rules.map(|rule| sheet.placed(rule, host.at)).collect();
+        return sheet.placed(rules, node.at);
     }
-    items.iter().flat_map(|item| rule(sheet, item)).collect()
+    fields::list(sheet, node, EXAMPLE, rule)
 }
 
 /// A rule as written, its parts not yet put together.

@@ -1,36 +1,27 @@
 //! Reads `execute` lists.
 
+use std::collections::HashSet;
+
 use super::{
     Program,
-    fields::{glob, items, text},
+    cover::Written,
+    fields::{self, List, glob, text},
     programs,
     sheet::{Mark, Sheet},
     yaml::Node,
 };
 use crate::diagnostic::closest;
 
+const WANTED: &str = "a program, a group such as \"@shell\" or a glob such as \"./target/**\"";
+
 /// Returns the programs of an `execute` list, groups expanded, each once.
-pub(super) fn list(sheet: &mut Sheet<'_>, node: &Node) -> Vec<Program> {
-    let mut list: Vec<Program> = Vec::new();
-    for item in items(sheet, node, "[\"@shell\", git]") {
-        let Some(text) = text(
-            sheet,
-            item,
-            "a program, a group such as \"@shell\" or a glob such as \"./target/**\"",
-        ) else {
-            continue;
-        };
-        for program in program(sheet, text, item.at) {
-            let known = |other: &Program| match (other, &program) {
-                (Program::Image(a), Program::Image(b)) => a == b,
-                (Program::Worktree(a), Program::Worktree(b)) => a.text == b.text,
-                _ => false,
-            };
-            if !list.iter().any(known) {
-                list.push(program);
-            }
-        }
-    }
+pub(super) fn list(sheet: &mut Sheet<'_>, node: &Node) -> List<Program> {
+    let mut list = fields::list(sheet, node, "[\"@shell\", git]", |sheet, item| {
+        text(sheet, item, WANTED).map_or_else(Vec::new, |text| program(sheet, text, item.at))
+    });
+    let mut seen = HashSet::new();
+    list.value
+        .retain(|program| seen.insert(program.value.written()));
     list
 }
 

@@ -1,39 +1,60 @@
 //! Reads one entry of one section: the fields below a role's key.
 
-use std::time::Duration;
-
 use super::{
-    EgressRule, Glob, Globs, Program, Tier, egress, execute,
-    sheet::{Mark, Sheet},
-    units,
+    DeniedHost, EgressRule, Glob, Program, Tier, denials, egress, execute,
+    limits::{Limit, Limits},
+    sheet::{Mark, Placed, Sheet},
     yaml::{Node, Value},
 };
-use crate::diagnostic::closest;
+use crate::{diagnostic::closest, name::Role};
 
 /// The most items of one list.
 const LONGEST: usize = 1000;
 
+/// A list as it was written, each item with its place.
+pub(super) type List<T> = Placed<Vec<Placed<T>>>;
+
 /// What entries say about a role, each field on its own: none means that nothing was said.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fields {
-    pub(super) description: Option<String>,
-    pub(super) image: Option<String>,
-    pub(super) tier: Option<Tier>,
-    pub(super) read: Option<Globs>,
-    pub(super) write: Option<Globs>,
-    pub(super) execute: Option<Vec<Program>>,
-    pub(super) egress: Option<Vec<EgressRule>>,
-    pub(super) cpus: Option<f64>,
-    pub(super) memory: Option<u64>,
-    pub(super) pids: Option<u32>,
-    pub(super) disk: Option<u64>,
-    pub(super) timeout: Option<Duration>,
-    pub(super) idle_timeout: Option<Duration>,
-    pub(super) log: Option<u64>,
+    pub(super) description: Option<Placed<String>>,
+    pub(super) extends: Option<Placed<Role>>,
+    pub(super) image: Option<Placed<String>>,
+    pub(super) tier: Option<Placed<Tier>>,
+    pub(super) read: Option<List<Glob>>,
+    pub(super) write: Option<List<Glob>>,
+    pub(super) execute: Option<List<Program>>,
+    pub(super) egress: Option<List<EgressRule>>,
+    pub(super) uncounted: Option<List<Glob>>,
+    pub(super) secrets: Option<List<String>>,
+    pub(super) limits: Limits<Placed<f64>>,
+    pub(super) bounds: Bounds,
+}
+
+/// What entries say that no other entry can undo: it adds up.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bounds {
+    /// Closed to reading, writing and running.
+    pub(super) read: Vec<Placed<Glob>>,
+    pub(super) write: Vec<Placed<Glob>>,
+    pub(super) execute: Vec<Placed<Program>>,
+    pub(super) hosts: Vec<Placed<DeniedHost>>,
+    pub(super) maximum: Vec<(Limit, Placed<f64>)>,
+}
+
+impl Bounds {
+    /// Adds those of another entry.
+    pub(super) fn extend(&mut self, other: &Self) {
+        self.read.extend_from_slice(&other.read);
+        self.write.extend_from_slice(&other.write);
+        self.execute.extend_from_slice(&other.execute);
+        self.hosts.extend_from_slice(&other.hosts);
+        self.maximum.extend_from_slice(&other.maximum);
+    }
 }
 
 impl Fields {
-    /// Replaces each field that `other` names.
+    /// Replaces each field that `other` names, and adds its bounds.
     pub(super) fn overlay(&mut self, other: &Self) {
         fn put<T: Clone>(mine: &mut Option<T>, other: &Option<T>) {
             if other.is_some() {
@@ -47,48 +68,65 @@ impl Fields {
         put(&mut self.write, &other.write);
         put(&mut self.execute, &other.execute);
         put(&mut self.egress, &other.egress);
-        put(&mut self.cpus, &other.cpus);
-        put(&mut self.memory, &other.memory);
-        put(&mut self.pids, &other.pids);
-        put(&mut self.disk, &other.disk);
-        put(&mut self.timeout, &other.timeout);
-        put(&mut self.idle_timeout, &other.idle_timeout);
-        put(&mut self.log, &other.log);
+        put(&mut self.uncounted, &other.uncounted);
+        put(&mut self.secrets, &other.secrets);
+        self.limits
+            .extend(other.limits.iter().map(|(limit, value)| (*limit, *value)));
+        self.bounds.extend(&other.bounds);
     }
 }
 
 /// The sections whose keys are roles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Section {
     Agents,
     Permissions,
     NetworkPolicies,
     Resources,
+    RateLimits,
+    MinimumIsolation,
+    Secrets,
 }
 
 impl Section {
-    pub(super) const ALL: [(&'static str, Self); 4] = [
+    pub(super) const ALL: [(&'static str, Self); 7] = [
         ("agents", Self::Agents),
         ("permissions", Self::Permissions),
         ("network_policies", Self::NetworkPolicies),
         ("resources", Self::Resources),
+        ("rate_limits", Self::RateLimits),
+        ("minimum_isolation", Self::MinimumIsolation),
+        ("secrets", Self::Secrets),
     ];
 
-    fn fields(self) -> &'static [&'static str] {
+    /// Returns the key that bounds every role of the section, if the section has bounds.
+    pub(super) fn bound(self) -> Option<&'static str> {
         match self {
-            Self::Agents => &["description", "image", "tier"],
+            Self::Permissions | Self::NetworkPolicies => Some("deny"),
+            Self::Resources | Self::RateLimits => Some("maximum"),
+            Self::Agents | Self::MinimumIsolation | Self::Secrets => None,
+        }
+    }
+
+    fn fields(self) -> Vec<&'static str> {
+        let lists: &[&str] = match self {
+            Self::Agents => &["description", "extends", "image", "tier"],
             Self::Permissions => &["read", "write", "execute"],
             Self::NetworkPolicies => &["egress"],
-            Self::Resources => &[
-                "cpus",
-                "memory",
-                "pids",
-                "disk",
-                "timeout",
-                "idle_timeout",
-                "log",
-            ],
-        }
+            Self::RateLimits => &["uncounted"],
+            Self::Resources | Self::MinimumIsolation | Self::Secrets => &[],
+        };
+        let limits = self.limits().map(Limit::name);
+        limits
+            .chain(lists.iter().copied())
+            .chain(self.bound())
+            .collect()
+    }
+
+    /// Returns the numbers that the section sets.
+    pub(super) fn limits(self) -> impl Iterator<Item = Limit> {
+        let mine = move |limit: &Limit| Limit::named(self, limit.name()).is_some();
+        Limit::ALL.into_iter().filter(mine)
     }
 }
 
@@ -142,32 +180,61 @@ pub(super) fn unknown(sheet: &mut Sheet<'_>, key: (&str, Mark), known: &[&str]) 
 /// Returns the fields of one entry of `section`.
 pub(super) fn read(sheet: &mut Sheet<'_>, section: Section, entry: &Node) -> Fields {
     let mut fields = Fields::default();
+    if section == Section::Secrets {
+        fields.secrets = Some(list(sheet, entry, "[API_KEY]", secret));
+        return fields;
+    }
+    let known = section.fields();
     for (key, at, value) in map(sheet, entry, "an entry") {
-        match key {
-            _ if !section.fields().contains(&key) => unknown(sheet, (key, at), section.fields()),
-            "description" => fields.description = description(sheet, value),
-            "image" => fields.image = image(sheet, value),
-            "tier" => fields.tier = tier(sheet, value),
-            "read" => fields.read = Some(globs(sheet, value)),
-            "write" => fields.write = Some(globs(sheet, value)),
-            "execute" => fields.execute = Some(execute::list(sheet, value)),
-            "egress" => fields.egress = Some(egress::list(sheet, value)),
-            _ => resource(sheet, &mut fields, key, value),
+        if let Some(limit) = Limit::named(section, key) {
+            let number = limit.read(sheet, value);
+            let placed = number.map(|number| (limit, sheet.placed(number, value.at)));
+            fields.limits.extend(placed);
+        } else if known.contains(&key) {
+            field(sheet, &mut fields, (section, key), value);
+        } else {
+            unknown(sheet, (key, at), &known);
         }
     }
     fields
 }
 
-fn resource(sheet: &mut Sheet<'_>, fields: &mut Fields, key: &str, value: &Node) {
+fn field(
+    sheet: &mut Sheet<'_>,
+    fields: &mut Fields,
+    (section, key): (Section, &str),
+    value: &Node,
+) {
+    let at = value.at;
     match key {
-        "cpus" => fields.cpus = cpus(sheet, value),
-        "memory" => fields.memory = size(sheet, value, "16MiB"),
-        "pids" => fields.pids = pids(sheet, value),
-        "disk" => fields.disk = size(sheet, value, "1MiB"),
-        "timeout" => fields.timeout = time(sheet, value),
-        "idle_timeout" => fields.idle_timeout = time(sheet, value),
-        _ => fields.log = size(sheet, value, "1KiB"),
+        "description" => {
+            fields.description = description(sheet, value).map(|v| sheet.placed(v, at))
+        }
+        "extends" => fields.extends = role(sheet, value).map(|v| sheet.placed(v, at)),
+        "image" => fields.image = image(sheet, value).map(|v| sheet.placed(v, at)),
+        "tier" => fields.tier = tier(sheet, value).map(|v| sheet.placed(v, at)),
+        "read" => fields.read = Some(globs(sheet, value)),
+        "write" => fields.write = Some(globs(sheet, value)),
+        "uncounted" => fields.uncounted = Some(globs(sheet, value)),
+        "execute" => fields.execute = Some(execute::list(sheet, value)),
+        "egress" => fields.egress = Some(egress::list(sheet, value)),
+        _ => denials::bound(sheet, &mut fields.bounds, section, value),
     }
+}
+
+/// Reads every item of a list with `item`, which may make several values of it.
+pub(super) fn list<'n, T, I: IntoIterator<Item = T>>(
+    sheet: &mut Sheet<'_>,
+    node: &'n Node,
+    example: &str,
+    item: impl Fn(&mut Sheet<'_>, &'n Node) -> I,
+) -> List<T> {
+    let mut list = Vec::new();
+    for node in items(sheet, node, example) {
+        let values = item(sheet, node);
+        list.extend(values.into_iter().map(|value| sheet.placed(value, node.at)));
+    }
+    sheet.placed(list, node.at)
 }
 
 /// Returns the text of a value; anything else is a fault.
@@ -209,8 +276,8 @@ pub(super) fn items<'n>(sheet: &mut Sheet<'_>, node: &'n Node, example: &str) ->
     &[]
 }
 
-/// Reads a scalar with `parse`, or says what was `wanted`.
-fn scalar<T>(
+/// Returns a scalar read with `parse`, or says what was `wanted`.
+pub(super) fn scalar<T>(
     sheet: &mut Sheet<'_>,
     node: &Node,
     wanted: &str,
@@ -266,64 +333,33 @@ fn tier(sheet: &mut Sheet<'_>, node: &Node) -> Option<Tier> {
     )
 }
 
-fn cpus(sheet: &mut Sheet<'_>, node: &Node) -> Option<f64> {
-    let number = |text: &str| {
-        text.parse::<f64>()
-            .ok()
-            .filter(|cpus| (0.01..=1024.0).contains(cpus))
-    };
-    scalar(
-        sheet,
-        node,
-        "a number of processors from 0.01 to 1024, such as `2` or `1.5`",
-        number,
-    )
-}
-
-fn pids(sheet: &mut Sheet<'_>, node: &Node) -> Option<u32> {
-    let number = |text: &str| {
-        text.parse::<u32>()
-            .ok()
-            .filter(|pids| (4..=4_194_304).contains(pids))
-    };
-    scalar(
-        sheet,
-        node,
-        "a number of processes from 4 to 4194304",
-        number,
-    )
-}
-
-fn size(sheet: &mut Sheet<'_>, node: &Node, least: &str) -> Option<u64> {
-    let wanted =
-        format!("a size from {least} to 1024TiB with its unit, such as `512MiB` or `2GiB`");
-    let range = units::size(least).expect("every least size above is a size")..=1 << 50;
-    scalar(sheet, node, &wanted, |text| {
-        units::size(text).filter(|size| range.contains(size))
+/// Returns the globs of a list.
+pub(super) fn globs(sheet: &mut Sheet<'_>, node: &Node) -> List<Glob> {
+    list(sheet, node, "[\"src/**\"]", |sheet, item| {
+        let text = text(sheet, item, "a glob such as \"src/**\"")?;
+        glob(sheet, text, item.at)
     })
 }
 
-fn time(sheet: &mut Sheet<'_>, node: &Node) -> Option<Duration> {
-    let longest = Duration::from_secs(30 * 86_400);
-    let fits =
-        |text: &str| units::duration(text).filter(|time| !time.is_zero() && *time <= longest);
+/// Returns the name of a role.
+pub(super) fn role(sheet: &mut Sheet<'_>, node: &Node) -> Option<Role> {
     scalar(
         sheet,
         node,
-        "a duration from 1s to 30d with its unit, such as `30m`",
-        fits,
+        "the name of a role, such as `eng-backend`",
+        |text| text.parse().ok(),
     )
 }
 
-fn globs(sheet: &mut Sheet<'_>, node: &Node) -> Globs {
-    let mut globs = Globs::default();
-    for item in items(sheet, node, "[\"src/**\"]") {
-        let Some(text) = text(sheet, item, "a glob such as \"src/**\"") else {
-            continue;
-        };
-        globs.0.extend(glob(sheet, text, item.at));
-    }
-    globs
+fn secret(sheet: &mut Sheet<'_>, node: &Node) -> Option<String> {
+    let inner = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    let name = |text: &str| {
+        let fits = (1..=64).contains(&text.len())
+            && text.bytes().all(inner)
+            && !text.starts_with(|c: char| c.is_ascii_digit());
+        fits.then(|| text.to_owned())
+    };
+    scalar(sheet, node, "the name of a secret, such as `API_KEY`", name)
 }
 
 /// Returns the glob of a text; a text that is none is a fault.

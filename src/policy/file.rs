@@ -1,9 +1,11 @@
 //! Reads one policy file into entries, each with its key and its place.
 
 use super::{
-    HostEntry, Layer,
+    HostEntry, Layer, denials,
     egress::hosts,
+    expect::{self, Case},
     fields::{self, Fields, Section, map, text, unknown},
+    settings::Settings,
     sheet::{Mark, Sheet},
     yaml::{self, Node, Value},
 };
@@ -21,6 +23,16 @@ pub(super) enum Key {
 }
 
 impl Key {
+    /// Returns whether every role that `other` covers is covered by this key.
+    pub(super) fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Default, _) => true,
+            (Self::Pattern(_, mine), Self::Pattern(_, other)) => other.starts_with(mine),
+            (_, Self::Exact(role)) => self.covers(role),
+            _ => false,
+        }
+    }
+
     pub(super) fn covers(&self, role: &Role) -> bool {
         match self {
             Self::Default => true,
@@ -46,6 +58,10 @@ pub(super) struct Entry {
 pub(super) struct Content {
     pub(super) entries: Vec<Entry>,
     pub(super) hosts: Vec<HostEntry>,
+    pub(super) settings: Settings,
+    /// Where `agent_pool` and `rotation` stand.
+    pub(super) set: Vec<(&'static str, Mark)>,
+    pub(super) cases: Vec<Case>,
 }
 
 /// Reads the file of `sheet`, to which every fault goes.
@@ -70,7 +86,16 @@ pub(super) fn read(sheet: &mut Sheet<'_>) -> Content {
             (_, Some(section)) => content.entries.extend(entries(sheet, section, value)),
             ("version", _) => versioned = version(sheet, value),
             ("hosts", _) => content.hosts = table(sheet, at, value),
-            _ => top(sheet, key, at),
+            ("expect", _) => content.cases = expect::read(sheet, value),
+            ("agent_pool", _) => {
+                content.settings.pool(sheet, at, value);
+                content.set.push(("agent_pool", at));
+            }
+            ("rotation", _) => {
+                content.settings.rotation(sheet, at, value);
+                content.set.push(("rotation", at));
+            }
+            _ => unknown(sheet, (key, at), &known()),
         }
     }
     if !versioned && matches!(root.value, Value::Map(_)) {
@@ -96,7 +121,7 @@ fn version(sheet: &mut Sheet<'_>, node: &Node) -> bool {
 }
 
 fn table(sheet: &mut Sheet<'_>, at: Mark, node: &Node) -> Vec<HostEntry> {
-    if sheet.source().layer == Layer::BuiltIn {
+    if matches!(sheet.source().layer, Layer::BuiltIn | Layer::Project) {
         let help = "pin names in /etc/loki/policies, ~/.config/loki/policies or a file given with --policy";
         sheet.fault(
             at,
@@ -107,54 +132,64 @@ fn table(sheet: &mut Sheet<'_>, at: Mark, node: &Node) -> Vec<HostEntry> {
     hosts(sheet, node)
 }
 
-/// Sections of the design that this version cannot enforce: accepting them would be a lie.
-const LATER: [&str; 5] = ["rate_limits", "secrets", "agent_pool", "rotation", "expect"];
-
-fn top(sheet: &mut Sheet<'_>, key: &str, at: Mark) {
-    if LATER.contains(&key) {
-        let help = "remove it: what cannot be enforced is refused".to_owned();
-        return sheet.fault(
-            at,
-            format!("this version of Loki does not enforce `{key}` yet"),
-            Some(help),
-        );
-    }
-    unknown(
-        sheet,
-        (key, at),
-        &[
-            "version",
-            "agents",
-            "permissions",
-            "network_policies",
-            "resources",
-            "hosts",
-        ],
-    );
+/// Returns the keys of a policy.
+fn known() -> Vec<&'static str> {
+    let sections = Section::ALL.iter().map(|(name, _)| *name);
+    let others = ["hosts", "agent_pool", "rotation", "expect"];
+    ["version"]
+        .into_iter()
+        .chain(sections)
+        .chain(others)
+        .collect()
 }
 
 fn entries(sheet: &mut Sheet<'_>, section: Section, node: &Node) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (text, at, value) in map(sheet, node, "a section") {
-        let fields = fields::read(sheet, section, value);
-        if let Some(key) = key(sheet, text, at) {
-            let layer = sheet.source().layer;
-            entries.push(Entry {
-                section,
-                key,
-                text: text.to_owned(),
-                at,
-                layer,
-                fields,
-            });
+        let (key, fields) = if section.bound() == Some(text) {
+            let mut fields = Fields::default();
+            denials::bound(sheet, &mut fields.bounds, section, value);
+            (Some(Key::Default), fields)
+        } else {
+            let fields = fields::read(sheet, section, value);
+            (key(sheet, text, at), fields)
+        };
+        let Some(key) = key else { continue };
+        if let Some(base) = fields
+            .extends
+            .as_ref()
+            .filter(|_| !matches!(key, Key::Exact(_)))
+        {
+            let message = format!("`extends` stands at `{text}`, which is no single role");
+            let help = format!(
+                "write it at each role that is to start from `{}`",
+                base.value
+            );
+            sheet.fault(base.place.at, message, Some(help));
         }
+        let layer = sheet.source().layer;
+        entries.push(Entry {
+            section,
+            key,
+            text: text.to_owned(),
+            at,
+            layer,
+            fields,
+        });
     }
     entries
 }
 
 fn key(sheet: &mut Sheet<'_>, text: &str, at: Mark) -> Option<Key> {
-    if text == "default" {
-        return Some(Key::Default);
+    match text {
+        "default" => return Some(Key::Default),
+        "deny" | "maximum" => {
+            let help = "`deny` stands in `permissions` and `network_policies`, `maximum` in `resources` and `rate_limits`";
+            let message = format!("`{text}` is a word of policies and no role");
+            sheet.fault(at, message, Some(help.to_owned()));
+            return None;
+        }
+        _ => {}
     }
     let role = |name: &str| name.parse::<Role>();
     if let Some(swarm) = text.strip_suffix("-*").filter(|swarm| role(swarm).is_ok()) {

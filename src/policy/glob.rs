@@ -3,7 +3,7 @@
 //! A glob is relative and canonical, so that the text that was checked is the text that is
 //! matched. A path that is not canonical itself (`../x`, `/x`, `a//b`) matches nothing.
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::{Glob, Globs, Origin};
 
@@ -38,6 +38,7 @@ impl Glob {
         Ok(Self {
             text: text.to_owned(),
             origin,
+            except: Vec::new(),
         })
     }
 
@@ -61,19 +62,28 @@ impl Globs {
         self.matcher().matches(path)
     }
 
+    /// Returns the `deny` entry because of which no glob covers `path`, none when it is covered or
+    /// was never allowed.
+    #[must_use]
+    pub fn denied(&self, path: &str) -> Option<&Glob> {
+        if self.matches(path).is_some() {
+            return None;
+        }
+        let covered = |glob: &&Glob| set([&glob.text]).is_match(path) && is_canonical(path);
+        let denials = self.0.iter().filter(covered).flat_map(|glob| &glob.except);
+        denials
+            .into_iter()
+            .find(|glob| set([&glob.text]).is_match(path))
+    }
+
     /// Returns the globs compiled for many questions.
     #[must_use]
     pub fn matcher(&self) -> Matcher<'_> {
-        let mut set = GlobSetBuilder::new();
-        let compiled: Vec<_> = self.0.iter().map(|glob| pattern(&glob.text)).collect();
-        // One unreadable glob (only a hand-made value has one) leaves the set empty: it denies.
-        let readable = compiled.iter().all(Option::is_some);
-        for glob in compiled.into_iter().flatten().filter(|_| readable) {
-            set.add(glob);
-        }
+        let except = |glob: &Glob| set(glob.except.iter().map(|glob| &glob.text));
         Matcher {
             globs: &self.0,
-            set: set.build().unwrap_or_else(|_| GlobSet::empty()),
+            set: set(self.0.iter().map(|glob| &glob.text)),
+            except: self.0.iter().map(except).collect(),
         }
     }
 }
@@ -83,20 +93,37 @@ impl Globs {
 pub struct Matcher<'a> {
     globs: &'a [Glob],
     set: GlobSet,
+    /// For each glob, what is taken out of it.
+    except: Vec<GlobSet>,
 }
 
 impl<'a> Matcher<'a> {
-    /// Returns the first glob that covers `path`, relative to the worktree, or none.
+    /// Returns the first glob that covers `path`, relative to the worktree, or none. What a glob's
+    /// denials cover, the glob does not.
     #[must_use]
     pub fn matches(&self, path: &str) -> Option<&'a Glob> {
-        let canonical = path.split('/').all(|part| !matches!(part, "" | "." | ".."));
-        let hits = if canonical {
-            self.set.matches(path)
-        } else {
-            Vec::new()
-        };
-        hits.first().and_then(|first| self.globs.get(*first))
+        if !is_canonical(path) {
+            return None;
+        }
+        let path = Candidate::new(path);
+        let hits = self.set.matches_candidate(&path);
+        let open = |hit: &usize| !self.except[*hit].is_match_candidate(&path);
+        hits.into_iter().find(open).map(|hit| &self.globs[hit])
     }
+}
+
+fn is_canonical(path: &str) -> bool {
+    path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+/// Compiles globs. One unreadable glob (only a value made by hand has one) leaves the set empty.
+fn set<'t>(texts: impl IntoIterator<Item = &'t String>) -> GlobSet {
+    let compiled: Option<Vec<_>> = texts.into_iter().map(|text| pattern(text)).collect();
+    let mut set = GlobSetBuilder::new();
+    for glob in compiled.into_iter().flatten() {
+        set.add(glob);
+    }
+    set.build().unwrap_or_else(|_| GlobSet::empty())
 }
 
 fn pattern(text: &str) -> Option<globset::Glob> {
@@ -282,6 +309,7 @@ mod tests {
             let glob = Glob {
                 text: text.to_owned(),
                 origin: Origin::default(),
+                except: Vec::new(),
             };
             assert_eq!(glob.directory(), directory, "{text}");
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::HostPattern;
+use super::{DeniedNames, HostPattern};
 use crate::name::HostName;
 
 /// Why a text is not a host pattern.
@@ -29,6 +29,51 @@ impl HostPattern {
                 .split_once('.')
                 .is_some_and(|(_, rest)| rest == parent.as_str()),
         }
+    }
+}
+
+impl DeniedNames {
+    /// Returns whether the denial covers `name`.
+    #[must_use]
+    pub fn matches(&self, name: &HostName) -> bool {
+        match self {
+            Self::All => true,
+            Self::Exact(exact) => exact == name,
+            Self::Below(parent) => {
+                let rest = name.as_str().strip_suffix(parent.as_str());
+                rest.is_some_and(|rest| rest.ends_with('.'))
+            }
+        }
+    }
+}
+
+impl fmt::Display for DeniedNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("*"),
+            Self::Exact(name) => write!(f, "{name}"),
+            Self::Below(parent) => write!(f, "*.{parent}"),
+        }
+    }
+}
+
+impl FromStr for DeniedNames {
+    type Err = HostError;
+
+    /// Reads a host as it stands in a `deny` list: unlike in a rule, `*` and `*.com` are taken.
+    fn from_str(text: &str) -> Result<Self, HostError> {
+        if text == "*" {
+            return Ok(Self::All);
+        }
+        if let Some(parent) = text.strip_prefix("*.")
+            && let Ok(parent) = parent.parse()
+        {
+            return Ok(Self::Below(parent));
+        }
+        text.parse().map(|pattern| match pattern {
+            HostPattern::Exact(name) => Self::Exact(name),
+            HostPattern::Wildcard(parent) => Self::Below(parent),
+        })
     }
 }
 

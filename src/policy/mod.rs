@@ -9,46 +9,64 @@
 //! reported at once. Reads no file itself: texts come in as [`Source`]s.
 
 mod address;
+mod assemble;
+mod cover;
 mod decide;
+mod denials;
 mod egress;
 mod execute;
+mod expect;
 mod fields;
 mod file;
 mod glob;
 mod host;
+mod layers;
+mod limits;
+mod names;
 mod programs;
 mod resolve;
 mod rights;
+mod settings;
 mod sheet;
 mod units;
+mod verdict;
 mod yaml;
 
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 pub use decide::{Denied, Permit, Target, decide, name_ports};
 pub use glob::{GlobError, Matcher};
 pub use host::HostError;
 pub use rights::{
-    Egress, EgressRule, Files, Glob, Globs, HostEntry, HostPattern, Minimum, Origin, Program,
-    Protocol, Rates, Resources, Rights,
+    DeniedHost, DeniedNames, Egress, EgressRule, Files, Glob, Globs, HostEntry, HostPattern,
+    Minimum, Origin, Program, Protocol, Rates, Resources, Rights,
 };
+
+pub use settings::{AgentPool, Rotation};
+pub use verdict::{Act, ActError, Verdict};
 
 use crate::{diagnostic::Diagnostic, name::Role};
 
-/// Whose policy a file is. Later layers override earlier ones. There is no layer for files of the
-/// project: they come with the code and are not trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+/// Whose policy a file is. Later layers override earlier ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layer {
     /// Shipped with Loki.
+    #[default]
     BuiltIn,
     /// `/etc/loki/policies`.
     Organisation,
     /// `~/.config/loki/policies`.
     User,
+    /// `.loki/policies` of the repository. It comes with the code: until a person trusts it, it
+    /// narrows only.
+    Project,
     /// Named on the command line.
     Given,
 }
@@ -62,6 +80,25 @@ pub struct Source {
     pub file: PathBuf,
     /// What it holds.
     pub text: String,
+}
+
+/// What the check must know besides the texts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The names of the secrets that are kept.
+    pub secrets: BTreeSet<String>,
+    /// Whether a person trusts the project's files as they are.
+    pub trust: Trust,
+}
+
+/// Whether the project's own files may widen rights.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// They narrow only.
+    #[default]
+    No,
+    /// A person has looked at exactly these files.
+    Pinned,
 }
 
 /// Which kind of model a role's work needs.
@@ -80,6 +117,9 @@ pub enum Tier {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     roles: BTreeMap<Role, (Rights, Option<Tier>)>,
+    pool: AgentPool,
+    rotation: Rotation,
+    notes: Vec<Diagnostic>,
     sha256: String,
 }
 
@@ -104,12 +144,40 @@ impl Policy {
         shipped.map(source).into()
     }
 
+    /// Builds the policy that `sources` say together, where no secrets are kept and the project
+    /// is not trusted.
+    ///
+    /// # Errors
+    /// Those of [`Policy::check_knowing`].
+    pub fn check(sources: &[Source]) -> Result<Self, Vec<Diagnostic>> {
+        Self::check_knowing(sources, &Facts::default())
+    }
+
     /// Builds the policy that `sources` say together.
     ///
     /// # Errors
     /// Returns every fault of every file, in the order of files and lines.
-    pub fn check(sources: &[Source]) -> Result<Self, Vec<Diagnostic>> {
-        resolve::check(sources)
+    pub fn check_knowing(sources: &[Source], facts: &Facts) -> Result<Self, Vec<Diagnostic>> {
+        resolve::check(sources, facts)
+    }
+
+    /// Returns what a person should know although nothing is wrong: what an untrusted project asks
+    /// for in vain, and sections that nothing acts on yet.
+    #[must_use]
+    pub fn notes(&self) -> &[Diagnostic] {
+        &self.notes
+    }
+
+    /// Returns how many sandboxes are to stand ready. Nothing acts on it yet.
+    #[must_use]
+    pub fn agent_pool(&self) -> &AgentPool {
+        &self.pool
+    }
+
+    /// Returns how secrets are to be renewed. Nothing acts on it yet.
+    #[must_use]
+    pub fn rotation(&self) -> &Rotation {
+        &self.rotation
     }
 
     /// Returns what `role` may do, none when there is no such role.

@@ -1,121 +1,102 @@
-//! Lays the entries of all files over each other and makes each role's rights of them.
+//! Makes each role's rights of what the files say, or says what is wrong with them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    time::Duration,
-};
+use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Egress, Files, HostEntry, Minimum, Policy, Rates, Resources, Rights, Source,
-    fields::{Fields, Section},
-    file::{self, Content, Entry, Key},
-    sheet::Sheet,
+    Facts, HostEntry, Layer, Policy, Source, Trust,
+    assemble::{Bench, Roles, TRUST},
+    denials,
+    fields::Bounds,
+    file::{self, Content},
+    layers::Stack,
+    names,
+    settings::Settings,
+    sheet::{Place, Sheet},
 };
-use crate::{
-    diagnostic::{Diagnostic, closest},
-    digest::Digest,
-    name::Role,
-};
+use crate::{diagnostic::Diagnostic, digest::Digest};
 
 /// Builds the policy, or returns every fault.
-pub(super) fn check(sources: &[Source]) -> Result<Policy, Vec<Diagnostic>> {
-    let mut sheets: Vec<Sheet<'_>> = sources.iter().map(Sheet::new).collect();
+pub(super) fn check(sources: &[Source], facts: &Facts) -> Result<Policy, Vec<Diagnostic>> {
+    let mut sheets: Vec<Sheet<'_>> = sources.iter().enumerate().map(Sheet::new).collect();
     let contents: Vec<Content> = sheets.iter_mut().map(file::read).collect();
     let whole = sheets.iter().all(Sheet::is_clean);
-    let roles = roles(&contents);
-    twice(&mut sheets, &contents);
-    strangers(&mut sheets, &contents, (&roles, whole));
-    let faults: Vec<Diagnostic> = sheets.into_iter().flat_map(Sheet::into_faults).collect();
-    if !faults.is_empty() {
-        return Err(faults);
+    let roles = names::roles(&contents);
+    let stack = Stack::new(&contents);
+    names::twice(&mut sheets, &contents);
+    names::strangers(&mut sheets, &contents, (&roles, whole));
+    names::circles(&mut sheets, &roles, &stack);
+    names::secrets(&mut sheets, &contents, facts);
+    dead(&mut sheets, &stack);
+    let settings = settings(&mut sheets, &contents, facts);
+    let mut made = Roles::new();
+    if sheets.iter().all(Sheet::is_clean) {
+        let mut bench = Bench {
+            sheets: &mut sheets,
+            stack: &stack,
+            hosts: hosts(sources, &contents),
+            widenings: Vec::new(),
+        };
+        made = bench.roles(&roles, facts.trust);
+        bench.expect(&contents, &roles, (&made, facts.trust));
+        bench.say_widenings();
     }
-    let hosts = hosts(sources, &contents);
-    let mut entries: Vec<&Entry> = contents
-        .iter()
-        .flat_map(|content| &content.entries)
-        .collect();
-    // Stable: within one key the layers keep their order, the later one last.
-    entries.sort_by_key(|entry| (rank(&entry.key), entry.layer));
-    let resolve = |role: Role| (role.clone(), rights(role, &entries, &hosts));
+    if !sheets.iter().all(Sheet::is_clean) {
+        return Err(sheets.into_iter().flat_map(Sheet::into_faults).collect());
+    }
+    let (pool, rotation) = settings.settled();
     Ok(Policy {
-        roles: roles.into_iter().map(resolve).collect(),
-        sha256: hash(sources),
+        roles: made,
+        pool,
+        rotation,
+        notes: sheets.into_iter().flat_map(Sheet::into_notes).collect(),
+        sha256: hash(sources, facts.trust),
     })
 }
 
-/// Returns how specific a key is: `default`, then patterns by length, then roles.
-fn rank(key: &Key) -> (u8, usize) {
-    match key {
-        Key::Default => (0, 0),
-        Key::Pattern(length, _) => (1, *length),
-        Key::Exact(_) => (2, 0),
-    }
-}
-
-/// Returns the roles there are: those that some `agents` section names.
-fn roles(contents: &[Content]) -> BTreeSet<Role> {
-    let entries = contents.iter().flat_map(|content| &content.entries);
-    let named = entries
-        .filter(|entry| entry.section == Section::Agents)
-        .filter_map(|entry| match &entry.key {
-            Key::Exact(role) => Some(role.clone()),
-            _ => None,
-        });
-    named.collect()
-}
-
-/// Two files of one layer may not speak about the same key of a section: the order of files would
-/// decide who is right.
-fn twice(sheets: &mut [Sheet<'_>], contents: &[Content]) {
-    let mut seen = HashMap::new();
-    for (index, content) in contents.iter().enumerate() {
-        for entry in &content.entries {
-            let origin = sheets[index].origin(entry.at);
-            let id = (entry.layer, entry.section as u8, entry.text.clone());
-            let first = seen.entry(id).or_insert_with(|| (index, origin));
-            if first.0 != index {
-                let help = format!(
-                    "the first is {}:{}: join them, or move one to a later layer",
-                    first.1.file, first.1.line
-                );
-                let message = format!("`{}` stands in two files of one layer", entry.text);
-                sheets[index].fault(entry.at, message, Some(help));
+/// A rule that a denial of its own or an earlier layer covers for every role it is about can never
+/// match: somebody is mistaken.
+fn dead(sheets: &mut [Sheet<'_>], stack: &Stack<'_>) {
+    for entry in stack.entries() {
+        let mut bounds = Bounds::default();
+        for other in stack.entries() {
+            if other.key.contains(&entry.key) {
+                bounds.extend(&other.fields.bounds);
             }
         }
-    }
-}
-
-/// An entry that covers no role does nothing, which is never what was meant. While some file is
-/// faulty the list of roles may be short, so then nothing is said.
-fn strangers(
-    sheets: &mut [Sheet<'_>],
-    contents: &[Content],
-    (roles, whole): (&BTreeSet<Role>, bool),
-) {
-    for (sheet, content) in sheets.iter_mut().zip(contents) {
-        for entry in &content.entries {
-            let covered =
-                entry.key == Key::Default || roles.iter().any(|role| entry.key.covers(role));
-            let near = closest(&entry.text, roles.iter().map(Role::as_str));
-            if covered || !(whole || near.is_some()) {
-                continue;
-            }
-            let help = match near {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!(
-                    "a role exists when an `agents` section names it: add `agents: {{ {}: {{}} }}`",
-                    entry.text
-                ),
-            };
-            sheet.fault(
-                entry.at,
-                format!("no role is called `{}`", entry.text),
-                Some(help),
+        for dead in denials::dead(&entry.fields, &bounds) {
+            let Place { sheet, at, .. } = dead.denial;
+            let help = format!(
+                "`deny` at {} covers it: remove one of them",
+                sheets[sheet].origin(at)
             );
+            let message = format!("`{}` can never match", dead.rule);
+            sheets[dead.place.sheet].fault(dead.place.at, message, Some(help));
         }
     }
+}
+
+/// Lays the settings of all layers over each other.
+fn settings(sheets: &mut [Sheet<'_>], contents: &[Content], facts: &Facts) -> Settings {
+    let mut order: Vec<usize> = (0..contents.len()).collect();
+    order.sort_by_key(|&index| sheets[index].source().layer);
+    let mut settings = Settings::default();
+    for index in order {
+        let is_project = sheets[index].source().layer == Layer::Project;
+        if !is_project || facts.trust == Trust::Pinned {
+            settings.overlay(&contents[index].settings);
+            continue;
+        }
+        for (name, at) in &contents[index].set {
+            let message = format!("`{name}` is ignored: the project is not trusted");
+            sheets[index].note(*at, message, Some(TRUST.to_owned()));
+        }
+    }
+    for (at, message, help) in settings.contradictions() {
+        sheets[at.place.sheet].fault(at.place.at, message, Some(help));
+    }
+    settings
 }
 
 /// Returns the pinned names; a later layer's entry replaces an earlier one of the same name.
@@ -129,50 +110,16 @@ fn hosts(sources: &[Source], contents: &[Content]) -> Vec<HostEntry> {
     by_name.into_values().collect()
 }
 
-fn rights(role: Role, entries: &[&Entry], hosts: &[HostEntry]) -> (Rights, Option<super::Tier>) {
-    let mut fields = Fields::default();
-    for entry in entries.iter().filter(|entry| entry.key.covers(&role)) {
-        fields.overlay(&entry.fields);
-    }
-    let resources = resources(&fields);
-    let rights = Rights {
-        role,
-        description: fields.description.unwrap_or_default(),
-        image: fields.image.unwrap_or_else(|| "base".to_owned()),
-        files: Files {
-            read: fields.read.unwrap_or_default(),
-            write: fields.write.unwrap_or_default(),
-        },
-        programs: fields.execute.unwrap_or_default(),
-        egress: Egress {
-            rules: fields.egress.unwrap_or_default(),
-            hosts: hosts.to_vec(),
-        },
-        resources,
-        rates: Rates::default(),
-        minimum: Minimum::default(),
-    };
-    (rights, fields.tier)
-}
-
-/// Fills in the documented defaults.
-fn resources(fields: &Fields) -> Resources {
-    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
-    Resources {
-        cpus: fields.cpus.unwrap_or(2.0),
-        memory: fields.memory.unwrap_or(2 << 30),
-        pids: fields.pids.unwrap_or(256),
-        disk: fields.disk.unwrap_or(4 << 30),
-        timeout: fields.timeout.unwrap_or(minutes(30)),
-        idle_timeout: fields.idle_timeout.unwrap_or(minutes(10)),
-        log: fields.log.unwrap_or(32 << 20),
-    }
-}
-
-fn hash(sources: &[Source]) -> String {
+fn hash(sources: &[Source], trust: Trust) -> String {
     let mut sha = Sha256::new();
     for source in sources {
-        sha.update(format!("{:?} {}\n", source.layer, source.text.len()));
+        // The same files of a project say less while they are not trusted.
+        let trust = (source.layer == Layer::Project).then_some(trust);
+        sha.update(format!(
+            "{:?} {trust:?} {}\n",
+            source.layer,
+            source.text.len()
+        ));
         sha.update(&source.text);
     }
     Digest(sha.finalize().into()).to_string()

@@ -1,9 +1,10 @@
 //! The checked form of a role's rights: what the rest of Loki sees of a policy.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 
 use serde::Serialize;
 
+use super::Layer;
 use crate::name::{HostName, Role};
 
 /// Everything one role may do.
@@ -19,6 +20,8 @@ pub struct Rights {
     pub files: Files,
     /// Programs that may run.
     pub programs: Vec<Program>,
+    /// Who allowed each program of the image, by its bare name.
+    pub program_origins: BTreeMap<String, Origin>,
     /// Where it may connect to.
     pub egress: Egress,
     /// Caps.
@@ -27,6 +30,11 @@ pub struct Rights {
     pub rates: Rates,
     /// What a machine must enforce before anything of this role starts.
     pub minimum: Minimum,
+    /// Names of the secrets it may be given.
+    pub secrets: Vec<String>,
+    /// Who said each field, by its name in the file (`image`, `write`, `memory`, `landlock`, …): a
+    /// single value's own line, a list's first line. A field that is not here has its default.
+    pub origins: BTreeMap<&'static str, Origin>,
 }
 
 impl Rights {
@@ -59,15 +67,26 @@ pub struct Glob {
     pub text: String,
     /// Where it was written.
     pub origin: Origin,
+    /// What `deny` entries take out of it; empty takes nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<Self>,
 }
 
 /// Where a rule was written.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Origin {
     /// The policy file, as shown to people.
     pub file: String,
     /// The line in it, from 1.
     pub line: usize,
+    /// Whose file it is.
+    pub layer: Layer,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
 }
 
 /// A program that may run.
@@ -86,6 +105,31 @@ pub struct Egress {
     pub rules: Vec<EgressRule>,
     /// Names pinned to an address by the organisation or the user.
     pub hosts: Vec<HostEntry>,
+    /// Hosts that no rule opens.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub denied: Vec<DeniedHost>,
+}
+
+/// A host that a `deny` entry closes, whatever the rules say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeniedHost {
+    /// Which names.
+    pub names: DeniedNames,
+    /// On which port; none is every port.
+    pub port: Option<u16>,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// Names a denial covers. Unlike a rule's wildcard it reaches all the way down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum DeniedNames {
+    /// Every name: `*`.
+    All,
+    /// Exactly this name.
+    Exact(HostName),
+    /// Any name below this one, at any depth: `*.example.com`.
+    Below(HostName),
 }
 
 /// One allowed host.

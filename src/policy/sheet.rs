@@ -1,6 +1,6 @@
 //! A policy file while it is read: its lines, and the faults found so far.
 
-use super::{Origin, Source};
+use super::{Layer, Origin, Source};
 use crate::diagnostic::Diagnostic;
 
 /// A place in a file: line and column from 1, and how many characters are meant.
@@ -11,23 +11,43 @@ pub(super) struct Mark {
     pub(super) width: usize,
 }
 
+/// A place in one of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Which file: its number among the sources.
+    pub(super) sheet: usize,
+    pub(super) layer: Layer,
+    pub(super) at: Mark,
+}
+
+/// A value and who said it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Placed<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}
+
 /// One file and its faults. The most that are kept is [`Sheet::MOST`]: a hostile file must not
 /// fill the terminal.
 pub(super) struct Sheet<'a> {
+    number: usize,
     source: &'a Source,
     lines: Vec<&'a str>,
     faults: Vec<Diagnostic>,
+    notes: Vec<Diagnostic>,
 }
 
 impl<'a> Sheet<'a> {
     /// The most faults kept of one file.
     pub(super) const MOST: usize = 200;
 
-    pub(super) fn new(source: &'a Source) -> Self {
+    pub(super) fn new((number, source): (usize, &'a Source)) -> Self {
         Self {
+            number,
             source,
             lines: source.text.lines().collect(),
             faults: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -56,7 +76,18 @@ impl<'a> Sheet<'a> {
         Origin {
             file: self.source.file.display().to_string(),
             line: at.line,
+            layer: self.source.layer,
         }
+    }
+
+    /// Returns a value with its place in this file.
+    pub(super) fn placed<T>(&self, value: T, at: Mark) -> Placed<T> {
+        let place = Place {
+            sheet: self.number,
+            layer: self.source.layer,
+            at,
+        };
+        Placed { value, place }
     }
 
     /// Adds a fault of the whole file.
@@ -77,7 +108,36 @@ impl<'a> Sheet<'a> {
         if self.faults.len() >= Self::MOST {
             return;
         }
-        self.faults.push(Diagnostic {
+        let fault = self.diagnostic(at, message, help);
+        self.faults.push(fault);
+    }
+
+    /// Adds a fault unless the same was said already, as happens when many roles meet one value.
+    pub(super) fn fault_once(&mut self, at: Mark, message: String, help: String) {
+        let fault = self.diagnostic(at, message, Some(help));
+        if self.faults.len() < Self::MOST && !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
+    }
+
+    /// Adds a note unless the same was said already.
+    pub(super) fn note_once(&mut self, at: Mark, message: String, help: String) {
+        let note = self.diagnostic(at, message, Some(help));
+        if self.notes.len() < Self::MOST && !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    /// Adds a note at a place: what a person should know although nothing is wrong.
+    pub(super) fn note(&mut self, at: Mark, message: impl Into<String>, help: Option<String>) {
+        if self.notes.len() < Self::MOST {
+            let note = self.diagnostic(at, message, help);
+            self.notes.push(note);
+        }
+    }
+
+    fn diagnostic(&self, at: Mark, message: impl Into<String>, help: Option<String>) -> Diagnostic {
+        Diagnostic {
             file: self.source.file.clone(),
             line: at.line,
             column: at.column,
@@ -85,12 +145,18 @@ impl<'a> Sheet<'a> {
             picture: self.line(at.line).chars().take(2000).collect(),
             message: message.into(),
             help,
-        });
+        }
     }
 
     /// Returns the faults in the order of their lines.
     pub(super) fn into_faults(mut self) -> Vec<Diagnostic> {
         self.faults.sort_by_key(|fault| (fault.line, fault.column));
         self.faults
+    }
+
+    /// Returns the notes in the order of their lines.
+    pub(super) fn into_notes(mut self) -> Vec<Diagnostic> {
+        self.notes.sort_by_key(|note| (note.line, note.column));
+        self.notes
     }
 }

@@ -25,6 +25,22 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
     amount(text, &TIMES).map(Duration::from_secs)
 }
 
+/// Returns the bytes as people write them, in the largest binary unit that says them exactly.
+pub(super) fn written_size(bytes: u64) -> String {
+    written(bytes, SIZES.iter().take(5))
+}
+
+/// Returns the time as people write it, in the largest unit that says it exactly.
+pub(super) fn written_duration(time: Duration) -> String {
+    written(time.as_secs(), TIMES.iter())
+}
+
+fn written<'u>(amount: u64, units: impl DoubleEndedIterator<Item = &'u (&'u str, u64)>) -> String {
+    let exact = |(_, factor): &&(&str, u64)| amount.is_multiple_of(*factor);
+    let (unit, factor) = units.rev().find(exact).unwrap_or(&("", 1));
+    format!("{}{unit}", amount / factor)
+}
+
 fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);

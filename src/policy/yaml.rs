@@ -296,7 +296,7 @@ mod tests {
             file: "x.yaml".into(),
             text: text.to_owned(),
         };
-        let mut sheet = Sheet::new(&source);
+        let mut sheet = Sheet::new((0, &source));
         drop(parse(&mut sheet));
         sheet
             .into_faults()

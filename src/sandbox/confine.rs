@@ -273,6 +273,7 @@ mod tests {
         Glob {
             text: text.to_owned(),
             origin: crate::policy::Origin::default(),
+            except: Vec::new(),
         }
     }
 
@@ -286,6 +287,7 @@ mod tests {
                 write: Globs(write.iter().map(|text| glob(text)).collect()),
             },
             programs,
+            program_origins: std::collections::BTreeMap::new(),
             egress: Egress::default(),
             resources: Resources {
                 cpus: 1.0,
@@ -298,6 +300,8 @@ mod tests {
             },
             rates: Rates::default(),
             minimum: Minimum::default(),
+            secrets: Vec::new(),
+            origins: std::collections::BTreeMap::new(),
         }
     }
 

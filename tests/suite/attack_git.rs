@@ -136,6 +136,7 @@ fn everything() -> Files {
     let all = Globs(vec![Glob {
         text: "**".into(),
         origin: Origin::default(),
+        except: Vec::new(),
     }]);
     Files {
         read: all.clone(),

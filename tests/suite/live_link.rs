@@ -199,6 +199,7 @@ fn glob(text: &&str) -> Glob {
     Glob {
         text: (*text).to_owned(),
         origin: Origin::default(),
+        except: Vec::new(),
     }
 }
 
@@ -214,6 +215,7 @@ fn rights_of(write: &[&str], own_programs: &[&str]) -> Confinement {
             write: Globs(write.iter().map(glob).collect()),
         },
         programs,
+        program_origins: std::collections::BTreeMap::new(),
         egress: Egress::default(),
         resources: Resources {
             cpus: 1.0,
@@ -226,6 +228,8 @@ fn rights_of(write: &[&str], own_programs: &[&str]) -> Confinement {
         },
         rates: Rates::default(),
         minimum: Minimum::default(),
+        secrets: Vec::new(),
+        origins: std::collections::BTreeMap::new(),
     };
     confinement(&rights, &Grant::default())
 }

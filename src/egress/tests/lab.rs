@@ -77,11 +77,12 @@ pub(super) fn rules(rules: &[(&str, u16, Protocol)]) -> Egress {
         origin: Origin {
             file: "policy.yaml".to_owned(),
             line: n + 1,
+            ..Origin::default()
         },
     };
     Egress {
         rules: rules.iter().enumerate().map(rule).collect(),
-        hosts: Vec::new(),
+        ..Egress::default()
     }
 }
 
@@ -90,6 +91,7 @@ pub(super) fn pin(mut egress: Egress, name: &str, to: SocketAddr) -> Egress {
     let origin = Origin {
         file: "hosts.yaml".to_owned(),
         line: 1,
+        ..Origin::default()
     };
     egress.hosts.push(HostEntry {
         name: host(name),

@@ -1,0 +1,174 @@
+//! What a role may do, asked one act at a time: what `expect` cases and `policy explain` ask.
+//!
+//! The answers come from the functions that traffic and the hand-over gate ask themselves.
+//! Refuses to read paths that are not canonical as anything but denied.
+
+use std::{fmt, str::FromStr};
+
+use super::{Glob, Globs, Program, Rights, Target, decide, programs};
+use crate::name::HostName;
+
+/// One thing an agent could do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Connects to a name and port.
+    Connect(Target),
+    /// Reads a file, relative to the worktree.
+    Read(String),
+    /// Creates, changes or removes a file, relative to the worktree.
+    Write(String),
+    /// Runs a program: a bare name of the image, or a path of the worktree.
+    Run(String),
+}
+
+/// A text that is no act.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is not `connect HOST:PORT`, `read PATH`, `write PATH` or `run PROGRAM`", text.escape_debug())]
+pub struct ActError {
+    /// The text that was given.
+    pub text: String,
+}
+
+impl FromStr for Act {
+    type Err = ActError;
+
+    fn from_str(text: &str) -> Result<Self, ActError> {
+        let act = text.split_once(' ').and_then(|(verb, what)| {
+            let what = what.trim();
+            match verb {
+                "connect" => target(what).map(Self::Connect),
+                "read" => path(what).map(Self::Read),
+                "write" => path(what).map(Self::Write),
+                "run" => program(what).map(Self::Run),
+                _ => None,
+            }
+        });
+        act.ok_or_else(|| ActError {
+            text: text.to_owned(),
+        })
+    }
+}
+
+fn target(text: &str) -> Option<Target> {
+    let (name, port) = text.rsplit_once(':')?;
+    let name: HostName = name.parse().ok()?;
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    Some(Target { name, port })
+}
+
+/// Takes paths as a person writes them: `./` in front is the worktree.
+fn path(text: &str) -> Option<String> {
+    let text = text.strip_prefix("./").unwrap_or(text);
+    let canonical = text.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    let plain = !text.chars().any(|c| c.is_control() || c == '*');
+    (canonical && plain).then(|| text.to_owned())
+}
+
+fn program(text: &str) -> Option<String> {
+    if programs::is_bare(text) {
+        return Some(text.to_owned());
+    }
+    path(text).filter(|_| text.contains('/'))
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(target) => write!(f, "connect {target}"),
+            Self::Read(path) => write!(f, "read {path}"),
+            Self::Write(path) => write!(f, "write {path}"),
+            Self::Run(program) => write!(f, "run {program}"),
+        }
+    }
+}
+
+/// Whether an act is allowed, and by or despite what.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Verdict {
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// The rule or denial that decided, with its file and line; none when no rule covers the act.
+    pub rule: Option<String>,
+    /// Why, as a fragment that can stand after `allowed:` or `denied:`.
+    pub reason: String,
+}
+
+impl Rights {
+    /// Returns whether the role may do `act`.
+    #[must_use]
+    pub fn judge(&self, act: &Act) -> Verdict {
+        match act {
+            Act::Connect(target) => self.connect(target),
+            Act::Read(path) => {
+                let read = covered(&self.files.read, path, "read");
+                if read.allowed {
+                    return read;
+                }
+                // What may be written may also be read.
+                let write = covered(&self.files.write, path, "write");
+                if write.allowed { write } else { read }
+            }
+            Act::Write(path) => covered(&self.files.write, path, "write"),
+            Act::Run(program) => self.run(program),
+        }
+    }
+
+    fn connect(&self, target: &Target) -> Verdict {
+        match decide(&self.egress, target) {
+            Ok(permit) => Verdict {
+                allowed: true,
+                rule: Some(permit.rule().to_owned()),
+                reason: "an egress rule names it".to_owned(),
+            },
+            Err(denied) => Verdict {
+                allowed: false,
+                rule: denied.rule,
+                reason: denied.reason,
+            },
+        }
+    }
+
+    fn run(&self, program: &str) -> Verdict {
+        if program.contains('/') {
+            let built = self.programs.iter().filter_map(|program| match program {
+                Program::Worktree(glob) => Some(glob.clone()),
+                Program::Image(_) => None,
+            });
+            return covered(&Globs(built.collect()), program, "execute");
+        }
+        let listed = |known: &&Program| matches!(known, Program::Image(name) if name == program);
+        let allowed = self.programs.iter().any(|known| listed(&known));
+        let origin = self.program_origins.get(program).filter(|_| allowed);
+        let reason = if allowed {
+            "`execute` lists it"
+        } else {
+            "`execute` does not list it"
+        };
+        Verdict {
+            allowed,
+            rule: origin.map(|origin| format!("{program} ({origin})")),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+fn covered(globs: &Globs, path: &str, list: &str) -> Verdict {
+    let said = |glob: &Glob, verb: &str| Some(format!("{verb}{} ({})", glob.text, glob.origin));
+    if let Some(glob) = globs.matches(path) {
+        return Verdict {
+            allowed: true,
+            rule: said(glob, ""),
+            reason: format!("a `{list}` glob covers it"),
+        };
+    }
+    let denial = globs.denied(path);
+    let reason = match denial {
+        Some(_) => "a `deny` entry covers it".to_owned(),
+        None => format!("no `{list}` glob covers it"),
+    };
+    Verdict {
+        allowed: false,
+        rule: denial.and_then(|glob| said(glob, "deny ")),
+        reason,
+    }
+}
