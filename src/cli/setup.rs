@@ -132,9 +132,9 @@ pub(super) fn repository() -> Result<Repository, Fault> {
     })
 }
 
-/// Finds the engine.
-pub(super) async fn engine(env: &Environment) -> Result<Arc<dyn Engine>, Fault> {
-    let facts = engine::Environment {
+/// What the user's environment says about engines.
+pub(super) fn facts(env: &Environment) -> engine::Environment {
+    engine::Environment {
         engine: env.engine.clone(),
         docker_host: env.docker_host.clone(),
         container_host: env.container_host.clone(),
@@ -143,8 +143,12 @@ pub(super) async fn engine(env: &Environment) -> Result<Arc<dyn Engine>, Fault> 
         path: env.path.clone().into(),
         podman_store: env.podman_store.clone(),
         podman_storage_conf: env.podman_storage_conf.clone(),
-    };
-    engine::connect(&facts)
+    }
+}
+
+/// Finds the engine.
+pub(super) async fn engine(env: &Environment) -> Result<Arc<dyn Engine>, Fault> {
+    engine::connect(&facts(env))
         .await
         .or_exit(Exit::NoSandbox)
         .map_err(|fault| fault.hint("`loki doctor` says what this machine gives"))

@@ -355,12 +355,12 @@ fn warn_dirty(repository: &Repository) -> Result<(), Fault> {
 }
 
 /// The edge where time comes in.
-fn now() -> jiff::Timestamp {
+pub(super) fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 
 /// Names a run by its time and four random hex digits.
-fn new_run() -> Result<RunId, Fault> {
+pub(super) fn new_run() -> Result<RunId, Fault> {
     let mut random = [0; 2];
     getrandom::fill(&mut random).map_err(|cause| Fault::new(Exit::Bug, cause))?;
     let time = now().strftime("%Y%m%d-%H%M%S");

@@ -155,7 +155,28 @@ fn docker() -> Vec<Candidate> {
     }]
 }
 
+/// Returns every socket that an engine of this machine may listen on, whatever the user named.
+pub(super) fn everywhere(environment: &Environment) -> Vec<Candidate> {
+    let mut all = docker();
+    if let Some(folder) = &environment.xdg_runtime_dir {
+        all.push(Candidate::Socket {
+            path: folder.join("docker.sock"),
+            why: "Docker's rootless socket",
+        });
+    }
+    all.extend(podman_sockets(environment));
+    all
+}
+
 fn podman(environment: &Environment, facts: &Facts) -> Result<Vec<Candidate>, EngineError> {
+    let mut all = podman_sockets(environment);
+    if facts.podman.is_some() {
+        all.push(private(facts)?);
+    }
+    Ok(all)
+}
+
+fn podman_sockets(environment: &Environment) -> Vec<Candidate> {
     let mut all = Vec::new();
     if let Some(folder) = &environment.xdg_runtime_dir {
         all.push(Candidate::Socket {
@@ -167,10 +188,7 @@ fn podman(environment: &Environment, facts: &Facts) -> Result<Vec<Candidate>, En
         path: PODMAN_SOCKET.into(),
         why: "Podman's rootful socket",
     });
-    if facts.podman.is_some() {
-        all.push(private(facts)?);
-    }
-    Ok(all)
+    all
 }
 
 /// Returns the place that Loki makes itself.
