@@ -5,6 +5,8 @@
 #   scripts/engines.sh start   [docker|podman|all]   daemons that do not answer yet; waits until they do
 #   scripts/engines.sh stop    [docker|podman|all]   ends those which this script started, and no others
 #   scripts/engines.sh status  [docker|podman|all]   versions; exit 1 when one does not answer
+#   scripts/engines.sh user    [NAME]                makes the ordinary user (loki-test) whose rootless Podman the
+#                                                    tests use, with subordinate ids; needs root
 #
 # No service manager is assumed. Safe to call again at any time; never reads from a closed stdin.
 # LOKI_PODMAN_SOCKET and DOCKER_HOST are not consulted: these are the default sockets of root.
@@ -163,7 +165,30 @@ stop_one() {
     as_root rm -f "$state/$1.pid"
 }
 
+# Whether FILE gives NAME a whole range of ids.
+has_ids() { awk -F: -v name="$2" '$1 == name && $3 >= 65536 { found = 1 } END { exit !found }' "$1" 2>/dev/null; }
+
+# The first id behind every range that is given already.
+free_ids() { awk -F: 'BEGIN { end = 100000 } $2 + $3 > end { end = $2 + $3 } END { print end }' /etc/subuid /etc/subgid; }
+
+make_user() {
+    name=$1
+    case "$name" in ''|-*|*[!a-z0-9_-]*) die "\`$name\` is no name of a user: small letters, digits, - and _" ;; esac
+    has newuidmap || die "rootless podman needs newuidmap: run \`scripts/engines.sh install podman\`"
+    if ! id "$name" >/dev/null 2>&1; then
+        say "making the user $name"
+        as_root useradd --create-home --shell /bin/sh "$name"
+    fi
+    as_root touch /etc/subuid /etc/subgid
+    if ! has_ids /etc/subuid "$name" || ! has_ids /etc/subgid "$name"; then
+        first=$(free_ids)
+        as_root usermod --add-subuids "$first-$((first + 65535))" --add-subgids "$first-$((first + 65535))" "$name"
+    fi
+    [ "$(id -u "$name")" -ne 0 ] || die "$name is root"
+}
+
 verb=${1:-}
+if [ "$verb" = user ]; then what=podman; make_user "${2:-loki-test}"; exit 0; fi
 what=${2:-all}
 case "$what" in docker|podman|all) ;; *) die "\`$what\` is no engine: docker, podman or all" ;; esac
 case "$verb" in
@@ -176,5 +201,5 @@ case "$verb" in
         if wants docker; then stop_one docker dockerd; fi
         if wants podman; then stop_one podman 'system service'; fi ;;
     status) status ;;
-    *) die "usage: scripts/engines.sh install|start|stop|status [docker|podman|all]" ;;
+    *) die "usage: scripts/engines.sh install|start|stop|status [docker|podman|all], or user [NAME]" ;;
 esac

@@ -1,7 +1,7 @@
 //! The events of a run. A run is the list of its events: each is journalled before it is acted
 //! on, and queue, status and listings are folds of them.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -203,6 +203,55 @@ pub struct Isolation {
     pub no_network: bool,
     /// The OCI runtime, such as `runc`.
     pub runtime: String,
+    /// The engine and its version, such as `podman 4.3.1`.
+    #[serde(default)]
+    pub engine: String,
+    /// Versions of the engine's other parts, such as `containerd` and `conmon`, where it tells them.
+    #[serde(default)]
+    pub components: BTreeMap<String, String>,
+    /// Whether the engine runs without root.
+    #[serde(default)]
+    pub rootless: bool,
+    /// The host's cgroups: `v1`, `hybrid`, `v2` or `none`.
+    #[serde(default)]
+    pub cgroup: String,
+    /// SELinux labels containers on this host, and this one runs without a label.
+    #[serde(default)]
+    pub selinux_label_off: bool,
+    /// What of the newest Landlock ABI that Loki uses this kernel does not have.
+    #[serde(default)]
+    pub landlock_lacks: Vec<String>,
+    /// What the kernel holds the sandbox to.
+    #[serde(default)]
+    pub held: Held,
+}
+
+/// Limits that hold for all of a sandbox together; none is not held.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// How these numbers are known and held.
+    pub by: HeldBy,
+    /// Bytes of memory.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub processes: Option<u64>,
+    /// Thousandths of a processor.
+    pub millicpus: Option<u64>,
+}
+
+/// How limits are known and held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldBy {
+    /// By nothing.
+    #[default]
+    Nothing,
+    /// By cgroups, whose files were read after the start.
+    Cgroup,
+    /// By cgroups as the engine says: their files cannot be read from here.
+    EngineSays,
+    /// Processes only, by `RLIMIT_NPROC` in a user namespace of the sandbox's own.
+    Rlimit,
 }
 
 /// How long something took, as whole milliseconds for events.

@@ -130,6 +130,7 @@ impl Plan {
             paths,
             filters,
             limits,
+            landlock,
         } = &exec.confinement;
         if filters.is_empty() {
             return Err(Refusal {
@@ -146,7 +147,7 @@ impl Plan {
             argv: c_strings(exec.argv.iter().cloned()).map_err(Refusal::at("argv"))?,
             env: c_strings(variables).map_err(Refusal::at("env"))?,
             cwd: working_directory(&exec.cwd).map_err(Refusal::at("cwd"))?,
-            ruleset: rules::ruleset(abi, paths).map_err(Refusal::at("landlock"))?,
+            ruleset: rules::ruleset(abi.min(*landlock), paths).map_err(Refusal::at("landlock"))?,
             filters: filters
                 .iter()
                 .map(|filter| sys::Filter::new(filter))
@@ -255,6 +256,7 @@ mod tests {
             cwd: "/".to_owned(),
             confinement: Confinement {
                 filters: vec![vec![ALLOW]],
+                landlock: 6,
                 ..Confinement::default()
             },
         }

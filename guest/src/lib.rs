@@ -32,6 +32,9 @@ pub const DESCRIPTORS_MAX: usize = 4;
 /// agent could turn a right on its own directory into a right on any other.
 pub const AGENT_TREES: [&str; 3] = ["/work", "/tmp", "/home/agent"];
 
+/// The newest Landlock ABI whose rights are used.
+pub const NEWEST_LANDLOCK: u32 = 6;
+
 /// What the host asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
@@ -123,6 +126,9 @@ pub struct Confinement {
     pub filters: Vec<Vec<u64>>,
     /// `(resource, limit)` pairs for setrlimit, soft and hard; they lower, they never raise.
     pub limits: Vec<(u32, u64)>,
+    /// The newest Landlock ABI to use, up to [`NEWEST_LANDLOCK`]; the kernel's own where that is
+    /// lower. 0 is refused, as a kernel without Landlock is.
+    pub landlock: u32,
 }
 
 /// One Landlock rule.

@@ -9,7 +9,7 @@ use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetError, Scope,
 };
-use loki_guest::{AGENT_TREES, PathRule};
+use loki_guest::{AGENT_TREES, NEWEST_LANDLOCK, PathRule};
 use rustix::{
     fs::{CWD, FileType, Mode, OFlags, fstat, openat},
     io::Errno,
@@ -24,8 +24,6 @@ const PROGRAM_DIRECTORIES: [&str; 6] = [
     "/sbin",
     "/bin",
 ];
-/// The newest ABI whose rights are used here.
-const NEWEST: u32 = 6;
 /// The first ABI that knows scopes.
 const SCOPED: u32 = 6;
 
@@ -37,7 +35,7 @@ pub(crate) fn ruleset(abi: u32, rules: &[PathRule]) -> Result<OwnedFd, Errno> {
     if abi == 0 {
         return Err(Errno::NOSYS);
     }
-    let version = ABI::from(abi.min(NEWEST).cast_signed());
+    let version = ABI::from(abi.min(NEWEST_LANDLOCK).cast_signed());
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(version))

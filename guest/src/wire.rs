@@ -276,11 +276,13 @@ mod tests {
             prop::collection::vec(rule(), 0..8),
             prop::collection::vec(prop::collection::vec(any::<u64>(), 0..9), 0..3),
             prop::collection::vec(any::<(u32, u64)>(), 0..4),
+            any::<u32>(),
         )
-            .prop_map(|(paths, filters, limits)| Confinement {
+            .prop_map(|(paths, filters, limits, landlock)| Confinement {
                 paths,
                 filters,
                 limits,
+                landlock,
             });
         let words = prop::collection::vec(any::<String>(), 0..5);
         let env = prop::collection::vec(any::<(String, String)>(), 0..5);

@@ -1,6 +1,6 @@
 //! `loki clean`: shows what Loki made in this repository, then removes it.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use crate::{
     git::{Repository, remove_tree, run_branch},
@@ -12,7 +12,9 @@ use super::{
     args,
     env::Environment,
     exit::{Exit, Fault, OrExit},
-    setup, ui,
+    setup,
+    start::{new_run, now},
+    ui,
 };
 
 /// Runs the verb. Branches with landed work stay unless asked for.
@@ -41,14 +43,28 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
         ui::note("nothing was removed; `loki clean --yes` removes it");
         return Ok(Exit::Done);
     }
+    // A run may have begun while the question stood.
+    let lock = Lock::acquire(&state, &new_run()?, now()).or_exit(Exit::Failed)?;
     let swept = sandbox::sweep(engine.as_ref(), Some(&label)).await;
     drop(swept.or_exit(Exit::NoSandbox)?);
     repository.sweep(&[]).or_exit(Exit::Failed)?;
     repository.delete_refs(&refs).or_exit(Exit::Failed)?;
-    remove_tree(&state).or_exit(Exit::Failed)?;
+    remove_state(&state)?;
+    drop(lock);
     ui::note("removed");
     kept.iter().for_each(|name| say_kept(name));
     Ok(Exit::Done)
+}
+
+/// Removes the directory, the lock last: whoever starts meanwhile finds it held.
+fn remove_state(state: &Path) -> Result<(), Fault> {
+    let entries = fs::read_dir(state).or_exit(Exit::Failed)?;
+    let entries: Vec<_> = entries.collect::<Result<_, _>>().or_exit(Exit::Failed)?;
+    for entry in entries.iter().filter(|entry| entry.file_name() != "lock") {
+        remove_tree(&entry.path()).or_exit(Exit::Failed)?;
+    }
+    fs::remove_file(state.join("lock")).or_exit(Exit::Failed)?;
+    fs::remove_dir(state).or_exit(Exit::Failed)
 }
 
 /// Parts the refs of all runs into those to remove and those that stay.

@@ -23,6 +23,10 @@ pub(super) struct Environment {
     pub(super) path: String,
     /// `~/.config/loki`, or below `XDG_CONFIG_HOME`; none without a home.
     pub(super) config: Option<PathBuf>,
+    /// Where this user's Podman keeps images and containers.
+    pub(super) podman_store: Option<PathBuf>,
+    /// This user's settings of Podman's storage.
+    pub(super) podman_storage_conf: Option<PathBuf>,
     cache: Option<PathBuf>,
 }
 
@@ -30,11 +34,12 @@ impl Environment {
     /// Reads it.
     pub(super) fn read() -> Self {
         let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let under = |name: &str, usual: &str| {
+        let below = |name: &str, usual: &str, inside: &str| {
             let place = text(name).map(PathBuf::from);
             let place = place.or_else(|| text("HOME").map(|home| Path::new(&home).join(usual)));
-            place.map(|place| place.join("loki"))
+            place.map(|place| place.join(inside))
         };
+        let under = |name: &str, usual: &str| below(name, usual, "loki");
         Self {
             engine: text("LOKI_ENGINE"),
             docker_host: text("DOCKER_HOST"),
@@ -42,6 +47,8 @@ impl Environment {
             runtime_dir: text("XDG_RUNTIME_DIR").map(PathBuf::from),
             path: text("PATH").unwrap_or_default(),
             config: under("XDG_CONFIG_HOME", ".config"),
+            podman_store: below("XDG_DATA_HOME", ".local/share", "containers/storage"),
+            podman_storage_conf: below("XDG_CONFIG_HOME", ".config", "containers/storage.conf"),
             cache: under("XDG_CACHE_HOME", ".cache"),
         }
     }

@@ -46,13 +46,13 @@ async fn run_as(env: &Environment, args: SandboxRun) -> Result<Exit, Fault> {
         );
     };
     let engine = setup::engine(env).await?;
-    let launcher = setup::launcher(env, engine)?;
+    let launcher = setup::launcher(env, engine, [&rights])?;
     let image = setup::image(env, launcher.engine.as_ref(), &rights.image).await?;
     let place = Place::new(env, repository)?;
     let played = tokio::select! {
         played = play(&launcher, &place, rights, image, &args.argv) => played,
         number = signals::first() => {
-            sandbox::end_own(launcher.engine.as_ref(), &place.label).await.or_exit(Exit::RunFailed)?;
+            launcher.end_own(&place.label).await.or_exit(Exit::RunFailed)?;
             number.map(|number| 128 + i32::from(number)).map_err(SandboxError::Slot)
         }
     };

@@ -13,7 +13,7 @@ use crate::{
     engine::{self, Engine, images},
     git::{GitError, Repository},
     name::Role,
-    policy::{Layer, Policy, Source},
+    policy::{Layer, Policy, Rights, Source},
     sandbox::{Launcher, Shortfall},
 };
 
@@ -132,33 +132,51 @@ pub(super) fn repository() -> Result<Repository, Fault> {
     })
 }
 
-/// Finds the engine.
-pub(super) async fn engine(env: &Environment) -> Result<Arc<dyn Engine>, Fault> {
-    let facts = engine::Environment {
+/// What the user's environment says about engines.
+pub(super) fn facts(env: &Environment) -> engine::Environment {
+    engine::Environment {
         engine: env.engine.clone(),
         docker_host: env.docker_host.clone(),
         container_host: env.container_host.clone(),
         xdg_runtime_dir: env.runtime_dir.clone(),
         uid: rustix::process::geteuid().as_raw(),
         path: env.path.clone().into(),
-    };
-    engine::connect(&facts)
+        podman_store: env.podman_store.clone(),
+        podman_storage_conf: env.podman_storage_conf.clone(),
+    }
+}
+
+/// Finds the engine.
+pub(super) async fn engine(env: &Environment) -> Result<Arc<dyn Engine>, Fault> {
+    engine::connect(&facts(env))
         .await
         .or_exit(Exit::NoSandbox)
         .map_err(|fault| fault.hint("`loki doctor` says what this machine gives"))
 }
 
-/// Prepares starting sandboxes, on an engine that can hold them to their limits.
-pub(super) fn launcher(env: &Environment, engine: Arc<dyn Engine>) -> Result<Launcher, Fault> {
+/// Prepares starting sandboxes of roles, on an engine that can hold them to their limits, or where
+/// a policy accepts that it cannot.
+pub(super) fn launcher<'a>(
+    env: &Environment,
+    engine: Arc<dyn Engine>,
+    roles: impl IntoIterator<Item = &'a Rights>,
+) -> Result<Launcher, Fault> {
     if !engine.report().limits {
-        return Err(Fault::new(Exit::NoSandbox, Shortfall::NO_LIMITS));
+        if roles.into_iter().any(|rights| rights.minimum.cgroup) {
+            return Err(Fault::new(Exit::NoSandbox, Shortfall::NO_LIMITS));
+        }
+        ui::warning(
+            "memory and processors are not held here, only processes are: a policy accepts `cgroup: none`",
+        );
     }
-    Ok(Launcher {
+    let threads = Threads::start().or_exit(Exit::NoSandbox)?;
+    let resolver = SystemResolver::new().or_exit(Exit::NoSandbox)?;
+    Ok(Launcher::new(
         engine,
-        cache: env.cache()?.to_owned(),
-        threads: Arc::new(Threads::start().or_exit(Exit::NoSandbox)?),
-        resolver: Arc::new(SystemResolver::new().or_exit(Exit::NoSandbox)?),
-    })
+        env.cache()?.to_owned(),
+        Arc::new(threads),
+        Arc::new(resolver),
+    ))
 }
 
 /// Makes the images of the given roles ready and returns the digest of each.

@@ -53,14 +53,15 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let policy = setup::policy(env, &args.policy, Some(repository.root()))?;
     check_plan(&tasks, &policy, &intake.file)?;
     let provider = choice.open()?;
-    let launcher = setup::launcher(env, setup::engine(env).await?)?;
+    let checker: Role = "check".parse().or_exit(Exit::Bug)?;
+    let roles = || tasks.iter().map(|task| &task.role).chain([&checker]);
+    let rights: Vec<_> = roles().filter_map(|role| policy.rights(role)).collect();
+    let launcher = setup::launcher(env, setup::engine(env).await?, &rights)?;
     let run = new_run()?;
     let state = repository.root().join(".loki");
     let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
     sweep(&repository, launcher.engine.as_ref()).await?;
-    let checker: Role = "check".parse().or_exit(Exit::Bug)?;
-    let roles = tasks.iter().map(|task| &task.role).chain([&checker]);
-    let images = setup::images_of(env, launcher.engine.as_ref(), &policy, roles).await?;
+    let images = setup::images_of(env, launcher.engine.as_ref(), &policy, roles()).await?;
     warn_dirty(&repository)?;
     repository
         .create_run_branch(&run, repository.head())
@@ -133,9 +134,7 @@ async fn drive(
 /// Removes what a run that was ended left standing; nothing else may run here, we hold the lock.
 async fn tidy(work: &Work) -> Result<(), Fault> {
     let label = sandbox::repository_label(work.repository.root());
-    sandbox::end_own(work.launcher.engine.as_ref(), &label)
-        .await
-        .or_exit(Exit::Failed)?;
+    work.launcher.end_own(&label).await.or_exit(Exit::Failed)?;
     work.repository.sweep(&[]).or_exit(Exit::Failed).map(drop)
 }
 
@@ -356,12 +355,12 @@ fn warn_dirty(repository: &Repository) -> Result<(), Fault> {
 }
 
 /// The edge where time comes in.
-fn now() -> jiff::Timestamp {
+pub(super) fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 
 /// Names a run by its time and four random hex digits.
-fn new_run() -> Result<RunId, Fault> {
+pub(super) fn new_run() -> Result<RunId, Fault> {
     let mut random = [0; 2];
     getrandom::fill(&mut random).map_err(|cause| Fault::new(Exit::Bug, cause))?;
     let time = now().strftime("%Y%m%d-%H%M%S");

@@ -6,6 +6,34 @@ use super::{Cgroup, ContainerSpec, EngineError, EngineReport, discovery};
 /// The oldest API that has everything needed: Docker 20.10, Podman 4.
 const OLDEST_API: (u32, u32) = (1, 41);
 
+/// A mode that an engine cannot hold a sandbox in.
+struct Unfit {
+    applies: fn(&EngineReport) -> bool,
+    what: &'static str,
+    advice: &'static str,
+}
+
+const UNFIT: [Unfit; 3] = [
+    Unfit {
+        applies: |report| report.rootless && !report.is_podman(),
+        what: "rootless Docker cannot keep a user's id inside a container, so an agent could not write its own worktree",
+        advice: "use rootless Podman: `apt-get install podman runc uidmap`, then `--engine podman`",
+    },
+    Unfit {
+        applies: |report| report.remapped,
+        what: "this Docker maps every container's users to others (`userns-remap`), so an agent could not write its own worktree",
+        advice: "remove `userns-remap` from /etc/docker/daemon.json and restart Docker, or use Podman: `--engine podman`",
+    },
+    Unfit {
+        applies: |report| report.seccomp == "none",
+        what: "the engine was built without seccomp",
+        advice: "install an engine with it, or name another one with `--engine`",
+    },
+];
+
+/// Runtimes with a kernel of their own between the sandbox and the host's.
+const STRONGER: [&str; 4] = ["runsc", "kata", "krun", "firecracker"];
+
 /// Refuses an engine that cannot hold a sandbox.
 pub(super) fn usable(report: &EngineReport) -> Result<(), EngineError> {
     let numbers = report.api_version.split_once('.');
@@ -20,10 +48,23 @@ pub(super) fn usable(report: &EngineReport) -> Result<(), EngineError> {
             advice: "install Docker 20.10 or Podman 4, or newer".to_owned(),
         });
     }
-    if report.rootless && !report.is_podman() {
+    if let Some((what, advice)) = UNFIT
+        .iter()
+        .find(|unfit| (unfit.applies)(report))
+        .map(|unfit| (unfit.what, unfit.advice))
+    {
         return Err(EngineError::Unsupported {
-            what: "rootless Docker cannot keep a user's id inside a container".to_owned(),
-            advice: "use rootless Podman: `apt-get install podman`, then `--engine podman`"
+            what: what.to_owned(),
+            advice: advice.to_owned(),
+        });
+    }
+    if let Some(runtime) = STRONGER.iter().find(|name| report.runtime.contains(**name)) {
+        return Err(EngineError::Unsupported {
+            what: format!(
+                "{}'s default runtime is `{}`: {runtime} has a kernel of its own, out of which no descriptor of a sandbox's link can travel",
+                report.name, report.runtime
+            ),
+            advice: "make `runc` the default runtime, or name another engine with `--engine`"
                 .to_owned(),
         });
     }
@@ -70,22 +111,13 @@ pub(super) fn acceptable(spec: &ContainerSpec, report: &EngineReport) -> Result<
 #[cfg(test)]
 mod tests {
     use super::{acceptable, usable};
-    use crate::engine::{Cgroup, ContainerSpec, EngineReport, Mount};
+    use crate::engine::{Cgroup, ContainerSpec, EngineReport, Mount, recorded, socket::Peer};
 
     fn report() -> EngineReport {
         EngineReport {
-            name: "podman",
-            version: "4.3.1".to_owned(),
-            api_version: "1.41".to_owned(),
-            rootless: false,
             cgroup: Cgroup::V2,
             runtime: "crun".to_owned(),
-            runtime_version: String::new(),
-            seccomp: "default".to_owned(),
-            selinux: false,
-            endpoint: String::new(),
-            limits: true,
-            tmpfs_inodes: false,
+            ..recorded::report("podman-4.3-rootful", Peer::Root)
         }
     }
 
@@ -117,17 +149,6 @@ mod tests {
             ..report()
         };
         assert!(usable(&odd).is_err());
-        let docker = EngineReport {
-            name: "docker",
-            rootless: true,
-            ..report()
-        };
-        assert!(
-            usable(&docker)
-                .unwrap_err()
-                .to_string()
-                .contains("--engine podman")
-        );
         let hybrid = EngineReport {
             cgroup: Cgroup::Hybrid,
             ..report()
@@ -138,6 +159,44 @@ mod tests {
                 .to_string()
                 .contains("apt-get install runc")
         );
+    }
+
+    #[test]
+    fn modes_that_cannot_hold_a_sandbox_name_what_can() {
+        for (name, peer, next) in [
+            ("docker-20.10-rootless", Peer::User, "`--engine podman`"),
+            ("docker-20.10-remapped", Peer::Root, "`--engine podman`"),
+        ] {
+            let fault = usable(&recorded::report(name, peer)).unwrap_err();
+            assert!(fault.to_string().contains(next), "{name}: {fault}");
+        }
+        for (name, peer) in [
+            ("docker-20.10-rootful", Peer::Root),
+            ("podman-4.3-rootful", Peer::Root),
+            ("podman-4.3-rootless", Peer::User),
+        ] {
+            assert!(usable(&recorded::report(name, peer)).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_runtime_with_a_kernel_of_its_own_is_refused() {
+        for runtime in ["runsc", "kata-runtime", "io.containerd.kata.v2", "krun"] {
+            let other = EngineReport {
+                runtime: runtime.to_owned(),
+                ..report()
+            };
+            let fault = usable(&other).unwrap_err().to_string();
+            assert!(
+                fault.contains(runtime) && fault.contains("`runc`"),
+                "{fault}"
+            );
+        }
+        let bare = EngineReport {
+            seccomp: "none".to_owned(),
+            ..report()
+        };
+        assert!(usable(&bare).unwrap_err().to_string().contains("seccomp"));
     }
 
     #[test]

@@ -237,6 +237,7 @@ pub(super) fn state(answer: ContainerInspectResponse, dialect: &Dialect) -> Cont
         },
         capabilities_dropped: capabilities_dropped(&host),
         no_new_privileges: has_no_new_privileges(&host),
+        label_off: has_option(&host, &["label=disable", "label:disable"]),
         read_only_root: host.readonly_rootfs.unwrap_or(false),
         network_mode: host.network_mode.unwrap_or_default(),
         user: answer
@@ -261,13 +262,17 @@ fn capabilities_dropped(host: &HostConfig) -> bool {
 }
 
 fn has_no_new_privileges(host: &HostConfig) -> bool {
-    let options = host.security_opt.iter().flatten();
-    options.map(String::as_str).any(|option| {
-        matches!(
-            option,
-            "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true"
-        )
-    })
+    let spellings = [
+        "no-new-privileges",
+        "no-new-privileges:true",
+        "no-new-privileges=true",
+    ];
+    has_option(host, &spellings)
+}
+
+fn has_option(host: &HostConfig, spellings: &[&str]) -> bool {
+    let mut options = host.security_opt.iter().flatten();
+    options.any(|option| spellings.contains(&option.as_str()))
 }
 
 /// Compares what was asked for with what was read back; each difference is one sentence.
@@ -307,8 +312,10 @@ pub(super) fn faults(
             &found.pids.to_string(),
         );
     }
-    if let Some(runtime) = &spec.runtime {
-        same("runtime", runtime, &found.runtime);
+    let runtime = spec.runtime.as_ref().unwrap_or(&dialect.runtime);
+    same("runtime", runtime, &found.runtime);
+    if dialect.selinux {
+        same("label=disable", "true", &found.label_off.to_string());
     }
     faults
 }
@@ -445,6 +452,33 @@ mod tests {
         assert_eq!(
             faults(&wanted, &found, &podman()),
             ["runtime is `runc` instead of `runsc`"]
+        );
+    }
+
+    #[test]
+    fn where_selinux_labels_containers_ours_must_have_none() {
+        let labelled = Dialect {
+            selinux: true,
+            ..docker()
+        };
+        let mut answer = echo(create_body(&spec(), &labelled));
+        let found = state(answer.clone(), &labelled);
+        assert_eq!(faults(&spec(), &found, &labelled), Vec::<String>::new());
+        let host = answer.host_config.as_mut().unwrap();
+        host.security_opt = Some(vec!["no-new-privileges:true".to_owned()]);
+        assert_eq!(
+            faults(&spec(), &state(answer, &labelled), &labelled),
+            ["label=disable is `false` instead of `true`"]
+        );
+    }
+
+    #[test]
+    fn an_engine_that_takes_another_runtime_than_its_default_is_a_fault() {
+        let mut answer = echo(create_body(&spec(), &docker()));
+        answer.host_config.as_mut().unwrap().runtime = Some("runsc".to_owned());
+        assert_eq!(
+            faults(&spec(), &state(answer, &docker()), &docker()),
+            ["runtime is `runsc` instead of `runc`"]
         );
     }
 

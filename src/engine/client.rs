@@ -15,6 +15,7 @@ use bollard::{
 };
 use futures_util::FutureExt;
 use rustix::process::{Resource, getrlimit};
+use serde_json::Value;
 
 use super::{
     Answer, ContainerId, ContainerSpec, ContainerState, Engine, EngineError, EngineReport,
@@ -104,7 +105,7 @@ impl Client {
         )
         .await;
         let id = ContainerId(absent(created, "image", &spec.image)?.id);
-        let faults = match self.inspect(&id).await {
+        let faults = match self.inspect_whole(&id).await {
             Ok(found) => body::faults(spec, &found, &self.dialect),
             Err(fault) => {
                 self.remove(&id).await?;
@@ -116,6 +117,24 @@ impl Client {
         }
         self.remove(&id).await?;
         Err(EngineError::Mismatch { faults })
+    }
+
+    /// Like inspect, with the runtime that Podman tells only in the words of its own API.
+    async fn inspect_whole(&self, id: &ContainerId) -> Result<ContainerState, EngineError> {
+        let found = self.inspect(id).await?;
+        if !self.report.is_podman() {
+            return Ok(found);
+        }
+        let call = format!("tell the runtime of the container `{id}`");
+        let path = format!("/v4.0.0/libpod/containers/{id}/json");
+        let own: Value = raw::get(&self.socket, &path, &call).await?;
+        let runtime = own["OCIRuntime"].as_str().unwrap_or_default();
+        // A path, where the service's settings name one.
+        let name = runtime.rsplit('/').next().unwrap_or_default();
+        Ok(ContainerState {
+            runtime: name.to_owned(),
+            ..found
+        })
     }
 }
 
@@ -272,7 +291,8 @@ impl Engine for Client {
                 .inspect_container(id.as_str(), None::<InspectContainerOptions>);
             let mut found = within(&call, ASK, inspect).await;
             if found.as_ref().is_err_and(is_podman_word) {
-                found = raw::get(&self.socket, &format!("/containers/{id}/json"), &call).await;
+                found =
+                    raw::get(&self.socket, &format!("/v1.41/containers/{id}/json"), &call).await;
             }
             Ok(body::state(
                 absent(found, "container", id.as_str())?,
@@ -328,7 +348,7 @@ impl Engine for Client {
             let list = self.docker.list_containers(Some(options));
             let mut found = within("list containers", ASK, list).await;
             if found.as_ref().is_err_and(is_podman_word) {
-                let all = "/containers/json?all=true";
+                let all = "/v1.41/containers/json?all=true";
                 found = raw::get(&self.socket, all, "list containers").await;
             }
             let mut listed: Vec<_> = found?.into_iter().map(listed).collect();

@@ -105,12 +105,14 @@ pub struct ContainerState {
     pub oom_killed: bool,
     /// What went wrong at its start; empty if nothing.
     pub error: String,
-    /// The OCI runtime, where the engine tells (Podman's API does not: then its default).
+    /// The OCI runtime; where the engine's answer leaves it out, its default.
     pub runtime: String,
     /// Whether every capability is dropped and none added.
     pub capabilities_dropped: bool,
     /// Whether it asked for no new privileges.
     pub no_new_privileges: bool,
+    /// Whether it asked to run without a label of SELinux.
+    pub label_off: bool,
     /// Whether the root file system is read-only.
     pub read_only_root: bool,
     /// The network mode; `none` for every sandbox.

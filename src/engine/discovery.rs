@@ -28,6 +28,10 @@ pub struct Environment {
     pub uid: u32,
     /// `PATH`, where programs are looked up.
     pub path: OsString,
+    /// Where this user's Podman keeps images and containers, unless its settings say otherwise.
+    pub podman_store: Option<PathBuf>,
+    /// This user's settings of Podman's storage.
+    pub podman_storage_conf: Option<PathBuf>,
 }
 
 /// What the machine holds, as far as the order depends on it.
@@ -136,7 +140,7 @@ fn named(endpoint: &str, why: &'static str) -> Result<Candidate, EngineError> {
     }
     if endpoint.contains("://") {
         return Err(unsupported(
-            "bind mounts and passed descriptors need an engine on this machine: give `unix:///path/to/socket`",
+            "an engine on another machine is not supported yet, for bind mounts and passed descriptors need one kernel; run Loki there, or give `unix:///path/to/socket` of an engine here",
         ));
     }
     Err(unsupported(
@@ -151,7 +155,28 @@ fn docker() -> Vec<Candidate> {
     }]
 }
 
+/// Returns every socket that an engine of this machine may listen on, whatever the user named.
+pub(super) fn everywhere(environment: &Environment) -> Vec<Candidate> {
+    let mut all = docker();
+    if let Some(folder) = &environment.xdg_runtime_dir {
+        all.push(Candidate::Socket {
+            path: folder.join("docker.sock"),
+            why: "Docker's rootless socket",
+        });
+    }
+    all.extend(podman_sockets(environment));
+    all
+}
+
 fn podman(environment: &Environment, facts: &Facts) -> Result<Vec<Candidate>, EngineError> {
+    let mut all = podman_sockets(environment);
+    if facts.podman.is_some() {
+        all.push(private(facts)?);
+    }
+    Ok(all)
+}
+
+fn podman_sockets(environment: &Environment) -> Vec<Candidate> {
     let mut all = Vec::new();
     if let Some(folder) = &environment.xdg_runtime_dir {
         all.push(Candidate::Socket {
@@ -163,10 +188,7 @@ fn podman(environment: &Environment, facts: &Facts) -> Result<Vec<Candidate>, En
         path: PODMAN_SOCKET.into(),
         why: "Podman's rootful socket",
     });
-    if facts.podman.is_some() {
-        all.push(private(facts)?);
-    }
-    Ok(all)
+    all
 }
 
 /// Returns the place that Loki makes itself.

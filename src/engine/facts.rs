@@ -1,6 +1,6 @@
 //! What an engine says about itself, read once when it is connected.
 
-use std::{fmt, path::Path};
+use std::{collections::BTreeMap, fmt};
 
 use bollard::models::{SystemInfo, SystemInfoCgroupVersionEnum, SystemVersion};
 
@@ -23,15 +23,31 @@ pub enum Cgroup {
 impl Cgroup {
     /// Reads what this host has.
     pub(super) fn of_host() -> Self {
-        let root = Path::new("/sys/fs/cgroup");
-        if root.join("cgroup.controllers").exists() {
-            Self::V2
-        } else if root.join("unified/cgroup.controllers").exists() {
-            Self::Hybrid
-        } else if root.join("memory").exists() {
-            Self::V1
-        } else {
-            Self::None
+        Self::of_mounts(&std::fs::read_to_string("/proc/self/mounts").unwrap_or_default())
+    }
+
+    /// Tells from the mount table: what counts is which kind holds the controllers of memory.
+    pub(super) fn of_mounts(table: &str) -> Self {
+        let mut old = false;
+        let mut new = None;
+        for line in table.lines() {
+            let mut fields = line.split(' ');
+            let (Some(_), Some(at), Some(kind), Some(options)) =
+                (fields.next(), fields.next(), fields.next(), fields.next())
+            else {
+                continue;
+            };
+            match kind {
+                "cgroup" => old |= options.split(',').any(|option| option == "memory"),
+                "cgroup2" => new = Some(at),
+                _ => {}
+            }
+        }
+        match (old, new) {
+            (true, Some(_)) => Self::Hybrid,
+            (true, None) => Self::V1,
+            (false, Some("/sys/fs/cgroup")) => Self::V2,
+            (false, _) => Self::None,
         }
     }
 }
@@ -58,16 +74,22 @@ pub struct EngineReport {
     pub api_version: String,
     /// Whether the engine runs without root.
     pub rootless: bool,
+    /// Whether the daemon maps every container's users to others (Docker's `userns-remap`).
+    pub remapped: bool,
     /// The host's cgroup version.
     pub cgroup: Cgroup,
     /// The default OCI runtime.
     pub runtime: String,
     /// That runtime's version, as the engine tells it; empty where it does not.
     pub runtime_version: String,
+    /// Versions of all that the engine names, such as `containerd`, `conmon` and `runc`.
+    pub components: BTreeMap<String, String>,
     /// The seccomp profile: `default`, `unconfined`, a path, or `none`.
     pub seccomp: String,
     /// Whether SELinux labels containers.
     pub selinux: bool,
+    /// How it stores images and containers, such as `overlay`.
+    pub storage: String,
     /// Where it was reached.
     pub endpoint: String,
     /// Whether memory, process and processor limits hold.
@@ -89,17 +111,21 @@ impl EngineReport {
             (_, found @ (Cgroup::V1 | Cgroup::Hybrid)) => found,
             _ => Cgroup::None,
         };
+        let components = components(version);
         let held = [info.memory_limit, info.pids_limit, info.cpu_cfs_quota];
         Self {
             name: if podman { "podman" } else { "docker" },
             version: version.version.clone().unwrap_or_default(),
             api_version: version.api_version.clone().unwrap_or_default(),
             rootless,
+            remapped: has("name=userns"),
             cgroup,
-            runtime_version: runtime_version(version, &runtime),
+            runtime_version: components.get(&runtime).cloned().unwrap_or_default(),
+            components,
             runtime,
             seccomp: seccomp(&options),
             selinux: has("name=selinux"),
+            storage: info.driver.clone().unwrap_or_default(),
             endpoint: String::new(),
             limits: held.iter().all(|limit| *limit == Some(true))
                 && !(rootless && cgroup != Cgroup::V2),
@@ -122,13 +148,22 @@ fn component<'a>(version: &'a SystemVersion, name: &str) -> Option<&'a str> {
     Some(&found.version)
 }
 
-/// Docker names the component after the runtime, Podman puts it in brackets and writes lines.
-fn runtime_version(version: &SystemVersion, runtime: &str) -> String {
-    let text = component(version, runtime)
-        .or_else(|| component(version, &format!("OCI Runtime ({runtime})")))
-        .unwrap_or_default();
-    let line = text.lines().next().unwrap_or_default();
-    line.rsplit(' ').next().unwrap_or_default().to_owned()
+/// Docker names a component after its program; Podman puts a runtime in brackets, and repeats what
+/// the program printed: `runc version 1.1.5` and more lines, `conmon version 2.1.6, commit: …`.
+fn components(version: &SystemVersion) -> BTreeMap<String, String> {
+    let each = version.components.iter().flatten().map(|component| {
+        let name = component
+            .name
+            .split_once(['(', ')'])
+            .map_or(component.name.as_str(), |(_, inside)| {
+                inside.trim_end_matches(')')
+            });
+        let line = component.version.lines().next().unwrap_or_default();
+        let printed = line.split_once(" version ").map_or(line, |(_, rest)| rest);
+        let number = printed.split([',', ' ']).next().unwrap_or_default();
+        (name.to_lowercase(), number.to_owned())
+    });
+    each.collect()
 }
 
 fn seccomp(options: &[String]) -> String {
@@ -146,57 +181,94 @@ fn seccomp(options: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cgroup, EngineReport, Peer, seccomp};
-    use bollard::models::{
-        SystemInfo, SystemInfoCgroupVersionEnum, SystemVersion, SystemVersionComponents,
-    };
-
-    fn podman() -> (SystemVersion, SystemInfo) {
-        let component = |name: &str, version: &str| SystemVersionComponents {
-            name: name.to_owned(),
-            version: version.to_owned(),
-            details: None,
-        };
-        let version = SystemVersion {
-            components: Some(vec![
-                component("Podman Engine", "4.3.1"),
-                component("OCI Runtime (runc)", "runc version 1.1.5\ncommit: x"),
-            ]),
-            version: Some("4.3.1".to_owned()),
-            api_version: Some("1.41".to_owned()),
-            ..SystemVersion::default()
-        };
-        let info = SystemInfo {
-            memory_limit: Some(true),
-            pids_limit: Some(true),
-            cpu_cfs_quota: Some(true),
-            default_runtime: Some("runc".to_owned()),
-            cgroup_version: Some(SystemInfoCgroupVersionEnum::_2),
-            security_options: Some(vec!["name=seccomp,profile=default".to_owned()]),
-            ..SystemInfo::default()
-        };
-        (version, info)
-    }
+    use super::{Cgroup, Peer, seccomp};
+    use crate::engine::recorded;
 
     #[test]
     fn podman_is_known_by_its_component() {
-        let (version, info) = podman();
-        let report = EngineReport::of(&version, &info, Peer::Root);
+        let report = recorded::report("podman-4.3-rootful", Peer::Root);
         assert_eq!(
             (report.name, report.runtime_version.as_str()),
-            ("podman", "1.1.5")
+            ("podman", "1.1.5+ds1")
         );
-        assert_eq!(report.cgroup, Cgroup::V2);
-        assert!(report.limits && !report.rootless && !report.tmpfs_inodes);
+        assert!(!report.rootless && !report.tmpfs_inodes && !report.remapped);
+        let names: Vec<_> = report.components.into_iter().collect();
+        let wanted = [
+            ("conmon", "2.1.6"),
+            ("podman engine", "4.3.1"),
+            ("runc", "1.1.5+ds1"),
+        ];
+        assert_eq!(names, wanted.map(|(a, b)| (a.to_owned(), b.to_owned())));
     }
 
     #[test]
-    fn a_missing_controller_means_that_limits_do_not_hold() {
-        let (version, mut info) = podman();
-        info.pids_limit = Some(false);
-        assert!(!EngineReport::of(&version, &info, Peer::Root).limits);
-        info.pids_limit = None;
-        assert!(!EngineReport::of(&version, &info, Peer::Root).limits);
+    fn docker_names_its_parts() {
+        let report = recorded::report("docker-20.10-rootful", Peer::Root);
+        assert_eq!(
+            (report.name, report.runtime_version.as_str()),
+            ("docker", "1.1.5+ds1")
+        );
+        assert_eq!(report.components["containerd"], "1.6.20~ds1");
+        assert!(!report.rootless && !report.remapped && report.tmpfs_inodes);
+    }
+
+    #[test]
+    fn what_runs_as_a_user_or_maps_users_says_so() {
+        assert!(recorded::report("podman-4.3-rootless", Peer::User).rootless);
+        let docker = recorded::report("docker-20.10-rootless", Peer::User);
+        assert!(docker.rootless && !docker.limits);
+        assert!(recorded::report("docker-20.10-remapped", Peer::Root).remapped);
+    }
+
+    #[test]
+    fn limits_hold_where_every_controller_is_there_and_an_ordinary_user_has_them() {
+        let of = |change: fn(&mut serde_json::Value), peer| {
+            let mut answers = recorded::answers("podman-4.3-rootful");
+            answers["info"]["CgroupVersion"] = "2".into();
+            change(&mut answers);
+            recorded::read(answers, peer)
+        };
+        assert!(of(|_| {}, Peer::Root).limits);
+        assert!(of(|_| {}, Peer::User).limits);
+        assert!(
+            !of(
+                |answers| answers["info"]["PidsLimit"] = false.into(),
+                Peer::Root
+            )
+            .limits
+        );
+        let absent = |answers: &mut serde_json::Value| {
+            answers["info"].as_object_mut().unwrap().remove("PidsLimit");
+        };
+        assert!(!of(absent, Peer::Root).limits);
+        // What Podman claims of memory and processes is not so for a user on old cgroups.
+        let old = |answers: &mut serde_json::Value| {
+            answers["info"]["CgroupVersion"] = "1".into();
+        };
+        assert!(!of(old, Peer::User).limits);
+    }
+
+    #[test]
+    fn the_mount_table_tells_which_cgroups_a_host_has() {
+        let old = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n\
+                   cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\n\
+                   cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n";
+        let beside = "cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0\n";
+        let only = "cgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate,memory_recursiveprot 0 0\n";
+        let named = "cgroup /sys/fs/cgroup/systemd cgroup rw,name=systemd 0 0\n";
+        for (table, found) in [
+            (old.to_owned(), Cgroup::V1),
+            (format!("{old}{named}"), Cgroup::V1),
+            (format!("{old}{beside}"), Cgroup::Hybrid),
+            (only.to_owned(), Cgroup::V2),
+            (format!("{only}{named}"), Cgroup::V2),
+            // Controllers nowhere: limits could not be held.
+            (format!("{named}{beside}"), Cgroup::None),
+            ("proc /proc proc rw 0 0\n\nodd\n".to_owned(), Cgroup::None),
+            (String::new(), Cgroup::None),
+        ] {
+            assert_eq!(Cgroup::of_mounts(&table), found, "{table}");
+        }
     }
 
     #[test]

@@ -20,6 +20,8 @@ mod facts;
 mod fault;
 pub mod images;
 mod raw;
+#[cfg(test)]
+mod recorded;
 mod service;
 mod socket;
 
@@ -123,12 +125,30 @@ pub async fn connect(environment: &Environment) -> Result<Arc<dyn Engine>, Engin
             Err(EngineError::NotFound { tried: more }) => tried.extend(more),
             Err(fault) => {
                 tried.push(format!("{candidate}: {fault}"));
-                // The first place that answered at all is the one to explain.
-                refused.get_or_insert(fault);
+                // The first place that answered at all is the one to explain; one that is not for
+                // this user explains least.
+                match &refused {
+                    Some(EngineError::NoPermission { .. }) | None => refused = Some(fault),
+                    Some(_) => {}
+                }
             }
         }
     }
     Err(refused.unwrap_or(EngineError::NotFound { tried }))
+}
+
+/// Looks at every place where an engine may listen, and returns each that is there with what it says
+/// of itself or why it cannot be used. Starts nothing.
+pub async fn survey(environment: &Environment) -> Vec<(String, Result<EngineReport, EngineError>)> {
+    let mut found = Vec::new();
+    for candidate in discovery::everywhere(environment) {
+        match client::Client::connect(&candidate, environment).await {
+            Ok(client) => found.push((candidate.to_string(), Ok(client.report().clone()))),
+            Err(EngineError::NotFound { .. }) => {}
+            Err(fault) => found.push((candidate.to_string(), Err(fault))),
+        }
+    }
+    found
 }
 
 /// Connects to a Podman service of Loki's own, also where a daemon runs: for a runtime that only

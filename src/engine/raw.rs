@@ -23,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// How long an answer may be, in bytes.
 const LONGEST: u64 = 64 << 20;
 
-/// Asks for a path below the API's oldest version.
+/// Asks for a path, API version included.
 pub(super) async fn get<T: DeserializeOwned>(
     socket: &Path,
     path: &str,
@@ -55,7 +55,7 @@ pub(super) async fn get<T: DeserializeOwned>(
 /// Version 1.0 of HTTP: the answer ends with the connection and comes in one piece.
 async fn exchange(socket: PathBuf, path: &str) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(socket).await?;
-    let request = format!("GET /v1.41{path} HTTP/1.0\r\nHost: engine\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.0\r\nHost: engine\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(LONGEST).read_to_end(&mut answer).await?;

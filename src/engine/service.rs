@@ -134,6 +134,7 @@ fn spawn(
     let mut address = std::ffi::OsString::from("unix://");
     address.push(folder.path().join("podman.sock"));
     let child = Command::new(podman)
+        .envs(storage_driver(environment).map(|driver| ("STORAGE_DRIVER", driver)))
         .args(["--log-level", "error", "system", "service", "--time", &IDLE_SECONDS.to_string()])
         .arg(address)
         .env("CONTAINERS_CONF", &configuration)
@@ -150,6 +151,19 @@ fn spawn(
         folder,
         lifeline: None,
     })
+}
+
+/// Chooses the storage of a user's first use of Podman, which would settle for the driver that
+/// copies the whole image for every container. What exists or was chosen by people stays.
+fn storage_driver(environment: &Environment) -> Option<&'static str> {
+    let system = Path::new("/etc/containers/storage.conf");
+    let settings = environment.podman_storage_conf.as_deref();
+    let chosen = [Some(system), settings, environment.podman_store.as_deref()]
+        .into_iter()
+        .flatten()
+        .any(Path::exists);
+    let known = environment.podman_store.is_some() && settings.is_some();
+    (environment.uid != 0 && known && !chosen).then_some("overlay")
 }
 
 /// Makes the directory, and removes those whose owner was killed.
@@ -217,7 +231,7 @@ fn containers_conf(runtime: Option<&str>, cgroup_manager: Option<&str>) -> Strin
 
 #[cfg(test)]
 mod tests {
-    use super::{PREFIX, cgroup_manager, containers_conf, private_folder};
+    use super::{PREFIX, cgroup_manager, containers_conf, private_folder, storage_driver};
     use crate::engine::Environment;
     use std::{fs::File, os::unix::fs::PermissionsExt, time::Duration};
 
@@ -232,6 +246,28 @@ mod tests {
             containers_conf(None, None),
             "[engine]\nevents_logger = \"file\"\n"
         );
+    }
+
+    #[test]
+    fn only_a_users_first_store_gets_a_driver() {
+        let home = tempfile::tempdir().unwrap();
+        let environment = Environment {
+            uid: 1,
+            podman_store: Some(home.path().join("store")),
+            podman_storage_conf: Some(home.path().join("storage.conf")),
+            ..Environment::default()
+        };
+        let system = std::path::Path::new("/etc/containers/storage.conf").exists();
+        let wanted = (!system).then_some("overlay");
+        assert_eq!(storage_driver(&environment), wanted);
+        let root = Environment {
+            uid: 0,
+            ..environment.clone()
+        };
+        assert_eq!(storage_driver(&root), None);
+        assert_eq!(storage_driver(&Environment::default()), None);
+        std::fs::create_dir(home.path().join("store")).unwrap();
+        assert_eq!(storage_driver(&environment), None);
     }
 
     #[test]

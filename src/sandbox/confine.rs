@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use loki_guest::{Confinement, PathRule};
+use loki_guest::{Confinement, NEWEST_LANDLOCK, PathRule};
 
 use super::syscalls;
 use crate::policy::{Program, Rights};
@@ -154,6 +154,7 @@ pub fn confinement(rights: &Rights, grant: &Grant) -> Confinement {
             (LIMIT_CORE, 0),
             (LIMIT_OPEN_FILES, OPEN_FILES),
         ],
+        landlock: NEWEST_LANDLOCK,
     }
 }
 

@@ -4,10 +4,13 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
+use loki_guest::NEWEST_LANDLOCK;
+use tokio::sync::{RwLock, oneshot};
+
 use crate::{
     egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, StartError, Threads},
-    engine::{ContainerId, Engine, EngineError},
-    event::Isolation,
+    engine::{ContainerId, ContainerSpec, Engine, EngineError},
+    event::{Held, HeldBy, Isolation},
     link::{Link, LinkError, Listener, guest_binary},
     policy::Rights,
 };
@@ -15,9 +18,11 @@ use crate::{
 use super::{
     blueprint::{Labels, Place, blueprint},
     confine::writable_directories,
-    isolation::{Shortfall, minimum, of_process},
+    held,
+    isolation::{Shortfall, landlock_lacks, limits_hold, minimum, of_process},
     slot::{Home, Slot},
     standing::{Guard, Sandbox},
+    sweep::end_own,
 };
 
 /// How long a container may take until its guest connects; the engine's own start is in it.
@@ -97,9 +102,41 @@ pub struct Launcher {
     pub threads: Arc<Threads>,
     /// How names are resolved on the host.
     pub resolver: Arc<dyn Resolve>,
+    /// The newest Landlock ABI that sandboxes use, where the kernel has it. No policy sets it.
+    pub landlock: u32,
+    /// Held for reading while a container is being created.
+    creating: Arc<RwLock<()>>,
 }
 
 impl Launcher {
+    /// Joins what starting sandboxes needs; they use the newest Landlock there is.
+    #[must_use]
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        cache: PathBuf,
+        threads: Arc<Threads>,
+        resolver: Arc<dyn Resolve>,
+    ) -> Self {
+        Self {
+            engine,
+            cache,
+            threads,
+            resolver,
+            landlock: NEWEST_LANDLOCK,
+            creating: Arc::default(),
+        }
+    }
+
+    /// Removes every container that this process made for a repository, those included that the
+    /// engine was still making when their launch was given up. Returns once it lists none any more.
+    ///
+    /// # Errors
+    /// The engine's, or that a container still stands after 20 s.
+    pub async fn end_own(&self, repository: &str) -> Result<(), EngineError> {
+        drop(self.creating.write().await);
+        end_own(self.engine.as_ref(), repository).await
+    }
+
     /// Returns the user that the next sandbox's agent runs as: one of its own where the
     /// orchestrator is root, else the caller's.
     #[must_use]
@@ -145,22 +182,43 @@ impl Launcher {
             &place,
             &occupant.labels,
         );
-        let container = self.engine.create(&spec).await?;
-        let guard = Guard::new(&self.engine, container.clone());
+        let guard = self.create(spec).await?;
+        let container = guard.container().clone();
         let link = self.start(&container, listener).await?;
         self.is_guest(&container, &link).await?;
-        let isolation = self.isolation(&link)?;
-        minimum(&isolation)?;
+        let isolation = self.isolation(&link, &occupant.rights)?;
+        minimum(&isolation, &occupant.rights.minimum)?;
         let gateway = self.gateway(&occupant.rights, &link, record).await?;
         let rights = occupant.rights.clone();
         Ok(Sandbox {
             container,
             isolation,
             rights,
+            landlock: self.landlock,
             link,
             gateway: Some(gateway),
             guard,
         })
+    }
+
+    /// Creates the container in a task of its own: of a request that its caller gives up half-way
+    /// nobody would hear whether the engine fulfilled it.
+    async fn create(&self, spec: ContainerSpec) -> Result<Guard, SandboxError> {
+        let creating = Arc::clone(&self.creating).read_owned().await;
+        let engine = Arc::clone(&self.engine);
+        let (tell, told) = oneshot::channel();
+        drop(tokio::runtime::Handle::current().spawn(async move {
+            let made = engine.create(&spec).await;
+            let made = made.map(|container| Guard::new(&engine, container));
+            if let Err(Ok(unwanted)) = tell.send(made) {
+                // One that fails here is found by label.
+                unwanted.end().await.ok();
+            }
+            drop(creating);
+        }));
+        // Only a runtime that is being torn down drops the task.
+        let gone = |_| SandboxError::Slot(io::Error::other("the program is ending"));
+        Ok(told.await.map_err(gone)??)
     }
 
     fn place(&self, occupant: &Occupant, user: (u32, u32)) -> Result<Place, SandboxError> {
@@ -228,20 +286,33 @@ impl Launcher {
         }
     }
 
-    fn isolation(&self, link: &Link) -> Result<Isolation, SandboxError> {
+    fn isolation(&self, link: &Link, rights: &Rights) -> Result<Isolation, SandboxError> {
         let hello = link.hello();
         let pid = hello
             .guest_pid
             .and_then(|pid| u32::try_from(pid).ok())
             .ok_or(Shortfall::UNSEEN)?;
-        let mut found = of_process(pid).map_err(SandboxError::Slot)?;
-        found.landlock_abi = hello.landlock_abi;
         let report = self.engine.report();
-        found.cgroup_limits = report.limits;
-        found.runtime = format!("{} {}", report.runtime, report.runtime_version)
-            .trim_end()
-            .to_owned();
-        Ok(found)
+        let landlock_abi = hello.landlock_abi.min(self.landlock).min(NEWEST_LANDLOCK);
+        let asked = asked(rights);
+        let held = match held::in_cgroups(pid) {
+            Some(held) if report.limits => held,
+            None if report.limits => believed(asked),
+            _ => held::in_namespace(pid, asked.1),
+        };
+        Ok(Isolation {
+            landlock_abi,
+            landlock_lacks: landlock_lacks(landlock_abi),
+            cgroup_limits: limits_hold(&held, asked),
+            held,
+            runtime: words(&report.runtime, &report.runtime_version),
+            engine: words(report.name, &report.version),
+            components: report.components.clone(),
+            rootless: report.rootless,
+            cgroup: report.cgroup.to_string(),
+            selinux_label_off: report.selinux,
+            ..of_process(pid).map_err(SandboxError::Slot)?
+        })
     }
 
     async fn gateway(
@@ -263,6 +334,32 @@ impl Launcher {
         };
         Ok(Gateway::start(config, &self.threads)?)
     }
+}
+
+/// The limits a role is given: bytes of memory, processes, thousandths of a processor.
+fn asked(rights: &Rights) -> (u64, u64, u64) {
+    let caps = &rights.resources;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of processors is a small number above 0"
+    )]
+    let millicpus = (caps.cpus * 1000.0).round() as u64;
+    (caps.memory, u64::from(caps.pids), millicpus)
+}
+
+/// Takes the engine's word where the cgroup's files cannot be seen.
+fn believed((memory, processes, millicpus): (u64, u64, u64)) -> Held {
+    Held {
+        by: HeldBy::EngineSays,
+        memory: Some(memory),
+        processes: Some(processes),
+        millicpus: Some(millicpus),
+    }
+}
+
+fn words(name: &str, version: &str) -> String {
+    format!("{name} {version}").trim_end().to_owned()
 }
 
 /// Opens the gateway's listeners inside the sandbox, through the link.

@@ -14,6 +14,7 @@
 
 mod blueprint;
 mod confine;
+mod held;
 mod isolation;
 mod launch;
 mod slot;
@@ -31,4 +32,4 @@ pub use isolation::{Shortfall, minimum};
 pub use launch::{Launcher, Occupant, SandboxError};
 pub use slot::{Home, Slot};
 pub use standing::Sandbox;
-pub use sweep::{Leftover, alive, end_own, leftovers, owner, repository_label, sweep};
+pub use sweep::{Leftover, alive, leftovers, owner, repository_label, sweep};

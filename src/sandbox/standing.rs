@@ -6,7 +6,7 @@ use loki_guest::Confinement;
 
 use crate::{
     egress::Gateway,
-    engine::{ContainerId, Engine},
+    engine::{ContainerId, Engine, EngineError},
     event::Isolation,
     link::{Link, Process},
     policy::{Program, Rights},
@@ -14,6 +14,7 @@ use crate::{
 
 use super::{
     confine::{Grant, confinement},
+    held::limits,
     launch::SandboxError,
 };
 
@@ -23,6 +24,7 @@ pub struct Sandbox {
     pub(super) container: ContainerId,
     pub(super) isolation: Isolation,
     pub(super) rights: Rights,
+    pub(super) landlock: u32,
     pub(super) link: Link,
     pub(super) gateway: Option<Gateway>,
     pub(super) guard: Guard,
@@ -85,8 +87,10 @@ impl Sandbox {
         &self,
         argv: &[String],
         env: &[(String, String)],
-        held: Confinement,
+        mut held: Confinement,
     ) -> Result<Process, SandboxError> {
+        held.landlock = self.landlock;
+        held.limits.extend(limits(&self.isolation.held));
         let mut whole: Vec<(String, String)> = [
             (
                 "PATH",
@@ -118,9 +122,7 @@ impl Sandbox {
         if let Some(gateway) = self.gateway.take() {
             gateway.close().await;
         }
-        if let Some(container) = self.guard.container.take() {
-            self.guard.engine.remove(&container).await?;
-        }
+        self.guard.end().await?;
         Ok(())
     }
 }
@@ -137,6 +139,21 @@ impl Guard {
         Self {
             engine: Arc::clone(engine),
             container: Some(container),
+        }
+    }
+
+    /// The container.
+    pub(super) fn container(&self) -> &ContainerId {
+        self.container
+            .as_ref()
+            .expect("only `end` takes it, and with it the guard")
+    }
+
+    /// Removes the container and waits until the engine has done so.
+    pub(super) async fn end(mut self) -> Result<(), EngineError> {
+        match self.container.take() {
+            Some(container) => self.engine.remove(&container).await,
+            None => Ok(()),
         }
     }
 }

@@ -82,7 +82,7 @@ pub async fn sweep(
 ///
 /// # Errors
 /// The engine's, or that a container still stands after 20 s.
-pub async fn end_own(engine: &dyn Engine, repository: &str) -> Result<(), EngineError> {
+pub(super) async fn end_own(engine: &dyn Engine, repository: &str) -> Result<(), EngineError> {
     let (filter, me) = (format!("loki.repository={repository}"), owner());
     let mut empty = 0;
     for _ in 0..LOOKS {

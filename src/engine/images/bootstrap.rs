@@ -94,10 +94,11 @@ impl Parts {
         let folder = tempfile::Builder::new()
             .prefix(&prefix)
             .tempdir_in(beside)?;
-        std::fs::write(folder.path().join("finish.sh"), FINISH)?;
-        std::fs::create_dir(folder.path().join("certificates"))?;
+        let build = folder.path().join("build");
+        std::fs::create_dir_all(build.join("certificates"))?;
+        std::fs::write(build.join("finish.sh"), FINISH)?;
         for (name, text) in &plan.certificates.files {
-            std::fs::write(folder.path().join("certificates").join(name), text)?;
+            std::fs::write(build.join("certificates").join(name), text)?;
         }
         Ok(Self {
             tar: folder.path().join("root.tar"),
@@ -124,16 +125,8 @@ impl Parts {
                 .iter()
                 .map(|line| format!("--aptopt={line}").into()),
         );
-        let hook = format!(
-            "--customize-hook=sh {} \"$1\" {}",
-            self.quoted("finish.sh"),
-            self.quoted("certificates")
-        );
-        arguments.extend([
-            hook.into(),
-            recipe.suite.clone().into(),
-            self.tar.clone().into(),
-        ]);
+        arguments.extend(finishing(&self.folder.path().join("build")).map(OsString::from));
+        arguments.extend([recipe.suite.clone().into(), self.tar.clone().into()]);
         arguments.extend(sources(&recipe.suite).into_iter().map(OsString::from));
         follow("mmdebstrap", &arguments, progress).await
     }
@@ -150,8 +143,8 @@ impl Parts {
         arguments.extend(mirror(&plan.recipe.suite).map(OsString::from));
         follow("debootstrap", &arguments, progress).await?;
         let (finish, certificates) = (
-            self.folder.path().join("finish.sh"),
-            self.folder.path().join("certificates"),
+            self.folder.path().join("build/finish.sh"),
+            self.folder.path().join("build/certificates"),
         );
         follow(
             "sh",
@@ -169,16 +162,18 @@ impl Parts {
         ];
         follow("tar", &pack, progress).await
     }
+}
 
-    fn quoted(&self, name: &str) -> String {
-        let path = self
-            .folder
-            .path()
-            .join(name)
-            .to_string_lossy()
-            .replace('\'', r"'\''");
-        format!("'{path}'")
-    }
+/// Returns the steps that finish the tree. An ordinary user's program works in a user namespace to
+/// which the user's own directories are closed, so script and certificates are copied in by the
+/// part of it that stays outside.
+fn finishing(build: &Path) -> [String; 3] {
+    let quoted = build.to_string_lossy().replace('\'', r"'\''");
+    [
+        format!("--customize-hook=copy-in '{quoted}' /"),
+        "--customize-hook=chroot \"$1\" sh /build/finish.sh / /build/certificates".to_owned(),
+        "--customize-hook=rm -rf \"$1/build\"".to_owned(),
+    ]
 }
 
 /// Removes what a killed attempt at this very image left: the caller holds the image's lock.
@@ -383,7 +378,7 @@ fn settings_of(dump: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fault, follow, mirror_in, serves, settings_of, suite_of, sweep};
+    use super::{Fault, finishing, follow, mirror_in, serves, settings_of, suite_of, sweep};
 
     #[test]
     fn only_debian_and_ubuntu_lend_their_release() {
@@ -432,6 +427,14 @@ mod tests {
                 "Acquire::Check-Date \"false\""
             ]
         );
+    }
+
+    #[test]
+    fn the_tree_is_finished_by_what_is_copied_in_and_taken_out_again() {
+        let [copy, run, remove] = finishing("/home/a b's/build".as_ref());
+        assert_eq!(copy, r"--customize-hook=copy-in '/home/a b'\''s/build' /");
+        assert!(run.ends_with(r#"chroot "$1" sh /build/finish.sh / /build/certificates"#));
+        assert!(remove.ends_with(r#"rm -rf "$1/build""#));
     }
 
     #[test]
