@@ -130,6 +130,7 @@ mod tests {
             cgroup_limits: true,
             no_network: true,
             runtime: "runc".to_owned(),
+            unwatched: Vec::new(),
         }
     }
 

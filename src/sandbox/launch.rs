@@ -1,23 +1,27 @@
 //! Starts sandboxes: container, link, gateway, in that order, or nothing at all.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::{
     egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, StartError, Threads},
     engine::{ContainerId, Engine, EngineError},
-    event::Isolation,
+    event::{Isolation, Overrun},
     link::{Link, LinkError, Listener, guest_binary},
     policy::Rights,
 };
 
 use super::{
     blueprint::{Labels, Place, blueprint},
+    cgroup::Counters,
     confine::writable_directories,
+    disk::Disk,
     isolation::{Shortfall, minimum, of_process},
     slot::{Home, Slot},
     standing::{Guard, Sandbox},
+    watch::{self, Watch},
 };
 
 /// How long a container may take until its guest connects; the engine's own start is in it.
@@ -59,6 +63,9 @@ pub enum SandboxError {
         /// How it ended.
         code: i32,
     },
+    /// A program passed a cap, and everything in the sandbox was ended.
+    #[error("{0}")]
+    Overrun(Overrun),
     /// The container ended before its guest connected.
     #[error(
         "the container ended before it was ready (exit code {code}): {reason}; `loki doctor` checks the engine"
@@ -147,10 +154,15 @@ impl Launcher {
         );
         let container = self.engine.create(&spec).await?;
         let guard = Guard::new(&self.engine, container.clone());
-        let link = self.start(&container, listener).await?;
+        let (link, disk) = self
+            .start_measured(&container, listener, slot, occupant)
+            .await?;
+        let guest = guest_process(&link)?;
         self.is_guest(&container, &link).await?;
-        let isolation = self.isolation(&link)?;
+        let mut isolation = self.isolation(&link)?;
         minimum(&isolation)?;
+        let counters = Counters::of_process(guest_pid(&link)?);
+        isolation.unwatched = counters.unwatched();
         let gateway = self.gateway(&occupant.rights, &link, record).await?;
         let rights = occupant.rights.clone();
         Ok(Sandbox {
@@ -158,6 +170,8 @@ impl Launcher {
             isolation,
             rights,
             link,
+            guest,
+            watch: Watch::new(counters, disk),
             gateway: Some(gateway),
             guard,
         })
@@ -171,6 +185,21 @@ impl Launcher {
             keep_id: self.engine.report().rootless,
             guest,
         })
+    }
+
+    /// Measures the files that the sandbox is given while its container starts: nothing else runs
+    /// in it yet.
+    async fn start_measured(
+        &self,
+        container: &ContainerId,
+        listener: Listener,
+        slot: &Slot,
+        occupant: &Occupant,
+    ) -> Result<(Link, Disk), SandboxError> {
+        let roots = [slot.work(), slot.home()];
+        let given = watch::given(roots, occupant.rights.resources.disk);
+        let measured = async { given.await.map_err(SandboxError::Slot) };
+        futures_util::future::try_join(self.start(container, listener), measured).await
     }
 
     /// Starts the container and accepts its guest, whichever comes first: the guest usually
@@ -229,13 +258,8 @@ impl Launcher {
     }
 
     fn isolation(&self, link: &Link) -> Result<Isolation, SandboxError> {
-        let hello = link.hello();
-        let pid = hello
-            .guest_pid
-            .and_then(|pid| u32::try_from(pid).ok())
-            .ok_or(Shortfall::UNSEEN)?;
-        let mut found = of_process(pid).map_err(SandboxError::Slot)?;
-        found.landlock_abi = hello.landlock_abi;
+        let mut found = of_process(guest_pid(link)?).map_err(SandboxError::Slot)?;
+        found.landlock_abi = link.hello().landlock_abi;
         let report = self.engine.report();
         found.cgroup_limits = report.limits;
         found.runtime = format!("{} {}", report.runtime, report.runtime_version)
@@ -263,6 +287,20 @@ impl Launcher {
         };
         Ok(Gateway::start(config, &self.threads)?)
     }
+}
+
+fn guest_pid(link: &Link) -> Result<u32, Shortfall> {
+    let pid = link.hello().guest_pid;
+    pid.and_then(|pid| u32::try_from(pid).ok())
+        .ok_or(Shortfall::UNSEEN)
+}
+
+/// Takes hold of the guest's process, whatever its number is given to later.
+fn guest_process(link: &Link) -> Result<Arc<OwnedFd>, SandboxError> {
+    let pid = link.hello().guest_pid.and_then(Pid::from_raw);
+    let opened = pidfd_open(pid.ok_or(Shortfall::UNSEEN)?, PidfdFlags::empty());
+    let opened = opened.map_err(|cause| SandboxError::Slot(cause.into()))?;
+    Ok(Arc::new(opened))
 }
 
 /// Opens the gateway's listeners inside the sandbox, through the link.
