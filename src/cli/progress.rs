@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 
 use crate::{
-    event::{Breach, EgressKind, Event, Record},
+    event::{Breach, EgressKind, Event, Overrun, Record},
     name::TaskId,
 };
 
@@ -132,6 +132,21 @@ fn of_work(event: &Event) -> Option<String> {
             elapsed_ms,
             ..
         } => format!("{task}: agent ended with {code} after {elapsed_ms} ms"),
+        Event::Overrun {
+            sandbox,
+            limit,
+            allowed,
+            seen,
+            ..
+        } => {
+            let (limit, allowed, seen) = (*limit, *allowed, *seen);
+            let over = Overrun {
+                limit,
+                allowed,
+                seen,
+            };
+            format!("{sandbox}: ended: {over}")
+        }
         Event::Gated {
             task,
             files,

@@ -9,10 +9,11 @@ use tokio::io::AsyncReadExt;
 
 use crate::{
     diagnostic::explained,
+    event::Overrun,
     git::{self, Checkout, GitError, Owner, Repository},
     link::{LinkError, Streams},
     policy::Rights,
-    sandbox::{self, Grant, Labels, Launcher, Occupant, Sandbox, SandboxError, Slot},
+    sandbox::{self, Grant, Labels, Launcher, Occupant, Sandbox, SandboxError, Slot, Spoken},
 };
 
 use super::{
@@ -67,6 +68,13 @@ fn ending(played: Result<i32, SandboxError>, argv: &[String]) -> Result<i32, Fau
         Ok(code) => Ok(code),
         Err(SandboxError::Link(LinkError::Refused { step, errno })) => {
             Err(refused(argv, &step, errno))
+        }
+        Err(SandboxError::Overrun(over)) => {
+            let fault = Fault::new(Exit::Program(137), format!("the program was ended: {over}"));
+            Err(match over.limit.key() {
+                Some(key) => fault.hint(format!("the role's `{key}` sets this cap")),
+                None => fault,
+            })
         }
         Err(SandboxError::Isolation(short)) => Err(Fault::new(Exit::NoSandbox, short)),
         Err(cause) => Err(Fault::new(Exit::RunFailed, explained(&cause))),
@@ -222,19 +230,37 @@ async fn converse(sandbox: &Sandbox, argv: &[String]) -> Result<i32, SandboxErro
         }
         std::future::pending::<()>().await;
     };
-    let speak = async { tokio::join!(pass(stdout, Stream::Out), pass(stderr, Stream::Err)) };
+    let spoken = Spoken::default();
+    let speak = async {
+        tokio::join!(
+            pass(stdout, Stream::Out, &spoken),
+            pass(stderr, Stream::Err, &spoken)
+        )
+    };
     tokio::pin!(speak);
     let exit = tokio::select! {
-        exit = async { tokio::join!(ended.wait(), &mut speak).0 } => exit?,
+        exit = async { tokio::join!(ended.wait(), &mut speak).0 } => exit,
+        over = sandbox.overrun(&spoken) => return overran(sandbox, over).await,
         () = feed => unreachable!("feeding never ends by itself"),
     };
-    Ok(exit.code)
+    match sandbox.overrun_at_end().await {
+        Some(over) => overran(sandbox, over).await,
+        None => Ok(exit?.code),
+    }
 }
 
-async fn pass(mut from: impl tokio::io::AsyncRead + Unpin, to: Stream) {
+/// Ends everything, and makes the overrun how the program ended.
+async fn overran(sandbox: &Sandbox, over: Overrun) -> Result<i32, SandboxError> {
+    sandbox.kill().await;
+    Err(SandboxError::Overrun(over))
+}
+
+/// Passes an output on as fast as it is taken. Nothing is kept, so there is no cap on it.
+async fn pass(mut from: impl tokio::io::AsyncRead + Unpin, to: Stream, spoken: &Spoken) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        ui::pass(buffer.split_at(count).0, to);
+        spoken.add(count);
+        ui::relay(buffer.split_at(count).0, to).await;
     }
 }
 

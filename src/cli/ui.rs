@@ -3,6 +3,8 @@
 
 use std::io::{IsTerminal, Write};
 
+use tokio::io::AsyncWriteExt;
+
 use super::exit::{Exit, Fault};
 pub(super) use crate::text::visible;
 
@@ -24,7 +26,7 @@ pub(super) fn json(value: &impl serde::Serialize) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Prints bytes as they are: what `loki sandbox run` passes through.
+/// Prints bytes as they are.
 pub(super) fn pass(bytes: &[u8], to: Stream) {
     let written = match to {
         Stream::Out => std::io::stdout()
@@ -32,6 +34,21 @@ pub(super) fn pass(bytes: &[u8], to: Stream) {
             .write_all(bytes)
             .and_then(|()| std::io::stdout().flush()),
         Stream::Err => std::io::stderr().lock().write_all(bytes),
+    };
+    // Nobody reads any more; the exit code still counts.
+    written.ok();
+}
+
+/// Prints bytes as they are: what `loki sandbox run` passes through. A slow reader holds up the
+/// program that speaks, and nothing else.
+pub(super) async fn relay(bytes: &[u8], to: Stream) {
+    async fn put(mut to: impl tokio::io::AsyncWrite + Unpin, bytes: &[u8]) -> std::io::Result<()> {
+        AsyncWriteExt::write_all(&mut to, bytes).await?;
+        AsyncWriteExt::flush(&mut to).await
+    }
+    let written = match to {
+        Stream::Out => put(tokio::io::stdout(), bytes).await,
+        Stream::Err => put(tokio::io::stderr(), bytes).await,
     };
     // Nobody listens any more; the program's exit code still counts.
     written.ok();

@@ -166,6 +166,13 @@ impl Driver {
     }
 }
 
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Whoever may sever the link has the socket too: closing ours would not end it.
+        rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both).ok();
+    }
+}
+
 /// Receives one packet from a non-blocking socket. Safe to cancel.
 pub(super) async fn receive_from(socket: &UnixStream) -> io::Result<Packet> {
     socket

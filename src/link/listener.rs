@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     path::Path,
     sync::{Arc, atomic::AtomicU32},
     time::Duration,
@@ -83,13 +83,11 @@ impl Listener {
         drop(self);
         let peer = socket.peer_cred().map_err(&failed)?;
         let landlock_abi = greeting(&socket).await?;
-        Ok(link(
-            socket,
-            Hello {
-                guest_pid: peer.pid(),
-                landlock_abi,
-            },
-        ))
+        let hello = Hello {
+            guest_pid: peer.pid(),
+            landlock_abi,
+        };
+        link(socket, hello).map_err(&failed)
     }
 }
 
@@ -112,24 +110,26 @@ async fn greeting(socket: &UnixStream) -> Result<u32, LinkError> {
     }
 }
 
-fn link(socket: UnixStream, hello: Hello) -> Link {
+fn link(socket: UnixStream, hello: Hello) -> io::Result<Link> {
+    let again = socket.as_fd().try_clone_to_owned()?;
     let (orders, ordered) = mpsc::channel(ORDERS);
     let mut driver = JoinSet::new();
     driver.spawn(Driver::new(socket, ordered).run());
     let shared = Shared {
         hello,
+        socket: again,
         orders,
         last_id: AtomicU32::new(1),
         _driver: driver,
     };
-    Link {
+    Ok(Link {
         shared: Arc::new(shared),
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::{fd::AsFd, unix::fs::PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
 
     use loki_guest::{Request, decode_request, encode_reply, receive, send};
     use rustix::net::connect;

@@ -154,6 +154,8 @@ pub struct Link {
 #[derive(Debug)]
 struct Shared {
     hello: Hello,
+    /// The same socket once more, to end it without waiting for the driver's turn.
+    socket: OwnedFd,
     orders: mpsc::Sender<Order>,
     last_id: AtomicU32,
     /// Owns the driver, which owns the connection: dropping this ends both.
@@ -253,9 +255,21 @@ impl Link {
         ))
     }
 
+    /// Ends the link now, whoever else holds a clone: the guest kills everything and exits.
+    pub fn sever(&self) {
+        // Fails only where the other end is gone already, which is what is wanted.
+        rustix::net::shutdown(&self.shared.socket, rustix::net::Shutdown::Both).ok();
+    }
+
     /// Waits until the link has ended, at once when it has.
     pub async fn lost(&self) {
         self.shared.orders.closed().await;
+    }
+
+    /// Returns whether the link has ended.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.shared.orders.is_closed()
     }
 
     fn next_id(&self) -> u32 {

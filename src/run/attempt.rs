@@ -18,7 +18,7 @@ use crate::{
 use super::{
     checks,
     land::land,
-    output::{Log, Patience, last_lines, listen},
+    output::{End, last_lines},
     recorder::{Ended, Recorder},
     room::Room,
     work::Work,
@@ -28,6 +28,8 @@ use super::{
 const TAIL_LINES: usize = 20;
 /// The agent's home inside.
 const HOME: &str = "/home/agent";
+/// The exit code of a program that was ended.
+pub(super) const KILLED: i32 = 137;
 /// Breaches that are told to the next attempt.
 const BREACHES: usize = 20;
 
@@ -198,25 +200,23 @@ async fn agent(
     let mut env = launch.env;
     env.push(("LOKI_TASK".to_owned(), claim.task.id.to_string()));
     env.push(("LOKI_ATTEMPT".to_owned(), claim.attempt.to_string()));
-    let caps = &room.rights().resources;
-    let patience = Patience {
-        whole: caps.timeout,
-        silent: caps.idle_timeout,
-    };
-    let log = Log::open(&room.log_path(), caps.log)?;
     let begun = Instant::now();
     let process = sandbox.exec(&argv, &env, &grant()).await?;
-    let heard = listen(process, &launch.stdin, log, patience).await?;
+    let heard = room.attend(sandbox, process, &launch.stdin).await?;
+    let (code, cut) = match heard.end {
+        End::Exited(code) => (code, None),
+        End::Overrun(over) => (KILLED, Some(room.ended(over))),
+    };
     room.recorder()
         .record(Event::AgentEnded {
             task: claim.task.id.clone(),
             attempt: claim.attempt,
-            code: heard.code,
+            code,
             elapsed_ms: millis(begun.elapsed()),
-            reason: heard.cut.clone(),
+            reason: cut.clone(),
         })
         .await?;
-    match (heard.cut, heard.code) {
+    match (cut, code) {
         (Some(reason), _) => Err(Failure::retry(reason)),
         (None, 0) => Ok(heard.stdout),
         (None, code) => {

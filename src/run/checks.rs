@@ -13,9 +13,9 @@ use crate::{
 };
 
 use super::{
-    attempt::Failure,
+    attempt::{Failure, KILLED},
     count::tests_run,
-    output::{Log, Patience, last_lines, listen},
+    output::{End, last_lines},
     recorder::Recorder,
     room::Room,
     work::Work,
@@ -82,25 +82,20 @@ async fn all(room: &Room<'_>, sandbox: &Sandbox, commands: &[String]) -> Result<
 async fn check(room: &Room<'_>, sandbox: &Sandbox, command: &str) -> Result<Checked, Failure> {
     let begun = Instant::now();
     let argv = ["sh", "-c", command].map(str::to_owned);
-    let caps = &room.rights().resources;
-    let log = Log::open(&room.log_path(), caps.log)?;
-    let patience = Patience {
-        whole: caps.timeout,
-        silent: caps.idle_timeout,
-    };
     let process = sandbox.exec(&argv, &[], &Grant::default()).await?;
-    let heard = listen(process, b"", log, patience).await?;
+    let heard = room.attend(sandbox, process, b"").await?;
     let text = format!(
         "{}\n{}",
         String::from_utf8_lossy(&heard.stdout),
         String::from_utf8_lossy(&heard.stderr)
     );
     let tests = tests_run(&text);
-    let tail = heard
-        .cut
-        .unwrap_or_else(|| last_lines(text.trim().as_bytes(), TAIL_LINES));
+    let (code, tail) = match heard.end {
+        End::Exited(code) => (code, last_lines(text.trim().as_bytes(), TAIL_LINES)),
+        End::Overrun(over) => (KILLED, room.ended(over)),
+    };
     Ok(Checked {
-        passed: heard.code == 0 && tests != Some(0),
+        passed: code == 0 && tests != Some(0),
         tests,
         tail,
         elapsed: begun.elapsed(),

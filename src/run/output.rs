@@ -1,5 +1,6 @@
 //! What a program in a sandbox says: kept in a log file up to a cap, with the last bytes of each
-//! stream in memory; and when it has been silent or running for too long.
+//! stream in memory. It reads no faster than it writes and keeps no more than that, however much
+//! is said; what ends a program before its own end comes in as a future.
 
 use std::{
     collections::VecDeque,
@@ -13,10 +14,14 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::Notify,
-    time::{sleep, timeout},
+    time::timeout,
 };
 
-use crate::link::{LinkError, Process, Streams};
+use crate::{
+    event::{Limit, Overrun},
+    link::{LinkError, Process, Streams},
+    sandbox::Spoken,
+};
 
 /// How many last bytes of each stream are kept in memory: a verdict or a test summary fits.
 const TAIL: usize = 64 * 1024;
@@ -27,10 +32,12 @@ const TAIL_TEXT: usize = 8 * 1024;
 /// streams open for ever.
 const DRAIN: Duration = Duration::from_millis(300);
 
-/// The log of one attempt or check.
+/// What takes a program's output: a log on the disk, with a cap, and a count of everything.
 pub(super) struct Log {
-    file: File,
-    left: u64,
+    file: Mutex<File>,
+    cap: u64,
+    spoken: Spoken,
+    over: Notify,
 }
 
 impl Log {
@@ -40,55 +47,74 @@ impl Log {
             std::fs::create_dir_all(parent)?;
         }
         Ok(Self {
-            file: File::options().append(true).create(true).open(path)?,
-            left: cap,
+            file: Mutex::new(File::options().append(true).create(true).open(path)?),
+            cap,
+            spoken: Spoken::default(),
+            over: Notify::new(),
         })
     }
 
+    /// Counts everything that was said.
+    pub(super) fn spoken(&self) -> &Spoken {
+        &self.spoken
+    }
+
     /// Keeps what still fits. A log that cannot be written does not stop an agent.
-    fn keep(&mut self, bytes: &[u8]) {
-        let fits = usize::try_from(self.left)
-            .unwrap_or(usize::MAX)
-            .min(bytes.len());
+    fn keep(&self, bytes: &[u8]) {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = self.spoken.add(bytes.len());
+        let left = self.cap.saturating_sub(said - bytes.len() as u64);
+        let fits = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
         let (kept, cut) = bytes.split_at(fits);
-        self.left -= fits as u64;
-        self.file.write_all(kept).ok();
-        if fits > 0 && !cut.is_empty() {
-            self.file
-                .write_all(b"\n[loki: the log is cut here, its cap is reached]\n")
-                .ok();
+        file.write_all(kept).ok();
+        if !cut.is_empty() {
+            self.over.notify_one();
+        }
+    }
+
+    /// Says in the log why it ends here.
+    pub(super) fn cut(&self, over: &Overrun) {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        writeln!(file, "\n[loki: ended here, {over}]").ok();
+    }
+
+    /// Resolves once more was said than is kept.
+    async fn overrun(&self) -> Overrun {
+        self.over.notified().await;
+        Overrun {
+            limit: Limit::Log,
+            allowed: self.cap,
+            seen: self.spoken.add(0),
         }
     }
 }
 
-/// How long a program may run, and how long it may be silent.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
-    /// Wall clock.
-    pub(super) whole: Duration,
-    /// Between two outputs.
-    pub(super) silent: Duration,
-}
-
 /// What a program said, and how it ended.
 pub(super) struct Heard {
-    /// Exit code, 128 + n for signal n.
-    pub(super) code: i32,
-    /// Why it was ended before its own end.
-    pub(super) cut: Option<String>,
+    /// How it ended.
+    pub(super) end: End,
     /// Last bytes of its stdout.
     pub(super) stdout: Vec<u8>,
     /// Last bytes of its stderr.
     pub(super) stderr: Vec<u8>,
 }
 
-/// Feeds a program its input and listens until it ends or patience does. A program that is cut
-/// short still runs when this returns; its sandbox is about to end.
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// By itself, with this exit code, 128 + n for signal n.
+    Exited(i32),
+    /// Not yet, but it passed a cap.
+    Overrun(Overrun),
+}
+
+/// Feeds a program its input and listens until it ends, says more than its log keeps, or `overrun`
+/// resolves. A program that passed a cap still runs when this returns.
 pub(super) async fn listen(
     process: Process,
     input: &[u8],
-    log: Log,
-    patience: Patience,
+    log: &Log,
+    overrun: impl Future<Output = Overrun>,
 ) -> Result<Heard, LinkError> {
     let (
         Streams {
@@ -98,31 +124,28 @@ pub(super) async fn listen(
         },
         ended,
     ) = process.split();
-    let (log, heard) = (Mutex::new(log), Notify::new());
     let (out, err) = (Mutex::new(VecDeque::new()), Mutex::new(VecDeque::new()));
-    let ended = {
-        let pumps = async {
-            tokio::join!(
-                pump(stdout, &log, &out, &heard),
-                pump(stderr, &log, &err, &heard)
-            )
-        };
-        let end = async {
+    let end = {
+        let pumps = async { tokio::join!(pump(stdout, log, &out), pump(stderr, log, &err)) };
+        let ended = async {
             let (exit, ()) = tokio::join!(ended.wait(), feed(stdin, input));
             exit
         };
         tokio::pin!(pumps);
         let mut open = true;
-        let ended = tokio::select! {
-            exit = async { tokio::select! { exit = end => exit, never = drained(&mut pumps, &mut open) => never } } => Some(exit?),
-            () = sleep(patience.whole) => None,
-            () = silence(&heard, patience.silent) => None,
+        let exit = async {
+            tokio::select! { exit = ended => exit, never = drained(&mut pumps, &mut open) => never }
         };
-        if open && ended.is_some() {
+        let end = tokio::select! {
+            exit = exit => End::Exited(exit?.code),
+            over = log.overrun() => End::Overrun(over),
+            over = overrun => End::Overrun(over),
+        };
+        if open && matches!(end, End::Exited(_)) {
             // Only late output of a child left behind is lost when this times out.
             timeout(DRAIN, &mut pumps).await.ok();
         }
-        ended
+        end
     };
     let bytes = |tail: Mutex<VecDeque<u8>>| {
         tail.into_inner()
@@ -130,8 +153,7 @@ pub(super) async fn listen(
             .into()
     };
     Ok(Heard {
-        code: ended.as_ref().map_or(137, |exit| exit.code),
-        cut: ended.is_none().then(|| patience.to_string()),
+        end,
         stdout: bytes(out),
         stderr: bytes(err),
     })
@@ -144,16 +166,6 @@ async fn drained<F: Future + Unpin>(pumps: &mut F, open: &mut bool) -> ! {
     std::future::pending().await
 }
 
-impl std::fmt::Display for Patience {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (whole, silent) = (self.whole.as_secs(), self.silent.as_secs());
-        write!(
-            f,
-            "it was ended: it ran for {whole} s or was silent for {silent} s, which is its limit"
-        )
-    }
-}
-
 async fn feed(stdin: Option<impl AsyncWrite + Unpin>, input: &[u8]) {
     if let Some(mut stdin) = stdin {
         // A program may end without reading its brief; it is judged by what it did.
@@ -162,29 +174,16 @@ async fn feed(stdin: Option<impl AsyncWrite + Unpin>, input: &[u8]) {
 }
 
 /// Reads a stream to its end into the log and a tail.
-async fn pump(
-    mut stream: impl AsyncRead + Unpin,
-    log: &Mutex<Log>,
-    tail: &Mutex<VecDeque<u8>>,
-    heard: &Notify,
-) {
+async fn pump(mut stream: impl AsyncRead + Unpin, log: &Log, tail: &Mutex<VecDeque<u8>>) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
         let (bytes, _) = buffer.split_at(count);
-        heard.notify_one();
-        log.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .keep(bytes);
+        log.keep(bytes);
         let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
         tail.extend(bytes);
         let over = tail.len().saturating_sub(TAIL);
         tail.drain(..over);
     }
-}
-
-/// Resolves once nothing was heard for `limit`.
-async fn silence(heard: &Notify, limit: Duration) {
-    while timeout(limit, heard.notified()).await.is_ok() {}
 }
 
 /// Returns the last lines of an output as text fit for a journal or a brief.
@@ -202,17 +201,38 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_log_stops_at_its_cap_and_the_tail_stays() {
+    async fn a_log_stops_at_its_cap_says_so_and_the_tail_stays() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a/log");
-        let log = Mutex::new(Log::open(&path, 10).unwrap());
+        let log = Log::open(&path, 10).unwrap();
         let tail = Mutex::new(VecDeque::new());
         let flood = vec![b'x'; 200_000];
-        pump(flood.as_slice(), &log, &tail, &Notify::new()).await;
+        pump(flood.as_slice(), &log, &tail).await;
         assert_eq!(tail.into_inner().unwrap().len(), TAIL);
+        let over = log.overrun().await;
+        assert_eq!(
+            (over.limit, over.allowed, over.seen),
+            (Limit::Log, 10, 200_000)
+        );
+        log.cut(&over);
         let kept = std::fs::read_to_string(path).unwrap();
-        assert!(kept.starts_with("xxxxxxxxxx\n[loki"), "{kept}");
-        assert!(kept.len() < 100, "{kept}");
+        assert!(
+            kept.starts_with("xxxxxxxxxx\n[loki: ended here, it printed"),
+            "{kept}"
+        );
+        assert!(kept.len() < 120, "{kept}");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_just_full_is_no_overrun() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Log::open(&directory.path().join("log"), 10).unwrap();
+        log.keep(b"0123456789");
+        timeout(Duration::from_millis(5), log.overrun())
+            .await
+            .unwrap_err();
+        log.keep(b"!");
+        assert_eq!(log.overrun().await.seen, 11);
     }
 
     #[test]

@@ -4,8 +4,9 @@
 use std::{path::PathBuf, sync::Arc};
 
 use crate::{
-    event::{Breach, Event},
+    event::{Breach, Event, Overrun},
     git::{self, Caps, Checkout, HandOver, ObjectId, Owner, Signature, SlotSpec},
+    link::Process,
     name::{Role, TaskId},
     policy::Rights,
     sandbox::{Home, Labels, Occupant, Sandbox, Slot, owner, repository_label},
@@ -13,6 +14,7 @@ use crate::{
 
 use super::{
     attempt::{Claim, Failure},
+    output::{End, Heard, Log, listen},
     recorder::Recorder,
     work::{Work, logs},
 };
@@ -177,6 +179,61 @@ impl Room<'_> {
             })
             .await?;
         Ok(sandbox)
+    }
+
+    /// Runs a program to its end, or until it passes a cap: then that is journalled, and
+    /// everything in the sandbox is dead on return.
+    pub(super) async fn attend(
+        &self,
+        sandbox: &Sandbox,
+        process: Process,
+        input: &[u8],
+    ) -> Result<Heard, Failure> {
+        let log = Log::open(&self.log_path(), self.rights.resources.log)?;
+        let watched = sandbox.overrun(log.spoken());
+        let heard = listen(process, input, &log, watched).await;
+        let over = match &heard {
+            Ok(Heard {
+                end: End::Overrun(over),
+                ..
+            }) => Some(*over),
+            // What the kernel refused may be what made it end.
+            _ => sandbox.overrun_at_end().await,
+        };
+        let Some(over) = over else {
+            return Ok(heard?);
+        };
+        log.cut(&over);
+        self.recorder.record(self.overrun(over)).await?;
+        sandbox.kill().await;
+        let (stdout, stderr) =
+            heard.map_or_else(|_| <_>::default(), |said| (said.stdout, said.stderr));
+        Ok(Heard {
+            end: End::Overrun(over),
+            stdout,
+            stderr,
+        })
+    }
+
+    fn overrun(&self, over: Overrun) -> Event {
+        Event::Overrun {
+            sandbox: self.name.clone(),
+            task: self.task.clone(),
+            role: self.rights.role.clone(),
+            limit: over.limit,
+            allowed: over.allowed,
+            seen: over.seen,
+        }
+    }
+
+    /// Says that a program was ended, why, and what sets the cap.
+    pub(super) fn ended(&self, over: Overrun) -> String {
+        let role = &self.rights.role;
+        let set = over.limit.key().map_or_else(
+            || "fixed, see docs/limits.md".to_owned(),
+            |key| format!("`{key}` of role `{role}`, see `loki agents list`"),
+        );
+        format!("it was ended: {over} ({set})")
     }
 
     /// Ends the sandbox; the files stay.

@@ -1,8 +1,9 @@
 //! Starts sandboxes: container, link, gateway, in that order, or nothing at all.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use loki_guest::NEWEST_LANDLOCK;
 use tokio::sync::{RwLock, oneshot};
@@ -10,19 +11,22 @@ use tokio::sync::{RwLock, oneshot};
 use crate::{
     egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, StartError, Threads},
     engine::{ContainerId, ContainerSpec, Engine, EngineError},
-    event::{Held, HeldBy, Isolation},
+    event::{Held, HeldBy, Isolation, Overrun},
     link::{Link, LinkError, Listener, guest_binary},
     policy::Rights,
 };
 
 use super::{
     blueprint::{Labels, Place, blueprint},
+    cgroup::Counters,
     confine::writable_directories,
+    disk::Disk,
     held,
     isolation::{Shortfall, landlock_lacks, limits_hold, minimum, of_process},
     slot::{Home, Slot},
     standing::{Guard, Sandbox},
     sweep::end_own,
+    watch::{self, Watch},
 };
 
 /// How long a container may take until its guest connects; the engine's own start is in it.
@@ -64,6 +68,9 @@ pub enum SandboxError {
         /// How it ended.
         code: i32,
     },
+    /// A program passed a cap, and everything in the sandbox was ended.
+    #[error("{0}")]
+    Overrun(Overrun),
     /// The container ended before its guest connected.
     #[error(
         "the container ended before it was ready (exit code {code}): {reason}; `loki doctor` checks the engine"
@@ -184,9 +191,16 @@ impl Launcher {
         );
         let guard = self.create(spec).await?;
         let container = guard.container().clone();
-        let link = self.start(&container, listener).await?;
+        let (link, disk) = self
+            .start_measured(&container, listener, slot, occupant)
+            .await?;
+        let guest = guest_process(&link)?;
         self.is_guest(&container, &link).await?;
-        let isolation = self.isolation(&link, &occupant.rights)?;
+        let counters = Counters::of_process(guest_pid(&link)?);
+        let isolation = Isolation {
+            unwatched: counters.unwatched(),
+            ..self.isolation(&link, &occupant.rights)?
+        };
         minimum(&isolation, &occupant.rights.minimum)?;
         let gateway = self.gateway(&occupant.rights, &link, record).await?;
         let rights = occupant.rights.clone();
@@ -196,6 +210,8 @@ impl Launcher {
             rights,
             landlock: self.landlock,
             link,
+            guest,
+            watch: Watch::new(counters, disk),
             gateway: Some(gateway),
             guard,
         })
@@ -229,6 +245,21 @@ impl Launcher {
             keep_id: self.engine.report().rootless,
             guest,
         })
+    }
+
+    /// Measures the files that the sandbox is given while its container starts: nothing else runs
+    /// in it yet.
+    async fn start_measured(
+        &self,
+        container: &ContainerId,
+        listener: Listener,
+        slot: &Slot,
+        occupant: &Occupant,
+    ) -> Result<(Link, Disk), SandboxError> {
+        let roots = [slot.work(), slot.home()];
+        let given = watch::given(roots, occupant.rights.resources.disk);
+        let measured = async { given.await.map_err(SandboxError::Slot) };
+        futures_util::future::try_join(self.start(container, listener), measured).await
     }
 
     /// Starts the container and accepts its guest, whichever comes first: the guest usually
@@ -288,10 +319,7 @@ impl Launcher {
 
     fn isolation(&self, link: &Link, rights: &Rights) -> Result<Isolation, SandboxError> {
         let hello = link.hello();
-        let pid = hello
-            .guest_pid
-            .and_then(|pid| u32::try_from(pid).ok())
-            .ok_or(Shortfall::UNSEEN)?;
+        let pid = guest_pid(link)?;
         let report = self.engine.report();
         let landlock_abi = hello.landlock_abi.min(self.landlock).min(NEWEST_LANDLOCK);
         let asked = asked(rights);
@@ -360,6 +388,20 @@ fn believed((memory, processes, millicpus): (u64, u64, u64)) -> Held {
 
 fn words(name: &str, version: &str) -> String {
     format!("{name} {version}").trim_end().to_owned()
+}
+
+fn guest_pid(link: &Link) -> Result<u32, Shortfall> {
+    let pid = link.hello().guest_pid;
+    pid.and_then(|pid| u32::try_from(pid).ok())
+        .ok_or(Shortfall::UNSEEN)
+}
+
+/// Takes hold of the guest's process, whatever its number is given to later.
+fn guest_process(link: &Link) -> Result<Arc<OwnedFd>, SandboxError> {
+    let pid = link.hello().guest_pid.and_then(Pid::from_raw);
+    let opened = pidfd_open(pid.ok_or(Shortfall::UNSEEN)?, PidfdFlags::empty());
+    let opened = opened.map_err(|cause| SandboxError::Slot(cause.into()))?;
+    Ok(Arc::new(opened))
 }
 
 /// Opens the gateway's listeners inside the sandbox, through the link.

@@ -9,18 +9,24 @@
 //!      └── exec(confinement) ──▶ the agent
 //! ```
 //!
+//! While a program runs, `watch` compares what the sandbox used with its caps (docs/limits.md).
+//!
 //! A [`Sandbox`] is destroyed after its attempt and never used again. It does not decide what
 //! runs in it, reads nothing of what the agent wrote, and knows no task order.
 
 mod blueprint;
+mod cgroup;
 mod confine;
+mod disk;
 mod held;
+mod idle;
 mod isolation;
 mod launch;
 mod slot;
 mod standing;
 mod sweep;
 mod syscalls;
+mod watch;
 
 pub use blueprint::{Labels, Place, blueprint};
 pub use confine::{Grant, confinement, writable_directories};
@@ -33,3 +39,4 @@ pub use launch::{Launcher, Occupant, SandboxError};
 pub use slot::{Home, Slot};
 pub use standing::Sandbox;
 pub use sweep::{Leftover, alive, leftovers, owner, repository_label, sweep};
+pub use watch::Spoken;

@@ -1,13 +1,18 @@
-//! A sandbox that stands: runs programs in it, and ends it.
+//! A sandbox that stands: runs programs in it, watches its caps, and ends it.
 
-use std::sync::Arc;
+use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use loki_guest::Confinement;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Signal, pidfd_send_signal},
+};
+use tokio::time::{sleep, timeout};
 
 use crate::{
     egress::Gateway,
     engine::{ContainerId, Engine, EngineError},
-    event::Isolation,
+    event::{Isolation, Overrun},
     link::{Link, Process},
     policy::{Program, Rights},
 };
@@ -16,7 +21,21 @@ use super::{
     confine::{Grant, confinement},
     held::limits,
     launch::SandboxError,
+    watch::{Spoken, Watch, out_of_memory},
 };
+
+/// How long the guest may take to end everything before the kernel is asked to.
+const GRACE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 40_000_000,
+};
+/// How long the dead are waited for: a process in the kernel's hands may take its time.
+const DEATH: Timespec = Timespec {
+    tv_sec: 2,
+    tv_nsec: 0,
+};
+/// How long an engine may take to notice that a container has ended.
+const NOTICE: Duration = Duration::from_secs(2);
 
 /// A standing sandbox. Dropping it ends everything in it at once; [`Sandbox::end`] also waits
 /// until the engine has removed the container.
@@ -26,6 +45,9 @@ pub struct Sandbox {
     pub(super) rights: Rights,
     pub(super) landlock: u32,
     pub(super) link: Link,
+    /// The first process, whose end is the end of all.
+    pub(super) guest: Arc<OwnedFd>,
+    pub(super) watch: Watch,
     pub(super) gateway: Option<Gateway>,
     pub(super) guard: Guard,
 }
@@ -114,16 +136,74 @@ impl Sandbox {
         self.link.lost().await;
     }
 
+    /// Resolves once a program that runs here passes a cap; `spoken` is what it said. Time and
+    /// idleness count from this call. The cap on the log is not looked at: whoever keeps one does.
+    pub async fn overrun(&self, spoken: &Spoken) -> Overrun {
+        self.watch.overrun(&self.rights.resources, spoken).await
+    }
+
+    /// Looks once more after a program ended, or the link was lost, and returns the cap that was
+    /// passed by then.
+    pub async fn overrun_at_end(&self) -> Option<Overrun> {
+        let caps = &self.rights.resources;
+        match self.watch.at_end(caps).await {
+            None if self.link.is_lost() => {
+                let killed = timeout(NOTICE, self.ran_out_of_memory()).await;
+                (killed == Ok(true)).then(|| out_of_memory(caps, None))
+            }
+            seen => seen,
+        }
+    }
+
+    /// Asks the engine whether the whole container ran out of memory, once it has noticed.
+    async fn ran_out_of_memory(&self) -> bool {
+        loop {
+            match self.guard.engine.inspect(&self.container).await {
+                Ok(state) if state.running => sleep(Duration::from_millis(50)).await,
+                Ok(state) => return state.oom_killed,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Kills every process of the sandbox, and returns once the last is dead: as a rule within
+    /// 100 ms. The container is still to be removed by [`Sandbox::end`].
+    pub async fn kill(&self) {
+        self.link.sever();
+        if !self.is_dead(GRACE).await {
+            // Refused only where it is dead already, or another user's: then the guest must do.
+            pidfd_send_signal(&self.guest, Signal::KILL).ok();
+            self.is_dead(DEATH).await;
+        }
+    }
+
+    /// Returns whether the first process is gone within a time. The kernel ends all others first.
+    async fn is_dead(&self, within: Timespec) -> bool {
+        let guest = Arc::clone(&self.guest);
+        let wait = move || {
+            let ended = PollFd::new(&*guest, PollFlags::IN);
+            poll(&mut [ended], Some(&within)).is_ok_and(|ended| ended > 0)
+        };
+        tokio::task::spawn_blocking(wait).await.unwrap_or(false)
+    }
+
     /// Ends everything in the sandbox and removes the container.
     ///
     /// # Errors
     /// The engine's; the guest has ended everything inside even then.
     pub async fn end(mut self) -> Result<(), SandboxError> {
+        self.link.sever();
         if let Some(gateway) = self.gateway.take() {
             gateway.close().await;
         }
         self.guard.end().await?;
         Ok(())
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.link.sever();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Agent, Check, Phase, Progress, Review, Status, millis};
+use super::{Agent, Check, Overran, Phase, Progress, Review, Status, millis};
 use crate::{
     event::{Event, Record},
     name::TaskId,
@@ -107,6 +107,21 @@ impl Status {
                     since: ts,
                 });
             }
+            Event::Overrun {
+                sandbox,
+                task,
+                role,
+                limit,
+                allowed,
+                seen,
+            } => self.overruns.push(Overran {
+                sandbox: sandbox.clone(),
+                task: task.clone(),
+                role: role.clone(),
+                limit: *limit,
+                allowed: *allowed,
+                seen: *seen,
+            }),
             Event::SandboxEnded { sandbox } => {
                 self.agents.retain(|agent| agent.sandbox != *sandbox);
             }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    event::{Isolation, Outcome, Record},
+    event::{Isolation, Limit, Outcome, Record},
     finding::Finding,
     name::{Role, RunId, TaskId},
     task::{Queue, State},
@@ -67,6 +67,8 @@ pub struct Status {
     pub counts: Counts,
     /// What went through the gateways.
     pub egress: EgressCounts,
+    /// Every cap that was passed, in order.
+    pub overruns: Vec<Overran>,
     /// Every check that ran, in order.
     pub checks: Vec<Check>,
     /// Every verdict, in order.
@@ -184,6 +186,23 @@ pub struct EgressCounts {
     pub received: u64,
 }
 
+/// One cap that was passed; its sandbox was ended for it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Overran {
+    /// The sandbox.
+    pub sandbox: String,
+    /// The task it was for, none for those of the whole run.
+    pub task: Option<TaskId>,
+    /// Whose cap.
+    pub role: Role,
+    /// Which cap.
+    pub limit: Limit,
+    /// The cap: bytes, a count, or milliseconds for times.
+    pub allowed: u64,
+    /// What was seen, in the same unit.
+    pub seen: u64,
+}
+
 /// One check that ran.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Check {
@@ -236,6 +255,7 @@ impl Default for Status {
             agents: Vec::new(),
             counts: Counts::default(),
             egress: EgressCounts::default(),
+            overruns: Vec::new(),
             checks: Vec::new(),
             reviews: Vec::new(),
             faults: Vec::new(),

@@ -4,8 +4,12 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use jiff::Timestamp;
 
-use super::{Agent, Phase, Progress, Status, millis};
-use crate::{event::Outcome, task::State, text::visible};
+use super::{Agent, Overran, Phase, Progress, Status, millis};
+use crate::{
+    event::{Outcome, Overrun},
+    task::State,
+    text::visible,
+};
 
 /// Characters inside the box.
 const WIDTH: usize = 68;
@@ -136,6 +140,22 @@ fn draw_evidence(page: &mut String, status: &Status) -> std::fmt::Result {
         "Egress: {} allowed, {} denied",
         egress.allowed, egress.denied
     )?;
+    for Overran {
+        sandbox,
+        limit,
+        allowed,
+        seen,
+        ..
+    } in &status.overruns
+    {
+        let (limit, allowed, seen) = (*limit, *allowed, *seen);
+        let over = Overrun {
+            limit,
+            allowed,
+            seen,
+        };
+        writeln!(page, "Overrun: {sandbox}: {over}")?;
+    }
     status
         .faults
         .iter()

@@ -3,6 +3,7 @@
 mod harness;
 
 mod attack;
+mod attack_caps;
 mod attack_git;
 mod cli_basic;
 mod cli_policy;

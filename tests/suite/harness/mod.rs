@@ -8,9 +8,11 @@ pub(crate) mod source;
 
 mod journal;
 mod run;
+mod stand;
 mod world;
 
 pub(crate) use run::{Run, Running, Said};
+pub(crate) use stand::{Stand, Standing, p95};
 pub(crate) use world::{Engine, World};
 
 /// Starts a run of `spec.md` in which the world's `agent.sh` is the agent.

@@ -1,0 +1,149 @@
+//! Sandboxes made by the library, for what a whole command is too coarse to measure.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use loki::{
+    egress::{SystemResolver, Threads},
+    engine,
+    event::Overrun,
+    link::Process,
+    policy::{Layer, Policy, Rights, Source},
+    sandbox::{Grant, Labels, Launcher, Occupant, Sandbox, Slot, Spoken, owner},
+};
+use tokio::io::AsyncReadExt;
+
+use super::{Engine, World};
+
+/// What launches sandboxes on one engine, with slots in a world of its own.
+pub(crate) struct Stand {
+    launcher: Launcher,
+    image: String,
+    pub(crate) world: World,
+}
+
+/// A sandbox and where its files are.
+pub(crate) struct Standing {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) slot: Slot,
+}
+
+impl Stand {
+    /// Connects to an engine whose base image is built.
+    pub(crate) async fn on(engine: Engine) -> Self {
+        let (world, image) = tokio::task::spawn_blocking(move || {
+            let world = World::on(engine);
+            let image = world.image();
+            (world, image)
+        })
+        .await
+        .unwrap();
+        let (_, address) = engine.address();
+        let facts = engine::Environment {
+            engine: Some(address.to_owned()),
+            docker_host: None,
+            container_host: None,
+            xdg_runtime_dir: None,
+            uid: rustix::process::geteuid().as_raw(),
+            path: std::env::var_os("PATH").unwrap(),
+        };
+        let launcher = Launcher {
+            engine: engine::connect(&facts).await.unwrap(),
+            cache: PathBuf::from(concat!(env!("CARGO_TARGET_TMPDIR"), "/cache/loki")),
+            threads: Arc::new(Threads::start().unwrap()),
+            resolver: Arc::new(SystemResolver::new().unwrap()),
+        };
+        Self {
+            launcher,
+            image,
+            world,
+        }
+    }
+
+    /// Launches a sandbox of `eng-backend` with what a policy adds.
+    pub(crate) async fn launch(&self, name: &str, policy: &str) -> Standing {
+        let slot = Slot::at(self.world.path(&format!("../{name}")));
+        std::fs::create_dir_all(slot.work().join("src")).unwrap();
+        let user = self.launcher.user();
+        std::os::unix::fs::chown(slot.work().join("src"), Some(user.0), Some(user.1)).unwrap();
+        let occupant = Occupant {
+            name: format!("loki-caps-{name}-{}-{}", owner(), user.0),
+            rights: rights(policy),
+            labels: Labels {
+                run: "caps".to_owned(),
+                task: name.to_owned(),
+                repository: "caps".to_owned(),
+                owner: owner(),
+            },
+            home: Vec::new(),
+            image: self.image.clone(),
+        };
+        let record = Arc::new(|_| {});
+        let launched = self.launcher.launch(&occupant, &slot, user, record);
+        let sandbox = launched.await.unwrap_or_else(|e| panic!("no sandbox: {e}"));
+        Standing { sandbox, slot }
+    }
+}
+
+fn rights(policy: &str) -> Rights {
+    let mut sources = Policy::builtin_sources();
+    sources.push(Source {
+        file: "caps.yaml".into(),
+        text: format!("version: 1\n{policy}\n"),
+        layer: Layer::Given,
+    });
+    let policy = Policy::check(&sources).unwrap_or_else(|faults| panic!("{faults:?}"));
+    policy.rights(&"eng-backend".parse().unwrap()).unwrap()
+}
+
+impl Standing {
+    /// Starts a program and leaves it running; its output goes nowhere.
+    pub(crate) async fn start(&self, argv: &[&str]) -> Process {
+        let argv: Vec<String> = argv.iter().map(|&word| word.to_owned()).collect();
+        let started = self.sandbox.exec(&argv, &[], &Grant::default()).await;
+        let mut process = started.unwrap_or_else(|e| panic!("{argv:?}: {e}"));
+        drop(process.stdin.take());
+        process
+    }
+
+    /// Runs a program to its end and returns its code, output and time.
+    pub(crate) async fn run(&self, argv: &[&str]) -> (i32, String, Duration) {
+        let begun = Instant::now();
+        let mut process = self.start(argv).await;
+        let mut said = String::new();
+        process.stdout.read_to_string(&mut said).await.unwrap();
+        let code = process.wait().await.unwrap().code;
+        (code, said, begun.elapsed())
+    }
+
+    /// Returns how long `true` takes, the p95 of some times.
+    pub(crate) async fn p95(&self, times: usize) -> Duration {
+        let mut all = Vec::new();
+        for _ in 0..times {
+            let (code, _, time) = self.run(&["true"]).await;
+            assert_eq!(code, 0);
+            all.push(time);
+        }
+        p95(all)
+    }
+
+    /// Waits until a cap is passed; fails after a while.
+    #[track_caller]
+    pub(crate) fn overrun(&self, within: Duration) -> impl Future<Output = Overrun> + '_ {
+        async move {
+            let spoken = Spoken::default();
+            tokio::time::timeout(within, self.sandbox.overrun(&spoken))
+                .await
+                .expect("no cap was passed")
+        }
+    }
+}
+
+/// Returns the value that 95 of 100 do not pass.
+pub(crate) fn p95(mut all: Vec<Duration>) -> Duration {
+    all.sort_unstable();
+    all[(all.len() * 95).div_ceil(100) - 1]
+}
