@@ -19,7 +19,9 @@ use rustix::{
 
 use crate::{
     exec::{self, Refusal},
-    sockets, sys,
+    sockets,
+    streams::{self, Streams},
+    sys,
 };
 
 /// Children reaped before the link has its turn.
@@ -108,7 +110,18 @@ impl Guest {
 
     fn answer(&mut self, packet: &Packet) -> Result<(), WireError> {
         let (done, id, outcome) = match decode_request(packet)? {
-            Request::Exec(exec) => (Reply::Started { id: exec.id }, exec.id, self.exec(&exec)),
+            Request::Exec(exec) => {
+                let outcome = self.exec(&exec, streams::pipes);
+                (Reply::Started { id: exec.id }, exec.id, outcome)
+            }
+            Request::Terminal {
+                exec,
+                rows,
+                columns,
+            } => {
+                let outcome = self.exec(&exec, || streams::terminal(rows, columns));
+                (Reply::Started { id: exec.id }, exec.id, outcome)
+            }
             Request::Listen { id, at } => (Reply::Bound { id }, id, sockets::listen(at)),
             Request::Dns { id } => (Reply::Bound { id }, id, sockets::dns()),
             Request::Signal { id, signal } => {
@@ -125,10 +138,14 @@ impl Guest {
         }
     }
 
-    fn exec(&mut self, exec: &loki_guest::Exec) -> Result<Vec<OwnedFd>, Refusal> {
-        let started = exec::start(exec, self.abi)?;
+    fn exec(
+        &mut self,
+        exec: &loki_guest::Exec,
+        open: impl FnOnce() -> Result<Streams, Errno>,
+    ) -> Result<Vec<OwnedFd>, Refusal> {
+        let started = exec::start(exec, open, self.abi)?;
         self.running.insert(started.leader, exec.id);
-        Ok(started.stdio.into())
+        Ok(started.host)
     }
 
     /// Signals the group of an exec; one that has ended is left alone, its number may be another's.

@@ -35,6 +35,7 @@ pub use rights::{
     Egress, EgressRule, Files, Glob, Globs, HostEntry, HostPattern, Minimum, Origin, Program,
     Protocol, Rates, Resources, Rights,
 };
+pub use units::duration;
 
 use crate::{diagnostic::Diagnostic, name::Role};
 

@@ -30,5 +30,5 @@ pub use isolation::{Shortfall, minimum};
 )]
 pub use launch::{Launcher, Occupant, SandboxError};
 pub use slot::{Home, Slot};
-pub use standing::Sandbox;
+pub use standing::{Sandbox, is_reserved};
 pub use sweep::{Leftover, alive, end_own, leftovers, owner, repository_label, sweep};

@@ -8,7 +8,7 @@ use crate::{
     egress::Gateway,
     engine::{ContainerId, Engine},
     event::Isolation,
-    link::{Link, Process},
+    link::{Ended, Link, Process, Size, Terminal},
     policy::{Program, Rights},
 };
 
@@ -16,6 +16,27 @@ use super::{
     confine::{Grant, confinement},
     launch::SandboxError,
 };
+
+/// What every program finds in its environment, besides `LOKI_ROLE`.
+const ENVIRONMENT: [(&str, &str); 6] = [
+    (
+        "PATH",
+        "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+    ),
+    ("HOME", "/home/agent"),
+    ("USER", "agent"),
+    ("LOGNAME", "agent"),
+    ("LANG", "C.UTF-8"),
+    ("TMPDIR", "/tmp"),
+];
+
+/// Returns whether Loki alone sets this variable inside a sandbox, or it tells the loader what else
+/// to load.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    let set = ENVIRONMENT.iter().any(|(each, _)| *each == name);
+    set || name.starts_with("LOKI_") || name.starts_with("LD_")
+}
 
 /// A standing sandbox. Dropping it ends everything in it at once; [`Sandbox::end`] also waits
 /// until the engine has removed the container.
@@ -54,6 +75,22 @@ impl Sandbox {
         self.run(argv, env, confinement(&self.rights, grant)).await
     }
 
+    /// Runs a program like [`Sandbox::exec`], on a terminal of its own.
+    ///
+    /// # Errors
+    /// Those of [`Sandbox::exec`].
+    pub async fn exec_on_terminal(
+        &self,
+        argv: &[String],
+        env: &[(String, String)],
+        size: Size,
+    ) -> Result<(Terminal, Ended), SandboxError> {
+        let held = confinement(&self.rights, &Grant::default());
+        let link = &self.link;
+        let started = link.exec_on_terminal(argv.to_vec(), self.environment(env), held, size);
+        Ok(started.await?)
+    }
+
     /// Makes the agent's private repository on `/work/.git`: one commit of what it was given.
     /// Runs inside, with the rights to run git and nothing more.
     ///
@@ -87,22 +124,17 @@ impl Sandbox {
         env: &[(String, String)],
         held: Confinement,
     ) -> Result<Process, SandboxError> {
-        let mut whole: Vec<(String, String)> = [
-            (
-                "PATH",
-                "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
-            ),
-            ("HOME", "/home/agent"),
-            ("USER", "agent"),
-            ("LOGNAME", "agent"),
-            ("LANG", "C.UTF-8"),
-            ("TMPDIR", "/tmp"),
-            ("LOKI_ROLE", self.rights.role.as_str()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-        whole.extend(env.iter().cloned());
-        Ok(self.link.exec(argv.to_vec(), whole, "/work", held).await?)
+        let (argv, env) = (argv.to_vec(), self.environment(env));
+        Ok(self.link.exec(argv, env, "/work", held).await?)
+    }
+
+    /// Returns the whole environment of a program: nothing of this machine's is in it.
+    fn environment(&self, env: &[(String, String)]) -> Vec<(String, String)> {
+        let role = ("LOKI_ROLE", self.rights.role.as_str());
+        let own = ENVIRONMENT.iter().copied().chain([role]);
+        own.map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .chain(env.iter().cloned())
+            .collect()
     }
 
     /// Resolves when the link is lost: the container was killed, or ran out of memory as a whole.
