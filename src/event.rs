@@ -203,6 +203,9 @@ pub struct Isolation {
     pub no_network: bool,
     /// The OCI runtime, such as `runc`.
     pub runtime: String,
+    /// Where no program can be run from, of what the agent may fill: `/home/agent`, `/tmp`, `/work`.
+    #[serde(default)]
+    pub noexec: Vec<String>,
 }
 
 /// How long something took, as whole milliseconds for events.

@@ -130,12 +130,34 @@ impl Guest {
             }
         };
         match outcome {
-            Ok(descriptors) => self.reply(&done, descriptors),
-            Err(Refusal { step, errno }) => {
-                let (step, errno) = (step.to_owned(), errno.raw_os_error());
-                self.reply(&Reply::Refused { id, step, errno }, Vec::new())
-            }
+            Ok(descriptors) => match self.reply(&done, descriptors) {
+                // A user may have so many descriptors in flight, and agents have the same user: one
+                // that sends itself thousands must not end the sandbox of another.
+                Err(WireError::Os(errno @ Errno::TOOMANYREFS)) => {
+                    self.abandon(id);
+                    self.refuse(
+                        id,
+                        &Refusal {
+                            step: "send",
+                            errno,
+                        },
+                    )
+                }
+                sent => sent,
+            },
+            Err(refusal) => self.refuse(id, &refusal),
         }
+    }
+
+    fn refuse(&self, id: u32, refusal: &Refusal) -> Result<(), WireError> {
+        let (step, errno) = (refusal.step.to_owned(), refusal.errno.raw_os_error());
+        self.reply(&Reply::Refused { id, step, errno }, Vec::new())
+    }
+
+    /// Ends a program that the host will never hear of.
+    fn abandon(&mut self, id: u32) {
+        self.signal(id, Signal::KILL.as_raw());
+        self.running.retain(|_, running| *running != id);
     }
 
     fn exec(

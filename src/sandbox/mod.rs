@@ -16,6 +16,9 @@ mod blueprint;
 mod confine;
 mod isolation;
 mod launch;
+mod own_code;
+#[cfg(test)]
+mod properties;
 mod slot;
 mod standing;
 mod sweep;
