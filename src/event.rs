@@ -333,6 +333,9 @@ pub struct Isolation {
     /// Caps that the kernel holds here, but whose overrun this host cannot see. Usually none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unwatched: Vec<Limit>,
+    /// Where no program can be run from, of what the agent may fill: `/home/agent`, `/tmp`, `/work`.
+    #[serde(default)]
+    pub noexec: Vec<String>,
 }
 
 /// Limits that hold for all of a sandbox together; none is not held.

@@ -6,7 +6,7 @@
 use std::{
     convert::Infallible,
     ffi::CString,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
 };
 
 use loki_guest::{Confinement, Exec};
@@ -14,11 +14,11 @@ use rustix::{
     fs::{CWD, Mode, OFlags, openat},
     io::{Errno, read, write},
     pipe::{PipeFlags, pipe_with},
-    process::{DumpableBehavior, Pid, WaitOptions, chdir, set_dumpable_behavior, setsid, waitpid},
+    process::{DumpableBehavior, Pid, WaitOptions, chdir, set_dumpable_behavior, waitpid},
     thread::set_no_new_privs,
 };
 
-use crate::{rules, sys};
+use crate::{rules, streams::Streams, sys};
 
 /// Where programs are found when the environment does not say.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -48,37 +48,36 @@ impl Refusal {
 pub(crate) struct Started {
     /// Its process, which leads the group of its number.
     pub(crate) leader: Pid,
-    /// The host's ends of stdin, stdout and stderr.
-    pub(crate) stdio: [OwnedFd; 3],
+    /// The host's ends of its streams.
+    pub(crate) host: Vec<OwnedFd>,
 }
 
-/// Starts a program under its confinement.
+/// Starts a program under its confinement, on streams that `open` makes.
 ///
 /// # Errors
 /// The step that failed; then nothing runs.
-pub(crate) fn start(exec: &Exec, abi: u32) -> Result<Started, Refusal> {
+pub(crate) fn start(
+    exec: &Exec,
+    open: impl FnOnce() -> Result<Streams, Errno>,
+    abi: u32,
+) -> Result<Started, Refusal> {
     let plan = Plan::new(exec, abi)?;
-    let [
-        (stdin, to_stdin),
-        (from_stdout, stdout),
-        (from_stderr, stderr),
-        (failure, report),
-    ] = pipes().map_err(Refusal::at("pipes"))?;
+    let streams = open().map_err(Refusal::at("stdio"))?;
+    let (failure, report) = pipe_with(PipeFlags::CLOEXEC).map_err(Refusal::at("pipe"))?;
     match sys::fork().map_err(Refusal::at("fork"))? {
         None => {
-            let stdio = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-            let Err((step, errno)) = plan.run(stdio);
+            let Err((step, errno)) = plan.run(&streams);
             let [a, b, c, d] = errno.raw_os_error().to_le_bytes();
             // If this fails as well, PID 1 reads a short report and says so.
             write(&report, &[step, a, b, c, d]).ok();
             sys::exit_now(127)
         }
         Some(leader) => {
-            drop((stdin, stdout, stderr, report));
+            drop(report);
             match failed_step(&failure) {
                 None => Ok(Started {
                     leader,
-                    stdio: [to_stdin, from_stdout, from_stderr],
+                    host: streams.host,
                 }),
                 Some(refusal) => {
                     // It has exited or is about to; its end is nobody's business.
@@ -157,12 +156,9 @@ impl Plan {
     }
 
     /// Turns the forked child into the program. Returns only the step that failed.
-    fn run(&self, stdio: [BorrowedFd<'_>; 3]) -> Result<Infallible, (u8, Errno)> {
+    fn run(&self, streams: &Streams) -> Result<Infallible, (u8, Errno)> {
         let step = |step: u8| move |errno| (step, errno);
-        for (number, end) in (0..).zip(stdio) {
-            sys::duplicate_onto(end, number).map_err(step(0))?;
-        }
-        setsid().map_err(step(0))?;
+        streams.adopt().map_err(step(0))?;
         sys::reset_signals().map_err(step(0))?;
         die_before_pid_1();
         for (resource, limit) in &self.limits {
@@ -204,11 +200,6 @@ fn die_before_pid_1() {
         .ok();
 }
 
-fn pipes() -> Result<[(OwnedFd, OwnedFd); 4], Errno> {
-    let pipe = || pipe_with(PipeFlags::CLOEXEC);
-    Ok([pipe()?, pipe()?, pipe()?, pipe()?])
-}
-
 /// Returns where the program may be, in the order to try.
 fn candidates(exec: &Exec) -> Vec<String> {
     let Some(program) = exec.argv.first().filter(|program| !program.is_empty()) else {
@@ -244,6 +235,7 @@ fn c_strings(words: impl IntoIterator<Item = String>) -> Result<Vec<CString>, Er
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::streams::pipes;
 
     fn exec(program: &str, env: &[(&str, &str)]) -> Exec {
         Exec {
@@ -293,7 +285,7 @@ mod tests {
 
     #[test]
     fn nothing_starts_where_landlock_is_missing() {
-        let refusal = start(&exec("/bin/true", &[]), 0).unwrap_err();
+        let refusal = start(&exec("/bin/true", &[]), pipes, 0).unwrap_err();
         assert_eq!((refusal.step, refusal.errno), ("landlock", Errno::NOSYS));
     }
 
@@ -301,13 +293,16 @@ mod tests {
     fn nothing_starts_without_a_filter() {
         let mut bare = exec("/bin/true", &[]);
         bare.confinement = Confinement::default();
-        assert_eq!(start(&bare, 0).unwrap_err().step, "seccomp");
+        assert_eq!(start(&bare, pipes, 0).unwrap_err().step, "seccomp");
     }
 
     #[test]
     fn words_with_a_nul_are_refused() {
-        assert_eq!(start(&exec("a\0b", &[]), 0).unwrap_err().step, "argv");
-        let refusal = start(&exec("true", &[("A", "x\0y")]), 0).unwrap_err();
+        assert_eq!(
+            start(&exec("a\0b", &[]), pipes, 0).unwrap_err().step,
+            "argv"
+        );
+        let refusal = start(&exec("true", &[("A", "x\0y")]), pipes, 0).unwrap_err();
         assert_eq!(refusal.step, "env");
     }
 }

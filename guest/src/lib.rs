@@ -59,6 +59,16 @@ pub enum Request {
         /// Chosen by the host.
         id: u32,
     },
+    /// Runs a program under confinement on a terminal of its own, which controls it. Answered like
+    /// [`Request::Exec`]. The host resizes the terminal later on the end that it gets.
+    Terminal {
+        /// The program.
+        exec: Exec,
+        /// Lines of the terminal.
+        rows: u16,
+        /// Characters in a line.
+        columns: u16,
+    },
 }
 
 /// What the guest answers.
@@ -71,7 +81,8 @@ pub enum Reply {
         /// Landlock ABI of the kernel, 0 when none.
         landlock_abi: u32,
     },
-    /// The program runs; carries stdin (write end), stdout and stderr (read ends).
+    /// The program runs; carries stdin (write end), stdout and stderr (read ends), or the host's end
+    /// of its terminal.
     Started {
         /// The exec.
         id: u32,

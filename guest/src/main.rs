@@ -4,7 +4,7 @@
 //! to be anything but PID 1, because the end of the link makes it kill every process it can see.
 //!
 //! ```text
-//!            ┌── request ──► exec: pipes, ruleset, fork, confine, execve ──► Started + pipe ends
+//!            ┌── request ──► exec: ruleset, streams, fork, confine, execve ─► Started + their ends
 //! link ──────┤               listen, dns: sockets ────────────────────────► Bound + sockets
 //!            └── end ──────► kill everything, exit
 //! SIGCHLD ──────────────────► waitpid until nobody is left ───────────────► Exited
@@ -16,6 +16,7 @@ mod exec;
 mod rules;
 mod serve;
 mod sockets;
+mod streams;
 #[expect(
     unsafe_code,
     reason = "the few system calls without a safe wrapper, each with its proof"

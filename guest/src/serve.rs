@@ -19,7 +19,9 @@ use rustix::{
 
 use crate::{
     exec::{self, Refusal},
-    sockets, sys,
+    sockets,
+    streams::{self, Streams},
+    sys,
 };
 
 /// Children reaped before the link has its turn.
@@ -108,7 +110,18 @@ impl Guest {
 
     fn answer(&mut self, packet: &Packet) -> Result<(), WireError> {
         let (done, id, outcome) = match decode_request(packet)? {
-            Request::Exec(exec) => (Reply::Started { id: exec.id }, exec.id, self.exec(&exec)),
+            Request::Exec(exec) => {
+                let outcome = self.exec(&exec, streams::pipes);
+                (Reply::Started { id: exec.id }, exec.id, outcome)
+            }
+            Request::Terminal {
+                exec,
+                rows,
+                columns,
+            } => {
+                let outcome = self.exec(&exec, || streams::terminal(rows, columns));
+                (Reply::Started { id: exec.id }, exec.id, outcome)
+            }
             Request::Listen { id, at } => (Reply::Bound { id }, id, sockets::listen(at)),
             Request::Dns { id } => (Reply::Bound { id }, id, sockets::dns()),
             Request::Signal { id, signal } => {
@@ -117,18 +130,44 @@ impl Guest {
             }
         };
         match outcome {
-            Ok(descriptors) => self.reply(&done, descriptors),
-            Err(Refusal { step, errno }) => {
-                let (step, errno) = (step.to_owned(), errno.raw_os_error());
-                self.reply(&Reply::Refused { id, step, errno }, Vec::new())
-            }
+            Ok(descriptors) => match self.reply(&done, descriptors) {
+                // A user may have so many descriptors in flight, and agents have the same user: one
+                // that sends itself thousands must not end the sandbox of another.
+                Err(WireError::Os(errno @ Errno::TOOMANYREFS)) => {
+                    self.abandon(id);
+                    self.refuse(
+                        id,
+                        &Refusal {
+                            step: "send",
+                            errno,
+                        },
+                    )
+                }
+                sent => sent,
+            },
+            Err(refusal) => self.refuse(id, &refusal),
         }
     }
 
-    fn exec(&mut self, exec: &loki_guest::Exec) -> Result<Vec<OwnedFd>, Refusal> {
-        let started = exec::start(exec, self.abi)?;
+    fn refuse(&self, id: u32, refusal: &Refusal) -> Result<(), WireError> {
+        let (step, errno) = (refusal.step.to_owned(), refusal.errno.raw_os_error());
+        self.reply(&Reply::Refused { id, step, errno }, Vec::new())
+    }
+
+    /// Ends a program that the host will never hear of.
+    fn abandon(&mut self, id: u32) {
+        self.signal(id, Signal::KILL.as_raw());
+        self.running.retain(|_, running| *running != id);
+    }
+
+    fn exec(
+        &mut self,
+        exec: &loki_guest::Exec,
+        open: impl FnOnce() -> Result<Streams, Errno>,
+    ) -> Result<Vec<OwnedFd>, Refusal> {
+        let started = exec::start(exec, open, self.abi)?;
         self.running.insert(started.leader, exec.id);
-        Ok(started.stdio.into())
+        Ok(started.host)
     }
 
     /// Signals the group of an exec; one that has ended is left alone, its number may be another's.

@@ -1,10 +1,10 @@
 //! What a person can type.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::policy::args as policy;
+use super::{asked, policy::args as policy};
 use crate::name::{Role, RunId};
 
 /// Turns a specification into reviewed, tested, merged code with AI coding agents, each in a
@@ -150,21 +150,48 @@ pub(super) struct Json {
 pub(super) enum SandboxVerb {
     /// Run a program with a role's rights on a throw-away copy of HEAD; exits with its code
     Run(SandboxRun),
+    /// Open a shell with a role's rights on a throw-away copy of HEAD
+    Shell(SandboxShell),
     /// List sandboxes on this engine
     Ls(Json),
     /// Remove sandboxes
     Rm(SandboxRm),
 }
 
-/// `loki sandbox run`.
+/// `loki sandbox shell`, and what it has in common with `loki sandbox run`.
 #[derive(Debug, Args)]
-pub(super) struct SandboxRun {
+pub(super) struct SandboxShell {
     /// Whose rights
     #[arg(long)]
     pub(super) role: Role,
     /// Further policy files
     #[arg(long, value_name = "FILE")]
     pub(super) policy: Vec<PathBuf>,
+    /// The commit to make the copy of: a branch, tag or id (default: HEAD)
+    #[arg(long, value_name = "REF")]
+    pub(super) worktree: Option<String>,
+    /// A variable of the program's environment; may be given again
+    #[arg(long, value_name = "NAME=VALUE", value_parser = asked::variable)]
+    pub(super) env: Vec<(String, String)>,
+    /// End everything after this time, such as 30s or 5m, with exit code 124
+    #[arg(long, value_name = "TIME", value_parser = asked::time)]
+    pub(super) timeout: Option<Duration>,
+    /// What may be reached: what the policy says, or nothing
+    #[arg(long, value_enum, default_value_t = asked::Network::Policy)]
+    pub(super) network: asked::Network,
+}
+
+/// `loki sandbox run`.
+#[derive(Debug, Args)]
+pub(super) struct SandboxRun {
+    #[command(flatten)]
+    pub(super) sandbox: SandboxShell,
+    /// Give the program a terminal (default: when all its streams are one here)
+    #[arg(short, long, overrides_with = "no_tty")]
+    pub(super) tty: bool,
+    /// Give the program pipes, whatever its streams are here
+    #[arg(short = 'T', long)]
+    pub(super) no_tty: bool,
     /// The program and its arguments
     #[arg(last = true, required = true)]
     pub(super) argv: Vec<String>,

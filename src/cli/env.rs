@@ -21,6 +21,8 @@ pub(super) struct Environment {
     pub(super) runtime_dir: Option<PathBuf>,
     /// `PATH`.
     pub(super) path: String,
+    /// `TERM`, which says what kind of terminal a person has.
+    pub(super) term: Option<String>,
     /// `~/.config/loki`, or below `XDG_CONFIG_HOME`; none without a home.
     pub(super) config: Option<PathBuf>,
     /// Where this user's Podman keeps images and containers.
@@ -46,6 +48,7 @@ impl Environment {
             container_host: text("CONTAINER_HOST"),
             runtime_dir: text("XDG_RUNTIME_DIR").map(PathBuf::from),
             path: text("PATH").unwrap_or_default(),
+            term: text("TERM"),
             config: under("XDG_CONFIG_HOME", ".config"),
             podman_store: below("XDG_DATA_HOME", ".local/share", "containers/storage"),
             podman_storage_conf: below("XDG_CONFIG_HOME", ".config", "containers/storage.conf"),

@@ -1,6 +1,8 @@
 //! The command line: turns what a person types into calls, and results into text and exit codes.
 
+mod adhoc;
 mod args;
+mod asked;
 mod clean;
 mod doctor;
 mod env;
@@ -13,6 +15,7 @@ mod sandbox;
 mod setup;
 mod signals;
 mod start;
+mod terminal;
 mod ui;
 mod views;
 
@@ -70,6 +73,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Stop(stop) => views::stop(&stop).await,
         Command::Audit(AuditVerb::Verify(shown)) => views::verify(&shown),
         Command::Sandbox(SandboxVerb::Run(run)) => sandbox::run(&env, run).await,
+        Command::Sandbox(SandboxVerb::Shell(shell)) => sandbox::shell(&env, shell).await,
         Command::Sandbox(SandboxVerb::Ls(json)) => sandbox::list(&env, &json).await,
         Command::Sandbox(SandboxVerb::Rm(rm)) => sandbox::remove(&env, &rm).await,
         Command::Policy(PolicyVerb::Check(check)) => roles::check(&env, &check),

@@ -1,33 +1,58 @@
-//! `loki sandbox run|ls|rm`.
-
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
-
-use tokio::io::AsyncReadExt;
+//! `loki sandbox run|shell|ls|rm`.
 
 use crate::{
     diagnostic::explained,
-    event::Overrun,
-    git::{self, Checkout, GitError, Owner, Repository},
-    link::{LinkError, Streams},
-    policy::Rights,
-    sandbox::{self, Grant, Labels, Launcher, Occupant, Sandbox, SandboxError, Slot, Spoken},
+    git::Repository,
+    link::LinkError,
+    policy::{Egress, Rights},
+    sandbox::SandboxError,
 };
 
 use super::{
-    args::{Json, SandboxRm, SandboxRun},
+    adhoc::{self, Asked, Streams},
+    args::{Json, SandboxRm, SandboxRun, SandboxShell},
+    asked::Network,
     env::Environment,
     exit::{Exit, Fault, OrExit},
-    setup, signals,
-    ui::{self, Stream},
+    setup, signals, ui,
 };
 
-/// Runs a program as a role on a throw-away copy of HEAD, and exits with its code.
+/// The exit code of what ran out of time, as the program `timeout` has it.
+const TIMED_OUT: u8 = 124;
+
+/// Runs a program as a role on a throw-away copy of a commit, and exits with its code.
 pub(super) async fn run(env: &Environment, args: SandboxRun) -> Result<Exit, Fault> {
-    run_as(env, args).await.map_err(|fault| match fault.exit {
-        // The codes below 125 are the program's own.
+    let streams = if args.tty || !args.no_tty && ui::is_on_terminal() {
+        Streams::Terminal
+    } else {
+        Streams::Pipes
+    };
+    play(env, args.sandbox, vec![args.argv], streams).await
+}
+
+/// Opens a shell as a role on a throw-away copy of a commit, and exits with its code.
+pub(super) async fn shell(env: &Environment, args: SandboxShell) -> Result<Exit, Fault> {
+    if !ui::is_on_terminal() {
+        return Err(Fault::new(
+            Exit::Usage,
+            "`loki sandbox shell` needs a terminal on all three streams",
+        )
+        .hint("`loki sandbox run --role ROLE -- PROGRAM` runs a program without one"));
+    }
+    let shells = ["bash", "sh"].map(|shell| vec![shell.to_owned()]);
+    play(env, args, shells.into(), Streams::Terminal).await
+}
+
+/// Runs the first of these programs that is there and may run.
+async fn play(
+    env: &Environment,
+    args: SandboxShell,
+    programs: Vec<Vec<String>>,
+    streams: Streams,
+) -> Result<Exit, Fault> {
+    let played = play_as(env, args, programs, streams).await;
+    played.map_err(|fault| match fault.exit {
+        // The codes below 124 are the program's own.
         Exit::NoSandbox => Fault {
             exit: Exit::RunFailed,
             ..fault
@@ -36,38 +61,89 @@ pub(super) async fn run(env: &Environment, args: SandboxRun) -> Result<Exit, Fau
     })
 }
 
-async fn run_as(env: &Environment, args: SandboxRun) -> Result<Exit, Fault> {
+async fn play_as(
+    env: &Environment,
+    args: SandboxShell,
+    programs: Vec<Vec<String>>,
+    streams: Streams,
+) -> Result<Exit, Fault> {
     let here = std::env::current_dir().or_exit(Exit::RunFailed)?;
-    let repository = open(&here)?;
-    let policy = setup::policy(env, &args.policy, repository.as_ref().map(Repository::root))?;
-    let Some(rights) = policy.rights(&args.role) else {
-        return Err(
-            Fault::new(Exit::Usage, format!("there is no role `{}`", args.role))
-                .hint("`loki agents list` shows the roles"),
-        );
-    };
+    let repository = adhoc::open(&here)?;
+    let rights = rights(env, &args, repository.as_ref())?;
+    let tree = adhoc::tree(repository.as_ref(), args.worktree.as_deref())?;
     let engine = setup::engine(env).await?;
     let launcher = setup::launcher(env, engine, [&rights])?;
     let image = setup::image(env, launcher.engine.as_ref(), &rights.image).await?;
-    let place = Place::new(env, repository)?;
+    let place = adhoc::Place::new(env, repository)?;
+    let asked = Asked {
+        rights,
+        image,
+        tree,
+        programs,
+        env: variables(env, args.env, streams),
+        streams,
+        timeout: args.timeout,
+    };
     let played = tokio::select! {
-        played = play(&launcher, &place, rights, image, &args.argv) => played,
+        played = place.play(&launcher, &asked) => played,
         number = signals::first() => {
-            launcher.end_own(&place.label).await.or_exit(Exit::RunFailed)?;
-            number.map(|number| 128 + i32::from(number)).map_err(SandboxError::Slot)
+            launcher.end_own(place.label()).await.or_exit(Exit::RunFailed)?;
+            number.map(|number| Some(128 + i32::from(number))).map_err(SandboxError::Slot)
         }
     };
-    let code = ending(played, &args.argv);
+    let code = ending(played, &asked);
     place.remove()?;
     code.map(|code| Exit::Program(u8::try_from(code).unwrap_or(255)))
 }
 
-/// Turns how a program ended, or why it never ran, into an exit code.
-fn ending(played: Result<i32, SandboxError>, argv: &[String]) -> Result<i32, Fault> {
+fn rights(
+    env: &Environment,
+    args: &SandboxShell,
+    repository: Option<&Repository>,
+) -> Result<Rights, Fault> {
+    let policy = setup::policy(env, &args.policy, repository.map(Repository::root))?;
+    let mut rights = policy.rights(&args.role).ok_or_else(|| {
+        Fault::new(Exit::Usage, format!("there is no role `{}`", args.role))
+            .hint("`loki agents list` shows the roles")
+    })?;
+    if args.network == Network::None {
+        rights.egress = Egress::default();
+    }
+    Ok(rights)
+}
+
+/// Returns the program's variables: those asked for, and what kind of terminal it has.
+fn variables(
+    env: &Environment,
+    given: Vec<(String, String)>,
+    streams: Streams,
+) -> Vec<(String, String)> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.' | '_');
+    let named = env.term.clone().filter(|term| term.chars().all(plain));
+    let term = (
+        "TERM".to_owned(),
+        named.unwrap_or_else(|| "xterm".to_owned()),
+    );
+    let mut all: Vec<_> = (streams == Streams::Terminal)
+        .then_some(term)
+        .into_iter()
+        .collect();
+    // The last of a name counts.
+    all.extend(given);
+    all
+}
+
+/// Turns how a program ended, or why it never ran, into an exit code. None is out of time.
+fn ending(played: Result<Option<i32>, SandboxError>, asked: &Asked) -> Result<i32, Fault> {
     match played {
-        Ok(code) => Ok(code),
+        Ok(Some(code)) => Ok(code),
+        Ok(None) => {
+            let time = asked.timeout.unwrap_or_default().as_secs();
+            ui::note(format!("ended after {time} s, as `--timeout` says"));
+            Ok(TIMED_OUT.into())
+        }
         Err(SandboxError::Link(LinkError::Refused { step, errno })) => {
-            Err(refused(argv, &step, errno))
+            Err(refused(asked.last_program(), &step, errno))
         }
         Err(SandboxError::Overrun(over)) => {
             let fault = Fault::new(Exit::Program(137), format!("the program was ended: {over}"));
@@ -81,19 +157,9 @@ fn ending(played: Result<i32, SandboxError>, argv: &[String]) -> Result<i32, Fau
     }
 }
 
-/// Opens the repository around the directory. Where nothing is committed there is nothing to copy;
-/// a repository that cannot be read is no such place, and neither is a machine without git.
-fn open(here: &Path) -> Result<Option<Repository>, Fault> {
-    match Repository::open(here) {
-        Ok(repository) => Ok(Some(repository)),
-        Err(GitError::NotARepository { .. } | GitError::NoCommit { .. }) => Ok(None),
-        Err(cause) => Err(Fault::new(Exit::RunFailed, cause)),
-    }
-}
-
 /// Exit 127: not found. 126: not permitted or not executable.
-fn refused(argv: &[String], step: &str, errno: i32) -> Fault {
-    let program = ui::visible(argv.first().map_or("", String::as_str));
+fn refused(program: &str, step: &str, errno: i32) -> Fault {
+    let program = ui::visible(program);
     let cause = std::io::Error::from_raw_os_error(errno);
     match errno {
         2 => Fault::new(
@@ -110,157 +176,6 @@ fn refused(argv: &[String], step: &str, errno: i32) -> Fault {
             Exit::RunFailed,
             format!("`{program}` could not be run ({step}): {cause}"),
         ),
-    }
-}
-
-/// The throw-away directory of one `sandbox run`, named after its process. Not among the
-/// worktrees of runs, which the next `loki start` sweeps.
-struct Place {
-    slot: Slot,
-    root: PathBuf,
-    repository: Option<Repository>,
-    label: String,
-}
-
-impl Place {
-    fn new(env: &Environment, repository: Option<Repository>) -> Result<Self, Fault> {
-        let home = match &repository {
-            Some(repository) => repository.root().to_owned(),
-            None => env.cache()?.to_owned(),
-        };
-        let label = sandbox::repository_label(&home);
-        let root = if repository.is_some() {
-            home.join(".loki")
-        } else {
-            home
-        };
-        let place = Self {
-            slot: Slot::at(root.join("adhoc").join(sandbox::owner())),
-            root,
-            repository,
-            label,
-        };
-        place.sweep()?;
-        Ok(place)
-    }
-
-    /// Removes the directories of processes that are gone.
-    fn sweep(&self) -> Result<(), Fault> {
-        let entries = std::fs::read_dir(self.root.join("adhoc"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        let dead = entries.filter(|entry| !entry.file_name().to_str().is_some_and(sandbox::alive));
-        dead.map(|entry| entry.path())
-            .try_for_each(|path| git::remove_tree(&path))
-            .or_exit(Exit::RunFailed)
-    }
-
-    fn remove(&self) -> Result<(), Fault> {
-        git::remove_tree(self.slot.path()).or_exit(Exit::RunFailed)?;
-        // Whatever still holds something stays: it is another's.
-        for path in [self.root.join("adhoc"), self.root.clone()] {
-            std::fs::remove_dir(path).ok();
-        }
-        Ok(())
-    }
-}
-
-async fn play(
-    launcher: &Launcher,
-    place: &Place,
-    rights: Rights,
-    image: String,
-    argv: &[String],
-) -> Result<i32, SandboxError> {
-    let user = launcher.user();
-    if let Some(repository) = &place.repository {
-        let root = rustix::process::geteuid().is_root();
-        let owner = root.then_some(Owner {
-            uid: user.0,
-            gid: user.1,
-        });
-        let checkout = Checkout {
-            tree: repository.head(),
-            read: Some(&rights.files.read),
-            owner,
-        };
-        let filled = repository.export(place.slot.path(), checkout);
-        drop(filled.map_err(|cause| SandboxError::Slot(std::io::Error::other(cause)))?);
-    }
-    let occupant = Occupant {
-        name: format!("loki-adhoc-{}", sandbox::owner()),
-        rights,
-        labels: Labels {
-            run: "adhoc".to_owned(),
-            task: "adhoc".to_owned(),
-            repository: place.label.clone(),
-            owner: sandbox::owner(),
-        },
-        home: Vec::new(),
-        image,
-    };
-    // Decisions of a throw-away sandbox belong to no run, so there is no journal for them.
-    let sandbox = launcher
-        .launch(&occupant, &place.slot, user, Arc::new(|_| {}))
-        .await?;
-    let code = converse(&sandbox, argv).await;
-    sandbox.end().await?;
-    code
-}
-
-async fn converse(sandbox: &Sandbox, argv: &[String]) -> Result<i32, SandboxError> {
-    sandbox
-        .make_repository(&git::private_repository_script())
-        .await?;
-    let (
-        Streams {
-            stdin,
-            stdout,
-            stderr,
-        },
-        ended,
-    ) = sandbox.exec(argv, &[], &Grant::default()).await?.split();
-    let feed = async move {
-        // The program may end before its input does.
-        if let Some(mut stdin) = stdin {
-            tokio::io::copy(&mut tokio::io::stdin(), &mut stdin)
-                .await
-                .ok();
-        }
-        std::future::pending::<()>().await;
-    };
-    let spoken = Spoken::default();
-    let speak = async {
-        tokio::join!(
-            pass(stdout, Stream::Out, &spoken),
-            pass(stderr, Stream::Err, &spoken)
-        )
-    };
-    tokio::pin!(speak);
-    let exit = tokio::select! {
-        exit = async { tokio::join!(ended.wait(), &mut speak).0 } => exit,
-        over = sandbox.overrun(&spoken) => return overran(sandbox, over).await,
-        () = feed => unreachable!("feeding never ends by itself"),
-    };
-    match sandbox.overrun_at_end().await {
-        Some(over) => overran(sandbox, over).await,
-        None => Ok(exit?.code),
-    }
-}
-
-/// Ends everything, and makes the overrun how the program ended.
-async fn overran(sandbox: &Sandbox, over: Overrun) -> Result<i32, SandboxError> {
-    sandbox.kill().await;
-    Err(SandboxError::Overrun(over))
-}
-
-/// Passes an output on as fast as it is taken. Nothing is kept, so there is no cap on it.
-async fn pass(mut from: impl tokio::io::AsyncRead + Unpin, to: Stream, spoken: &Spoken) {
-    let mut buffer = vec![0; 64 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        spoken.add(count);
-        ui::relay(buffer.split_at(count).0, to).await;
     }
 }
 

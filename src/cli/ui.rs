@@ -103,6 +103,11 @@ pub(super) fn is_watched() -> bool {
     std::io::stderr().is_terminal()
 }
 
+/// Returns whether all three streams of this process are a terminal.
+pub(super) fn is_on_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && is_watched()
+}
+
 /// Asks a yes-or-no question; without a terminal the answer is no.
 pub(super) fn ask(question: &str) -> bool {
     if !(std::io::stdin().is_terminal() && is_watched()) {

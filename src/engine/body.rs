@@ -84,7 +84,8 @@ fn host_config(spec: &ContainerSpec, dialect: &Dialect) -> HostConfig {
         nano_cpus: dialect.limits.then(|| nano_cpus(spec.cpus)),
         ulimits: Some(ulimits(spec, dialect)),
         shm_size: Some(clamp(spec.shm_size)),
-        mounts: Some(mounts(spec)),
+        mounts: Some(mounts(spec, dialect)),
+        binds: Some(binds(spec, dialect)),
         tmpfs: Some(tmpfs(spec, dialect)),
         sysctls: Some(sysctls(spec)),
         runtime: spec.runtime.clone().filter(|_| !dialect.podman),
@@ -122,7 +123,7 @@ fn security_options(dialect: &Dialect) -> Vec<String> {
     options
 }
 
-fn mounts(spec: &ContainerSpec) -> Vec<ApiMount> {
+fn mounts(spec: &ContainerSpec, dialect: &Dialect) -> Vec<ApiMount> {
     let mount = |mount: &super::Mount| ApiMount {
         typ: Some(MountType::BIND),
         source: Some(mount.source.to_string_lossy().into_owned()),
@@ -130,7 +131,29 @@ fn mounts(spec: &ContainerSpec) -> Vec<ApiMount> {
         read_only: Some(mount.read_only),
         ..ApiMount::default()
     };
-    spec.mounts.iter().map(mount).collect()
+    spec.mounts
+        .iter()
+        .filter(|each| bind(spec, dialect, each).is_none())
+        .map(mount)
+        .collect()
+}
+
+/// Mounts in the older form, which alone has options on Podman and on Docker has none of these.
+fn binds(spec: &ContainerSpec, dialect: &Dialect) -> Vec<String> {
+    spec.mounts
+        .iter()
+        .filter_map(|each| bind(spec, dialect, each))
+        .collect()
+}
+
+/// Returns the older form of a mount from which nothing may run, where the engine has one. Its
+/// parts are told apart by `:`, so a path that holds one is mounted the other way.
+fn bind(spec: &ContainerSpec, dialect: &Dialect, mount: &super::Mount) -> Option<String> {
+    let source = mount.source.to_str()?;
+    let wanted = dialect.podman && spec.noexec.contains(&mount.target);
+    let access = if mount.read_only { "ro" } else { "rw" };
+    (wanted && !source.contains(':'))
+        .then(|| format!("{source}:{}:{access},noexec,nosuid,nodev", mount.target))
 }
 
 fn tmpfs(spec: &ContainerSpec, dialect: &Dialect) -> HashMap<String, String> {

@@ -1,6 +1,10 @@
 //! What a container is asked to be, and what the engine says it is.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+};
 
 /// The engine's own id of a container.
 #[derive(
@@ -68,6 +72,9 @@ pub struct ContainerSpec {
     pub labels: BTreeMap<String, String>,
     /// Bind mounts.
     pub mounts: Vec<Mount>,
+    /// Targets of bind mounts from which no program may run, where the engine can say so: Podman
+    /// can, Docker's API has no word for it.
+    pub noexec: BTreeSet<String>,
     /// File systems in memory.
     pub tmpfs: Vec<Tmpfs>,
     /// The memory limit in bytes, swap included.

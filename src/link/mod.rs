@@ -5,7 +5,7 @@
 //! may do. It never reconnects: a link that is lost means that nothing runs there any more.
 //!
 //! ```text
-//! Listener::bind ── accept ──► Link ── exec ──► Process (stdin, stdout, stderr, wait)
+//! Listener::bind ── accept ──► Link ── exec ──► Process (stdin, stdout, stderr, wait), or Terminal
 //!   (socket file, unlinked)     │ ├── listen ─► TCP listener inside the sandbox
 //!                               │ └── dns ────► UDP and TCP on 127.0.0.1:53 inside
 //!                               └─ one driver task owns the connection and who waits for what
@@ -15,6 +15,7 @@ mod driver;
 mod guest;
 mod listener;
 mod streams;
+mod terminal;
 
 use std::{
     io,
@@ -39,6 +40,7 @@ use tokio::{
 pub use guest::guest_binary;
 pub use listener::Listener;
 pub use streams::{Ended, Streams};
+pub use terminal::{Size, Terminal, resize};
 
 use driver::{Order, Waiting};
 

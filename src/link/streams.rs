@@ -17,7 +17,7 @@ pub struct Streams {
 
 /// The end of a program.
 #[derive(Debug)]
-pub struct Ended(oneshot::Receiver<Exit>);
+pub struct Ended(pub(super) oneshot::Receiver<Exit>);
 
 impl Ended {
     /// Waits until the program itself has ended, whatever still holds its pipes.

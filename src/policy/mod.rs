@@ -52,6 +52,7 @@ pub use rights::{
     DeniedHost, DeniedNames, Egress, EgressRule, Files, Glob, Globs, HostEntry, HostPattern,
     Minimum, Origin, Program, Protocol, Rates, Resources, Rights,
 };
+pub use units::duration;
 
 pub use settings::{AgentPool, Rotation};
 pub use verdict::{Act, ActError, Verdict};

@@ -55,6 +55,14 @@ pub struct Files {
     pub write: Globs,
 }
 
+impl Files {
+    /// Returns what may be seen: what may be read, and what may be written.
+    #[must_use]
+    pub fn visible(&self) -> Globs {
+        Globs([self.read.0.as_slice(), &self.write.0].concat())
+    }
+}
+
 /// A list of globs; empty matches nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Globs(pub Vec<Glob>);

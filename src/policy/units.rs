@@ -30,8 +30,9 @@ pub(super) fn size(text: &str) -> Option<u64> {
     amount(text, &SIZES)
 }
 
-/// Returns the time that `text` says, none when it is no duration.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+/// Returns the time that `text` says (`30s`, `5m`, `1h`, `1d`), none when it is no duration.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
     amount(text, &TIMES).map(Duration::from_secs)
 }
 

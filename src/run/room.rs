@@ -90,7 +90,7 @@ impl Room<'_> {
         let (path, task, read, owner) = (
             self.slot.path().to_owned(),
             task.clone(),
-            self.rights.files.read.clone(),
+            self.rights.files.visible(),
             self.owner(),
         );
         let slot = self

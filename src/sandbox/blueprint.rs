@@ -1,6 +1,9 @@
 //! The whole container in one pure function: nothing about a sandbox's walls is decided elsewhere.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use loki_guest::{GUEST_PATH, LINK_PATH};
 
@@ -9,7 +12,7 @@ use crate::{
     policy::Rights,
 };
 
-use super::{confine::OPEN_FILES, slot::Slot};
+use super::{confine::OPEN_FILES, own_code::runs_own_code, slot::Slot};
 
 /// Bytes of /dev/shm: browsers and multiprocessing need some.
 const SHARED_MEMORY: u64 = 64 << 20;
@@ -42,6 +45,8 @@ pub struct Place {
     pub keep_id: bool,
     /// The guest program on this host.
     pub guest: PathBuf,
+    /// The home directory holds programs that were put there to be run, such as a provider's.
+    pub home_runs: bool,
 }
 
 /// Returns the container for one sandbox of a role.
@@ -62,6 +67,7 @@ pub fn blueprint(
         env: BTreeMap::new(),
         labels: label_map(rights, labels),
         mounts: mounts(rights, slot, place),
+        noexec: noexec(rights, place),
         tmpfs: tmpfs(rights),
         memory: rights.resources.memory,
         pids: rights.resources.pids,
@@ -109,6 +115,16 @@ fn mounts(rights: &Rights, slot: &Slot, place: &Place) -> Vec<Mount> {
     ]
 }
 
+/// Returns where a role that runs nothing of its own finds nothing that could be run.
+fn noexec(rights: &Rights, place: &Place) -> BTreeSet<String> {
+    let (own, home) = (runs_own_code(rights), "/home/agent");
+    let filled = ["/work", home].into_iter();
+    filled
+        .filter(|target| !own && !(*target == home && place.home_runs))
+        .map(str::to_owned)
+        .collect()
+}
+
 fn tmpfs(rights: &Rights) -> Vec<Tmpfs> {
     let sized = |target: &str, size, exec| Tmpfs {
         target: target.to_owned(),
@@ -121,7 +137,7 @@ fn tmpfs(rights: &Rights) -> Vec<Tmpfs> {
         sized(
             "/tmp",
             rights.resources.disk.min(rights.resources.memory),
-            true,
+            runs_own_code(rights),
         ),
         sized("/work/.git", PRIVATE_REPOSITORY, false),
     ]
@@ -149,6 +165,7 @@ mod tests {
             user: (1_900_000_000, 1_900_000_000),
             keep_id: false,
             guest: PathBuf::from("/cache/guest-0"),
+            home_runs: false,
         };
         let labels = Labels {
             run: "r".to_owned(),

@@ -171,9 +171,27 @@ pub(super) fn of_process(pid: u32) -> io::Result<Isolation> {
             .all(empty),
         no_new_privs: field("NoNewPrivs") == "1",
         seccomp: field("Seccomp") == "2",
+        noexec: noexec(&fs::read_to_string(format!("/proc/{pid}/mountinfo"))?),
         no_network: only_loopback(&fs::read_to_string(format!("/proc/{pid}/net/dev"))?),
         ..Isolation::default()
     })
+}
+
+/// Returns which of the places that an agent may fill are mounted without execution, from
+/// `/proc/PID/mountinfo`: the fifth field is the place, the sixth its options.
+fn noexec(table: &str) -> Vec<String> {
+    let holds = |line: &&str, place: &str| {
+        let mut fields = line.split(' ').skip(4);
+        fields.next() == Some(place)
+            && fields
+                .next()
+                .is_some_and(|options| options.split(',').any(|option| option == "noexec"))
+    };
+    ["/home/agent", "/tmp", "/work"]
+        .into_iter()
+        .filter(|place| table.lines().any(|line| holds(&line, place)))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Returns whether `/proc/net/dev` lists `lo` and nothing else. Two heading lines come first.

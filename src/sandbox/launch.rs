@@ -244,6 +244,7 @@ impl Launcher {
             user,
             keep_id: self.engine.report().rootless,
             guest,
+            home_runs: occupant.home.iter().any(|file| file.executable),
         })
     }
 

@@ -22,6 +22,9 @@ mod held;
 mod idle;
 mod isolation;
 mod launch;
+mod own_code;
+#[cfg(test)]
+mod properties;
 mod slot;
 mod standing;
 mod sweep;
@@ -37,6 +40,6 @@ pub use isolation::{Shortfall, minimum};
 )]
 pub use launch::{Launcher, Occupant, SandboxError};
 pub use slot::{Home, Slot};
-pub use standing::Sandbox;
+pub use standing::{Sandbox, is_reserved};
 pub use sweep::{Leftover, alive, leftovers, owner, repository_label, sweep};
 pub use watch::Spoken;

@@ -104,6 +104,25 @@ const RAW_SOCKETS: [i32; 2] = [libc::SOCK_RAW, 10];
 /// Terminal requests that type into, or take over, a terminal.
 const TERMINAL_INJECTIONS: [u64; 3] = [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSETD];
 
+/// PID 1 inside, the guest. It has the agent's user, which for these calls is right enough.
+const GUEST: i32 = 1;
+/// Calls whose first argument names a process to signal, hinder or bind to a processor.
+const AIMED: [c_long; 10] = [
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_prlimit64,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setattr,
+];
+/// What `setpriority` and `ioprio_set` count from: that is a process, the next its group, and the
+/// one after that a user, all of whose processes are meant.
+const PRIORITIES: [(c_long, i32); 2] = [(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, 1)];
+
 /// Execution domains that are asked for, not set: the default one, and the question itself.
 const PERSONALITIES: [u64; 2] = [0, 0xffff_ffff];
 
@@ -153,6 +172,12 @@ fn denials() -> Rules {
     );
     let personality = PERSONALITIES.map(|allowed| compare(0, SeccompCmpOp::Ne, allowed));
     rules.insert(libc::SYS_personality, vec![all(personality)]);
+    rules.extend(AIMED.map(|call| (call, vec![all([equals(0, GUEST)])])));
+    rules.extend(PRIORITIES.map(|(call, process)| {
+        let at_guest = |kind| all([equals(0, kind), equals(1, GUEST)]);
+        let user = all([equals(0, process + 2)]);
+        (call, vec![at_guest(process), at_guest(process + 1), user])
+    }));
     rules
 }
 
@@ -389,6 +414,23 @@ mod tests {
             assert_eq!(verdict(libc::SYS_ioctl, &[1, request]), errno(libc::EPERM));
             let high = request | 1 << 32;
             assert_eq!(verdict(libc::SYS_ioctl, &[1, high]), errno(libc::EPERM));
+        }
+    }
+
+    #[test]
+    fn pid_1_is_neither_signalled_nor_hindered() {
+        for call in AIMED {
+            assert_eq!(verdict(call, &[1]), errno(libc::EPERM), "call {call}");
+            assert_eq!(verdict(call, &[0]), ALLOW, "call {call}");
+            assert_eq!(verdict(call, &[4711]), ALLOW, "call {call}");
+        }
+        for (call, process) in [(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, 1)] {
+            for (kind, who) in [(process, 1), (process + 1, 1), (process + 2, 0)] {
+                assert_eq!(verdict(call, &[kind, who]), errno(libc::EPERM));
+            }
+            assert_eq!(verdict(call, &[process, 0]), ALLOW);
+            assert_eq!(verdict(call, &[process, 11]), ALLOW);
+            assert_eq!(verdict(call, &[process + 1, 0]), ALLOW);
         }
     }
 

@@ -17,3 +17,4 @@ mod live_link;
 mod live_readme;
 mod live_run;
 mod live_sandbox;
+mod live_terminal;
