@@ -1,0 +1,309 @@
+//! A sandbox that stands: runs programs in it, watches its caps, and ends it.
+
+use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
+
+use loki_guest::Confinement;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Signal, pidfd_send_signal},
+};
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    egress::Gateway,
+<<<<<<< HEAD
+    engine::{ContainerId, Engine, EngineError},
+    event::{Isolation, Overrun},
+    link::{Link, Process},
+=======
+    engine::{ContainerId, Engine},
+    event::Isolation,
+    link::{Ended, Link, Process, Size, Terminal},
+>>>>>>> wip
+    policy::{Program, Rights},
+};
+
+use super::{
+    confine::{Grant, confinement},
+    held::limits,
+    launch::SandboxError,
+    watch::{Spoken, Watch, out_of_memory},
+};
+
+/// How long the guest may take to end everything before the kernel is asked to.
+const GRACE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 40_000_000,
+};
+/// How long the dead are waited for: a process in the kernel's hands may take its time.
+const DEATH: Timespec = Timespec {
+    tv_sec: 2,
+    tv_nsec: 0,
+};
+/// How long an engine may take to notice that a container has ended.
+const NOTICE: Duration = Duration::from_secs(2);
+
+/// What every program finds in its environment, besides `LOKI_ROLE`.
+const ENVIRONMENT: [(&str, &str); 6] = [
+    (
+        "PATH",
+        "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+    ),
+    ("HOME", "/home/agent"),
+    ("USER", "agent"),
+    ("LOGNAME", "agent"),
+    ("LANG", "C.UTF-8"),
+    ("TMPDIR", "/tmp"),
+];
+
+/// Returns whether Loki alone sets this variable inside a sandbox, or it tells the loader what else
+/// to load.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    let set = ENVIRONMENT.iter().any(|(each, _)| *each == name);
+    set || name.starts_with("LOKI_") || name.starts_with("LD_")
+}
+
+/// A standing sandbox. Dropping it ends everything in it at once; [`Sandbox::end`] also waits
+/// until the engine has removed the container.
+pub struct Sandbox {
+    pub(super) container: ContainerId,
+    pub(super) isolation: Isolation,
+    pub(super) rights: Rights,
+    pub(super) landlock: u32,
+    pub(super) link: Link,
+    /// The first process, whose end is the end of all.
+    pub(super) guest: Arc<OwnedFd>,
+    pub(super) watch: Watch,
+    pub(super) gateway: Option<Gateway>,
+    pub(super) guard: Guard,
+}
+
+impl Sandbox {
+    /// The container's id.
+    #[must_use]
+    pub fn container(&self) -> &str {
+        self.container.as_str()
+    }
+
+    /// What is enforced.
+    #[must_use]
+    pub fn isolation(&self) -> &Isolation {
+        &self.isolation
+    }
+
+    /// Runs a program with the role's rights and nothing else.
+    ///
+    /// # Errors
+    /// When the program cannot be run, or cannot be confined, or the link is lost.
+    pub async fn exec(
+        &self,
+        argv: &[String],
+        env: &[(String, String)],
+        grant: &Grant,
+    ) -> Result<Process, SandboxError> {
+        self.run(argv, env, self.held(&self.rights, grant)).await
+    }
+
+    /// Runs a program like [`Sandbox::exec`], on a terminal of its own.
+    ///
+    /// # Errors
+    /// Those of [`Sandbox::exec`].
+    pub async fn exec_on_terminal(
+        &self,
+        argv: &[String],
+        env: &[(String, String)],
+        size: Size,
+    ) -> Result<(Terminal, Ended), SandboxError> {
+        let held = self.held(&self.rights, &Grant::default());
+        let link = &self.link;
+        let started = link.exec_on_terminal(argv.to_vec(), self.environment(env), held, size);
+        Ok(started.await?)
+    }
+
+    /// Makes the agent's private repository on `/work/.git`: one commit of what it was given.
+    /// Runs inside, with the rights to run git and nothing more.
+    ///
+    /// # Errors
+    /// Those of [`Sandbox::exec`].
+    pub async fn make_repository(&self, commands: &[Vec<&str>]) -> Result<(), SandboxError> {
+        let rights = Rights {
+            programs: vec![Program::Image("git".to_owned())],
+            ..self.rights.clone()
+        };
+        for argv in commands {
+            let argv: Vec<String> = argv.iter().map(|&word| word.to_owned()).collect();
+            let mut process = self
+                .run(&argv, &[], self.held(&rights, &Grant::default()))
+                .await?;
+            drop(process.stdin.take());
+            let code = process.wait().await?.code;
+            if code != 0 {
+                return Err(SandboxError::NoRepository {
+                    command: argv.join(" "),
+                    code,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn run(
+        &self,
+        argv: &[String],
+        env: &[(String, String)],
+        held: Confinement,
+    ) -> Result<Process, SandboxError> {
+<<<<<<< HEAD
+        held.landlock = self.landlock;
+        held.limits.extend(limits(&self.isolation.held));
+        let mut whole: Vec<(String, String)> = [
+            (
+                "PATH",
+                "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+            ),
+            ("HOME", "/home/agent"),
+            ("USER", "agent"),
+            ("LOGNAME", "agent"),
+            ("LANG", "C.UTF-8"),
+            ("TMPDIR", "/tmp"),
+            ("LOKI_ROLE", self.rights.role.as_str()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        whole.extend(env.iter().cloned());
+        Ok(self.link.exec(argv.to_vec(), whole, "/work", held).await?)
+=======
+        let (argv, env) = (argv.to_vec(), self.environment(env));
+        Ok(self.link.exec(argv, env, "/work", held).await?)
+    }
+
+    /// Returns the whole environment of a program: nothing of this machine's is in it.
+    fn environment(&self, env: &[(String, String)]) -> Vec<(String, String)> {
+        let role = ("LOKI_ROLE", self.rights.role.as_str());
+        let own = ENVIRONMENT.iter().copied().chain([role]);
+        own.map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .chain(env.iter().cloned())
+            .collect()
+>>>>>>> wip
+    }
+
+    /// Resolves when the link is lost: the container was killed, or ran out of memory as a whole.
+    pub async fn lost(&self) {
+        self.link.lost().await;
+    }
+
+    /// Resolves once a program that runs here passes a cap; `spoken` is what it said. Time and
+    /// idleness count from this call. The cap on the log is not looked at: whoever keeps one does.
+    pub async fn overrun(&self, spoken: &Spoken) -> Overrun {
+        self.watch.overrun(&self.rights.resources, spoken).await
+    }
+
+    /// Looks once more after a program ended, or the link was lost, and returns the cap that was
+    /// passed by then.
+    pub async fn overrun_at_end(&self) -> Option<Overrun> {
+        let caps = &self.rights.resources;
+        match self.watch.at_end(caps).await {
+            None if self.link.is_lost() => {
+                let killed = timeout(NOTICE, self.ran_out_of_memory()).await;
+                (killed == Ok(true)).then(|| out_of_memory(caps, None))
+            }
+            seen => seen,
+        }
+    }
+
+    /// Asks the engine whether the whole container ran out of memory, once it has noticed.
+    async fn ran_out_of_memory(&self) -> bool {
+        loop {
+            match self.guard.engine.inspect(&self.container).await {
+                Ok(state) if state.running => sleep(Duration::from_millis(50)).await,
+                Ok(state) => return state.oom_killed,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Kills every process of the sandbox, and returns once the last is dead: as a rule within
+    /// 100 ms. The container is still to be removed by [`Sandbox::end`].
+    pub async fn kill(&self) {
+        self.link.sever();
+        if !self.is_dead(GRACE).await {
+            // Refused only where it is dead already, or another user's: then the guest must do.
+            pidfd_send_signal(&self.guest, Signal::KILL).ok();
+            self.is_dead(DEATH).await;
+        }
+    }
+
+    /// Returns whether the first process is gone within a time. The kernel ends all others first.
+    async fn is_dead(&self, within: Timespec) -> bool {
+        let guest = Arc::clone(&self.guest);
+        let wait = move || {
+            let ended = PollFd::new(&*guest, PollFlags::IN);
+            poll(&mut [ended], Some(&within)).is_ok_and(|ended| ended > 0)
+        };
+        tokio::task::spawn_blocking(wait).await.unwrap_or(false)
+    }
+
+    /// Ends everything in the sandbox and removes the container.
+    ///
+    /// # Errors
+    /// The engine's; the guest has ended everything inside even then.
+    pub async fn end(mut self) -> Result<(), SandboxError> {
+        self.link.sever();
+        if let Some(gateway) = self.gateway.take() {
+            gateway.close().await;
+        }
+        self.guard.end().await?;
+        Ok(())
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.link.sever();
+    }
+}
+
+/// Removes the container when a launch fails half-way or a sandbox is dropped.
+pub(super) struct Guard {
+    engine: Arc<dyn Engine>,
+    container: Option<ContainerId>,
+}
+
+impl Guard {
+    /// Takes a container into its care.
+    pub(super) fn new(engine: &Arc<dyn Engine>, container: ContainerId) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            container: Some(container),
+        }
+    }
+
+    /// The container.
+    pub(super) fn container(&self) -> &ContainerId {
+        self.container
+            .as_ref()
+            .expect("only `end` takes it, and with it the guard")
+    }
+
+    /// Removes the container and waits until the engine has done so.
+    pub(super) async fn end(mut self) -> Result<(), EngineError> {
+        match self.container.take() {
+            Some(container) => self.engine.remove(&container).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some(container) = self.container.take() else {
+            return;
+        };
+        let engine = Arc::clone(&self.engine);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // A removal that fails here is found by label at the next start.
+            drop(runtime.spawn(async move { engine.remove(&container).await.ok() }));
+        }
+    }
+}
