@@ -11,15 +11,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     egress::Gateway,
-<<<<<<< HEAD
     engine::{ContainerId, Engine, EngineError},
     event::{Isolation, Overrun},
-    link::{Link, Process},
-=======
-    engine::{ContainerId, Engine},
-    event::Isolation,
     link::{Ended, Link, Process, Size, Terminal},
->>>>>>> wip
     policy::{Program, Rights},
 };
 
@@ -154,28 +148,16 @@ impl Sandbox {
         env: &[(String, String)],
         held: Confinement,
     ) -> Result<Process, SandboxError> {
-<<<<<<< HEAD
-        held.landlock = self.landlock;
-        held.limits.extend(limits(&self.isolation.held));
-        let mut whole: Vec<(String, String)> = [
-            (
-                "PATH",
-                "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
-            ),
-            ("HOME", "/home/agent"),
-            ("USER", "agent"),
-            ("LOGNAME", "agent"),
-            ("LANG", "C.UTF-8"),
-            ("TMPDIR", "/tmp"),
-            ("LOKI_ROLE", self.rights.role.as_str()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-        whole.extend(env.iter().cloned());
-        Ok(self.link.exec(argv.to_vec(), whole, "/work", held).await?)
-=======
         let (argv, env) = (argv.to_vec(), self.environment(env));
         Ok(self.link.exec(argv, env, "/work", held).await?)
+    }
+
+    /// Returns what the kernel holds programs with these rights to, here.
+    fn held(&self, rights: &Rights, grant: &Grant) -> Confinement {
+        let mut held = confinement(rights, grant);
+        held.landlock = self.landlock;
+        held.limits.extend(limits(&self.isolation.held));
+        held
     }
 
     /// Returns the whole environment of a program: nothing of this machine's is in it.
@@ -185,7 +167,6 @@ impl Sandbox {
         own.map(|(name, value)| (name.to_owned(), value.to_owned()))
             .chain(env.iter().cloned())
             .collect()
->>>>>>> wip
     }
 
     /// Resolves when the link is lost: the container was killed, or ran out of memory as a whole.
