@@ -78,6 +78,7 @@ impl Guest {
         let hello = Reply::Hello {
             version: VERSION,
             landlock_abi: self.abi,
+            write_meter: sys::has_write_meter(),
         };
         self.reply(&hello, Vec::new())?;
         let mut left = Left::Nobody;
@@ -128,7 +129,9 @@ impl Guest {
     fn exec(&mut self, exec: &loki_guest::Exec) -> Result<Vec<OwnedFd>, Refusal> {
         let started = exec::start(exec, self.abi)?;
         self.running.insert(started.leader, exec.id);
-        Ok(started.stdio.into())
+        let mut passed = Vec::from(started.stdio);
+        passed.extend(started.listener);
+        Ok(passed)
     }
 
     /// Signals the group of an exec; one that has ended is left alone, its number may be another's.

@@ -275,11 +275,13 @@ mod tests {
         let confinement = (
             prop::collection::vec(rule(), 0..8),
             prop::collection::vec(prop::collection::vec(any::<u64>(), 0..9), 0..3),
+            prop::option::of(prop::collection::vec(any::<u64>(), 0..9)),
             prop::collection::vec(any::<(u32, u64)>(), 0..4),
         )
-            .prop_map(|(paths, filters, limits)| Confinement {
+            .prop_map(|(paths, filters, meter, limits)| Confinement {
                 paths,
                 filters,
+                meter,
                 limits,
             });
         let words = prop::collection::vec(any::<String>(), 0..5);

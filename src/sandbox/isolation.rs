@@ -129,6 +129,7 @@ mod tests {
             landlock_abi: 1,
             cgroup_limits: true,
             no_network: true,
+            write_meter: false,
             runtime: "runc".to_owned(),
         }
     }

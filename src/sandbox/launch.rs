@@ -16,6 +16,7 @@ use super::{
     blueprint::{Labels, Place, blueprint},
     confine::writable_directories,
     isolation::{Shortfall, minimum, of_process},
+    meter,
     slot::{Home, Slot},
     standing::{Guard, Sandbox},
 };
@@ -149,7 +150,9 @@ impl Launcher {
         let guard = Guard::new(&self.engine, container.clone());
         let link = self.start(&container, listener).await?;
         self.is_guest(&container, &link).await?;
-        let isolation = self.isolation(&link)?;
+        let meter = meter::start(&occupant.rights, &link)?;
+        let mut isolation = self.isolation(&link)?;
+        isolation.write_meter = meter.is_some();
         minimum(&isolation)?;
         let gateway = self.gateway(&occupant.rights, &link, record).await?;
         let rights = occupant.rights.clone();
@@ -159,6 +162,7 @@ impl Launcher {
             rights,
             link,
             gateway: Some(gateway),
+            meter,
             guard,
         })
     }
@@ -259,6 +263,7 @@ impl Launcher {
             doors: Arc::new(LinkDoors(link.clone())),
             record,
             resolver: Arc::clone(&self.resolver),
+            rates: rights.rates.clone(),
             limits: Limits::default(),
         };
         Ok(Gateway::start(config, &self.threads)?)

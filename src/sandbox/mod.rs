@@ -16,6 +16,7 @@ mod blueprint;
 mod confine;
 mod isolation;
 mod launch;
+mod meter;
 mod slot;
 mod standing;
 mod sweep;

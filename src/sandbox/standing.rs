@@ -7,14 +7,15 @@ use loki_guest::Confinement;
 use crate::{
     egress::Gateway,
     engine::{ContainerId, Engine},
-    event::Isolation,
-    link::{Link, Process},
+    event::{Isolation, Usage},
+    link::{Link, Meter, Process, meter_filter},
     policy::{Program, Rights},
 };
 
 use super::{
     confine::{Grant, confinement},
     launch::SandboxError,
+    meter,
 };
 
 /// A standing sandbox. Dropping it ends everything in it at once; [`Sandbox::end`] also waits
@@ -25,6 +26,7 @@ pub struct Sandbox {
     pub(super) rights: Rights,
     pub(super) link: Link,
     pub(super) gateway: Option<Gateway>,
+    pub(super) meter: Option<Meter>,
     pub(super) guard: Guard,
 }
 
@@ -51,7 +53,21 @@ impl Sandbox {
         env: &[(String, String)],
         grant: &Grant,
     ) -> Result<Process, SandboxError> {
-        self.run(argv, env, confinement(&self.rights, grant)).await
+        let mut held = confinement(&self.rights, grant);
+        held.meter = self.meter.as_ref().map(|_| meter_filter());
+        let mut process = self.run(argv, env, held).await?;
+        if let Some((meter, listener)) = self.meter.as_ref().zip(process.meter.take()) {
+            meter.watch(listener)?;
+        }
+        Ok(process)
+    }
+
+    /// What was used since the start, writes of our own not counted.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let writes = self.meter.as_ref().map(Meter::writes).unwrap_or_default();
+        let network = self.gateway.as_ref().map(Gateway::usage);
+        meter::usage(writes, network.unwrap_or_default())
     }
 
     /// Makes the agent's private repository on `/work/.git`: one commit of what it was given.
@@ -115,6 +131,10 @@ impl Sandbox {
     /// # Errors
     /// The engine's; the guest has ended everything inside even then.
     pub async fn end(mut self) -> Result<(), SandboxError> {
+        // A write that is held can be killed, but where an engine freezes first, not frozen.
+        if let Some(meter) = &self.meter {
+            meter.release();
+        }
         if let Some(gateway) = self.gateway.take() {
             gateway.close().await;
         }

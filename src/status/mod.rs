@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    event::{Isolation, Outcome, Record},
+    event::{Isolation, Outcome, Record, Usage},
     finding::Finding,
     name::{Role, RunId, TaskId},
     task::{Queue, State},
@@ -67,6 +67,8 @@ pub struct Status {
     pub counts: Counts,
     /// What went through the gateways.
     pub egress: EgressCounts,
+    /// What all sandboxes used, together.
+    pub usage: Usage,
     /// Every check that ran, in order.
     pub checks: Vec<Check>,
     /// Every verdict, in order.
@@ -127,6 +129,8 @@ pub struct Progress {
     pub commit: Option<String>,
     /// Why its last failed attempt failed.
     pub last_error: Option<String>,
+    /// What its sandboxes used, those that are gone included.
+    pub usage: Usage,
 }
 
 /// One sandbox that stands.
@@ -146,6 +150,8 @@ pub struct Agent {
     pub isolation: Isolation,
     /// When it stood.
     pub since: Timestamp,
+    /// What it used, as it last said.
+    pub usage: Usage,
 }
 
 /// Numbers of tasks and attempts. The first five add up to `total`.
@@ -236,6 +242,7 @@ impl Default for Status {
             agents: Vec::new(),
             counts: Counts::default(),
             egress: EgressCounts::default(),
+            usage: Usage::default(),
             checks: Vec::new(),
             reviews: Vec::new(),
             faults: Vec::new(),
@@ -287,6 +294,7 @@ impl Progress {
             elapsed_ms: 0,
             commit: None,
             last_error: None,
+            usage: Usage::default(),
         }
     }
 }
