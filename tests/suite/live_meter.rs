@@ -92,6 +92,8 @@ async fn live_build_directories_and_devices_do_not_count() {
         // Only the directory itself, which the glob does not cover.
         let used = usage(&standing);
         assert_eq!((used.writes, used.writes_delayed), (1, 0), "{engine}");
+        let built = std::fs::read_dir(standing.slot.work().join("target"));
+        assert_eq!(built.unwrap().count(), 201);
         standing.sandbox.end().await.unwrap();
     }
 }

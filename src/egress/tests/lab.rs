@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::{
     egress::{Config, Decision, DnsSockets, Fact, Gateway, Limits, Record, Resolve, Threads},
+    event::Usage,
     name::HostName,
     policy::{Egress, EgressRule, HostEntry, HostPattern, Origin, Protocol, Rates},
 };
@@ -224,6 +225,11 @@ impl Lab {
             _ => None,
         };
         self.close().into_iter().filter_map(denied).collect()
+    }
+
+    /// What the gateway let out.
+    pub(super) fn usage(&self) -> Usage {
+        self.gateway.as_ref().unwrap().usage()
     }
 
     pub(super) fn recorded(&self) -> Vec<Record> {
