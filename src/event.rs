@@ -51,6 +51,13 @@ pub enum Event {
         image: String,
         isolation: Isolation,
     },
+    /// What a sandbox has used since its start: while it stands, when that changed, and at its end.
+    SandboxUsed {
+        sandbox: String,
+        task: Option<TaskId>,
+        role: Role,
+        usage: Usage,
+    },
     /// A sandbox and everything in it is gone.
     SandboxEnded { sandbox: String },
     /// A program in a sandbox went over a cap and is about to be ended, and the sandbox with it.
@@ -93,6 +100,8 @@ pub enum Event {
         sent: u64,
         received: u64,
         elapsed_ms: u64,
+        #[serde(default)]
+        waited_ms: u64,
     },
     /// The hand-over gate looked at what an agent left. Empty `breaches` is a pass.
     Gated {
@@ -307,6 +316,9 @@ pub struct Isolation {
     pub cgroup_limits: bool,
     /// The only network interface is `lo`.
     pub no_network: bool,
+    /// Writes are counted and kept to the role's pace.
+    #[serde(default)]
+    pub write_meter: bool,
     /// The OCI runtime, such as `runc`.
     pub runtime: String,
     /// The engine and its version, such as `podman 4.3.1`.
@@ -364,6 +376,47 @@ pub enum HeldBy {
     EngineSays,
     /// Processes only, by `RLIMIT_NPROC` in a user namespace of the sandbox's own.
     Rlimit,
+}
+
+/// What a sandbox has used, since its start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Opens for writing, creates, renames and unlinks that counted; 0 without a write meter.
+    pub writes: u64,
+    /// Those of them that had to wait.
+    pub writes_delayed: u64,
+    /// How long those waited, together, in milliseconds.
+    pub writes_delayed_ms: u64,
+    /// Connections, and requests where they are seen, that were let out.
+    pub calls: u64,
+    /// Those of them that had to wait.
+    pub calls_delayed: u64,
+    /// How long those waited, together, in milliseconds.
+    pub calls_delayed_ms: u64,
+    /// Calls that would have had to wait too long.
+    pub calls_refused: u64,
+    /// Bytes from the sandbox.
+    pub sent: u64,
+    /// Bytes to the sandbox.
+    pub received: u64,
+}
+
+impl Usage {
+    /// Returns this with each number that `change` makes of it and the other's.
+    #[must_use]
+    pub fn with(self, other: Self, change: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            writes: change(self.writes, other.writes),
+            writes_delayed: change(self.writes_delayed, other.writes_delayed),
+            writes_delayed_ms: change(self.writes_delayed_ms, other.writes_delayed_ms),
+            calls: change(self.calls, other.calls),
+            calls_delayed: change(self.calls_delayed, other.calls_delayed),
+            calls_delayed_ms: change(self.calls_delayed_ms, other.calls_delayed_ms),
+            calls_refused: change(self.calls_refused, other.calls_refused),
+            sent: change(self.sent, other.sent),
+            received: change(self.received, other.received),
+        }
+    }
 }
 
 /// How long something took, as whole milliseconds for events.

@@ -1,19 +1,20 @@
 //! Starting a program: pipes, ruleset, fork, confinement, execve, in that order.
 //!
 //! What may allocate or fail slowly happens before the fork. The child reports the step that failed
-//! over a pipe that a successful execve closes; there is no way past a step that failed.
+//! over a socket that a successful execve closes; there is no way past a step that failed. The
+//! listener of a write meter, which the kernel makes in the child, comes the same way.
 
 use std::{
     convert::Infallible,
     ffi::CString,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use loki_guest::{Confinement, Exec};
+use loki_guest::{Confinement, Exec, Packet, WireError, receive, send};
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
-    io::{Errno, read, write},
-    pipe::{PipeFlags, pipe_with},
+    io::{Errno, write},
+    net::{AddressFamily, SocketFlags, SocketType, socketpair},
     process::{DumpableBehavior, Pid, WaitOptions, chdir, set_dumpable_behavior, waitpid},
     thread::set_no_new_privs,
 };
@@ -25,7 +26,9 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// When memory runs out, programs go before PID 1 does.
 const OOM_SCORE: &[u8] = b"500";
 /// The steps of the child; the failing one's place in here travels over the pipe.
-const STEPS: [&str; 6] = ["stdio", "limits", "cwd", "landlock", "seccomp", "exec"];
+const STEPS: [&str; 7] = [
+    "stdio", "limits", "cwd", "landlock", "seccomp", "meter", "exec",
+];
 
 /// Why a request was not done.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub(crate) struct Started {
     pub(crate) leader: Pid,
     /// The host's ends of its streams.
     pub(crate) host: Vec<OwnedFd>,
+    /// Where its meter's notifications come from.
+    pub(crate) listener: Option<OwnedFd>,
 }
 
 /// Starts a program under its confinement, on streams that `open` makes.
@@ -63,23 +68,28 @@ pub(crate) fn start(
 ) -> Result<Started, Refusal> {
     let plan = Plan::new(exec, abi)?;
     let streams = open().map_err(Refusal::at("stdio"))?;
-    let (failure, report) = pipe_with(PipeFlags::CLOEXEC).map_err(Refusal::at("pipe"))?;
+    let (reported, report) = reports().map_err(Refusal::at("pipes"))?;
     match sys::fork().map_err(Refusal::at("fork"))? {
         None => {
-            let Err((step, errno)) = plan.run(&streams);
+            let Err((step, errno)) = plan.run(&streams, report.as_fd());
             let [a, b, c, d] = errno.raw_os_error().to_le_bytes();
-            // If this fails as well, PID 1 reads a short report and says so.
-            write(&report, &[step, a, b, c, d]).ok();
+            let failed = Packet {
+                bytes: vec![step, a, b, c, d],
+                descriptors: Vec::new(),
+            };
+            // It has room for two packets, and PID 1 reads it.
+            send(report.as_fd(), &failed).ok();
             sys::exit_now(127)
         }
         Some(leader) => {
             drop(report);
-            match failed_step(&failure) {
-                None => Ok(Started {
+            match outcome(reported.as_fd()) {
+                Ok(listener) => Ok(Started {
                     leader,
                     host: streams.host,
+                    listener,
                 }),
-                Some(refusal) => {
+                Err(refusal) => {
                     // It has exited or is about to; its end is nobody's business.
                     waitpid(Some(leader), WaitOptions::empty()).ok();
                     Err(refusal)
@@ -89,26 +99,25 @@ pub(crate) fn start(
     }
 }
 
-/// Reads the child's report; nothing in it means that execve succeeded.
-fn failed_step(failure: &OwnedFd) -> Option<Refusal> {
-    let mut report = [0; 5];
-    let length = loop {
-        match read(failure, &mut report) {
-            Err(Errno::INTR) => {}
-            other => break other.unwrap_or(1),
-        }
-    };
-    let [step, errno @ ..] = report;
-    match length {
-        0 => None,
-        5 => Some(Refusal {
+/// Reads the child's reports: its listener, then its failure. The end without a failure means that
+/// execve succeeded.
+fn outcome(reported: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Refusal> {
+    let mut listener = None;
+    loop {
+        let packet = match receive(reported) {
+            Ok(packet) => packet,
+            Err(WireError::Closed) => return Ok(listener),
+            Err(WireError::Os(errno)) => return Err(Refusal::at("exec")(errno)),
+            Err(_) => return Err(Refusal::at("exec")(Errno::IO)),
+        };
+        let Ok([step, errno @ ..]) = <[u8; 5]>::try_from(packet.bytes) else {
+            listener = packet.descriptors.into_iter().next();
+            continue;
+        };
+        return Err(Refusal {
             step: STEPS.get(usize::from(step)).copied().unwrap_or("exec"),
             errno: Errno::from_raw_os_error(i32::from_le_bytes(errno)),
-        }),
-        _ => Some(Refusal {
-            step: "exec",
-            errno: Errno::IO,
-        }),
+        });
     }
 }
 
@@ -120,6 +129,7 @@ struct Plan {
     cwd: CString,
     ruleset: OwnedFd,
     filters: Vec<sys::Filter>,
+    meter: Option<sys::Filter>,
     limits: Vec<(u32, u64)>,
 }
 
@@ -128,6 +138,7 @@ impl Plan {
         let Confinement {
             paths,
             filters,
+            meter,
             limits,
             landlock,
         } = &exec.confinement;
@@ -151,12 +162,17 @@ impl Plan {
                 .iter()
                 .map(|filter| sys::Filter::new(filter))
                 .collect(),
+            meter: meter.as_deref().map(sys::Filter::new),
             limits: limits.clone(),
         })
     }
 
     /// Turns the forked child into the program. Returns only the step that failed.
-    fn run(&self, streams: &Streams) -> Result<Infallible, (u8, Errno)> {
+    fn run(
+        &self,
+        streams: &Streams,
+        report: BorrowedFd<'_>,
+    ) -> Result<Infallible, (u8, Errno)> {
         let step = |step: u8| move |errno| (step, errno);
         streams.adopt().map_err(step(0))?;
         sys::reset_signals().map_err(step(0))?;
@@ -170,7 +186,13 @@ impl Plan {
         for filter in &self.filters {
             filter.install().map_err(step(4))?;
         }
-        Err((5, self.execute()))
+        if let Some(meter) = &self.meter {
+            meter
+                .install_with_listener()
+                .and_then(|listener| pass(report, listener))
+                .map_err(step(5))?;
+        }
+        Err((6, self.execute()))
     }
 
     /// Tries each place the program could be. A denied one is remembered over a missing one.
@@ -198,6 +220,24 @@ fn die_before_pid_1() {
         .and_then(|()| openat(CWD, "/proc/self/oom_score_adj", flags, Mode::empty()))
         .and_then(|file| write(&file, OOM_SCORE))
         .ok();
+}
+
+/// Opens the way of the child's reports: whole packets, with descriptors.
+fn reports() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    socketpair(family, kind, SocketFlags::CLOEXEC, None)
+}
+
+/// Hands the child's listener to PID 1, and the child keeps none: who holds it could let itself by.
+fn pass(report: BorrowedFd<'_>, listener: OwnedFd) -> Result<(), Errno> {
+    let packet = Packet {
+        bytes: vec![0],
+        descriptors: vec![listener],
+    };
+    send(report, &packet).map_err(|error| match error {
+        WireError::Os(errno) => errno,
+        _ => Errno::IO,
+    })
 }
 
 /// Returns where the program may be, in the order to try.

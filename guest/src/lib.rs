@@ -4,8 +4,13 @@
 //! (`SCM_RIGHTS`). A request over [`INLINE_MAX`] bytes travels in a memfd; replies are always
 //! small, so the host reads no file that a guest could choose.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+#[expect(
+    unsafe_code,
+    reason = "the requests of a seccomp listener have no safe wrapper; each call has its proof"
+)]
+pub mod notify;
 mod wire;
 
 use std::net::SocketAddr;
@@ -17,7 +22,7 @@ pub use wire::{
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol; both sides must agree.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Where the guest binary is mounted.
 pub const GUEST_PATH: &str = "/loki/guest";
 /// Where the socket of the link is mounted.
@@ -80,9 +85,11 @@ pub enum Reply {
         version: u32,
         /// Landlock ABI of the kernel, 0 when none.
         landlock_abi: u32,
+        /// Whether [`Confinement::meter`] can be held.
+        write_meter: bool,
     },
     /// The program runs; carries stdin (write end), stdout and stderr (read ends), or the host's end
-    /// of its terminal.
+    /// of its terminal; and where it has a meter its listener.
     Started {
         /// The exec.
         id: u32,
@@ -135,6 +142,8 @@ pub struct Confinement {
     /// The seccomp filters, all of them in force: one filter has one answer for what it matches.
     /// One `u64` per BPF instruction: `code` in bits 0–15, `jt` 16–23, `jf` 24–31, `k` 32–63.
     pub filters: Vec<Vec<u64>>,
+    /// A further filter, in the same form, whose notifications the host serves.
+    pub meter: Option<Vec<u64>>,
     /// `(resource, limit)` pairs for setrlimit, soft and hard; they lower, they never raise.
     pub limits: Vec<(u32, u64)>,
     /// The newest Landlock ABI to use, up to [`NEWEST_LANDLOCK`]; the kernel's own where that is

@@ -80,6 +80,7 @@ impl Guest {
         let hello = Reply::Hello {
             version: VERSION,
             landlock_abi: self.abi,
+            write_meter: sys::has_write_meter(),
         };
         self.reply(&hello, Vec::new())?;
         let mut left = Left::Nobody;
@@ -167,7 +168,9 @@ impl Guest {
     ) -> Result<Vec<OwnedFd>, Refusal> {
         let started = exec::start(exec, open, self.abi)?;
         self.running.insert(started.leader, exec.id);
-        Ok(started.host)
+        let mut passed = started.host;
+        passed.extend(started.listener);
+        Ok(passed)
     }
 
     /// Signals the group of an exec; one that has ended is left alone, its number may be another's.

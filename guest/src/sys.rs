@@ -1,4 +1,4 @@
-//! The system calls that have no safe wrapper. All unsafe code of the guest is in this file.
+//! The system calls that have no safe wrapper. All unsafe code of PID 1 is in this file.
 //!
 //! The guest has one thread, so that a forked child may do whatever its parent may.
 
@@ -172,6 +172,25 @@ pub(crate) fn restrict_self(ruleset: BorrowedFd<'_>) -> Result<(), Errno> {
     }
 }
 
+/// A held call is not restarted by each signal, as Go's preemption would do for ever.
+const LISTENER_FLAGS: c_ulong =
+    libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+
+/// Returns whether the kernel knows the flags of a listener (5.19).
+pub(crate) fn has_write_meter() -> bool {
+    let mode = libc::c_long::from(libc::SECCOMP_SET_MODE_FILTER);
+    // SAFETY: the kernel checks the flags, then refuses the null program: nothing is installed.
+    let said = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            mode,
+            LISTENER_FLAGS,
+            ptr::null::<libc::sock_fprog>(),
+        )
+    };
+    said == -1 && last_error() == Errno::FAULT && loki_guest::notify::fits()
+}
+
 /// A seccomp program in the kernel's form.
 pub(crate) struct Filter(Vec<libc::sock_filter>);
 
@@ -193,6 +212,17 @@ impl Filter {
 
     /// Puts the calling process, and all it will start, under the filter for good.
     pub(crate) fn install(&self) -> Result<(), Errno> {
+        self.set(0).map(drop)
+    }
+
+    /// Does the same and returns what the filter's notifications come from, closed on exec.
+    pub(crate) fn install_with_listener(&self) -> Result<OwnedFd, Errno> {
+        let listener = self.set(LISTENER_FLAGS)?;
+        // SAFETY: the descriptor is new and owned by nobody else.
+        Ok(unsafe { OwnedFd::from_raw_fd(listener) })
+    }
+
+    fn set(&self, flags: c_ulong) -> Result<RawFd, Errno> {
         let len = u16::try_from(self.0.len()).map_err(|_| Errno::INVAL)?;
         let program = libc::sock_fprog {
             len,
@@ -201,10 +231,11 @@ impl Filter {
         let mode = libc::c_long::from(libc::SECCOMP_SET_MODE_FILTER);
         // SAFETY: `program` points at `len` whole instructions that live through the call; the
         // kernel copies and checks them and writes to neither.
-        match unsafe { libc::syscall(libc::SYS_seccomp, mode, 0 as c_ulong, &raw const program) } {
-            0 => Ok(()),
-            _ => Err(last_error()),
-        }
+        let said = unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program) };
+        RawFd::try_from(said)
+            .ok()
+            .filter(|said| *said >= 0)
+            .ok_or_else(last_error)
     }
 }
 

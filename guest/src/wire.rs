@@ -275,12 +275,14 @@ mod tests {
         let confinement = (
             prop::collection::vec(rule(), 0..8),
             prop::collection::vec(prop::collection::vec(any::<u64>(), 0..9), 0..3),
+            prop::option::of(prop::collection::vec(any::<u64>(), 0..9)),
             prop::collection::vec(any::<(u32, u64)>(), 0..4),
             any::<u32>(),
         )
-            .prop_map(|(paths, filters, limits, landlock)| Confinement {
+            .prop_map(|(paths, filters, meter, limits, landlock)| Confinement {
                 paths,
                 filters,
+                meter,
                 limits,
                 landlock,
             });

@@ -64,6 +64,7 @@ fn is_news(event: &Event) -> bool {
     !matches!(
         event,
         Event::RunEnded { .. }
+            | Event::SandboxUsed { .. }
             | Event::SandboxEnded { .. }
             | Event::Committed { .. }
             | Event::Landing { .. }
@@ -108,6 +109,16 @@ fn of_run(event: &Event) -> Option<String> {
                 found.uid, found.landlock_abi, found.runtime
             )
         }
+        Event::SandboxUsed { sandbox, usage, .. } => format!(
+            "{sandbox}: {} writes ({} delayed), {} calls ({} delayed, {} refused), {} bytes out, {} in",
+            usage.writes,
+            usage.writes_delayed,
+            usage.calls,
+            usage.calls_delayed,
+            usage.calls_refused,
+            usage.sent,
+            usage.received
+        ),
         Event::SandboxEnded { sandbox } => format!("{sandbox}: sandbox removed"),
         Event::StopRequested { by, drain } => {
             format!("asked to {} by {by}", if *drain { "drain" } else { "stop" })

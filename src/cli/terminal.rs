@@ -52,7 +52,7 @@ pub(super) async fn join(
     ended: Ended,
     spoken: &Spoken,
 ) -> Result<Exit, LinkError> {
-    let Terminal { typed, shown } = terminal;
+    let Terminal { typed, shown, .. } = terminal;
     let window = shown.as_fd().try_clone_to_owned();
     let raw = Raw::enter();
     let feed = async {

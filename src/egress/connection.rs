@@ -1,6 +1,6 @@
 //! One connection out of the sandbox: decided again, checked for what is spoken, then passed on.
 
-use std::{io, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -17,6 +17,7 @@ use super::{
     context::{Context, Why},
     dial::{Admitted, DialError},
     hello::{BadHello, Hello, sni},
+    limits::Way,
     record::{Closed, Fact},
     splice::{Meter, splice},
     web,
@@ -119,8 +120,12 @@ async fn tunnel(context: &Context, permit: &Permit, client: &mut TcpStream, firs
         return;
     };
     let open = Open::new(context, permit);
-    if upstream.write_all(first).await.is_ok() {
-        super::splice::add(&open.meter.sent, first.len());
+    if open
+        .meter
+        .pass(Way::Out, first, &mut upstream)
+        .await
+        .is_ok()
+    {
         // Whichever side broke, the connection is over; the bytes are counted.
         drop(splice(client, &mut upstream, &open.meter).await);
     }
@@ -131,13 +136,21 @@ pub(super) async fn dial(context: &Context, permit: &Permit) -> Result<TcpStream
     let dialled = async {
         let admitted =
             Admitted::new(permit, context.resolver.as_ref(), context.limits.dial).await?;
-        context.allow(permit);
+        let turn = context.turn(permit).await;
+        let waited = turn.map_err(|over| DialError::Rate {
+            name: permit.target().name.clone(),
+            over,
+        })?;
+        context.allow(permit, waited);
         admitted.connect(context.limits.dial).await
     };
     let result = dialled.await;
     match &result {
         Ok(upstream) => drop(upstream.set_nodelay(true)),
         Err(DialError::Denied(denied)) => context.deny(permit.target(), &denied.clone().into()),
+        Err(error @ DialError::Rate { .. }) => {
+            context.deny(permit.target(), &Why::misuse(permit, error.to_string()));
+        }
         Err(error) => context.fail(permit, error.to_string()),
     }
     result
@@ -166,7 +179,7 @@ pub(super) struct Open<'a> {
 
 impl<'a> Open<'a> {
     pub(super) fn new(context: &'a Context, permit: &'a Permit) -> Self {
-        let meter = Meter::default();
+        let meter = Meter::new(context.budget(permit), Arc::clone(&context.tally));
         Self {
             context,
             target: permit.target(),
@@ -181,9 +194,10 @@ impl Drop for Open<'_> {
         self.context.ledger.note(Fact::Closed(Closed {
             host: self.target.name.to_string(),
             port: self.target.port,
-            sent: self.meter.sent.load(Ordering::Relaxed),
-            received: self.meter.received.load(Ordering::Relaxed),
+            sent: self.meter.sent(),
+            received: self.meter.received(),
             elapsed: self.since.elapsed(),
+            waited: self.meter.waited(),
         }));
     }
 }

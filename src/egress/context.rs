@@ -1,6 +1,6 @@
 //! What all tasks of one gateway share.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::{
@@ -12,19 +12,23 @@ use tokio::{
 use crate::{
     event::EgressKind,
     name::Role,
-    policy::{Denied, Egress, Permit, Target},
+    policy::{Denied, Egress, Permit, Rates, Target},
 };
 
 use super::{
     dial::Resolve,
     gateway::{Doors, Limits},
     ledger::Ledger,
+    limits::{Budget, Budgets, Tally, TooMany},
     names::Names,
     record::{Decision, Fact},
 };
 
 /// Connections of one listener that may wait for a seat.
 const BACKLOG: i32 = 4096;
+
+/// How long a call may wait for its turn before that is worth a word in the journal.
+const LONG: Duration = Duration::from_secs(1);
 
 /// A piece of work of a gateway.
 pub(super) type Task = BoxFuture<'static, ()>;
@@ -36,6 +40,8 @@ pub(super) struct Why {
     pub(super) rule: Option<String>,
     /// One sentence.
     pub(super) reason: String,
+    /// When the same may be allowed; none for never.
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl Why {
@@ -44,6 +50,7 @@ impl Why {
         Self {
             rule: Some(permit.rule().to_owned()),
             reason,
+            retry_after: None,
         }
     }
 }
@@ -53,6 +60,7 @@ impl From<Denied> for Why {
         Self {
             rule: denied.rule,
             reason: denied.reason,
+            retry_after: None,
         }
     }
 }
@@ -68,6 +76,9 @@ pub(super) struct Context {
     /// One seat per open connection of the sandbox.
     pub(super) seats: Arc<Semaphore>,
     pub(super) doors: Arc<dyn Doors>,
+    pub(super) rates: Rates,
+    pub(super) budgets: Arc<Budgets>,
+    pub(super) tally: Arc<Tally>,
     /// To the one task that owns all others, so that they end with it.
     pub(super) tasks: mpsc::UnboundedSender<Task>,
 }
@@ -89,9 +100,23 @@ impl Context {
         TcpListener::from_std(listener)
     }
 
-    /// Writes down that a connection is allowed.
-    pub(super) fn allow(&self, permit: &Permit) {
-        self.connect(permit.target(), Ok(permit.rule()), None);
+    /// Returns what the role has left under the rule that allows a connection.
+    pub(super) fn budget(&self, permit: &Permit) -> Arc<Budget> {
+        self.budgets.of(&self.role, permit.rule(), &self.rates)
+    }
+
+    /// Waits until one more call may go out; returns how long that was.
+    pub(super) async fn turn(&self, permit: &Permit) -> Result<Duration, TooMany> {
+        let became = self.budget(permit).call(self.limits.turn).await;
+        self.tally.call(became);
+        became
+    }
+
+    /// Writes down that a connection is allowed, after a wait for its turn.
+    pub(super) fn allow(&self, permit: &Permit, waited: Duration) {
+        let long = waited > LONG;
+        let reason = long.then(|| "rate: it waited over a second for its turn".to_owned());
+        self.connect(permit.target(), Ok(permit.rule()), reason);
     }
 
     /// Writes down that an allowed connection failed.

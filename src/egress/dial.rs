@@ -15,7 +15,7 @@ use crate::{
     policy::{Denied, Permit},
 };
 
-use super::StartError;
+use super::{StartError, limits::TooMany};
 
 /// Most addresses of one name that are tried.
 const ADDRESSES: usize = 8;
@@ -64,6 +64,8 @@ pub(super) enum DialError {
     Denied(#[from] Denied),
     #[error("`{name}` does not resolve on this machine: {source}")]
     Unresolved { name: HostName, source: io::Error },
+    #[error("rate: over {} calls a minute to `{name}`", .over.per_minute)]
+    Rate { name: HostName, over: TooMany },
     #[error("`{name}` could not be reached: {source}")]
     Unreachable { name: HostName, source: io::Error },
 }

@@ -1,5 +1,7 @@
 //! The answer to a denied request: one sentence that a program, or who reads its output, can act on.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::name::Role;
@@ -13,6 +15,8 @@ pub(super) struct Refusal<'a> {
     pub(super) port: u16,
     pub(super) rule: Option<&'a str>,
     pub(super) reason: &'a str,
+    /// When the same may be allowed; none for never.
+    pub(super) retry_after: Option<Duration>,
 }
 
 #[derive(Serialize)]
@@ -32,22 +36,29 @@ pub(super) fn answer(status: &str, refusal: &Refusal<'_>) -> Vec<u8> {
         port,
         rule,
         reason,
+        retry_after,
     } = refusal;
+    // Whole seconds, never too few.
+    let seconds = retry_after.map(|after| after.as_secs() + 1);
+    let never = || {
+        format!(
+            "do not retry; if the task needs it, say so in the result: an operator can add \
+             `{host}:{port}` for role `{role}` under `network_policies` of a policy file"
+        )
+    };
     let text = Text {
         denied: format!("{host}:{port}"),
         role: role.as_str(),
         rule: *rule,
         reason,
-        next: format!(
-            "do not retry; if the task needs it, say so in the result: an operator can add \
-             `{host}:{port}` for role `{role}` under `network_policies` of a policy file"
-        ),
+        next: seconds.map_or_else(never, |seconds| format!("try again in {seconds} s")),
     };
     let mut body = serde_json::to_string(&text).expect("strings always serialize");
     body.push('\n');
+    let wait = seconds.map_or_else(String::new, |seconds| format!("Retry-After: {seconds}\r\n"));
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-         Cache-Control: no-store\r\nConnection: close\r\n\r\n",
+         Cache-Control: no-store\r\n{wait}Connection: close\r\n\r\n",
         body.len()
     );
     (head + &body).into_bytes()

@@ -13,13 +13,18 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{name::Role, policy::Egress};
+use crate::{
+    event::Usage,
+    name::Role,
+    policy::{Egress, Rates},
+};
 
 use super::{
     StartError, Threads,
     context::{Context, Task},
     dial::Resolve,
     ledger::Ledger,
+    limits::Tally,
     names::Names,
     questions,
     record::Record,
@@ -71,6 +76,8 @@ pub struct Limits {
     pub head: Duration,
     /// How long resolving may take, and then connecting.
     pub dial: Duration,
+    /// How long a call over the role's rate may wait for its turn before it is refused.
+    pub turn: Duration,
 }
 
 impl Default for Limits {
@@ -85,6 +92,7 @@ impl Default for Limits {
             hello: Duration::from_secs(5),
             head: Duration::from_secs(10),
             dial: Duration::from_secs(10),
+            turn: Duration::from_secs(30),
         }
     }
 }
@@ -103,6 +111,8 @@ pub struct Config {
     pub record: Arc<dyn Fn(Record) + Send + Sync>,
     /// Turns allowed names into addresses.
     pub resolver: Arc<dyn Resolve>,
+    /// How much the role may do in a minute.
+    pub rates: Rates,
     /// Caps.
     pub limits: Limits,
 }
@@ -121,6 +131,7 @@ impl fmt::Debug for Config {
 pub struct Gateway {
     stop: oneshot::Sender<()>,
     ended: oneshot::Receiver<()>,
+    tally: Arc<Tally>,
 }
 
 impl Gateway {
@@ -135,6 +146,7 @@ impl Gateway {
         let dns = Dns::take(config.dns).map_err(StartError::Sockets)?;
         drop(inside);
         let (tasks, queue) = mpsc::unbounded_channel();
+        let tally = Arc::new(Tally::default());
         let context = Arc::new(Context {
             egress: config.egress,
             role: config.role,
@@ -143,6 +155,9 @@ impl Gateway {
             names: Mutex::new(Names::new(&config.limits)),
             seats: Arc::new(Semaphore::new(config.limits.connections)),
             doors: config.doors,
+            rates: config.rates,
+            budgets: Arc::clone(&threads.budgets),
+            tally: Arc::clone(&tally),
             limits: config.limits,
             tasks,
         });
@@ -153,7 +168,13 @@ impl Gateway {
             // The waiting side takes the end of this sender as the message.
             drop(end);
         }));
-        Ok(Self { stop, ended })
+        Ok(Self { stop, ended, tally })
+    }
+
+    /// Returns what was let out so far, the numbers of writes left at 0.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.tally.usage()
     }
 
     /// Ends everything and returns when the last record was handed out.

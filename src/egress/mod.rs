@@ -22,6 +22,7 @@ mod gateway;
 mod hello;
 mod http;
 mod ledger;
+mod limits;
 mod names;
 mod questions;
 mod record;

@@ -53,6 +53,8 @@ pub struct Closed {
     pub received: u64,
     /// How long the longest of them was open.
     pub elapsed: Duration,
+    /// How long bytes waited because the role's minute was used up, summed.
+    pub waited: Duration,
 }
 
 /// One line for the journal, without the sandbox and the task, which the gateway does not know.
@@ -89,6 +91,7 @@ impl Record {
                 sent: c.sent,
                 received: c.received,
                 elapsed_ms: millis(c.elapsed),
+                waited_ms: millis(c.waited),
             },
         }
     }
@@ -163,6 +166,7 @@ impl Coalescer {
                 sum.sent = sum.sent.saturating_add(closed.sent);
                 sum.received = sum.received.saturating_add(closed.received);
                 sum.elapsed = sum.elapsed.max(closed.elapsed);
+                sum.waited += closed.waited;
                 *count += 1;
             }
             None => drop(self.closed.insert(key, (closed, 1))),
@@ -285,6 +289,7 @@ mod tests {
                 sent: n,
                 received: 10 * n,
                 elapsed: Duration::from_millis(n),
+                waited: Duration::ZERO,
             };
             assert_eq!(coalescer.note(Fact::Closed(closed), start), []);
         }

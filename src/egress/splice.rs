@@ -1,8 +1,12 @@
-//! Bytes from one connection to another, counted.
+//! Bytes from one connection to another, counted and kept to the role's pace.
 
 use std::{
     io,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{
@@ -10,21 +14,69 @@ use tokio::{
     net::TcpStream,
 };
 
+use super::limits::{Budget, Tally, Way};
+
 /// Bytes of one copy buffer; each direction of a connection has one.
 pub(super) const BUFFER: usize = 64 * 1024;
 
-/// Bytes passed on so far, readable also after the copying failed or was dropped.
-#[derive(Debug, Default)]
+/// Bytes of one connection passed on so far, readable also after the copying failed or was dropped.
+#[derive(Debug)]
 pub(super) struct Meter {
-    /// From the sandbox.
-    pub(super) sent: AtomicU64,
-    /// To the sandbox.
-    pub(super) received: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+    waited_us: AtomicU64,
+    budget: Arc<Budget>,
+    tally: Arc<Tally>,
 }
 
-/// Adds `count` bytes to one side of a [`Meter`].
-pub(super) fn add(side: &AtomicU64, count: usize) {
-    side.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+impl Meter {
+    /// Makes one for a connection that takes its bytes from `budget`.
+    pub(super) fn new(budget: Arc<Budget>, tally: Arc<Tally>) -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            sent: zero(),
+            received: zero(),
+            waited_us: zero(),
+            budget,
+            tally,
+        }
+    }
+
+    /// Passes bytes on once they may go: whoever sends more must wait with us.
+    pub(super) async fn pass(
+        &self,
+        way: Way,
+        bytes: &[u8],
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<()> {
+        let waited = self.budget.bytes(bytes.len()).await;
+        let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        self.waited_us.fetch_add(waited, Ordering::Relaxed);
+        to.write_all(bytes).await?;
+        let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.tally.bytes(way, count);
+        let side = match way {
+            Way::Out => &self.sent,
+            Way::In => &self.received,
+        };
+        side.fetch_add(count, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Bytes from the sandbox.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Bytes to the sandbox.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// How long bytes waited because the role's minute was used up.
+    pub(super) fn waited(&self) -> Duration {
+        Duration::from_micros(self.waited_us.load(Ordering::Relaxed))
+    }
 }
 
 /// Copies both ways until both sides ended, each end passed on by itself; an error on either side
@@ -37,8 +89,8 @@ pub(super) async fn splice(
     let (from_client, to_client) = client.split();
     let (from_upstream, to_upstream) = upstream.split();
     tokio::try_join!(
-        pump(from_client, to_upstream, &meter.sent),
-        pump(from_upstream, to_client, &meter.received),
+        pump(from_client, to_upstream, (meter, Way::Out)),
+        pump(from_upstream, to_client, (meter, Way::In)),
     )?;
     Ok(())
 }
@@ -47,7 +99,7 @@ pub(super) async fn splice(
 pub(super) async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    count: &AtomicU64,
+    (meter, way): (&Meter, Way),
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -55,7 +107,6 @@ pub(super) async fn pump(
         if read == 0 {
             return to.shutdown().await;
         }
-        to.write_all(&buffer[..read]).await?;
-        add(count, read);
+        meter.pass(way, &buffer[..read], &mut to).await?;
     }
 }

@@ -1,18 +1,19 @@
-//! The thread that all gateways share, so that a download delays no exec.
+//! What all gateways share: one thread, so that a download delays no exec, and the budgets of roles.
 
-use std::{io, thread::JoinHandle};
+use std::{io, sync::Arc, thread::JoinHandle};
 
 use tokio::{
     runtime::{Builder, Handle},
     sync::oneshot,
 };
 
-use super::StartError;
+use super::{StartError, limits::Budgets};
 
 /// One dedicated thread with a runtime of its own. Dropping it ends every gateway on it.
 #[derive(Debug)]
 pub struct Threads {
     handle: Handle,
+    pub(super) budgets: Arc<Budgets>,
     // The thread blocks on the other end, so dropping this is the signal to end.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -40,6 +41,7 @@ impl Threads {
             })?;
         Ok(Self {
             handle,
+            budgets: Arc::default(),
             stop: Some(stop),
             thread: Some(thread),
         })

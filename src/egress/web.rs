@@ -1,9 +1,9 @@
 //! Plain HTTP: one checked request per connection, and the explanation of denied ones.
 
-use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncReadExt,
     net::{
         TcpStream,
         tcp::{ReadHalf, WriteHalf},
@@ -19,7 +19,8 @@ use super::{
     dial::DialError,
     explain::{Refusal, answer},
     http::{BadRequest, Follow, Head, head, head_end},
-    splice::{BUFFER, Meter, add, pump},
+    limits::Way,
+    splice::{BUFFER, Meter, pump},
 };
 
 /// Longest head read.
@@ -30,6 +31,7 @@ const GRACE: Duration = Duration::from_secs(1);
 const BAD_REQUEST: &str = "400 Bad Request";
 const FORBIDDEN: &str = "403 Forbidden";
 const MISDIRECTED: &str = "421 Misdirected Request";
+const TOO_MANY: &str = "429 Too Many Requests";
 const BAD_GATEWAY: &str = "502 Bad Gateway";
 
 /// A request head and what was read behind it.
@@ -111,6 +113,12 @@ pub(super) async fn serve(context: &Context, permit: &Permit, client: &mut TcpSt
             )
             .await;
         }
+        Err(DialError::Rate { over, .. }) => {
+            let why = format!("rate: over {} calls a minute", over.per_minute);
+            let mut denied = Why::misuse(permit, why);
+            denied.retry_after = Some(over.retry_after);
+            tell(context, client, TOO_MANY, (permit.target(), &denied)).await;
+        }
         Err(error) => {
             let failed = Why::misuse(permit, error.to_string());
             tell(context, client, BAD_GATEWAY, (permit.target(), &failed)).await;
@@ -144,6 +152,7 @@ async fn tell(context: &Context, client: &mut TcpStream, status: &str, what: (&T
         port: *port,
         rule: denied.rule.as_deref(),
         reason: &denied.reason,
+        retry_after: denied.retry_after,
     };
     refuse(client, &answer(status, &refusal)).await;
 }
@@ -162,6 +171,7 @@ pub(super) async fn explain(context: Arc<Context>, mut client: TcpStream) {
                 port: 80,
                 rule: None,
                 reason: &format!("only denied names lead here, and of this request {bad}"),
+                retry_after: None,
             };
             return refuse(&mut client, &answer(BAD_REQUEST, &refusal)).await;
         }
@@ -200,7 +210,7 @@ async fn exchange(
 ) -> Ended {
     let (from_client, to_client) = client.split();
     let (from_upstream, to_upstream) = upstream.split();
-    let answered = pump(from_upstream, to_client, &meter.received);
+    let answered = pump(from_upstream, to_client, (meter, Way::In));
     let asked = ask(from_client, to_upstream, received, meter);
     tokio::pin!(answered);
     tokio::select! {
@@ -228,19 +238,19 @@ async fn ask(
         head,
         rest: mut bytes,
     } = received;
-    if upstream.write_all(&head.forward).await.is_err() {
+    let sent = meter.pass(Way::Out, &head.forward, &mut upstream).await;
+    if sent.is_err() {
         return Ended::Done;
     }
-    add(&meter.sent, head.forward.len());
     let mut follow = Follow::new(head.body);
     loop {
         let Ok(taken) = follow.feed(&bytes) else {
             return Ended::Done;
         };
-        if upstream.write_all(&bytes[..taken]).await.is_err() {
+        let sent = meter.pass(Way::Out, &bytes[..taken], &mut upstream).await;
+        if sent.is_err() {
             return Ended::Done;
         }
-        add(&meter.sent, taken);
         // Some clients end a body with an empty line of their own.
         if bytes[taken..].iter().any(|b| !matches!(b, b'\r' | b'\n')) {
             return Ended::SecondRequest;
@@ -261,10 +271,10 @@ async fn ask(
 async fn silence(meter: &Meter) {
     let mut ticks = interval(GRACE);
     ticks.tick().await;
-    let mut before = meter.received.load(Ordering::Relaxed);
+    let mut before = meter.received();
     loop {
         ticks.tick().await;
-        let now = meter.received.load(Ordering::Relaxed);
+        let now = meter.received();
         if now == before {
             return;
         }

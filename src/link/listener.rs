@@ -82,10 +82,11 @@ impl Listener {
         let (socket, _unnamed) = self.socket.accept().await.map_err(&failed)?;
         drop(self);
         let peer = socket.peer_cred().map_err(&failed)?;
-        let landlock_abi = greeting(&socket).await?;
+        let (landlock_abi, write_meter) = greeting(&socket).await?;
         let hello = Hello {
             guest_pid: peer.pid(),
             landlock_abi,
+            write_meter,
         };
         link(socket, hello).map_err(&failed)
     }
@@ -98,13 +99,14 @@ impl Drop for Listener {
     }
 }
 
-async fn greeting(socket: &UnixStream) -> Result<u32, LinkError> {
+async fn greeting(socket: &UnixStream) -> Result<(u32, bool), LinkError> {
     let packet = receive_from(socket).await.map_err(|_| LinkError::Lost)?;
     match decode_reply(&packet)? {
         Reply::Hello {
             version: VERSION,
             landlock_abi,
-        } => Ok(landlock_abi),
+            write_meter,
+        } => Ok((landlock_abi, write_meter)),
         Reply::Hello { version: guest, .. } => Err(LinkError::Version { guest }),
         _ => Err(WireError::Malformed("no hello").into()),
     }
@@ -157,6 +159,7 @@ mod tests {
         Reply::Hello {
             version,
             landlock_abi: 6,
+            write_meter: true,
         }
     }
 
@@ -180,7 +183,8 @@ mod tests {
             link.hello(),
             Hello {
                 guest_pid: own,
-                landlock_abi: 6
+                landlock_abi: 6,
+                write_meter: true
             }
         );
     }
@@ -212,7 +216,8 @@ mod tests {
         let guest = connected(directory.path());
         say(&guest, &hello(VERSION + 1));
         let said = listener.accept(SOON).await;
-        assert!(matches!(said, Err(LinkError::Version { guest: 2 })));
+        let newer = VERSION + 1;
+        assert!(matches!(said, Err(LinkError::Version { guest }) if guest == newer));
     }
 
     async fn linked(directory: &Path) -> (Link, OwnedFd) {

@@ -8,12 +8,14 @@
 //! Listener::bind ── accept ──► Link ── exec ──► Process (stdin, stdout, stderr, wait), or Terminal
 //!   (socket file, unlinked)     │ ├── listen ─► TCP listener inside the sandbox
 //!                               │ └── dns ────► UDP and TCP on 127.0.0.1:53 inside
+//!        listener of held writes ──► Meter (a thread of its own)
 //!                               └─ one driver task owns the connection and who waits for what
 //! ```
 
 mod driver;
 mod guest;
 mod listener;
+mod meter;
 mod streams;
 mod terminal;
 
@@ -39,6 +41,7 @@ use tokio::{
 
 pub use guest::guest_binary;
 pub use listener::Listener;
+pub use meter::{Meter, Pace, Writes, meter_filter};
 pub use streams::{Ended, Streams};
 pub use terminal::{Size, Terminal, resize};
 
@@ -135,6 +138,8 @@ pub struct Hello {
     pub guest_pid: Option<i32>,
     /// Landlock ABI of the kernel inside, 0 when none.
     pub landlock_abi: u32,
+    /// Whether the kernel inside can hold writes for a [`Meter`].
+    pub write_meter: bool,
 }
 
 /// How a program ended.
@@ -186,6 +191,7 @@ impl Link {
         confinement: Confinement,
     ) -> Result<Process, LinkError> {
         let id = self.next_id();
+        let metered = confinement.meter.is_some();
         let request = Request::Exec(Exec {
             id,
             argv,
@@ -194,19 +200,22 @@ impl Link {
             confinement,
         });
         let (exit, ended) = oneshot::channel();
-        let [stdin, stdout, stderr] = self
+        let mut passed = self
             .ask(request, |answer| Waiting {
                 id,
                 answer,
                 exit: Some(exit),
             })
             .await?;
+        let meter = metered.then(|| passed.pop()).flatten();
+        let [stdin, stdout, stderr] = exactly(passed)?;
         let pipe = while_trying("use a pipe of the program");
         Ok(Process {
             id,
             stdin: Some(pipe::Sender::from_owned_fd(stdin).map_err(&pipe)?),
             stdout: pipe::Receiver::from_owned_fd(stdout).map_err(&pipe)?,
             stderr: pipe::Receiver::from_owned_fd(stderr).map_err(&pipe)?,
+            meter,
             ended,
             exit: None,
         })
@@ -234,11 +243,12 @@ impl Link {
     /// [`LinkError::Refused`] when the address is taken or not local to the sandbox.
     pub async fn listen(&self, at: SocketAddr) -> Result<TcpListener, LinkError> {
         let id = self.next_id();
-        let [tcp] = self
+        let bound = self
             .ask(Request::Listen { id, at }, |answer| {
                 Waiting::bound(id, answer)
             })
             .await?;
+        let [tcp] = exactly(bound)?;
         served_here(TcpListener::from(tcp), TcpListener::set_nonblocking)
     }
 
@@ -248,9 +258,10 @@ impl Link {
     /// [`LinkError::Refused`] when the port is taken or privileged inside.
     pub async fn dns(&self) -> Result<(UdpSocket, TcpListener), LinkError> {
         let id = self.next_id();
-        let [udp, tcp] = self
+        let bound = self
             .ask(Request::Dns { id }, |answer| Waiting::bound(id, answer))
             .await?;
+        let [udp, tcp] = exactly(bound)?;
         Ok((
             served_here(UdpSocket::from(udp), UdpSocket::set_nonblocking)?,
             served_here(TcpListener::from(tcp), TcpListener::set_nonblocking)?,
@@ -278,11 +289,11 @@ impl Link {
         self.shared.last_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    async fn ask<const N: usize>(
+    async fn ask(
         &self,
         request: Request,
         waiting: impl FnOnce(driver::Answer) -> Waiting,
-    ) -> Result<[OwnedFd; N], LinkError> {
+    ) -> Result<Vec<OwnedFd>, LinkError> {
         let (answer, answered) = oneshot::channel();
         let order = Order {
             request,
@@ -293,12 +304,15 @@ impl Link {
             .send(order)
             .await
             .map_err(|_| LinkError::Lost)?;
-        let descriptors = answered.await.map_err(|_| LinkError::Lost)??;
-        let malformed = WireError::Malformed("other descriptors than were asked for");
-        descriptors
-            .try_into()
-            .map_err(|_| LinkError::Protocol(malformed))
+        answered.await.map_err(|_| LinkError::Lost)?
     }
+}
+
+fn exactly<const N: usize>(descriptors: Vec<OwnedFd>) -> Result<[OwnedFd; N], LinkError> {
+    let malformed = WireError::Malformed("other descriptors than were asked for");
+    descriptors
+        .try_into()
+        .map_err(|_| LinkError::Protocol(malformed))
 }
 
 /// Passed sockets keep the flags that the guest gave them; here nothing may block.
@@ -321,6 +335,9 @@ pub struct Process {
     pub stdout: pipe::Receiver,
     /// Its standard error.
     pub stderr: pipe::Receiver,
+    /// Where its writes are held, if it has a meter, to be given to [`Meter::watch`]. Dropped, the
+    /// program cannot write.
+    pub meter: Option<OwnedFd>,
     ended: oneshot::Receiver<Exit>,
     exit: Option<Exit>,
 }

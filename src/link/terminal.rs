@@ -15,7 +15,7 @@ use rustix::{
 };
 use tokio::{net::unix::pipe, sync::oneshot};
 
-use super::{Ended, Link, LinkError, driver::Waiting, while_trying};
+use super::{Ended, Link, LinkError, driver::Waiting, exactly, while_trying};
 
 /// How large a terminal is, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +33,17 @@ pub struct Terminal {
     pub typed: pipe::Sender,
     /// What is shown. Reading fails once no program holds the terminal any more.
     pub shown: pipe::Receiver,
+    /// The listener of its meter, where one was asked for.
+    pub meter: Option<OwnedFd>,
 }
 
 impl Terminal {
-    fn new(end: OwnedFd) -> io::Result<Self> {
+    fn new(end: OwnedFd, meter: Option<OwnedFd>) -> io::Result<Self> {
         fcntl_setfl(&end, fcntl_getfl(&end)? | OFlags::NONBLOCK)?;
         Ok(Self {
             typed: pipe::Sender::from_owned_fd_unchecked(end.try_clone()?)?,
             shown: pipe::Receiver::from_owned_fd_unchecked(end)?,
+            meter,
         })
     }
 }
@@ -73,6 +76,7 @@ impl Link {
         size: Size,
     ) -> Result<(Terminal, Ended), LinkError> {
         let id = self.next_id();
+        let metered = confinement.meter.is_some();
         let request = Request::Terminal {
             exec: Exec {
                 id,
@@ -90,8 +94,10 @@ impl Link {
             answer,
             exit: Some(exit),
         };
-        let [end] = self.ask(request, waiting).await?;
-        let terminal = Terminal::new(end).map_err(while_trying("use a terminal of the sandbox"))?;
+        let mut passed = self.ask(request, waiting).await?;
+        let meter = metered.then(|| passed.pop()).flatten();
+        let [end] = exactly(passed)?;
+        let terminal = Terminal::new(end, meter).map_err(while_trying("use a terminal of the sandbox"))?;
         Ok((terminal, Ended(ended)))
     }
 }

@@ -145,7 +145,9 @@ pub(super) async fn attempt(
 async fn within(room: &mut Room<'_>, claim: &Claim, launch: Launch) -> Result<Finished, Failure> {
     room.check_out(&claim.task.id).await?;
     let sandbox = room.launch(home(&launch)).await?;
-    let spoken = agent(room, &sandbox, claim, launch).await;
+    let spoken = room
+        .watching(&sandbox, agent(room, &sandbox, claim, launch))
+        .await;
     // The sandbox ends before anything looks at what it left, so nothing changes meanwhile.
     room.end(sandbox).await?;
     judge(room, claim, &spoken?).await

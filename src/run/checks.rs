@@ -61,7 +61,7 @@ pub(super) async fn run(
 async fn within(room: &Room<'_>, tree: &ObjectId, commands: &[String]) -> Result<(), Failure> {
     room.export(tree).await?;
     let sandbox = room.launch(Vec::new()).await?;
-    let outcome = all(room, &sandbox, commands).await;
+    let outcome = room.watching(&sandbox, all(room, &sandbox, commands)).await;
     room.end(sandbox).await?;
     outcome
 }

@@ -1,10 +1,10 @@
 //! A place to work: a slot with a worktree, one sandbox in it, and its end. Every step is
 //! journalled.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use crate::{
-    event::{Breach, Event, Overrun},
+    event::{Breach, Event, Overrun, Usage},
     git::{self, Caps, Checkout, HandOver, ObjectId, Owner, Signature, SlotSpec},
     link::Process,
     name::{Role, TaskId},
@@ -18,6 +18,9 @@ use super::{
     recorder::Recorder,
     work::{Work, logs},
 };
+
+/// How often what a sandbox used is recorded while that changes.
+const USAGE_EVERY: Duration = Duration::from_secs(10);
 
 /// One slot of a run.
 pub(super) struct Room<'a> {
@@ -236,9 +239,41 @@ impl Room<'_> {
         format!("it was ended: {over} ({set})")
     }
 
+    /// Waits for work in the sandbox, and records meanwhile what it uses, when that has changed.
+    pub(super) async fn watching<T>(&self, sandbox: &Sandbox, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        let mut said = Usage::default();
+        loop {
+            match tokio::time::timeout(USAGE_EVERY, &mut work).await {
+                Ok(done) => return done,
+                Err(_later) if sandbox.usage() != said => {
+                    said = sandbox.usage();
+                    // Where the run has ended the work is about to.
+                    self.used(said).await.ok();
+                }
+                Err(_later) => {}
+            }
+        }
+    }
+
+    async fn used(&self, usage: Usage) -> Result<(), Failure> {
+        let used = Event::SandboxUsed {
+            sandbox: self.name.clone(),
+            task: self.task.clone(),
+            role: self.rights.role.clone(),
+            usage,
+        };
+        self.recorder.record(used).await?;
+        Ok(())
+    }
+
     /// Ends the sandbox; the files stay.
     pub(super) async fn end(&self, sandbox: Sandbox) -> Result<(), Failure> {
+        let usage = sandbox.usage();
         let ended = sandbox.end().await;
+        if usage != Usage::default() {
+            self.used(usage).await?;
+        }
         self.recorder
             .record(Event::SandboxEnded {
                 sandbox: self.name.clone(),

@@ -149,6 +149,7 @@ pub fn confinement(rights: &Rights, grant: &Grant) -> Confinement {
     Confinement {
         paths,
         filters: syscalls::filters(),
+        meter: None,
         limits: vec![
             (LIMIT_FILE_SIZE, rights.resources.disk),
             (LIMIT_CORE, 0),

@@ -23,6 +23,7 @@ use super::{
     disk::Disk,
     held,
     isolation::{Shortfall, landlock_lacks, limits_hold, minimum, of_process},
+    meter,
     slot::{Home, Slot},
     standing::{Guard, Sandbox},
     sweep::end_own,
@@ -197,8 +198,10 @@ impl Launcher {
         let guest = guest_process(&link)?;
         self.is_guest(&container, &link).await?;
         let counters = Counters::of_process(guest_pid(&link)?);
+        let meter = meter::start(&occupant.rights, &link)?;
         let isolation = Isolation {
             unwatched: counters.unwatched(),
+            write_meter: meter.is_some(),
             ..self.isolation(&link, &occupant.rights)?
         };
         minimum(&isolation, &occupant.rights.minimum)?;
@@ -213,6 +216,7 @@ impl Launcher {
             guest,
             watch: Watch::new(counters, disk),
             gateway: Some(gateway),
+            meter,
             guard,
         })
     }
@@ -359,6 +363,7 @@ impl Launcher {
             doors: Arc::new(LinkDoors(link.clone())),
             record,
             resolver: Arc::clone(&self.resolver),
+            rates: rights.rates.clone(),
             limits: Limits::default(),
         };
         Ok(Gateway::start(config, &self.threads)?)

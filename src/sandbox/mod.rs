@@ -22,6 +22,7 @@ mod held;
 mod idle;
 mod isolation;
 mod launch;
+mod meter;
 mod own_code;
 #[cfg(test)]
 mod properties;

@@ -12,8 +12,8 @@ use tokio::time::{sleep, timeout};
 use crate::{
     egress::Gateway,
     engine::{ContainerId, Engine, EngineError},
-    event::{Isolation, Overrun},
-    link::{Ended, Link, Process, Size, Terminal},
+    event::{Isolation, Overrun, Usage},
+    link::{Ended, Link, LinkError, Meter, Process, Size, Terminal, meter_filter},
     policy::{Program, Rights},
 };
 
@@ -21,6 +21,7 @@ use super::{
     confine::{Grant, confinement},
     held::limits,
     launch::SandboxError,
+    meter,
     watch::{Spoken, Watch, out_of_memory},
 };
 
@@ -70,6 +71,7 @@ pub struct Sandbox {
     pub(super) guest: Arc<OwnedFd>,
     pub(super) watch: Watch,
     pub(super) gateway: Option<Gateway>,
+    pub(super) meter: Option<Meter>,
     pub(super) guard: Guard,
 }
 
@@ -96,7 +98,10 @@ impl Sandbox {
         env: &[(String, String)],
         grant: &Grant,
     ) -> Result<Process, SandboxError> {
-        self.run(argv, env, self.held(&self.rights, grant)).await
+        let held = self.metered(self.held(&self.rights, grant));
+        let mut process = self.run(argv, env, held).await?;
+        self.count_writes(process.meter.take())?;
+        Ok(process)
     }
 
     /// Runs a program like [`Sandbox::exec`], on a terminal of its own.
@@ -109,10 +114,35 @@ impl Sandbox {
         env: &[(String, String)],
         size: Size,
     ) -> Result<(Terminal, Ended), SandboxError> {
-        let held = self.held(&self.rights, &Grant::default());
+        let held = self.metered(self.held(&self.rights, &Grant::default()));
         let link = &self.link;
         let started = link.exec_on_terminal(argv.to_vec(), self.environment(env), held, size);
-        Ok(started.await?)
+        let (mut terminal, ended) = started.await?;
+        self.count_writes(terminal.meter.take())?;
+        Ok((terminal, ended))
+    }
+
+    fn metered(&self, held: Confinement) -> Confinement {
+        Confinement {
+            meter: self.meter.as_ref().map(|_| meter_filter()),
+            ..held
+        }
+    }
+
+    /// Has the meter serve what a program's filter notifies.
+    fn count_writes(&self, listener: Option<OwnedFd>) -> Result<(), LinkError> {
+        match self.meter.as_ref().zip(listener) {
+            Some((meter, listener)) => meter.watch(listener),
+            None => Ok(()),
+        }
+    }
+
+    /// What was used since the start, writes of our own not counted.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let writes = self.meter.as_ref().map(Meter::writes).unwrap_or_default();
+        let network = self.gateway.as_ref().map(Gateway::usage);
+        meter::usage(writes, network.unwrap_or_default())
     }
 
     /// Makes the agent's private repository on `/work/.git`: one commit of what it was given.
@@ -230,6 +260,10 @@ impl Sandbox {
     /// # Errors
     /// The engine's; the guest has ended everything inside even then.
     pub async fn end(mut self) -> Result<(), SandboxError> {
+        // A write that is held can be killed, but where an engine freezes first, not frozen.
+        if let Some(meter) = &self.meter {
+            meter.release();
+        }
         self.link.sever();
         if let Some(gateway) = self.gateway.take() {
             gateway.close().await;

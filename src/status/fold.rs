@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Agent, Check, Overran, Phase, Progress, Review, Status, millis};
 use crate::{
-    event::{Event, Record},
+    event::{Event, Record, Usage},
     name::TaskId,
     task::{State, Stopping},
 };
@@ -105,6 +105,7 @@ impl Status {
                     image: image.clone(),
                     isolation: isolation.clone(),
                     since: ts,
+                    usage: Usage::default(),
                 });
             }
             Event::Overrun {
@@ -122,6 +123,12 @@ impl Status {
                 allowed: *allowed,
                 seen: *seen,
             }),
+            Event::SandboxUsed {
+                sandbox,
+                task,
+                usage,
+                ..
+            } => self.take_usage(sandbox, task.as_ref(), *usage),
             Event::SandboxEnded { sandbox } => {
                 self.agents.retain(|agent| agent.sandbox != *sandbox);
             }
@@ -140,6 +147,25 @@ impl Status {
                 self.egress.received = self.egress.received.saturating_add(*received);
             }
             _ => {}
+        }
+    }
+
+    /// Adds what came since the sandbox last said it: it counts from its own start.
+    fn take_usage(&mut self, sandbox: &str, task: Option<&TaskId>, usage: Usage) {
+        let found = self
+            .agents
+            .iter_mut()
+            .find(|agent| agent.sandbox == sandbox);
+        // One that is not known to stand counts from nothing.
+        let before = found.map_or_else(Usage::default, |agent| {
+            std::mem::replace(&mut agent.usage, usage)
+        });
+        let more = usage.with(before, u64::saturating_sub);
+        self.usage = self.usage.with(more, u64::saturating_add);
+        if let Some(task) = task {
+            self.change(task, |task| {
+                task.usage = task.usage.with(more, u64::saturating_add);
+            });
         }
     }
 

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    event::{Isolation, Limit, Outcome, Record},
+    event::{Isolation, Limit, Outcome, Record, Usage},
     finding::Finding,
     name::{Role, RunId, TaskId},
     task::{Queue, State},
@@ -69,6 +69,8 @@ pub struct Status {
     pub egress: EgressCounts,
     /// Every cap that was passed, in order.
     pub overruns: Vec<Overran>,
+    /// What all sandboxes used, together.
+    pub usage: Usage,
     /// Every check that ran, in order.
     pub checks: Vec<Check>,
     /// Every verdict, in order.
@@ -129,6 +131,8 @@ pub struct Progress {
     pub commit: Option<String>,
     /// Why its last failed attempt failed.
     pub last_error: Option<String>,
+    /// What its sandboxes used, those that are gone included.
+    pub usage: Usage,
 }
 
 /// One sandbox that stands.
@@ -148,6 +152,8 @@ pub struct Agent {
     pub isolation: Isolation,
     /// When it stood.
     pub since: Timestamp,
+    /// What it used, as it last said.
+    pub usage: Usage,
 }
 
 /// Numbers of tasks and attempts. The first five add up to `total`.
@@ -256,6 +262,7 @@ impl Default for Status {
             counts: Counts::default(),
             egress: EgressCounts::default(),
             overruns: Vec::new(),
+            usage: Usage::default(),
             checks: Vec::new(),
             reviews: Vec::new(),
             faults: Vec::new(),
@@ -307,6 +314,7 @@ impl Progress {
             elapsed_ms: 0,
             commit: None,
             last_error: None,
+            usage: Usage::default(),
         }
     }
 }

@@ -168,6 +168,45 @@ fn a_fold_shows_tasks_agents_and_counts() {
 }
 
 #[test]
+fn what_was_used_adds_up_over_sandboxes_of_one_name_and_is_kept_at_their_end() {
+    let used = |writes, calls| Event::SandboxUsed {
+        sandbox: "s".to_owned(),
+        task: Some(id("store")),
+        role: role(),
+        usage: Usage {
+            writes,
+            calls,
+            ..Usage::default()
+        },
+    };
+    let ended = || Event::SandboxEnded {
+        sandbox: "s".to_owned(),
+    };
+    let planned = Event::Planned {
+        tasks: vec![task("store", &[])],
+    };
+    let first = [
+        started(),
+        planned,
+        sandbox("s", "store"),
+        used(5, 0),
+        used(9, 1),
+        ended(),
+    ];
+    let second = [sandbox("s", "store"), used(2, 0)];
+    let status = Status::fold(&records(first.into_iter().chain(second).collect()));
+    let numbers = |usage: Usage| (usage.writes, usage.calls);
+    assert_eq!(numbers(status.usage), (11, 1));
+    assert_eq!(numbers(status.tasks[0].usage), (11, 1));
+    assert_eq!(numbers(status.agents[0].usage), (2, 0));
+    let page = text(&status);
+    assert!(
+        page.contains("Writes: 11 counted, 0 delayed (0 s together)\n"),
+        "{page}"
+    );
+}
+
+#[test]
 fn folding_one_by_one_gives_the_same_status() {
     let records = small_run();
     let mut status = Status::default();

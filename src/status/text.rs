@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Agent, Overran, Phase, Progress, Status, millis};
 use crate::{
-    event::{Outcome, Overrun},
+    event::{Outcome, Overrun, Usage},
     task::State,
     text::visible,
 };
@@ -156,10 +156,34 @@ fn draw_evidence(page: &mut String, status: &Status) -> std::fmt::Result {
         };
         writeln!(page, "Overrun: {sandbox}: {over}")?;
     }
+    draw_usage(page, &status.usage)?;
     status
         .faults
         .iter()
         .try_for_each(|fault| writeln!(page, "Fault: {}", visible(fault)))
+}
+
+/// Draws what all sandboxes used, once they have used something.
+fn draw_usage(page: &mut String, usage: &Usage) -> std::fmt::Result {
+    if *usage == Usage::default() {
+        return Ok(());
+    }
+    writeln!(
+        page,
+        "Writes: {} counted, {} delayed ({} s together)",
+        usage.writes,
+        usage.writes_delayed,
+        usage.writes_delayed_ms / 1000
+    )?;
+    writeln!(
+        page,
+        "Calls: {} let out, {} delayed ({} s together), {} refused",
+        usage.calls,
+        usage.calls_delayed,
+        usage.calls_delayed_ms / 1000,
+        usage.calls_refused
+    )?;
+    writeln!(page, "Bytes: {} out, {} in", usage.sent, usage.received)
 }
 
 /// Text on one line of at most `most` characters, hidden ones made visible.

@@ -14,6 +14,7 @@ mod live_end;
 mod live_engine;
 mod live_faults;
 mod live_link;
+mod live_meter;
 mod live_readme;
 mod live_run;
 mod live_sandbox;

@@ -24,8 +24,9 @@ use tokio::time::Instant;
 
 use crate::{
     egress::{Config, Decision, DnsSockets, Fact, Gateway, Limits, Record, Resolve, Threads},
+    event::Usage,
     name::HostName,
-    policy::{Egress, EgressRule, HostEntry, HostPattern, Origin, Protocol},
+    policy::{Egress, EgressRule, HostEntry, HostPattern, Origin, Protocol, Rates},
 };
 
 /// Bounds every wait of a test.
@@ -107,6 +108,11 @@ impl Lab {
     }
 
     pub(super) fn with(egress: Egress, resolver: Table, limits: Limits) -> Self {
+        Self::paced(egress, resolver, (limits, Rates::default()))
+    }
+
+    pub(super) fn paced(egress: Egress, resolver: Table, paced: (Limits, Rates)) -> Self {
+        let (limits, rates) = paced;
         let standing = Standing::default();
         let records = Arc::new(Mutex::new(Vec::new()));
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -131,6 +137,7 @@ impl Lab {
             doors: Arc::new(open),
             record: Arc::new(move |record| sink.lock().unwrap().push(record)),
             resolver: Arc::clone(&resolver) as Arc<dyn Resolve>,
+            rates,
             limits,
         };
         let gateway = Some(Gateway::start(config, &threads).unwrap());
@@ -220,6 +227,11 @@ impl Lab {
             _ => None,
         };
         self.close().into_iter().filter_map(denied).collect()
+    }
+
+    /// What the gateway let out.
+    pub(super) fn usage(&self) -> Usage {
+        self.gateway.as_ref().unwrap().usage()
     }
 
     pub(super) fn recorded(&self) -> Vec<Record> {

@@ -2,6 +2,7 @@
 //! real listeners, upstreams that the test owns, and a resolver that counts.
 
 mod lab;
+mod limits;
 mod names;
 mod speaking;
 mod web;

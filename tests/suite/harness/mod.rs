@@ -8,6 +8,7 @@ pub(crate) mod source;
 
 mod journal;
 mod run;
+pub(crate) mod sandbox;
 mod stand;
 mod world;
 

@@ -1,0 +1,142 @@
+//! What the write meter costs: one program opens files in two sandboxes of one engine, with and
+//! without a meter, in turn.
+//!
+//! `make bench-meter`, or `LOKI_ENGINE=podman make bench-meter`. The program is made here by
+//! `rustc`, static, so that it runs in any image.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark starts programs and reads its settings from the environment"
+)]
+
+use std::{path::Path, process::Command};
+
+use loki::{
+    policy::{Minimum, Rates, Rights},
+    sandbox::Sandbox,
+};
+
+#[path = "../tests/suite/harness/sandbox.rs"]
+#[expect(dead_code, reason = "the tests use more of it than the benchmark does")]
+mod sandbox;
+
+use sandbox::{Standing, globs, rights};
+
+const ROUNDS: usize = 5;
+/// Prints, for each kind of open, its name and the median and 95th percentile in nanoseconds.
+const PROBE: &str = r#"
+use std::{fs::{File, OpenOptions}, time::Instant};
+fn measure(name: &str, mut open: impl FnMut()) {
+    const TIMES: usize = 20_000;
+    for _ in 0..500 { open() }
+    let mut took: Vec<u128> = (0..TIMES).map(|_| { let start = Instant::now(); open(); start.elapsed().as_nanos() }).collect();
+    took.sort();
+    println!("{name} {} {}", took[TIMES / 2], took[TIMES * 95 / 100]);
+}
+fn main() {
+    let path = std::env::args().nth(1).unwrap();
+    File::create(&path).unwrap();
+    measure("read-open", || drop(File::open(&path).unwrap()));
+    measure("write-open", || drop(OpenOptions::new().write(true).open(&path).unwrap()));
+    measure("create", || drop(File::create(&path).unwrap()));
+}
+"#;
+
+/// Median and 95th percentile of each kind of open, in nanoseconds.
+type Times = Vec<(String, u64, u64)>;
+
+fn build(to: &Path) {
+    let directory = tempfile::tempdir().unwrap();
+    let source = directory.path().join("probe.rs");
+    std::fs::write(&source, PROBE).unwrap();
+    let built = Command::new("rustc")
+        .args(["-O", "-C", "target-feature=+crt-static", "-o"])
+        .args([to, &source])
+        .status();
+    assert!(built.expect("`rustc` runs").success());
+}
+
+async fn start(engine: &str, meter: &Metered) -> Standing {
+    let mut rights: Rights = rights(Rates {
+        uncounted: globs(&["target/**"]),
+        ..Rates::default()
+    });
+    rights.minimum = Minimum {
+        write_meter: *meter == Metered::Yes,
+        ..Minimum::default()
+    };
+    let standing = Standing::start(engine, rights).await;
+    build(&standing.slot.work().join("probe"));
+    standing
+}
+
+#[derive(PartialEq, Eq)]
+enum Metered {
+    Yes,
+    No,
+}
+
+async fn measure(standing: &Standing, file: &str) -> Times {
+    let out = standing.run(&["./probe", file]).await;
+    assert_eq!(out.exit.code, 0, "{}", out.err);
+    let line = |line: &str| {
+        let mut words = line.split(' ');
+        let mut word = || words.next().unwrap().to_owned();
+        (word(), word().parse().unwrap(), word().parse().unwrap())
+    };
+    out.out.lines().map(line).collect()
+}
+
+/// The median over the rounds, of each number by itself.
+fn middle(rounds: &[Times]) -> Times {
+    let of = |index: usize, number: fn(&(String, u64, u64)) -> u64| {
+        let mut all: Vec<u64> = rounds.iter().map(|round| number(&round[index])).collect();
+        all.sort_unstable();
+        all[all.len() / 2]
+    };
+    (0..rounds[0].len())
+        .map(|index| {
+            let name = rounds[0][index].0.clone();
+            (name, of(index, |t| t.1), of(index, |t| t.2))
+        })
+        .collect()
+}
+
+async fn end(sandbox: Sandbox) {
+    sandbox.end().await.unwrap();
+}
+
+#[tokio::main]
+async fn main() {
+    let engine = std::env::var("LOKI_ENGINE").unwrap_or_else(|_| "docker".to_owned());
+    let bare = start(&engine, &Metered::No).await;
+    let metered = start(&engine, &Metered::Yes).await;
+    let (mut without, mut with, mut exempt) = (Vec::new(), Vec::new(), Vec::new());
+    metered.sh("mkdir -p target").await;
+    for _ in 0..ROUNDS {
+        without.push(measure(&bare, "/work/file").await);
+        with.push(measure(&metered, "/work/file").await);
+        exempt.push(measure(&metered, "target/file").await);
+    }
+    println!("{engine}, {ROUNDS} rounds in turn; us per open and close, p50/p95");
+    println!("| kind | no meter | meter | added | uncounted directory |\n|---|---|---|---|---|");
+    let us = |ns: u64| f64::from(u32::try_from(ns).unwrap()) / 1000.0;
+    let rows = middle(&without)
+        .into_iter()
+        .zip(middle(&with))
+        .zip(middle(&exempt));
+    for ((bare, metered), exempt) in rows {
+        println!(
+            "| {} | {:.2}/{:.2} | {:.2}/{:.2} | {:.2} | {:.2}/{:.2} |",
+            bare.0,
+            us(bare.1),
+            us(bare.2),
+            us(metered.1),
+            us(metered.2),
+            us(metered.1) - us(bare.1),
+            us(exempt.1),
+            us(exempt.2)
+        );
+    }
+    end(bare.sandbox).await;
+    end(metered.sandbox).await;
+}

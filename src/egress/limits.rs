@@ -1,0 +1,324 @@
+//! What a role may use of a host in a minute: calls wait for their turn, and bytes are read no
+//! faster than they are allowed.
+//!
+//! One budget per role and rule, shared by all sandboxes of the role, so that many agents together
+//! stay within it, and a wildcard's names with them. Nothing is dropped: a call waits, within a
+//! bound, in the order it came; bytes wait as long as it takes, and the sender's window with them.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use governor::{
+    Quota, RateLimiter,
+    clock::Clock,
+    middleware::NoOpMiddleware,
+    state::{InMemoryState, NotKeyed},
+};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::{
+    event::{Usage, millis},
+    name::Role,
+    policy::Rates,
+};
+
+/// Bytes are counted in pieces of this size: a limiter's cells are 32-bit.
+const PIECE: u64 = 1024;
+const ONE: NonZeroU32 = NonZeroU32::MIN;
+
+/// The budgets of all gateways of an orchestrator.
+#[derive(Debug, Default)]
+pub(super) struct Budgets(Mutex<HashMap<(Role, String), Arc<Budget>>>);
+
+impl Budgets {
+    /// Returns what a role has left under a rule; at these rates when it is the first to ask.
+    pub(super) fn of(&self, role: &Role, rule: &str, rates: &Rates) -> Arc<Budget> {
+        let mut budgets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let budget = budgets
+            .entry((role.clone(), rule.to_owned()))
+            .or_insert_with(|| Arc::new(Budget::new(rates)));
+        Arc::clone(budget)
+    }
+}
+
+/// What is left of one role's minute under one rule.
+#[derive(Debug)]
+pub(super) struct Budget {
+    calls: Option<Bucket>,
+    bytes: Option<Bucket>,
+    /// Bytes ever taken, so that parts of a piece are not lost.
+    taken: AtomicU64,
+}
+
+impl Budget {
+    fn new(rates: &Rates) -> Self {
+        let pieces = |bytes: u64| u32::try_from(bytes / PIECE).unwrap_or(u32::MAX);
+        Self {
+            calls: rates.api_calls_per_minute.map(Bucket::new),
+            bytes: rates.network_bytes_per_minute.map(pieces).map(Bucket::new),
+            taken: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes one call, after a wait of at most `within`; returns how long that was.
+    pub(super) async fn call(&self, within: Duration) -> Result<Duration, TooMany> {
+        match &self.calls {
+            None => Ok(Duration::ZERO),
+            Some(calls) => calls.take(ONE, Some(within)).await,
+        }
+    }
+
+    /// Takes bytes, after a wait as long as it needs to be; returns how long that was.
+    pub(super) async fn bytes(&self, count: usize) -> Duration {
+        let Some(bytes) = &self.bytes else {
+            return Duration::ZERO;
+        };
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        let before = self.taken.fetch_add(count, Ordering::Relaxed);
+        let mut pieces = before.wrapping_add(count) / PIECE - before / PIECE;
+        let mut waited = Duration::ZERO;
+        while let Some(some) = bytes.at_once(pieces) {
+            // Without a bound nothing is refused.
+            waited += bytes.take(some, None).await.unwrap_or_default();
+            pieces -= u64::from(some.get());
+        }
+        waited
+    }
+}
+
+/// A call would have had to wait longer than it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooMany {
+    /// How many a minute there may be.
+    pub(super) per_minute: NonZeroU32,
+    /// When the next may come.
+    pub(super) retry_after: Duration,
+}
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, Ticks, NoOpMiddleware<Duration>>;
+
+/// So much a minute; a whole minute's worth may come at once.
+#[derive(Debug)]
+struct Bucket {
+    per_minute: NonZeroU32,
+    limiter: Limiter,
+    clock: Ticks,
+    /// Held by whoever is next, also while it waits: first come, first served.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Bucket {
+    /// None a minute is the least there is: nothing at all is said by having no rule.
+    fn new(per_minute: u32) -> Self {
+        let per_minute = NonZeroU32::new(per_minute).unwrap_or(ONE);
+        let clock = Ticks(Instant::now());
+        Self {
+            per_minute,
+            limiter: RateLimiter::direct_with_clock(Quota::per_minute(per_minute), clock),
+            clock,
+            turn: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Returns how much of `wanted` can be taken at once, none when nothing is wanted.
+    fn at_once(&self, wanted: u64) -> Option<NonZeroU32> {
+        NonZeroU32::new(u32::try_from(wanted).unwrap_or(u32::MAX))
+            .map(|wanted| wanted.min(self.per_minute))
+    }
+
+    async fn take(&self, cells: NonZeroU32, within: Option<Duration>) -> Result<Duration, TooMany> {
+        let start = Instant::now();
+        let too_many = |retry_after| TooMany {
+            per_minute: self.per_minute,
+            retry_after,
+        };
+        let deadline = within.map(|within| start + within);
+        let turn = match (self.turn.try_lock(), deadline) {
+            (Ok(turn), _) if self.left(cells).is_none() => {
+                drop(turn);
+                return Ok(Duration::ZERO);
+            }
+            (Ok(turn), _) => turn,
+            (Err(_), None) => self.turn.lock().await,
+            (Err(_), Some(deadline)) => timeout_at(deadline, self.turn.lock())
+                .await
+                .map_err(|_late| too_many(Duration::from_secs(60) / self.per_minute.get()))?,
+        };
+        while let Some(wait) = self.left(cells) {
+            if deadline.is_some_and(|deadline| Instant::now() + wait > deadline) {
+                return Err(too_many(wait));
+            }
+            sleep(wait).await;
+        }
+        drop(turn);
+        Ok(start.elapsed())
+    }
+
+    /// Takes so much, or returns how long until there is so much.
+    fn left(&self, cells: NonZeroU32) -> Option<Duration> {
+        match self.limiter.check_n(cells) {
+            Ok(Ok(())) => None,
+            Ok(Err(not_until)) => Some(not_until.wait_time_from(self.clock.now())),
+            Err(_more_than_a_minutes) => unreachable!("`at_once` never gives more"),
+        }
+    }
+}
+
+/// The runtime's time, so that waiting and counting go by one clock.
+#[derive(Debug, Clone, Copy)]
+struct Ticks(Instant);
+
+impl Clock for Ticks {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// What one gateway has let out so far.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    calls: AtomicU64,
+    delayed: AtomicU64,
+    delayed_ms: AtomicU64,
+    refused: AtomicU64,
+    sent: AtomicU64,
+    received: AtomicU64,
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// From the sandbox.
+    Out,
+    /// To the sandbox.
+    In,
+}
+
+impl Tally {
+    /// Counts a call by what became of it.
+    pub(super) fn call(&self, became: Result<Duration, TooMany>) {
+        match became {
+            Err(_) => add(&self.refused, 1),
+            Ok(waited) => {
+                add(&self.calls, 1);
+                add(&self.delayed, u64::from(!waited.is_zero()));
+                add(&self.delayed_ms, millis(waited));
+            }
+        }
+    }
+
+    /// Counts bytes that passed.
+    pub(super) fn bytes(&self, way: Way, count: u64) {
+        match way {
+            Way::Out => add(&self.sent, count),
+            Way::In => add(&self.received, count),
+        }
+    }
+
+    /// Returns the network's part of what was used.
+    pub(super) fn usage(&self) -> Usage {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Usage {
+            calls: read(&self.calls),
+            calls_delayed: read(&self.delayed),
+            calls_delayed_ms: read(&self.delayed_ms),
+            calls_refused: read(&self.refused),
+            sent: read(&self.sent),
+            received: read(&self.received),
+            ..Usage::default()
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const BOUND: Duration = Duration::from_secs(30);
+
+    fn budget(calls: Option<u32>, bytes: Option<u64>) -> Budget {
+        Budget::new(&Rates {
+            api_calls_per_minute: calls,
+            network_bytes_per_minute: bytes,
+            ..Rates::default()
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_over_the_limit_wait_and_then_are_refused_with_a_time() {
+        let budget = budget(Some(60), None);
+        for _ in 0..60 {
+            assert_eq!(budget.call(BOUND).await, Ok(Duration::ZERO));
+        }
+        let waited = budget.call(BOUND).await.unwrap();
+        assert!(
+            waited >= SECOND && waited < SECOND + SECOND / 100,
+            "{waited:?}"
+        );
+        let refused = budget.call(SECOND / 2).await.unwrap_err();
+        assert!(refused.retry_after > SECOND / 2 && refused.retry_after <= SECOND);
+        assert_eq!(refused.per_minute.get(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_at_once_are_served_in_turn_and_none_waits_beyond_the_bound() {
+        let budget = budget(Some(60), None);
+        let start = Instant::now();
+        let all = (0..200).map(|_| budget.call(BOUND));
+        let became = futures_util::future::join_all(all).await;
+        let passed = became.iter().filter(|one| one.is_ok()).count();
+        assert!((88..=90).contains(&passed), "{passed}");
+        assert!(start.elapsed() <= BOUND + SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_wait_as_long_as_they_must_and_none_is_refused() {
+        let budget = budget(None, Some(60 * 1024));
+        assert_eq!(budget.bytes(60 * 1024).await, Duration::ZERO);
+        let waited = budget.bytes(120 * 1024).await;
+        assert!(
+            waited >= 119 * SECOND && waited < 122 * SECOND,
+            "{waited:?}"
+        );
+        for _ in 0..1023 {
+            assert_eq!(budget.bytes(1).await, Duration::ZERO);
+        }
+        assert!(budget.bytes(1).await > Duration::ZERO, "parts add up");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_limits_nothing_waits() {
+        let budget = budget(None, None);
+        for _ in 0..1000 {
+            assert_eq!(budget.call(Duration::ZERO).await, Ok(Duration::ZERO));
+        }
+        assert_eq!(budget.bytes(usize::MAX).await, Duration::ZERO);
+    }
+
+    #[test]
+    fn sandboxes_of_one_role_share_a_rule_and_others_do_not() {
+        let (budgets, rates) = (Budgets::default(), Rates::default());
+        let of = |role: &str, rule| budgets.of(&role.parse().unwrap(), rule, &rates);
+        let first = of("eng-backend", "a.test:443 (x:1)");
+        assert!(Arc::ptr_eq(&first, &of("eng-backend", "a.test:443 (x:1)")));
+        assert!(!Arc::ptr_eq(
+            &first,
+            &of("eng-frontend", "a.test:443 (x:1)")
+        ));
+        assert!(!Arc::ptr_eq(&first, &of("eng-backend", "b.test:443 (x:2)")));
+    }
+}
