@@ -1,6 +1,7 @@
 //! The command line: turns what a person types into calls, and results into text and exit codes.
 
 mod args;
+mod attest;
 mod clean;
 mod doctor;
 mod env;
@@ -71,6 +72,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Sandbox(SandboxVerb::Run(run)) => sandbox::run(&env, run).await,
         Command::Sandbox(SandboxVerb::Ls(json)) => sandbox::list(&env, &json).await,
         Command::Sandbox(SandboxVerb::Rm(rm)) => sandbox::remove(&env, &rm).await,
+        Command::Sandbox(SandboxVerb::Attest(args)) => attest::attest(&env, &args).await,
         Command::Policy(PolicyVerb::Check(check)) => roles::check(&env, &check),
         Command::Agents(AgentsVerb::List(json)) => roles::list(&env, &json),
         Command::Doctor(json) => doctor::doctor(&env, &json).await,
