@@ -12,7 +12,6 @@ use crate::{
     diagnostic::explained,
     engine::{EngineError, EngineReport, Opened},
     event::Isolation,
-    git,
     link::Process,
     policy::{Egress, Layer, Policy, Program, Rights, Source},
     sandbox::{Grant, Labels, Launcher, Occupant, Sandbox, SandboxError, Slot},
@@ -45,9 +44,6 @@ pub enum StageError {
     /// No sink could be opened on this host.
     #[error("no sink could be opened on this host's loopback")]
     Sink(#[source] io::Error),
-    /// The slots could not be removed.
-    #[error("the sandboxes' directories could not be removed")]
-    Slot(#[source] io::Error),
 }
 
 /// What an attestation is of.
@@ -59,7 +55,7 @@ pub struct Scene {
     pub rights: Rights,
     /// The image, by digest.
     pub image: String,
-    /// The directory of all slots; removed at the end.
+    /// The directory of all slots.
     pub slots: std::path::PathBuf,
     /// The label of the place it runs for.
     pub repository: String,
@@ -192,7 +188,7 @@ impl Stage {
         output
     }
 
-    /// Ends everything and removes what it left on this host.
+    /// Ends everything; the slots stay for the caller to remove.
     ///
     /// # Errors
     /// The first thing that could not be removed.
@@ -204,8 +200,7 @@ impl Stage {
             open.end().await.map_err(StageError::Opened)?;
         }
         ended.into_iter().collect::<Result<Vec<()>, _>>()?;
-        git::remove_tree(&self.scene.slots)
-            .map_err(|fault| StageError::Slot(io::Error::other(fault)))
+        Ok(())
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::{
     io::{Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,6 +14,7 @@ use crate::{
         self, Attestation, NotSound, Outcome, Probe, Row, Runtime, Scene, Signed, Stage,
         catalogue::{self, PROBES},
     },
+    engine::Engine,
     git::{self, Repository},
     journal::{Key, PublicKey},
     sandbox,
@@ -34,25 +36,20 @@ pub(super) async fn attest(env: &Environment, args: &SandboxAttest) -> Result<Ex
         return verify(env, file, args);
     }
     let (probes, rows) = selected(&args.only)?;
-    let key = key(env)?;
-    let label = sandbox::repository_label(env.cache()?);
-    let (scene, policy) = scene(env, args, &label).await?;
-    drop(
-        sandbox::sweep(scene.launcher.engine.as_ref(), Some(&label))
-            .await
-            .or_exit(Exit::NoSandbox)?,
-    );
-    let engine = scene.launcher.engine.clone();
-    let slots = scene.slots.clone();
+    let (scene, policy) = scene(env, args).await?;
+    let key = Key::open_or_make(settings(env)?).or_exit(Exit::Failed)?;
+    let place = Place::of(env, &scene)?;
+    place.sweep().await?;
     let attested = tokio::select! {
         attested = attack(scene, args, &probes) => attested,
         number = signals::first() => {
-            sandbox::end_own(engine.as_ref(), &label).await.or_exit(Exit::Failed)?;
-            git::remove_tree(&slots).or_exit(Exit::Failed)?;
+            place.end().await?;
             return number.map(Exit::Signal).or_exit(Exit::Failed);
         }
     };
-    let mut attestation = attested.map_err(|fault| clean(fault, &slots))?;
+    // Also after a start that failed half-way.
+    place.end().await?;
+    let mut attestation = attested?;
     attestation.policy = policy;
     attestation.rows.extend(rows);
     attestation
@@ -66,14 +63,41 @@ pub(super) async fn attest(env: &Environment, args: &SandboxAttest) -> Result<Ex
     Ok(ending(&signed.attestation))
 }
 
-/// Removes the slots after a start that failed.
-fn clean(fault: Fault, slots: &Path) -> Fault {
-    match git::remove_tree(slots) {
-        Ok(()) => fault,
-        Err(cause) => Fault {
-            message: format!("{}; {cause}", fault.message),
-            ..fault
-        },
+/// What attestations leave on this machine while they run: containers by label, slots by owner.
+struct Place {
+    engine: Arc<dyn Engine>,
+    label: String,
+    slots: PathBuf,
+}
+
+impl Place {
+    fn of(env: &Environment, scene: &Scene) -> Result<Self, Fault> {
+        Ok(Self {
+            engine: Arc::clone(&scene.launcher.engine),
+            label: scene.repository.clone(),
+            slots: env.cache()?.join("attest"),
+        })
+    }
+
+    /// Removes what attestations left that were killed.
+    async fn sweep(&self) -> Result<(), Fault> {
+        let swept = sandbox::sweep(self.engine.as_ref(), Some(&self.label)).await;
+        drop(swept.or_exit(Exit::NoSandbox)?);
+        let entries = std::fs::read_dir(&self.slots)
+            .into_iter()
+            .flatten()
+            .flatten();
+        entries
+            .filter(|entry| !entry.file_name().to_str().is_some_and(sandbox::alive))
+            .try_for_each(|entry| git::remove_tree(&entry.path()))
+            .or_exit(Exit::Failed)
+    }
+
+    /// Removes what this process made.
+    async fn end(&self) -> Result<(), Fault> {
+        let ended = sandbox::end_own(self.engine.as_ref(), &self.label).await;
+        ended.or_exit(Exit::Failed)?;
+        git::remove_tree(&self.slots.join(sandbox::owner())).or_exit(Exit::Failed)
     }
 }
 
@@ -101,10 +125,6 @@ fn selected(only: &[String]) -> Result<(Vec<&'static Probe>, Vec<Row>), Fault> {
     Ok((probes, rows))
 }
 
-fn key(env: &Environment) -> Result<Key, Fault> {
-    Key::open_or_make(settings(env)?).or_exit(Exit::Failed)
-}
-
 fn settings(env: &Environment) -> Result<&Path, Fault> {
     env.config.as_deref().ok_or_else(|| {
         Fault::new(Exit::Usage, "neither `HOME` nor `XDG_CONFIG_HOME` is set")
@@ -113,11 +133,7 @@ fn settings(env: &Environment) -> Result<&Path, Fault> {
 }
 
 /// Finds the role's rights, the engine and the image; returns the hash of the policy, too.
-async fn scene(
-    env: &Environment,
-    args: &SandboxAttest,
-    label: &str,
-) -> Result<(Scene, String), Fault> {
+async fn scene(env: &Environment, args: &SandboxAttest) -> Result<(Scene, String), Fault> {
     let here = std::env::current_dir().or_exit(Exit::Failed)?;
     let repository = Repository::open(&here).ok();
     let policy = setup::policy(env, &args.policy, repository.as_ref().map(Repository::root))?;
@@ -136,7 +152,7 @@ async fn scene(
         rights,
         image,
         slots: env.cache()?.join("attest").join(&owner),
-        repository: label.to_owned(),
+        repository: sandbox::repository_label(env.cache()?),
         owner,
     };
     Ok((scene, policy.sha256()))

@@ -16,10 +16,13 @@ for name in ("host.docker.internal", "host.containers.internal", "gateway.docker
     except OSError:
         print("CLOSED", name)
 scanned = 0
+probe = socket.socket()
 for port in range(1, 65536):
-    with socket.socket() as probe:
-        # A socket that the kernel gave this very port as its own end connects to itself.
-        if probe.connect_ex(("127.0.0.1", port)) == 0 and probe.getsockname() != probe.getpeername() and port != 53:
+    # A socket that the kernel gave this very port as its own end connects to itself.
+    if probe.connect_ex(("127.0.0.1", port)) == 0:
+        if probe.getsockname() != probe.getpeername() and port != 53:
             print("REACHED port", port)
+        probe.close()
+        probe = socket.socket()
     scanned += 1
 print("SCANNED", scanned)

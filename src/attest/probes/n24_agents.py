@@ -8,7 +8,7 @@ for address in addresses.split(","):
         if probe.connect_ex((address, int(port))) == 0 and probe.getsockname() != probe.getpeername():
             print("REACHED tcp", address)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.settimeout(0.2)
+        probe.settimeout(0.05)
         try:
             # A port where nobody listens answers with a refusal.
             probe.connect((address, int(port)))
