@@ -27,7 +27,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::time::Instant;
 
-pub use probe::{Breach, Control, Output, Place, Probe};
+pub use probe::{Breach, Control, Output, Place, Probe, Root};
 pub use report::{Attestation, NotSound, Outcome, Row, Runtime, Signed};
 pub use stage::{Scene, Stage, StageError};
 
@@ -60,7 +60,7 @@ async fn row(stage: &Stage, probe: &'static Probe) -> Row {
         judged.map_err(|breach| breach.to_string())
     });
     let shown = control.and_then(|output| match output {
-        Some(output) => probe.shows(&output, stage.is_rootless()),
+        Some(output) => probe.shows(&output, stage.root()),
         None => Ok("what is allowed worked in the same sandbox".to_owned()),
     });
     Row::of(probe, held, shown, rounded(begun.elapsed()))

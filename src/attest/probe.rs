@@ -36,6 +36,15 @@ pub enum Control {
     Within,
 }
 
+/// Who root is in an opened container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Root {
+    /// The machine's, of a rootful engine.
+    Real,
+    /// A user's, of a rootless one.
+    Mapped,
+}
+
 /// A hostile program and how to tell whether it was held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
@@ -146,13 +155,13 @@ impl Probe {
     ///
     /// # Errors
     /// What the control did not reach, so that the probe shows nothing.
-    pub fn shows(&self, output: &Output, rootless: bool) -> Result<String, String> {
+    pub fn shows(&self, output: &Output, root: Root) -> Result<String, String> {
         let found = match self.judge(output) {
             Err(Breach::Reached(found)) => found,
             Err(other) => return Err(other.to_string()),
             Ok(()) => Vec::new(),
         };
-        let wanted = self.control.wanted(rootless);
+        let wanted = self.control.wanted(root);
         let missed: Vec<&str> = wanted
             .filter(|one| !found.iter().any(|found| found.starts_with(one)))
             .collect();
@@ -169,11 +178,14 @@ impl Probe {
 
 impl Control {
     /// Returns what must be reached.
-    fn wanted(&self, rootless: bool) -> impl Iterator<Item = &'static str> {
+    fn wanted(&self, root: Root) -> impl Iterator<Item = &'static str> {
         let (always, rootful) = match *self {
             Self::Opened {
                 reaches, rootful, ..
-            } => (reaches, if rootless { &[][..] } else { rootful }),
+            } => match root {
+                Root::Real => (reaches, rootful),
+                Root::Mapped => (reaches, &[][..]),
+            },
             Self::Granted { reaches } => (reaches, &[][..]),
             Self::Within => (&[][..], &[][..]),
         };
@@ -255,11 +267,11 @@ mod tests {
     #[test]
     fn a_control_that_misses_something_shows_nothing() {
         let both = said("REACHED a x\nREACHED b\nTRIED 2\n");
-        assert!(PROBE.shows(&both, false).is_ok());
+        assert!(PROBE.shows(&both, Root::Real).is_ok());
         let one = said("REACHED a\nTRIED 2\n");
-        assert!(PROBE.shows(&one, false).unwrap_err().contains('b'));
-        assert!(PROBE.shows(&one, true).is_ok());
-        assert!(PROBE.shows(&said("TRIED 2\n"), true).is_err());
-        assert!(PROBE.shows(&said(""), true).is_err());
+        assert!(PROBE.shows(&one, Root::Real).unwrap_err().contains('b'));
+        assert!(PROBE.shows(&one, Root::Mapped).is_ok());
+        assert!(PROBE.shows(&said("TRIED 2\n"), Root::Mapped).is_err());
+        assert!(PROBE.shows(&said(""), Root::Mapped).is_err());
     }
 }

@@ -205,8 +205,8 @@ fn sorted(value: &Value) -> Ordered<'_> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Ordered<'a> {
-    Object(BTreeMap<&'a str, Ordered<'a>>),
-    Array(Vec<Ordered<'a>>),
+    Object(BTreeMap<&'a str, Self>),
+    Array(Vec<Self>),
     Plain(&'a Value),
 }
 

@@ -19,7 +19,7 @@ use crate::{
 
 use super::{
     opened::Open,
-    probe::{Control, Output, Place, Probe},
+    probe::{Control, Output, Place, Probe, Root},
     sink::{Authority, Sink},
 };
 
@@ -30,10 +30,6 @@ const OUTPUT: u64 = 256 << 10;
 
 /// Why an attestation could not begin, or could not clean up.
 #[derive(Debug, thiserror::Error)]
-#[expect(
-    clippy::module_name_repetitions,
-    reason = "an error is named after what failed"
-)]
 pub enum StageError {
     /// A sandbox did not start.
     #[error(transparent)]
@@ -143,10 +139,14 @@ impl Stage {
         self.scene.launcher.engine.report()
     }
 
-    /// Whether the engine runs without root, so that controls cannot do everything.
+    /// Who root is in the opened container.
     #[must_use]
-    pub fn is_rootless(&self) -> bool {
-        self.engine().rootless
+    pub fn root(&self) -> Root {
+        if self.engine().rootless {
+            Root::Mapped
+        } else {
+            Root::Real
+        }
     }
 
     /// Runs a probe in its sandbox.

@@ -248,7 +248,6 @@ fn heading(found: &Attestation) -> String {
         if isolation.no_capabilities { "no " } else { "" },
         isolation.landlock_abi,
     ))
-    .into()
 }
 
 fn summary(found: &Attestation) -> String {
@@ -280,7 +279,7 @@ fn ending(found: &Attestation) -> Exit {
 
 /// Checks a saved attestation against the key named, or this user's own.
 fn verify(env: &Environment, file: &Path, args: &SandboxAttest) -> Result<Exit, Fault> {
-    let name = ui::visible(&file.to_string_lossy()).to_string();
+    let name = ui::visible(&file.to_string_lossy());
     let trusted: PublicKey = match &args.key {
         Some(text) => text.parse().or_exit(Exit::Usage)?,
         None => {

@@ -285,9 +285,9 @@ fn faults(found: &ContainerState, dialect: &Dialect) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn dialect(podman: bool) -> Dialect {
+    fn docker() -> Dialect {
         Dialect {
-            podman,
+            podman: false,
             selinux: false,
             limits: true,
             runtime: "runc".to_owned(),
@@ -295,11 +295,18 @@ mod tests {
         }
     }
 
+    fn podman() -> Dialect {
+        Dialect {
+            podman: true,
+            ..docker()
+        }
+    }
+
     #[test]
     fn an_opened_container_has_no_network_no_mount_and_limits_on_every_engine() {
         let opened = Opened::new("sha256:0", "r", "1-2");
-        for podman in [false, true] {
-            let body = body(&opened, &dialect(podman));
+        for dialect in [docker(), podman()] {
+            let body = body(&opened, &dialect);
             assert_eq!(body.labels.unwrap()["loki.run"], "attest-control");
             let host = body.host_config.unwrap();
             assert_eq!(host.network_mode.as_deref(), Some("none"));
@@ -320,13 +327,13 @@ mod tests {
             pids: 128,
             ..ContainerState::default()
         };
-        assert_eq!(faults(&held, &dialect(false)), Vec::<String>::new());
+        assert_eq!(faults(&held, &docker()), Vec::<String>::new());
         let bridged = ContainerState {
             network_mode: "bridge".to_owned(),
             ..held.clone()
         };
-        assert_eq!(faults(&bridged, &dialect(false)).len(), 1);
+        assert_eq!(faults(&bridged, &docker()).len(), 1);
         let unlimited = ContainerState { memory: 0, ..held };
-        assert_eq!(faults(&unlimited, &dialect(true)).len(), 1);
+        assert_eq!(faults(&unlimited, &podman()).len(), 1);
     }
 }

@@ -25,10 +25,6 @@ const DIGITS: usize = 64;
 
 /// Why there is no key to sign with.
 #[derive(Debug, thiserror::Error)]
-#[expect(
-    clippy::module_name_repetitions,
-    reason = "an error is named after what failed"
-)]
 pub enum KeyError {
     /// The operating system refused.
     #[error("cannot {doing} `{}`", path.display())]
