@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | words | [`name`], [`text`], [`digest`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`task`], [`status`] | plain values: no I/O, no async |
 //! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`] | each touches one part of the world; no hand holds another |
-//! | play | [`sandbox`], [`run`] | hands joined; only `run` decides order |
+//! | play | [`sandbox`], [`run`], [`attest`] | hands joined; only `run` decides order |
 //! | faces | [`cli`] | people and programs |
 //!
 //! `tests/suite/layers.rs` reads every `use crate::` and enforces the table.
@@ -36,6 +36,7 @@ pub mod journal;
 pub mod link;
 pub mod provider;
 
+pub mod attest;
 pub mod run;
 pub mod sandbox;
 

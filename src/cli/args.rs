@@ -156,6 +156,34 @@ pub(super) enum SandboxVerb {
     Ls(Json),
     /// Remove sandboxes
     Rm(SandboxRm),
+    /// Attack sandboxes of this machine and sign what came of it; exit 0 only when nothing failed
+    Attest(SandboxAttest),
+}
+
+/// `loki sandbox attest`.
+#[derive(Debug, Args)]
+pub(super) struct SandboxAttest {
+    /// Whose rights
+    #[arg(long, default_value = "eng-backend")]
+    pub(super) role: Role,
+    /// Further policy files
+    #[arg(long, value_name = "FILE")]
+    pub(super) policy: Vec<PathBuf>,
+    /// Only these rows, such as N1,K6
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub(super) only: Vec<String>,
+    /// Print the signed attestation as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Save the signed attestation
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+    /// Check a saved attestation instead of making one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["only", "out", "policy", "role"])]
+    pub(super) verify: Option<PathBuf>,
+    /// With --verify: the public key to trust (default: this user's own)
+    #[arg(long, value_name = "PUB", requires = "verify")]
+    pub(super) key: Option<String>,
 }
 
 /// `loki sandbox shell`, and what it has in common with `loki sandbox run`.

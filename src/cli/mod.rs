@@ -3,6 +3,7 @@
 mod adhoc;
 mod args;
 mod asked;
+mod attest;
 mod clean;
 mod doctor;
 mod env;
@@ -76,6 +77,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Sandbox(SandboxVerb::Shell(shell)) => sandbox::shell(&env, shell).await,
         Command::Sandbox(SandboxVerb::Ls(json)) => sandbox::list(&env, &json).await,
         Command::Sandbox(SandboxVerb::Rm(rm)) => sandbox::remove(&env, &rm).await,
+        Command::Sandbox(SandboxVerb::Attest(args)) => attest::attest(&env, &args).await,
         Command::Policy(PolicyVerb::Check(check)) => roles::check(&env, &check),
         Command::Policy(PolicyVerb::Show(show)) => policy::show(&env, &show),
         Command::Policy(PolicyVerb::Explain(asked)) => policy::explain(&env, &asked),

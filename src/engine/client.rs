@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::{
     Answer, ContainerId, ContainerSpec, ContainerState, Engine, EngineError, EngineReport,
-    Environment, Image, Import, Listed, Progress, admission,
+    Environment, Image, Import, Listed, Opened, OpenedContainer, Progress, Said, admission,
     body::{self, Dialect},
     call::{
         ASK, CHANGE, REGISTRY_SILENCE, SILENCE, absent, carries, file_stream, follow, gone_is_fine,
@@ -34,10 +34,10 @@ use super::{
 /// A connected engine.
 #[derive(Debug)]
 pub(super) struct Client {
-    docker: Docker,
+    pub(super) docker: Docker,
     socket: PathBuf,
     report: EngineReport,
-    dialect: Dialect,
+    pub(super) dialect: Dialect,
     /// Ends when the client does; declared last, so that connections close first.
     _service: Option<PrivateService>,
 }
@@ -356,6 +356,18 @@ impl Engine for Client {
             Ok(listed)
         }
         .boxed()
+    }
+
+    fn open<'a>(&'a self, opened: &'a Opened) -> Answer<'a, OpenedContainer> {
+        self.open_checked(opened).boxed()
+    }
+
+    fn run_opened<'a>(
+        &'a self,
+        container: &'a OpenedContainer,
+        argv: &'a [String],
+    ) -> Answer<'a, Said> {
+        self.run_in(container, argv).boxed()
     }
 }
 

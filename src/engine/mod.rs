@@ -5,8 +5,9 @@
 //!                    └─ none, but a podman program ─► PrivateService ─┘
 //! ```
 //!
-//! Refuses to create a container that has a network, a capability, a writable root or a root user:
-//! there is no argument to ask for one. It reads every container back after creating it and removes
+//! Refuses to create a sandbox that has a network, a capability, a writable root or a root user:
+//! there is no argument to ask for one. What `loki sandbox attest` compares a sandbox with is a type
+//! of its own, [`Opened`], which takes no program, no mount and no network. It reads every container back after creating it and removes
 //! it again when the engine held less than it was asked to. It speaks to local engines only, for
 //! bind mounts and passed descriptors need one kernel.
 
@@ -19,6 +20,7 @@ mod discovery;
 mod facts;
 mod fault;
 pub mod images;
+mod opened;
 mod raw;
 #[cfg(test)]
 mod recorded;
@@ -40,6 +42,7 @@ pub use facts::{Cgroup, EngineReport};
     reason = "a type called `Error` hides the standard one"
 )]
 pub use fault::EngineError;
+pub use opened::{Opened, OpenedContainer, Said};
 
 /// Told about each step of a long call, one line at a time.
 pub type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);
@@ -94,6 +97,17 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
 
     /// Lists containers, running or not, that carry a label (`key` or `key=value`).
     fn list<'a>(&'a self, label: &'a str) -> Answer<'a, Vec<Listed>>;
+
+    /// Creates and starts a container that is open, and removes it again when it has a network or
+    /// lacks a limit.
+    fn open<'a>(&'a self, opened: &'a Opened) -> Answer<'a, OpenedContainer>;
+
+    /// Runs a program as root in an opened container to its end, for at most a minute.
+    fn run_opened<'a>(
+        &'a self,
+        container: &'a OpenedContainer,
+        argv: &'a [String],
+    ) -> Answer<'a, Said>;
 }
 
 /// A root file system that becomes an image.

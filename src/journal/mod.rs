@@ -15,6 +15,7 @@
 mod chain;
 mod error;
 mod follow;
+mod key;
 mod line;
 mod lock;
 mod place;
@@ -43,6 +44,7 @@ use chain::{Chain, Step};
 )]
 pub use error::{Fault, JournalError};
 pub use follow::{Follow, From};
+pub use key::{Forged, Key, KeyError, NotHex, PublicKey, Signature};
 pub use line::FORMAT;
 pub use lock::{Holder, Lock, LockError};
 pub use signals::{Signal, Signals};

@@ -44,7 +44,10 @@ const TABLE: &[(Layer, &[&str])] = &[
             "notify",
         ],
     ),
-    (Layer::Play, &["sandbox", "run", "review", "deploy"]),
+    (
+        Layer::Play,
+        &["sandbox", "run", "review", "deploy", "attest"],
+    ),
     (Layer::Faces, &["cli", "server", "mcp"]),
 ];
 

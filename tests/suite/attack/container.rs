@@ -1,21 +1,15 @@
-//! The container, the kernel behind it and the engine beside it.
+//! The container and the engine beside it, as far as it takes this host to see them.
 
-use std::{
-    fs,
-    os::unix::{fs::PermissionsExt as _, net::UnixListener},
-    path::Path,
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use rustix::process::Signal;
 
-use super::{Engine, LIMIT, World, closed, confined, confined_as, on_each, opened, reached, world};
+use super::{LIMIT, World, on_each, world};
 
 #[test]
-fn attack_k01_no_socket_of_an_engine_is_in_a_sandbox() {
-    let probe = include_str!("probes/k01_engine_socket.py");
+fn attack_k01_no_program_of_an_engine_is_in_a_sandbox() {
     on_each(|engine| {
         let world = world(engine);
-        closed(confined(&world, probe, &[]), "LOOKED");
         for program in ["docker", "podman"] {
             let run = [
                 "sandbox",
@@ -28,15 +22,6 @@ fn attack_k01_no_socket_of_an_engine_is_in_a_sandbox() {
             ];
             drop(world.loki(&run).exits(127));
         }
-        // Not an engine's real socket: one of the test's own, mounted where such a socket would be.
-        let path = world.path("../engine.sock");
-        let _listener = UnixListener::bind(&path).unwrap();
-        let mount = format!("--volume={}:/run/docker.sock", path.display());
-        let control = opened(&world, engine, probe, &[&mount]);
-        reached(
-            &control,
-            &["socket /run/docker.sock", "connect /run/docker.sock"],
-        );
     });
 }
 
@@ -59,50 +44,14 @@ fn attack_k01_no_policy_mounts_anything() {
 }
 
 #[test]
-fn attack_k03_no_descriptor_of_the_host_is_inherited() {
-    let probe = include_str!("probes/k03_descriptors.py");
+fn attack_k03_a_descriptor_that_loki_itself_was_given_goes_no_further() {
     on_each(|engine| {
         let world = world(engine);
-        closed(confined(&world, probe, &[]), "IN /work\n");
-        // Loki itself is started with a descriptor too many.
-        let script = format!(
-            "exec 9</etc; exec loki sandbox run --role eng-backend -- python3 -c '{probe}'"
-        );
-        closed(
-            world.start("sh", &["-c", &script]).wait(LIMIT).exits(0),
-            "IN /work\n",
-        );
-        let script = format!("exec 9</etc; exec python3 -c '{probe}'");
-        reached(
-            &world.start("sh", &["-c", &script]).wait(LIMIT).exits(0),
-            &["9 /etc"],
-        );
-    });
-}
-
-#[test]
-fn attack_k05_set_id_programs_and_capabilities_give_nothing() {
-    let probe = include_str!("probes/k05_privileges.py");
-    on_each(|engine| {
-        let world = world(engine);
-        closed(confined(&world, probe, &[]), "LOOKED");
-        let planted = format!(
-            "import os, shutil, struct\nshutil.copy('/bin/sh', '/tmp/sh')\nos.chmod('/tmp/sh', 0o6755)\n\
-             shutil.copy('/bin/sh', '/usr/local/capable')\n\
-             os.setxattr('/usr/local/capable', 'security.capability', struct.pack('<IIIII', 0x02000001, 1 << 13, 0, 0, 0))\n{probe}"
-        );
-        let control = opened(&world, engine, &planted, &[]);
-        reached(
-            &control,
-            &[
-                "set-id /tmp/sh",
-                "file capability /usr/local/capable",
-                "CapEff",
-                "CapBnd",
-                "new privileges",
-                "uid 0",
-            ],
-        );
+        let attest = "exec 9</etc; exec loki sandbox attest --only K3";
+        drop(world.start("sh", &["-c", attest]).wait(LIMIT).exits(0));
+        // The control: a program started in this way has it.
+        let control = world.start("sh", &["-c", "exec 9</etc; exec readlink /proc/self/fd/9"]);
+        drop(control.wait(LIMIT).exits(0).prints(&["/etc"]));
     });
 }
 
@@ -145,37 +94,13 @@ fn attack_k05_nobody_on_the_host_gets_near_a_set_id_program_of_an_agent() {
 }
 
 #[test]
-fn attack_k06_namespaces_and_rare_calls_are_refused_in_every_role() {
-    let probe = include_str!("probes/k06_calls.py");
-    // Of each kind of role one. `prod-techwriter` has no program that could make such a call.
-    let roles = ["eng-backend", "eng-qa", "check", "review-code"];
-    on_each(|engine: Engine| {
+fn attack_k06_rare_calls_are_refused_in_every_kind_of_role() {
+    on_each(|engine| {
         let world = world(engine);
-        for role in roles {
-            closed(confined_as(&world, role, probe, &[]), "OWN CHILD traced");
+        // `prod-techwriter` has no program that could make such a call; attest brings one.
+        for role in ["eng-qa", "check", "review-code", "prod-techwriter"] {
+            let attest = ["sandbox", "attest", "--only", "K6", "--role", role];
+            drop(world.loki(&attest).exits(0).prints(&["1 passed, 0 failed"]));
         }
-        let control = opened(&world, engine, probe, &[]);
-        let refused = control
-            .stdout
-            .lines()
-            .filter(|line| line.starts_with("CLOSED"));
-        assert_eq!(
-            refused.collect::<Vec<_>>(),
-            Vec::<&str>::new(),
-            "the control is refused, so the probe shows nothing"
-        );
-        reached(
-            &control,
-            &[
-                "unshare-user",
-                "io_uring_setup",
-                "bpf",
-                "userfaultfd",
-                "keyctl",
-                "process_vm_readv-init",
-                "/proc/1/mem",
-                "kill init",
-            ],
-        );
     });
 }

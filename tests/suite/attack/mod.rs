@@ -1,7 +1,6 @@
 //! THREATS, each as a test: a hostile program runs inside a real sandbox, on Docker and on
-//! Podman, against sinks that the test owns. Each has its positive control: the same program in
-//! a container that was deliberately opened, or with the right granted, must reach what it is
-//! after; a control that reaches nothing fails the test.
+//! Podman. What can be tried in a sandbox alone is a probe of `loki sandbox attest`, with its positive
+//! control, and `probes.rs` asserts each row of it; the rest concerns this host and stands here.
 //!
 //! Traffic stays on loopback. Addresses elsewhere are only used inside containers without network,
 //! where the control gives them to `lo`.
@@ -9,58 +8,40 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
     time::Duration,
 };
 
-use super::harness::{Engine, Run, START, Said, World};
+use super::harness::{Engine, Run, START, World};
 
+mod attest;
 mod container;
 mod git;
 mod missing;
-mod names;
 mod network;
+mod probes;
 mod titles;
 
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// A capture server on this host's loopback that answers every connection and counts it.
-struct Sink {
-    port: u16,
-    hits: Arc<AtomicUsize>,
-}
-
-impl Sink {
-    fn open() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let hits = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&hits);
-        // Ends with the test process: nothing else can tell a blocked accept to stop.
-        std::thread::spawn(move || {
-            for connection in listener.incoming() {
-                let mut connection = connection.unwrap();
-                count.fetch_add(1, Ordering::SeqCst);
+/// Opens a server on this host's loopback that answers every connection, and returns its port.
+fn sink() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Ends with the test process: nothing else can tell a blocked accept to stop.
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let patience = Some(Duration::from_secs(2));
+            connection.set_read_timeout(patience).unwrap();
+            // What the probe sends does not matter, nor whether it stays for the answer.
+            if matches!(connection.read(&mut [0; 4096]), Ok(1..)) {
                 connection
-                    .set_read_timeout(Some(Duration::from_secs(2)))
-                    .unwrap();
-                // What the probe sends does not matter, nor whether it stays for the answer.
-                if matches!(connection.read(&mut [0; 4096]), Ok(1..)) {
-                    connection
-                        .write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\nsink")
-                        .ok();
-                }
+                    .write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 4\r\n\r\nsink")
+                    .ok();
             }
-        });
-        Self { port, hits }
-    }
-
-    fn hits(&self) -> usize {
-        self.hits.load(Ordering::SeqCst)
-    }
+        }
+    });
+    port
 }
 
 /// Runs a test on every engine at once; one that fails fails the whole.
@@ -82,99 +63,4 @@ fn world(engine: Engine) -> World {
     world.write("README.md", "# App\n");
     world.commit();
     world
-}
-
-/// Runs a Python probe in a sandbox of Loki's.
-#[track_caller]
-fn confined_as(world: &World, role: &str, probe: &str, options: &[&str]) -> Said {
-    let mut args = vec!["sandbox", "run", "--role", role];
-    args.extend(options);
-    args.extend(["--", "python3", "-c", probe]);
-    world.loki(&args).exits(0)
-}
-
-/// Runs a Python probe in a sandbox of Loki's as `eng-backend`.
-#[track_caller]
-fn confined(world: &World, probe: &str, options: &[&str]) -> Said {
-    confined_as(world, "eng-backend", probe, options)
-}
-
-/// Runs a Python probe in a container that is open: made by the engine's own program from the same
-/// image, as root, with rights and without a filter. Without network unless the options say so.
-#[track_caller]
-fn opened(world: &World, engine: Engine, probe: &str, options: &[&str]) -> Said {
-    open_run(world, engine, probe, options).exits(0)
-}
-
-#[track_caller]
-fn open_run(world: &World, engine: Engine, probe: &str, options: &[&str]) -> Run {
-    let image = world.image();
-    let mut args = vec!["run", "--rm", "--user=0", "--env=CONTROL=1"];
-    args.push("--security-opt=seccomp=unconfined");
-    args.extend(match engine {
-        // Not `--privileged`: on a host that lacks a capability itself, Docker fails to grant all.
-        Engine::Docker => &[
-            "--cap-add=SYS_ADMIN",
-            "--cap-add=SYS_PTRACE",
-            "--cap-add=NET_ADMIN",
-            "--cap-add=NET_RAW",
-            "--cap-add=DAC_READ_SEARCH",
-            "--cap-add=AUDIT_CONTROL",
-            "--security-opt=systempaths=unconfined",
-            "--security-opt=apparmor=unconfined",
-        ][..],
-        // Podman asks for more open files and processes than such a host may give.
-        Engine::PodmanRootful => &[
-            "--privileged",
-            "--ulimit=nofile=1024:1024",
-            "--ulimit=nproc=1024:1024",
-        ],
-    });
-    if !options
-        .iter()
-        .any(|option| option.starts_with("--network="))
-    {
-        args.push("--network=none");
-    }
-    args.extend(options);
-    // The shell is PID 1, as something that is not the probe is in a sandbox.
-    args.extend([&image, "sh", "-c", "python3 -c \"$0\"; exit $?", probe]);
-    world.start(engine.program(), &args).wait(LIMIT)
-}
-
-/// Puts a value where a probe reads the sink's port.
-fn aimed(probe: &str, port: u16) -> String {
-    let read = "os.environ[\"SINK_PORT\"]";
-    assert!(probe.contains(read), "the probe aims at no sink");
-    probe.replace(read, &format!("\"{port}\""))
-}
-
-/// The control for addresses elsewhere: they are given to `lo` of a container without network.
-fn owning(addresses: &str, probe: &str) -> String {
-    let own = include_str!("probes/own_address.py")
-        .replace("sys.argv[1]", &format!("{addresses:?}"))
-        .replace("sys.stdin.read()", "PROBE");
-    format!("PROBE = {}\n{own}", serde_json::to_string(probe).unwrap())
-}
-
-/// Asserts that a probe in a sandbox came to its end and reached nothing.
-#[track_caller]
-fn closed(said: Said, end: &str) {
-    assert!(
-        !said.stdout.contains("REACHED"),
-        "the attack got through\n{said}"
-    );
-    drop(said.prints(&[end]));
-}
-
-/// Asserts that a control reached each of these, so that a probe which reached none shows something.
-#[track_caller]
-fn reached(said: &Said, wanted: &[&str]) {
-    for one in wanted {
-        let line = format!("REACHED {one}");
-        assert!(
-            said.stdout.contains(&line),
-            "the control did not reach `{one}`: the probe shows nothing\n{said}"
-        );
-    }
 }

@@ -20,7 +20,7 @@ const AGENT: &str = r#"#!/bin/sh
 printf new >"src/$(printf 'new\nline\033[2J')"
 "#;
 
-fn start(world: &World, spec: &str) -> super::Said {
+fn start(world: &World, spec: &str) -> super::super::harness::Said {
     let args = [
         "start",
         "--provider",

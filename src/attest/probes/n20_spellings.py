@@ -11,9 +11,6 @@ SPELLINGS = [
 ]
 assert len(SPELLINGS) == 25
 for spelling in SPELLINGS:
-    if "169.254" in spelling or spelling in ("2852039166", "0xa9fea9fe", "0251.0376.0251.0376"):
-        if os.environ.get("CONTROL"):
-            continue
     try:
         connection = socket.create_connection((spelling.strip("[]"), PORT), timeout=2)
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")

@@ -2,7 +2,6 @@
 means that the kernel looked at the arguments."""
 import ctypes, errno, os, platform, sys
 
-assert platform.machine() == "x86_64", "numbers of x86_64"
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 NEWUSER, NEWNS, NEWNET = 0x10000000, 0x00020000, 0x40000000
@@ -11,31 +10,34 @@ SIGCHLD = 17
 kept = ctypes.create_string_buffer(8)
 here = (ctypes.c_size_t * 2)(ctypes.addressof(kept), 1)
 there = (ctypes.c_size_t * 2)(0x400000, 1)
-# Not here: kexec_load, init_module, finit_module, which not every kernel has.
+one_byte = (1, ctypes.addressof(here), 1, ctypes.addressof(there), 1, 0)
+# Numbers on x86_64 and aarch64, then arguments. Not here: kexec_load, init_module, finit_module,
+# which not every kernel has.
 CALLS = {
-    "unshare-user": (272, NEWUSER),
-    "unshare-net": (272, NEWNET),
-    "clone-user": (56, NEWUSER | SIGCHLD, 0, 0, 0, 0),
-    "clone3": (435, 0, 0),
-    "setns": (308, -1, 0),
-    "mount": (165, 0, 0, 0, 0, 0),
-    "umount2": (166, 0, 0),
-    "pivot_root": (155, 0, 0),
-    "open_tree": (428, -1, 0, 0),
-    "fsopen": (430, 0, 0),
-    "bpf": (321, 0, 0, 0),
-    "perf_event_open": (298, 0, 0, -1, -1, 0),
-    "userfaultfd": (323, 0),
-    "keyctl": (250, 0, 0, 0, 0, 0),
-    "add_key": (248, 0, 0, 0, 0, 0),
-    "request_key": (249, 0, 0, 0, 0),
-    "io_uring_setup": (425, 1, 0),
-    "open_by_handle_at": (304, -1, 0, 0),
-    "quotactl": (179, 0, 0, 0, 0),
-    "ptrace-attach-init": (101, 0x4206, 1, 0, 0),
-    "process_vm_readv-init": (310, 1, ctypes.addressof(here), 1, ctypes.addressof(there), 1, 0),
-    "process_vm_writev-init": (311, 1, ctypes.addressof(here), 1, ctypes.addressof(there), 1, 0),
+    "unshare-user": (272, 97, NEWUSER),
+    "unshare-net": (272, 97, NEWNET),
+    "clone-user": (56, 220, NEWUSER | SIGCHLD, 0, 0, 0, 0),
+    "clone3": (435, 435, 0, 0),
+    "setns": (308, 268, -1, 0),
+    "mount": (165, 40, 0, 0, 0, 0, 0),
+    "umount2": (166, 39, 0, 0),
+    "pivot_root": (155, 41, 0, 0),
+    "open_tree": (428, 428, -1, 0, 0),
+    "fsopen": (430, 430, 0, 0),
+    "bpf": (321, 280, 0, 0, 0),
+    "perf_event_open": (298, 241, 0, 0, -1, -1, 0),
+    "userfaultfd": (323, 282, 0),
+    "keyctl": (250, 219, 0, 0, 0, 0, 0),
+    "add_key": (248, 217, 0, 0, 0, 0, 0),
+    "request_key": (249, 218, 0, 0, 0, 0),
+    "io_uring_setup": (425, 425, 1, 0),
+    "open_by_handle_at": (304, 265, -1, 0, 0),
+    "quotactl": (179, 60, 0, 0, 0, 0),
+    "ptrace-attach-init": (101, 117, 0x4206, 1, 0, 0),
+    "process_vm_readv-init": (310, 270, *one_byte),
+    "process_vm_writev-init": (311, 271, *one_byte),
 }
+COLUMN = ("x86_64", "aarch64").index(platform.machine())
 REFUSED = (errno.EPERM, errno.EACCES, errno.ENOSYS)
 
 
@@ -51,7 +53,8 @@ def tried(name, number, arguments):
     os._exit(0)
 
 
-for name, (number, *arguments) in CALLS.items():
+for name, numbers in CALLS.items():
+    number, arguments = numbers[COLUMN], numbers[2:]
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
