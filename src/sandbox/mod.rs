@@ -13,6 +13,7 @@
 //! runs in it, reads nothing of what the agent wrote, and knows no task order.
 
 mod blueprint;
+mod companions;
 mod confine;
 mod isolation;
 mod launch;

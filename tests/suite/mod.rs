@@ -15,3 +15,5 @@ mod live_link;
 mod live_readme;
 mod live_run;
 mod live_sandbox;
+mod live_toolchains;
+mod shipped_roles;

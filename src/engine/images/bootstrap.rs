@@ -18,7 +18,10 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{ImageError, Plan, Progress, recipe::FINISH};
+use super::{
+    ImageError, Plan, Progress,
+    recipe::{FINISH, MANUALS},
+};
 
 /// How many of a program's last lines an error repeats.
 const LAST_LINES: usize = 8;
@@ -130,6 +133,7 @@ impl Parts {
             self.quoted("certificates")
         );
         arguments.extend([
+            format!("--essential-hook=mkdir -p \"$1/{MANUALS}\"").into(),
             hook.into(),
             recipe.suite.clone().into(),
             self.tar.clone().into(),
