@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use super::{Egress, Layer, Policy, Program, Protocol, Rights, Source, Target, Tier, decide};
-use crate::{diagnostic::Diagnostic, name::Role};
+use crate::diagnostic::Diagnostic;
 
 fn source(layer: Layer, file: &str, text: &str) -> Source {
     Source {

@@ -96,7 +96,7 @@ fn live_toolchain_git_commits_and_clones() {
 #[test]
 fn live_toolchain_a_c_program_is_built_traced_and_debugged() {
     let script = "cc -g -pthread -o build/square src/square.c && build/square
-        strace --follow-forks --output=/tmp/trace build/square && grep -c 'clone.*CLONE_THREAD' /tmp/trace
+        strace --follow-forks --output=/tmp/trace build/square && grep -c 'clone(.*CLONE_THREAD' /tmp/trace
         gdb -quiet -batch -ex 'break square' -ex run -ex 'print n' -ex backtrace -ex continue build/square
         sleep 60 & child=$!
         gdb -quiet -batch -pid $child -ex 'print $_inferior' -ex detach

@@ -117,6 +117,8 @@ impl Parts {
             format!("--include={}", recipe.packages.join(",")),
             "--aptopt=Apt::Install-Recommends \"false\"".to_owned(),
             "--aptopt=Acquire::Languages \"none\"".to_owned(),
+            // A tree that a crash cuts short is thrown away, so nothing of it is synced before the tar is.
+            "--dpkgopt=force-unsafe-io".to_owned(),
             "--dpkgopt=path-exclude=/usr/share/man/*".to_owned(),
             "--dpkgopt=path-exclude=/usr/share/locale/*".to_owned(),
         ]
