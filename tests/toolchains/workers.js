@@ -15,7 +15,7 @@ const served = () => new Promise((resolve, reject) => {
 });
 (async () => {
   const squares = await Promise.all([1, 2, 3, 4].map(worker));
-  for (let n = 0; n < 200; n++) fs.writeFileSync(path.join("web", `file-${n}`), String(n));
+  for (let n = 0; n < 50; n++) fs.writeFileSync(path.join("web", `file-${n}`), String(n));
   const listed = execFileSync("ls", ["web"], { encoding: "utf8" }).match(/file-/g).length;
   console.log("node", squares.join(" "), listed, await served());
 })();

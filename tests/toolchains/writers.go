@@ -16,7 +16,7 @@ func main() {
 		group.Add(1)
 		go func(writer int) {
 			defer group.Done()
-			for file := 0; file < 50; file++ {
+			for file := 0; file < 20; file++ {
 				path := filepath.Join("src", "out", fmt.Sprintf("%d-%d", writer, file))
 				if err := os.WriteFile(path, []byte(path), 0o644); err != nil {
 					faults <- err
