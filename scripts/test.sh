@@ -25,6 +25,18 @@ say "installing and starting the engines"
 scripts/engines.sh install all
 scripts/engines.sh start all
 
+# Before the tests, which would have to share two processors with a bootstrap of minutes.
+say "building the images that tests share"
+cargo build --locked
+target=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
+for engine in DOCKER_HOST=unix:///var/run/docker.sock CONTAINER_HOST=unix:///run/podman/podman.sock; do
+    start=$SECONDS
+    env -u DOCKER_HOST -u CONTAINER_HOST -u LOKI_ENGINE "$engine" XDG_CACHE_HOME="$target/tmp/cache" \
+        "$target/debug/loki" image build base full </dev/null >/dev/null 2>"$target/images.log" ||
+        { tail -n 20 "$target/images.log" >&2; exit 1; }
+    say "images are there after $((SECONDS - start)) s"
+done
+
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 say "running the tests"

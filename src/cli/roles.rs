@@ -2,7 +2,7 @@
 
 use crate::{
     git::Repository,
-    policy::{Policy, Program, Rights},
+    policy::{HostPattern, Policy, Rights},
 };
 
 use super::{
@@ -48,37 +48,34 @@ pub(super) fn list(env: &Environment, json: &Json) -> Result<Exit, Fault> {
         ui::json(&serde_json::json!({ "schema": 1, "agents": all }))?;
         return Ok(Exit::Done);
     }
-    let rows = all.iter().map(|rights| {
-        let writes: Vec<&str> = rights
-            .files
-            .write
-            .0
-            .iter()
-            .map(|glob| glob.text.as_str())
-            .collect();
-        vec![
-            rights.role.to_string(),
-            rights.image.clone(),
-            if writes.is_empty() {
-                "nothing".to_owned()
-            } else {
-                writes.join(" ")
-            },
-            format!(
-                "{}",
-                rights
-                    .programs
-                    .iter()
-                    .filter(|program| matches!(program, Program::Image(_)))
-                    .count()
-            ),
-            format!("{} hosts", rights.egress.rules.len()),
-            rights.description.clone(),
-        ]
-    });
     ui::table(
-        &["ROLE", "IMAGE", "WRITES", "PROGRAMS", "EGRESS", "FOR"],
-        rows,
+        &["ROLE", "IMAGE", "WRITES", "REACHES", "FOR"],
+        all.iter().map(row),
     );
     Ok(Exit::Done)
+}
+
+/// One line of the list; what is too long for one is in `--json`.
+fn row(rights: &Rights) -> Vec<String> {
+    let globs = rights.files.write.0.iter().map(|glob| glob.text.as_str());
+    let hosts = rights.egress.rules.iter().map(|rule| match &rule.host {
+        HostPattern::Exact(name) => name.to_string(),
+        HostPattern::Wildcard(name) => format!("*.{name}"),
+    });
+    vec![
+        rights.role.to_string(),
+        rights.image.clone(),
+        some(globs.map(str::to_owned)),
+        some(hosts),
+        rights.description.clone(),
+    ]
+}
+
+/// Returns the first, and how many more there are.
+fn some(mut all: impl ExactSizeIterator<Item = String>) -> String {
+    match all.next() {
+        None => "nothing".to_owned(),
+        Some(first) if all.len() == 0 => first,
+        Some(first) => format!("{first} +{}", all.len()),
+    }
 }

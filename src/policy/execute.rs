@@ -69,8 +69,7 @@ fn program(sheet: &mut Sheet<'_>, text: &str, at: Mark) -> Vec<Program> {
 fn group(sheet: &mut Sheet<'_>, text: &str, at: Mark) -> Vec<Program> {
     if let Some(programs) = programs::group(text) {
         return programs
-            .iter()
-            .map(|name| Program::Image((*name).to_owned()))
+            .map(|name| Program::Image(name.to_owned()))
             .collect();
     }
     let help = match closest(text, programs::names()) {

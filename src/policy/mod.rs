@@ -139,7 +139,11 @@ impl Policy {
                 "engineering",
                 include_str!("../../policies/engineering.yaml"),
             ),
+            ("operations", include_str!("../../policies/operations.yaml")),
+            ("business", include_str!("../../policies/business.yaml")),
+            ("data", include_str!("../../policies/data.yaml")),
             ("product", include_str!("../../policies/product.yaml")),
+            ("growth", include_str!("../../policies/growth.yaml")),
             ("review", include_str!("../../policies/review.yaml")),
         ];
         let source = |(name, text): (&str, &str)| Source {

@@ -3,36 +3,37 @@
 //! A group is a fact about images: which names one has to be able to run for a kind of work. A
 //! name that an image does not have is no fault, it is simply not there.
 
-/// Every group: its name and the programs of the image that it allows.
-const GROUPS: [(&str, &[&str]); 10] = [
-    ("@shell", SHELL),
+/// Every group: its name and the lists of programs of the image that it allows.
+const GROUPS: [(&str, &[&[&str]]); 13] = [
+    ("@text", &[TEXT]),
+    ("@shell", &[TEXT, &["make", "perl"]]),
     (
         "@git",
-        &[
+        &[&[
             "git",
             "git-receive-pack",
             "git-shell",
             "git-upload-archive",
             "git-upload-pack",
-        ],
+        ]],
     ),
-    ("@python", PYTHON),
+    ("@python", &[PYTHON]),
     (
         "@node",
-        &[
+        &[&[
             "node", "nodejs", "npm", "npx", "corepack", "yarn", "pnpm", "tsc", "esbuild",
-        ],
+        ]],
     ),
-    ("@rust", RUST),
-    ("@go", &["go", "gofmt", "compile", "link", "asm"]),
+    ("@rust", &[RUST]),
+    ("@go", &[&["go", "gofmt", "compile", "link", "asm"]]),
     (
         "@java",
-        &["java", "javac", "jar", "jshell", "mvn", "gradle"],
+        &[&["java", "javac", "jar", "jshell", "mvn", "gradle"]],
     ),
-    ("@c", C),
+    ("@c", &[C]),
     (
         "@db",
-        &[
+        &[&[
             "sqlite3",
             "psql",
             "pg_dump",
@@ -40,17 +41,24 @@ const GROUPS: [(&str, &[&str]); 10] = [
             "mysql",
             "mysqldump",
             "redis-cli",
-        ],
+        ]],
     ),
     (
         "@net",
-        &[
+        &[&[
             "curl", "wget", "nc", "ncat", "ssh", "scp", "openssl", "dig", "host", "getent",
-        ],
+        ]],
+    ),
+    ("@web", &[&["chromium", "chromium-browser", "chromedriver"]]),
+    (
+        "@debug",
+        &[&["gdb", "gdbserver", "ltrace", "strace", "valgrind"]],
     ),
 ];
 
-const SHELL: &[&str] = &[
+/// Shells and the tools of files and text. None of them can be made to run machine code of the
+/// agent's own where its files cannot be executed.
+const TEXT: &[&str] = &[
     // shells, and what starts other programs
     "sh",
     "bash",
@@ -219,8 +227,6 @@ const SHELL: &[&str] = &[
     "rev",
     "bc",
     "dc",
-    "make",
-    "perl",
     "flock",
     "tree",
     "getconf",
@@ -312,11 +318,11 @@ pub(super) fn groups() -> impl Iterator<Item = (&'static str, &'static [&'static
 }
 
 /// Returns the programs of a group such as `@shell`, none when there is no such group.
-pub(super) fn group(name: &str) -> Option<&'static [&'static str]> {
+pub(super) fn group(name: &str) -> Option<impl Iterator<Item = &'static str>> {
     GROUPS
         .iter()
         .find(|(group, _)| *group == name)
-        .map(|(_, programs)| *programs)
+        .map(|(_, lists)| lists.iter().copied().flatten().copied())
 }
 
 /// Returns the names of all groups.
@@ -340,8 +346,9 @@ mod tests {
 
     #[test]
     fn every_program_of_every_group_is_a_bare_name_and_stands_once() {
-        for (name, programs) in GROUPS {
-            for program in programs {
+        for (name, lists) in GROUPS {
+            let programs = lists.concat();
+            for program in &programs {
                 assert!(is_bare(program), "{name} holds {program:?}");
                 assert_eq!(
                     programs.iter().filter(|other| *other == program).count(),
@@ -354,15 +361,25 @@ mod tests {
 
     #[test]
     fn the_shell_group_runs_ordinary_scripts_and_reaches_no_network() {
-        let shell = group("@shell").unwrap();
+        let has = |name: &str, program: &str| group(name).unwrap().any(|other| other == program);
         for program in [
             "sh", "bash", "dash", "env", "cat", "touch", "mkdir", "ls", "cp", "mv", "rm", "find",
             "grep", "sed", "awk", "sort", "head", "tail", "wc", "id", "diff", "tar", "sleep",
             "test",
         ] {
-            assert!(shell.contains(&program), "{program}");
+            assert!(has("@text", program) && has("@shell", program), "{program}");
         }
-        assert!(!shell.contains(&"curl") && group("@net").unwrap().contains(&"curl"));
+        assert!(!has("@shell", "curl") && has("@net", "curl"));
+    }
+
+    #[test]
+    fn the_text_group_has_no_interpreter_that_is_free_to_call_the_system() {
+        let text: Vec<&str> = group("@text").unwrap().collect();
+        let free = ["@python", "@node", "@java", "@c", "@debug", "@web"];
+        let free = free.iter().flat_map(|name| group(name).unwrap());
+        for program in free.chain(["make", "perl", "ruby", "php", "lua", "tclsh", "guile"]) {
+            assert!(!text.contains(&program), "{program}");
+        }
     }
 
     #[test]

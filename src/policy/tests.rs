@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use super::{Egress, Layer, Policy, Program, Protocol, Rights, Source, Target, Tier, decide};
-use crate::{diagnostic::Diagnostic, name::Role};
+use crate::diagnostic::Diagnostic;
 
 fn source(layer: Layer, file: &str, text: &str) -> Source {
     Source {
@@ -243,78 +243,6 @@ fn the_hash_follows_the_texts_and_not_the_places() {
     assert_ne!(hash(given(text)), hash(source(Layer::User, "x.yaml", text)));
     assert_ne!(hash(given(text)), hash(given(&format!("{text}#"))));
     assert_eq!(hash(given(text)).len(), 64);
-}
-
-#[test]
-fn the_shipped_roles_are_there_and_reach_no_network() {
-    let policy = built_in_and(&[]).unwrap_or_else(|faults| panic!("{}", shown(&faults)));
-    let roles: Vec<&str> = policy.roles().map(Role::as_str).collect();
-    assert_eq!(
-        roles,
-        [
-            "check",
-            "eng-api",
-            "eng-backend",
-            "eng-database",
-            "eng-frontend",
-            "eng-qa",
-            "prod-techwriter",
-            "review-business",
-            "review-code",
-            "review-security"
-        ]
-    );
-    for role in roles {
-        let rights = rights(&policy, role);
-        assert!(
-            rights.egress.rules.is_empty()
-                && !rights.description.is_empty()
-                && rights.image == "base",
-            "{role}"
-        );
-        assert!(rights.files.read.matches("any/file").is_some(), "{role}");
-        assert!(
-            rights.programs.contains(&Program::Image("sh".to_owned())),
-            "{role}"
-        );
-    }
-}
-
-#[test]
-fn shipped_reviewers_write_nothing_and_no_agent_writes_the_root() {
-    let policy = built_in_and(&[]).unwrap();
-    for role in policy.roles().filter(|role| role.as_str() != "check") {
-        let rights = rights(&policy, role.as_str());
-        assert_eq!(
-            rights.is_read_only(),
-            role.as_str().starts_with("review-"),
-            "{role}"
-        );
-        assert!(rights.files.write.matches("outside").is_none(), "{role}");
-        for glob in &rights.files.write.0 {
-            assert!(
-                !glob.directory().is_empty() && glob.text.contains('*'),
-                "{role} {}",
-                glob.text
-            );
-        }
-    }
-}
-
-#[test]
-fn shipped_engineers_may_run_what_they_build_below_their_own_globs_and_nowhere_else() {
-    let policy = built_in_and(&[]).unwrap();
-    for role in policy
-        .roles()
-        .filter(|role| role.as_str().starts_with("eng-"))
-    {
-        let rights = rights(&policy, role.as_str());
-        let built = rights.programs.iter().filter_map(|program| match program {
-            Program::Worktree(glob) => Some(glob.text.as_str()),
-            Program::Image(_) => None,
-        });
-        assert_eq!(built.collect::<Vec<_>>(), written(&rights), "{role}");
-    }
 }
 
 #[test]

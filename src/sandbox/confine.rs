@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use loki_guest::{Confinement, NEWEST_LANDLOCK, PathRule};
 
-use super::syscalls;
+use super::{companions, syscalls};
 use crate::policy::{Program, Rights};
 
 /// Where the worktree is mounted.
@@ -49,78 +49,6 @@ const DEVICES: [&str; 8] = [
     "/dev/tty",
     "/dev/urandom",
     "/dev/zero",
-];
-
-/// What comes with an allowed program: the trees it reads and the programs it is made of. Bare
-/// names are programs; paths are read and, for `runs`, executed.
-struct Companions {
-    of: &'static [&'static str],
-    reads: &'static [&'static str],
-    runs: &'static [&'static str],
-}
-
-const COMPANIONS: [Companions; 8] = [
-    Companions {
-        of: &["git"],
-        reads: &[],
-        runs: &["/usr/lib/git-core", "/usr/libexec/git-core"],
-    },
-    Companions {
-        of: &["python", "python3", "pip", "pip3", "pytest"],
-        reads: &[
-            "/usr/include/python3",
-            "/usr/lib/python3",
-            "/usr/lib/python3.9",
-            "/usr/lib/python3.10",
-            "/usr/lib/python3.11",
-            "/usr/lib/python3.12",
-            "/usr/lib/python3.13",
-            "/usr/lib/python3.14",
-            "/usr/local/lib/python3.9",
-            "/usr/local/lib/python3.10",
-            "/usr/local/lib/python3.11",
-            "/usr/local/lib/python3.12",
-            "/usr/local/lib/python3.13",
-            "/usr/local/lib/python3.14",
-        ],
-        runs: &[],
-    },
-    Companions {
-        of: &["node", "nodejs", "npm", "npx", "corepack", "pnpm", "yarn"],
-        reads: &["/usr/include/node", "/usr/local/include/node"],
-        runs: &[
-            "/usr/lib/node_modules",
-            "/usr/local/lib/node_modules",
-            "/usr/share/nodejs",
-        ],
-    },
-    Companions {
-        of: &["perl", "prove"],
-        reads: &["/usr/lib/perl5", "/usr/local/lib/x86_64-linux-gnu/perl"],
-        runs: &[],
-    },
-    Companions {
-        of: &[
-            "cc", "c++", "gcc", "g++", "clang", "clang++", "cargo", "rustc", "go",
-        ],
-        reads: &["/usr/include", "/usr/local/include", "/usr/lib/llvm"],
-        runs: &["as", "ar", "ld", "/usr/lib/gcc", "/usr/libexec/gcc"],
-    },
-    Companions {
-        of: &["cargo", "rustc", "rustup", "rustfmt", "rustdoc"],
-        reads: &["/usr/lib/rustlib"],
-        runs: &["cc", "rustc", "/usr/local/cargo", "/usr/local/rustup"],
-    },
-    Companions {
-        of: &["go", "gofmt"],
-        reads: &[],
-        runs: &["/usr/lib/go", "/usr/local/go", "/usr/share/go"],
-    },
-    Companions {
-        of: &["java", "javac", "jar", "mvn", "gradle"],
-        reads: &[],
-        runs: &["/usr/lib/jvm"],
-    },
 ];
 
 /// Linux's numbers of the limits, the same on every machine we build for.
@@ -189,10 +117,7 @@ fn programs(rights: &Rights) -> Vec<PathRule> {
     let mut rules = Vec::new();
     for name in names {
         rules.push(rule(name, Right::Run));
-        for companions in COMPANIONS
-            .iter()
-            .filter(|companions| companions.of.contains(&name))
-        {
+        for companions in companions::of(name) {
             rules.extend(companions.reads.iter().map(|path| rule(path, Right::Read)));
             rules.extend(companions.runs.iter().map(|path| rule(path, Right::Run)));
         }

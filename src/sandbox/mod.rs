@@ -16,6 +16,7 @@
 
 mod blueprint;
 mod cgroup;
+mod companions;
 mod confine;
 mod disk;
 mod held;

@@ -12,6 +12,11 @@ use seccompiler::{
     SeccompFilter, SeccompRule, sock_filter,
 };
 
+// Numbers of young calls, the same on every machine since 424.
+const STATMOUNT: c_long = 457;
+const LISTMOUNT: c_long = 458;
+const OPEN_TREE_ATTR: c_long = 467;
+
 /// Answered with `EPERM`, whatever the arguments.
 const DENIED: &[c_long] = &[
     // Namespaces and mounts: the ways to a different view of the machine.
@@ -27,6 +32,7 @@ const DENIED: &[c_long] = &[
     libc::SYS_fsmount,
     libc::SYS_fspick,
     libc::SYS_mount_setattr,
+    OPEN_TREE_ATTR,
     // Files by handle come around every path rule.
     libc::SYS_open_by_handle_at,
     libc::SYS_name_to_handle_at,
@@ -67,12 +73,14 @@ const DENIED: &[c_long] = &[
 ];
 
 /// Answered with `ENOSYS`, so that programs fall back: `clone3` hides its flags behind a pointer,
-/// `io_uring` does its work past every filter.
+/// `io_uring` does its work past every filter, and what the two mount calls tell is in `/proc` too.
 const MISSING: &[c_long] = &[
     libc::SYS_clone3,
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
+    STATMOUNT,
+    LISTMOUNT,
 ];
 
 /// Every flag that makes a namespace: time (unshare only), mount, cgroup, uts, ipc, user, pid, net.
@@ -98,8 +106,12 @@ const FAMILIES: [i32; 4] = [
 ];
 /// The bits of a socket's type that are its kind.
 const SOCKET_KIND: u64 = 0xf;
-/// Kinds that see or forge packets; 10 is the obsolete `SOCK_PACKET`.
-const RAW_SOCKETS: [i32; 2] = [libc::SOCK_RAW, 10];
+/// Kinds other than streams, datagrams and sequenced packets: raw and obsolete ones, those of
+/// protocols that nobody here speaks, and numbers that mean nothing yet.
+const ODD_KINDS: [u64; 13] = [0, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+/// What is spoken on internet sockets; 0 is the usual one of a kind. Others load parts of the kernel
+/// that agents have no use for, such as SCTP, DCCP, L2TP and SMC.
+const PROTOCOLS: [i32; 3] = [0, libc::IPPROTO_TCP, libc::IPPROTO_UDP];
 
 /// Terminal requests that type into, or take over, a terminal.
 const TERMINAL_INJECTIONS: [u64; 3] = [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSETD];
@@ -124,6 +136,7 @@ const AIMED: [c_long; 10] = [
 const PRIORITIES: [(c_long, i32); 2] = [(libc::SYS_setpriority, 0), (libc::SYS_ioprio_set, 1)];
 
 /// Execution domains that are asked for, not set: the default one, and the question itself.
+/// Debuggers warn that they cannot make addresses of their child predictable, and go on.
 const PERSONALITIES: [u64; 2] = [0, 0xffff_ffff];
 
 /// First number of the x32 calls, which carry the architecture mark of x86-64.
@@ -181,17 +194,24 @@ fn denials() -> Rules {
     rules
 }
 
-/// Refuses families beyond the four, netlink beyond routing, and raw sockets of the internet.
+/// Refuses families beyond the four, netlink beyond routing, and on the internet everything that is
+/// neither TCP nor UDP.
 fn sockets() -> Vec<SeccompRule> {
     let (netlink, protocol) = (equals(0, libc::AF_NETLINK), differs(2, libc::NETLINK_ROUTE));
     let mut rules = vec![
         all(FAMILIES.map(|family| differs(0, family))),
         all([netlink, protocol]),
     ];
-    rules.extend(RAW_SOCKETS.map(|kind| {
-        let raw = compare(1, SeccompCmpOp::MaskedEq(SOCKET_KIND), unsigned(kind));
-        all([differs(0, libc::AF_NETLINK), raw])
-    }));
+    let kind = |kind| compare(1, SeccompCmpOp::MaskedEq(SOCKET_KIND), kind);
+    rules.extend(ODD_KINDS.map(|odd| all([differs(0, libc::AF_NETLINK), kind(odd)])));
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        rules.push(all([
+            equals(0, family),
+            kind(unsigned(libc::SOCK_SEQPACKET)),
+        ]));
+        let [usual, tcp, udp] = PROTOCOLS.map(|known| differs(2, known));
+        rules.push(all([equals(0, family), usual, tcp, udp]));
+    }
     rules
 }
 
@@ -343,6 +363,91 @@ mod tests {
         }
     }
 
+    /// What agents never need, by the kernel's own numbers: a name, a call, its first arguments and
+    /// the answer. Refusing here must not depend on an engine's filter.
+    #[cfg(target_arch = "x86_64")]
+    const REFUSED: [(&str, u32, &[u64], i32); 66] = [
+        ("unshare user", 272, &[0x1000_0000], libc::EPERM),
+        ("unshare time", 272, &[0x80], libc::EPERM),
+        ("clone user", 56, &[0x1000_0011], libc::EPERM),
+        ("clone3", 435, &[], libc::ENOSYS),
+        ("setns", 308, &[], libc::EPERM),
+        ("mount", 165, &[], libc::EPERM),
+        ("umount2", 166, &[], libc::EPERM),
+        ("pivot_root", 155, &[], libc::EPERM),
+        ("chroot", 161, &[], libc::EPERM),
+        ("open_tree", 428, &[], libc::EPERM),
+        ("move_mount", 429, &[], libc::EPERM),
+        ("fsopen", 430, &[], libc::EPERM),
+        ("fsconfig", 431, &[], libc::EPERM),
+        ("fsmount", 432, &[], libc::EPERM),
+        ("fspick", 433, &[], libc::EPERM),
+        ("mount_setattr", 442, &[], libc::EPERM),
+        ("statmount", 457, &[], libc::ENOSYS),
+        ("listmount", 458, &[], libc::ENOSYS),
+        ("open_tree_attr", 467, &[], libc::EPERM),
+        ("name_to_handle_at", 303, &[], libc::EPERM),
+        ("open_by_handle_at", 304, &[], libc::EPERM),
+        ("bpf", 321, &[], libc::EPERM),
+        ("perf_event_open", 298, &[], libc::EPERM),
+        ("userfaultfd", 323, &[], libc::EPERM),
+        ("fanotify_init", 300, &[], libc::EPERM),
+        ("lookup_dcookie", 212, &[], libc::EPERM),
+        ("add_key", 248, &[], libc::EPERM),
+        ("request_key", 249, &[], libc::EPERM),
+        ("keyctl", 250, &[], libc::EPERM),
+        ("io_uring_setup", 425, &[], libc::ENOSYS),
+        ("io_uring_enter", 426, &[], libc::ENOSYS),
+        ("io_uring_register", 427, &[], libc::ENOSYS),
+        ("kexec_load", 246, &[], libc::EPERM),
+        ("kexec_file_load", 320, &[], libc::EPERM),
+        ("init_module", 175, &[], libc::EPERM),
+        ("finit_module", 313, &[], libc::EPERM),
+        ("delete_module", 176, &[], libc::EPERM),
+        ("swapon", 167, &[], libc::EPERM),
+        ("swapoff", 168, &[], libc::EPERM),
+        ("reboot", 169, &[], libc::EPERM),
+        ("acct", 163, &[], libc::EPERM),
+        ("quotactl", 179, &[], libc::EPERM),
+        ("quotactl_fd", 443, &[], libc::EPERM),
+        ("syslog", 103, &[], libc::EPERM),
+        ("vhangup", 153, &[], libc::EPERM),
+        ("sethostname", 170, &[], libc::EPERM),
+        ("setdomainname", 171, &[], libc::EPERM),
+        ("settimeofday", 164, &[], libc::EPERM),
+        ("clock_settime", 227, &[], libc::EPERM),
+        ("iopl", 172, &[], libc::EPERM),
+        ("ioperm", 173, &[], libc::EPERM),
+        ("modify_ldt", 154, &[], libc::EPERM),
+        (
+            "personality: pages executable",
+            135,
+            &[0x0040_0000],
+            libc::EPERM,
+        ),
+        ("socket raw", 41, &[2, 3, 1], libc::EPERM),
+        ("socket raw, version 6", 41, &[10, 3, 58], libc::EPERM),
+        ("socket ping", 41, &[2, 2, 1], libc::EPERM),
+        ("socket sctp", 41, &[2, 5, 132], libc::EPERM),
+        ("socket packet", 41, &[17, 3, 0x300], libc::EPERM),
+        ("socket vsock", 41, &[40, 1, 0], libc::EPERM),
+        ("socket alg", 41, &[38, 5, 0], libc::EPERM),
+        ("socket key", 41, &[15, 3, 2], libc::EPERM),
+        ("socket bluetooth", 41, &[31, 3, 1], libc::EPERM),
+        ("socket xdp", 41, &[44, 3, 0], libc::EPERM),
+        ("netlink audit", 41, &[16, 3, 9], libc::EPERM),
+        ("netlink netfilter", 41, &[16, 3, 12], libc::EPERM),
+        ("typing into a terminal", 16, &[0, 0x5412], libc::EPERM),
+    ];
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn what_agents_never_need_is_refused_by_number() {
+        for (name, call, arguments, answer) in REFUSED {
+            assert_eq!(on(ARCH, call, arguments), errno(answer), "{name}");
+        }
+    }
+
     #[test]
     fn ordinary_work_is_allowed() {
         let calls = [
@@ -352,6 +457,15 @@ mod tests {
             libc::SYS_ptrace,
             libc::SYS_process_vm_readv,
             libc::SYS_memfd_create,
+            libc::SYS_memfd_secret,
+            libc::SYS_process_vm_writev,
+            libc::SYS_kcmp,
+            libc::SYS_pidfd_open,
+            libc::SYS_get_mempolicy,
+            libc::SYS_sched_setaffinity,
+            libc::SYS_rseq,
+            libc::SYS_membarrier,
+            libc::SYS_inotify_init1,
             libc::SYS_seccomp,
             libc::SYS_landlock_create_ruleset,
         ];
@@ -395,7 +509,24 @@ mod tests {
         for denied in (0..48).filter(|family| ![1, 2, 10, 16].contains(family)) {
             assert_eq!(socket(denied, 1, 0), errno(libc::EPERM), "family {denied}");
         }
-        for (family, kind, protocol) in [(2, 3, 1), (10, 3 | cloexec, 58), (2, 10, 3), (16, 3, 9)] {
+        assert_eq!(socket(1, 5 | cloexec, 0), ALLOW);
+        for (kind, protocol) in [(1, 6), (2 | cloexec, 17)] {
+            assert_eq!(socket(2, kind, protocol), ALLOW);
+            assert_eq!(socket(10, kind, protocol), ALLOW);
+        }
+        let refused = [
+            (2, 3, 1),
+            (10, 3 | cloexec, 58),
+            (2, 10, 3),
+            (16, 3, 9),
+            (2, 1, 262),
+            (2, 1 | cloexec, 132),
+            (10, 5, 0),
+            (2, 6, 33),
+            (2, 2, 136),
+            (1, 3, 0),
+        ];
+        for (family, kind, protocol) in refused {
             assert_eq!(socket(family, kind, protocol), errno(libc::EPERM));
         }
         // The kernel reads 32 bits; so does the filter.
@@ -436,12 +567,13 @@ mod tests {
 
     #[test]
     fn personalities_are_asked_for_and_not_set() {
-        assert_eq!(verdict(libc::SYS_personality, &[0xffff_ffff]), ALLOW);
-        assert_eq!(verdict(libc::SYS_personality, &[0]), ALLOW);
-        assert_eq!(
-            verdict(libc::SYS_personality, &[0x0040_0000]),
-            errno(libc::EPERM)
-        );
+        for allowed in PERSONALITIES {
+            assert_eq!(verdict(libc::SYS_personality, &[allowed]), ALLOW);
+        }
+        // Another system, 32 bits, predictable addresses, pages that are executable when read.
+        for odd in [1, 8, 0x0004_0000, 0x0040_0000] {
+            assert_eq!(verdict(libc::SYS_personality, &[odd]), errno(libc::EPERM));
+        }
     }
 
     #[test]

@@ -19,3 +19,5 @@ mod live_readme;
 mod live_run;
 mod live_sandbox;
 mod live_terminal;
+mod live_toolchains;
+mod shipped_roles;

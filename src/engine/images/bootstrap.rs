@@ -18,7 +18,10 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{ImageError, Plan, Progress, recipe::FINISH};
+use super::{
+    ImageError, Plan, Progress,
+    recipe::{FINISH, MANUALS},
+};
 
 /// How many of a program's last lines an error repeats.
 const LAST_LINES: usize = 8;
@@ -115,6 +118,8 @@ impl Parts {
             format!("--include={}", recipe.packages.join(",")),
             "--aptopt=Apt::Install-Recommends \"false\"".to_owned(),
             "--aptopt=Acquire::Languages \"none\"".to_owned(),
+            // A tree that a crash cuts short is thrown away, so nothing of it is synced before the tar is.
+            "--dpkgopt=force-unsafe-io".to_owned(),
             "--dpkgopt=path-exclude=/usr/share/man/*".to_owned(),
             "--dpkgopt=path-exclude=/usr/share/locale/*".to_owned(),
         ]
@@ -125,6 +130,7 @@ impl Parts {
                 .iter()
                 .map(|line| format!("--aptopt={line}").into()),
         );
+        arguments.push(format!("--essential-hook=mkdir -p \"$1/{MANUALS}\"").into());
         arguments.extend(finishing(&self.folder.path().join("build")).map(OsString::from));
         arguments.extend([recipe.suite.clone().into(), self.tar.clone().into()]);
         arguments.extend(sources(&recipe.suite).into_iter().map(OsString::from));

@@ -5,7 +5,7 @@ use std::{fmt::Write, io};
 use super::{
     LABEL,
     certificates::Certificates,
-    recipe::{FINISH, Recipe},
+    recipe::{FINISH, MANUALS, Recipe},
 };
 
 /// Returns the context's tar: the Containerfile, the finishing script and the certificates.
@@ -31,6 +31,7 @@ fn containerfile(recipe: &Recipe) -> String {
     write!(
         text,
         "RUN export DEBIAN_FRONTEND=noninteractive \\\n\
+         \x20&& mkdir -p /{MANUALS} \\\n\
          \x20&& apt-get update -q \\\n\
          \x20&& apt-get install -y -q --no-install-recommends {} \\\n\
          \x20&& sh /build/finish.sh / /build/certificates \\\n\

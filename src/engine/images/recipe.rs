@@ -11,9 +11,19 @@ const FORMAT: &str = "1";
 /// Makes an image of a root that holds the packages; part of both ways to build, hence of the hash.
 pub(super) const FINISH: &str = include_str!("../../../images/finish.sh");
 
-const RECIPES: [(&str, &str); 2] = [
+/// Where packages link their manuals; some do not install while it is missing, which it is where no
+/// manuals are unpacked.
+pub(super) const MANUALS: &str = "usr/share/man/man1";
+
+const RECIPES: [(&str, &str); 8] = [
     ("base", include_str!("../../../images/base/image.yaml")),
     ("node", include_str!("../../../images/node/image.yaml")),
+    ("python", include_str!("../../../images/python/image.yaml")),
+    ("rust", include_str!("../../../images/rust/image.yaml")),
+    ("go", include_str!("../../../images/go/image.yaml")),
+    ("java", include_str!("../../../images/java/image.yaml")),
+    ("web", include_str!("../../../images/web/image.yaml")),
+    ("full", include_str!("../../../images/full/image.yaml")),
 ];
 
 /// What an image is made of.
@@ -101,6 +111,18 @@ mod tests {
         let fault = recipe("../base").unwrap_err();
         assert!(matches!(fault, ImageError::Unknown { .. }));
         assert!(fault.to_string().contains("base, node"), "{fault}");
+    }
+
+    #[test]
+    fn every_image_holds_what_base_holds_and_the_full_one_holds_them_all() {
+        let (base, full) = (recipe("base").unwrap(), recipe("full").unwrap());
+        for name in known() {
+            let packages = recipe(name).unwrap().packages;
+            let lacks = |package: &&String| !packages.contains(package);
+            assert_eq!(base.packages.iter().find(lacks), None, "{name}");
+            let unknown = |package: &&String| !full.packages.contains(package);
+            assert_eq!(packages.iter().find(unknown), None, "{name}");
+        }
     }
 
     #[test]
