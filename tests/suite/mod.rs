@@ -5,6 +5,7 @@ mod harness;
 mod attack;
 mod attack_git;
 mod cli_basic;
+mod cli_trust;
 mod dependencies;
 mod house;
 mod layers;
