@@ -1,6 +1,9 @@
 //! `loki clean`: shows what Loki made in this repository, then removes it.
 
-use std::{fs, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     git::{Repository, remove_tree, run_branch},
@@ -34,11 +37,12 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
     let containers = sandbox::leftovers(engine.as_ref(), Some(&label)).await;
     let containers = containers.or_exit(Exit::NoSandbox)?;
     let (refs, kept) = refs(&repository, args)?;
-    if !state.exists() && containers.is_empty() && refs.is_empty() {
+    let own = own(&state).or_exit(Exit::Failed)?;
+    if own.is_empty() && containers.is_empty() && refs.is_empty() {
         ui::note("there is nothing of Loki's in this repository");
         return Ok(Exit::Done);
     }
-    show(&containers, &refs, &state);
+    show(&containers, &refs, &own);
     if !args.yes && !ui::ask("Remove all of it, journals and logs included?") {
         ui::note("nothing was removed; `loki clean --yes` removes it");
         return Ok(Exit::Done);
@@ -49,22 +53,25 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
     drop(swept.or_exit(Exit::NoSandbox)?);
     repository.sweep(&[]).or_exit(Exit::Failed)?;
     repository.delete_refs(&refs).or_exit(Exit::Failed)?;
-    remove_state(&state)?;
+    remove_state(&state).or_exit(Exit::Failed)?;
     drop(lock);
     ui::note("removed");
     kept.iter().for_each(|name| say_kept(name));
     Ok(Exit::Done)
 }
 
-/// Removes the directory, the lock last: whoever starts meanwhile finds it held.
-fn remove_state(state: &Path) -> Result<(), Fault> {
-    let entries = fs::read_dir(state).or_exit(Exit::Failed)?;
-    let entries: Vec<_> = entries.collect::<Result<_, _>>().or_exit(Exit::Failed)?;
-    for entry in entries.iter().filter(|entry| entry.file_name() != "lock") {
-        remove_tree(&entry.path()).or_exit(Exit::Failed)?;
+/// Removes what is Loki's own, the lock last: whoever starts meanwhile finds it held.
+fn remove_state(state: &Path) -> io::Result<()> {
+    let lock = state.join("lock");
+    for path in own(state)?.iter().filter(|path| **path != lock) {
+        remove_tree(path)?;
     }
-    fs::remove_file(state.join("lock")).or_exit(Exit::Failed)?;
-    fs::remove_dir(state).or_exit(Exit::Failed)
+    fs::remove_file(lock)?;
+    match fs::remove_dir(state) {
+        // The project's policies are the user's.
+        Err(cause) if cause.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Parts the refs of all runs into those to remove and those that stay.
@@ -80,7 +87,21 @@ fn refs(repository: &Repository, args: &args::Clean) -> Result<(Vec<String>, Vec
     Ok((gone, kept))
 }
 
-fn show(containers: &[Leftover], refs: &[String], state: &Path) {
+/// Returns what in `state` is Loki's own: all but the project's policies, which are the user's.
+fn own(state: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(state) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let entries: io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(entry?.path())).collect();
+    let policies = state.join("policies");
+    Ok(entries?
+        .into_iter()
+        .filter(|path| *path != policies)
+        .collect())
+}
+
+fn show(containers: &[Leftover], refs: &[String], own: &[PathBuf]) {
     for one in containers {
         ui::data(format!(
             "container {} (run {}, task {})",
@@ -90,11 +111,9 @@ fn show(containers: &[Leftover], refs: &[String], state: &Path) {
     for name in refs {
         ui::data(format!("ref       {}", ui::visible(name)));
     }
-    if state.exists() {
-        ui::data(format!(
-            "directory {}",
-            ui::visible(&state.to_string_lossy())
-        ));
+    for path in own {
+        let kind = if path.is_dir() { "directory" } else { "file" };
+        ui::data(format!("{kind:9} {}", ui::visible(&path.to_string_lossy())));
     }
 }
 
