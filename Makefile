@@ -1,10 +1,10 @@
 # Two commands for people: `make demo` and `make test`. The rest is what they are made of.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint deny
+.PHONY: help demo test build lint deny bench-decide
 
 help: ## Shows this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: ## Installs what is missing, builds Loki and runs the example from specification to merged code.
 	@scripts/demo.sh
@@ -23,3 +23,6 @@ lint: ## Formatting, lints and documentation, every warning an error.
 deny: ## Licences, bans, sources and advisories by cargo-deny; `make test` holds the first three without it.
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is not installed: run 'cargo install --locked cargo-deny'" >&2; exit 1; }
 	cargo deny --locked check bans licenses sources advisories
+
+bench-decide: ## Measures decisions a second; prints JSON.
+	cargo bench --locked --bench decide
