@@ -1,10 +1,10 @@
 # Two commands for people: `make demo` and `make test`. The rest is what they are made of.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint deny bench-meter
+.PHONY: help demo test build lint deny bench-decide bench-meter
 
 help: ## Shows this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: ## Installs what is missing, builds Loki and runs the example from specification to merged code.
 	@scripts/demo.sh
@@ -26,3 +26,6 @@ bench-meter: ## Measures what the write meter costs, in real sandboxes.
 deny: ## Licences, bans, sources and advisories by cargo-deny; `make test` holds the first three without it.
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is not installed: run 'cargo install --locked cargo-deny'" >&2; exit 1; }
 	cargo deny --locked check bans licenses sources advisories
+
+bench-decide: ## Measures decisions a second; prints JSON.
+	cargo bench --locked --bench decide

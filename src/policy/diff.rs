@@ -42,8 +42,7 @@ pub enum Standing {
 /// One thing a role may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Right {
-    /// `read`, `write`, `execute`, `connect`, `pin`, or `undeny` for a host that only the other
-    /// policy's `deny` closes.
+    /// `read`, `write`, `execute`, `connect` or `pin`.
     pub kind: &'static str,
     /// The item as a policy has it.
     pub item: String,
@@ -131,16 +130,9 @@ fn beyond(one: &Rights, other: &Rights) -> Vec<Right> {
     let write = &other.files.write.0;
     let read: Vec<&Glob> = other.files.read.0.iter().chain(write).collect();
     let mut rights = Vec::new();
-    for glob in &one.files.read.0 {
-        if !read.iter().any(|wider| covers(wider, glob)) {
-            rights.push(of_glob("read", glob));
-        }
-    }
-    for glob in &one.files.write.0 {
-        if !write.iter().any(|wider| covers(wider, glob)) {
-            rights.push(of_glob("write", glob));
-        }
-    }
+    rights.extend(globs_beyond("read", &one.files.read.0, &read));
+    let write: Vec<&Glob> = write.iter().collect();
+    rights.extend(globs_beyond("write", &one.files.write.0, &write));
     rights.extend(programs_beyond(&one.programs, &other.programs));
     for rule in &one.egress.rules {
         if !other.egress.rules.iter().any(|wider| wider.covers(rule)) {
@@ -162,13 +154,32 @@ fn beyond(one: &Rights, other: &Rights) -> Vec<Right> {
         let same = |own: &super::DeniedHost| (&own.names, own.port) == (&denial.names, denial.port);
         if !one.egress.denied.iter().any(same) {
             rights.push(Right {
-                kind: "undeny",
-                item: denial.item(),
+                kind: "connect",
+                item: format!("what `deny {}` closes", denial.item()),
                 origin: Some(denial.origin.clone()),
             });
         }
     }
     rights
+}
+
+/// Returns the globs that no other covers. Of one that is covered but for a denial, what is denied.
+fn globs_beyond(kind: &'static str, one: &[Glob], other: &[&Glob]) -> Vec<Right> {
+    let open = one
+        .iter()
+        .filter(|glob| !other.iter().any(|wider| covers(wider, glob)));
+    let right = |glob: &Glob| {
+        let whole = other.iter().find(|wider| wider.covers(glob));
+        let item = whole.map(|wider| {
+            let denied: Vec<&str> = written::globs(&wider.except).collect();
+            format!("{} of {}", denied.join(" "), glob.text)
+        });
+        Right {
+            item: item.unwrap_or_else(|| written::glob(glob)),
+            ..of_glob(kind, glob)
+        }
+    };
+    open.map(right).collect()
 }
 
 fn programs_beyond(one: &[Program], other: &[Program]) -> Vec<Right> {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     git,
     policy::{
-        Program, Rights,
+        Layer, Policy, Program, Rights, Source,
         explain::{self, Advice, Answer},
     },
     sandbox::{Grant, confinement},
@@ -23,7 +23,7 @@ use super::{
         ui,
     },
     args::Explain,
-    load, rights,
+    load, rights, sources,
 };
 
 /// Where the worktree stands inside.
@@ -49,16 +49,22 @@ struct Told {
 pub(in crate::cli) fn explain(env: &Environment, asked: &Explain) -> Result<Exit, Fault> {
     let policy = load(env, &asked.asked.policy)?;
     let rights = rights(&policy, &asked.role)?;
-    let case = Case {
-        paths: confinement(&rights, &Grant::default()).paths,
-        rights: &rights,
-    };
-    let mut told: Vec<Told> = Vec::new();
-    told.extend(asked.write.iter().map(|path| case.write(path)));
-    told.extend(asked.read.iter().map(|path| case.read(path)));
-    told.extend(asked.execute.iter().map(|program| case.execute(program)));
-    for target in &asked.connect {
-        told.push(case.connect(target)?);
+    let case = Case::new(&rights);
+    let mut told = Vec::new();
+    for (question, texts) in [
+        ("write", &asked.write),
+        ("read", &asked.read),
+        ("execute", &asked.execute),
+        ("connect", &asked.connect),
+    ] {
+        for text in texts {
+            told.push(case.ask(question, text)?);
+        }
+    }
+    if told.iter().any(|told| told.next.is_some()) {
+        let sources = sources(env, &asked.asked.policy)?;
+        told.iter_mut()
+            .for_each(|told| try_out(&sources, &rights, told));
     }
     if asked.asked.json {
         let answers = serde_json::json!({ "schema": 1, "role": rights.role, "answers": told });
@@ -68,6 +74,36 @@ pub(in crate::cli) fn explain(env: &Environment, asked: &Explain) -> Result<Exit
     }
     let allowed = told.iter().all(|told| told.allowed);
     Ok(if allowed { Exit::Done } else { Exit::Failed })
+}
+
+/// Takes back advice that would not help, because a denial closes what was asked.
+fn try_out(sources: &[Source], rights: &Rights, told: &mut Told) {
+    let Some(advice) = told.next.take() else {
+        return;
+    };
+    let tried = Source {
+        layer: Layer::Given,
+        file: (&advice.file).into(),
+        text: advice.yaml.clone(),
+    };
+    let file = tried.file.clone();
+    let hindrance = match Policy::check(&[sources, &[tried]].concat()) {
+        Ok(policy) => {
+            let again = policy.rights(&rights.role).map(|rights| {
+                let again = Case::new(&rights).ask(told.question, &told.asked);
+                again.is_ok_and(|told| told.allowed)
+            });
+            (again != Some(true)).then(|| "a `deny` entry closes it".to_owned())
+        }
+        Err(faults) => faults
+            .into_iter()
+            .find(|fault| fault.file == file && fault.message.ends_with("can never match"))
+            .map(|fault| fault.help.unwrap_or(fault.message)),
+    };
+    match hindrance {
+        None => told.next = Some(advice),
+        Some(why) => told.reason = format!("{}; no rule could allow it: {why}", told.reason),
+    }
 }
 
 /// A path as a person names it.
@@ -94,7 +130,23 @@ struct Case<'a> {
     paths: Vec<PathRule>,
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
+    fn new(rights: &'a Rights) -> Self {
+        Self {
+            paths: confinement(rights, &Grant::default()).paths,
+            rights,
+        }
+    }
+
+    fn ask(&self, question: &str, asked: &str) -> Result<Told, Fault> {
+        Ok(match question {
+            "write" => self.write(asked),
+            "read" => self.read(asked),
+            "execute" => self.execute(asked),
+            _ => return self.connect(asked),
+        })
+    }
+
     fn write(&self, asked: &str) -> Told {
         let inside = match Place::of(asked) {
             Place::Worktree(inside) => inside,

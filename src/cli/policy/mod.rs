@@ -21,7 +21,7 @@ use crate::{
     diagnostic::closest,
     git::Repository,
     name::Role,
-    policy::{self, Origin, Policy, Rights},
+    policy::{self, Origin, Policy, Rights, Source},
     text::visible,
 };
 
@@ -42,6 +42,11 @@ fn load(env: &Environment, files: &[PathBuf]) -> Result<Policy, Fault> {
     let here = std::env::current_dir().or_exit(Exit::Usage)?;
     let repository = Repository::open(&here).ok();
     setup::policy(env, files, repository.as_ref().map(Repository::root))
+}
+
+/// Returns the files that `load` lays over each other.
+fn sources(env: &Environment, files: &[PathBuf]) -> Result<Vec<Source>, Fault> {
+    setup::policy_sources(env, files)
 }
 
 /// Returns the rights of the role that a person named.

@@ -117,6 +117,9 @@ fn page(policy: &Policy, rights: &Rights) {
         ("execute", programs(rights)),
         ("connect", rules(rights)),
     ];
+    if !rights.egress.denied.is_empty() {
+        blocks.push(("never connect", denials(rights)));
+    }
     if !rights.egress.hosts.is_empty() {
         blocks.push(("hosts", pins(rights)));
     }
@@ -125,7 +128,7 @@ fn page(policy: &Policy, rights: &Rights) {
     }
     let mut last = "";
     for (name, value) in diff::values(rights, policy.tier(&rights.role)) {
-        let (section, field) = name.split_once('.').unwrap_or((name, ""));
+        let (section, field) = name.split_once('.').unwrap_or(("other", name));
         if section != last {
             ui::data(format!("\n{section}"));
             last = section;
@@ -158,7 +161,7 @@ fn block(section: &str, lines: &[Line]) {
 }
 
 fn files(globs: &[Glob]) -> Vec<Line> {
-    let line = |glob: &Glob| Line::new(&glob.text, Some(&glob.origin));
+    let line = |glob: &Glob| Line::new(written::glob(glob), Some(&glob.origin));
     globs.iter().map(line).collect()
 }
 
@@ -208,6 +211,13 @@ fn rules(rights: &Rights) -> Vec<Line> {
         .collect()
 }
 
+fn denials(rights: &Rights) -> Vec<Line> {
+    let denied = rights.egress.denied.iter();
+    denied
+        .map(|denial| Line::new(denial.item(), Some(&denial.origin)))
+        .collect()
+}
+
 fn pins(rights: &Rights) -> Vec<Line> {
     let pins = rights.egress.hosts.iter();
     pins.map(|pin| Line::new(format!("{} is {}", pin.name, pin.to), Some(&pin.origin)))
@@ -219,7 +229,13 @@ fn document(policy: &Policy, rights: &Rights) -> Value {
     let globs = |globs: &[Glob]| -> Vec<Value> {
         globs
             .iter()
-            .map(|glob| at(json!({ "glob": glob.text }), Some(&glob.origin)))
+            .map(|glob| {
+                let except: Vec<&str> = written::globs(&glob.except).collect();
+                at(
+                    json!({ "glob": glob.text, "except": except }),
+                    Some(&glob.origin),
+                )
+            })
             .collect()
     };
     let execute = written::runs(&rights.programs).into_iter().map(|runs| {
@@ -234,6 +250,8 @@ fn document(policy: &Policy, rights: &Rights) -> Value {
             json!({ "host": rule.host.to_string(), "port": rule.port, "protocol": rule.protocol });
         at(shown, Some(&rule.origin))
     });
+    let denied = rights.egress.denied.iter();
+    let denied = denied.map(|denial| at(json!({ "host": denial.item() }), Some(&denial.origin)));
     let hosts = rights.egress.hosts.iter().map(|pin| {
         let shown = json!({ "name": pin.name, "to": pin.to });
         at(shown, Some(&pin.origin))
@@ -252,6 +270,7 @@ fn document(policy: &Policy, rights: &Rights) -> Value {
         "write": globs(&rights.files.write.0),
         "execute": execute.collect::<Vec<_>>(),
         "connect": connect.collect::<Vec<_>>(),
+        "never_connect": denied.collect::<Vec<_>>(),
         "hosts": hosts.collect::<Vec<_>>(),
         "values": values.collect::<serde_json::Map<_, _>>(),
     })
