@@ -11,8 +11,7 @@ use jiff::Timestamp;
 
 use crate::{
     attest::{
-        self, Attestation, NotSound, Outcome, Probe, Row, Runtime, Scene, Signed, Stage,
-        catalogue::{self, PROBES},
+        self, Attestation, NotSound, Outcome, Probe, Row, Runtime, Scene, Signed, Stage, catalogue,
     },
     engine::Engine,
     git::{self, Repository},
@@ -104,7 +103,9 @@ impl Place {
 /// Parts what was asked for into probes to run and rows that have none.
 fn selected(only: &[String]) -> Result<(Vec<&'static Probe>, Vec<Row>), Fault> {
     let wanted = |id: &str| only.is_empty() || only.iter().any(|one| one.eq_ignore_ascii_case(id));
-    let probes: Vec<&Probe> = PROBES.iter().filter(|probe| wanted(probe.id)).collect();
+    let probes: Vec<&Probe> = catalogue::probes()
+        .filter(|probe| wanted(probe.id))
+        .collect();
     let rows: Vec<Row> = catalogue::absent()
         .into_iter()
         .filter(|row| wanted(&row.id))

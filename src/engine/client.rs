@@ -14,7 +14,6 @@ use bollard::{
     },
 };
 use futures_util::FutureExt;
-use rustix::process::{Resource, getrlimit};
 use serde_json::Value;
 
 use super::{
@@ -27,7 +26,7 @@ use super::{
     },
     discovery::Candidate,
     raw,
-    service::PrivateService,
+    service::{PrivateService, most_processes},
     socket::{Peer, open, peer},
 };
 
@@ -371,17 +370,6 @@ impl Engine for Client {
     }
 }
 
-/// The most processes a service of this machine can allow: Podman lowers its own limit to the
-/// kernel's number of process ids, and no container may have more than its service.
-fn most_processes() -> Option<u64> {
-    let ids = std::fs::read_to_string("/proc/sys/kernel/pid_max").ok();
-    let ids = ids.and_then(|text| text.trim().parse().ok());
-    [getrlimit(Resource::Nproc).maximum, ids]
-        .into_iter()
-        .flatten()
-        .min()
-}
-
 fn by_label(label: &str) -> HashMap<String, Vec<String>> {
     HashMap::from([("label".to_owned(), vec![label.to_owned()])])
 }
@@ -423,7 +411,7 @@ fn split_tag(reference: &str) -> (&str, &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{most_processes, split_tag, with_algorithm};
+    use super::{split_tag, with_algorithm};
 
     #[test]
     fn a_port_is_no_tag() {
@@ -436,15 +424,5 @@ mod tests {
             ("mirror:5000/debian", "latest")
         );
         assert_eq!(with_algorithm("ab".to_owned()), "sha256:ab");
-    }
-
-    #[test]
-    fn the_process_limit_is_one_that_this_machine_allows() {
-        let ids: u64 = std::fs::read_to_string("/proc/sys/kernel/pid_max")
-            .unwrap()
-            .trim()
-            .parse()
-            .unwrap();
-        assert!(most_processes().unwrap() <= ids);
     }
 }

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process};
 use tempfile::TempDir;
 
 use super::{EngineError, Environment};
@@ -229,9 +229,22 @@ fn containers_conf(runtime: Option<&str>, cgroup_manager: Option<&str>) -> Strin
     format!("[engine]\n{}", settings.concat())
 }
 
+/// The most processes a service of this machine can allow: Podman lowers its own limit to the
+/// kernel's number of process ids, and no container may have more than its service.
+pub(super) fn most_processes() -> Option<u64> {
+    let ids = std::fs::read_to_string("/proc/sys/kernel/pid_max").ok();
+    let ids = ids.and_then(|text| text.trim().parse().ok());
+    [getrlimit(Resource::Nproc).maximum, ids]
+        .into_iter()
+        .flatten()
+        .min()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{PREFIX, cgroup_manager, containers_conf, private_folder, storage_driver};
+    use super::{
+        PREFIX, cgroup_manager, containers_conf, most_processes, private_folder, storage_driver,
+    };
     use crate::engine::Environment;
     use std::{fs::File, os::unix::fs::PermissionsExt, time::Duration};
 
@@ -293,5 +306,15 @@ mod tests {
         );
         assert!(!parent.path().join(old).exists());
         assert!(parent.path().join(new).exists() && parent.path().join("other").exists());
+    }
+
+    #[test]
+    fn the_process_limit_is_one_that_this_machine_allows() {
+        let ids: u64 = std::fs::read_to_string("/proc/sys/kernel/pid_max")
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
+        assert!(most_processes().unwrap() <= ids);
     }
 }
