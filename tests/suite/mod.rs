@@ -3,11 +3,14 @@
 mod harness;
 
 mod attack;
+mod attack_files;
 mod attack_git;
+mod attack_guest;
 mod cli_basic;
 mod dependencies;
 mod house;
 mod layers;
+mod live_confine;
 mod live_end;
 mod live_engine;
 mod live_faults;
@@ -16,3 +19,4 @@ mod live_readme;
 mod live_run;
 mod live_sandbox;
 mod live_terminal;
+mod open_container;
