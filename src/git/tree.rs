@@ -308,9 +308,10 @@ mod tests {
         fs,
         os::unix::fs::{PermissionsExt, symlink},
         path::Path,
+        sync::atomic::{AtomicU32, Ordering::Relaxed},
     };
 
-    use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+    use rustix::fs::{CWD, Mode, OFlags, RenameFlags, mkdirat, openat, renameat_with};
 
     use super::{Kind, Walk, remove, walk};
 
@@ -384,6 +385,51 @@ mod tests {
         assert_eq!((seen.entries.len(), seen.too_deep.len()), (100, 1));
         remove(&root).unwrap();
         assert!(!root.exists());
+    }
+
+    /// An agent that swaps a directory and a link to another all the time, while the host looks.
+    #[test]
+    fn attack_g09_a_hundred_thousand_swaps_lead_no_walk_and_no_removal_outside() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("work"), dir.path().join("outside"));
+        fs::create_dir_all(root.join("a/d/inside")).unwrap();
+        fs::create_dir_all(outside.join("secret/deeper")).unwrap();
+        symlink(&outside, root.join("a/l")).unwrap();
+        let swapped = AtomicU32::new(0);
+        let swap = |times: u32| {
+            let at = fs::File::open(root.join("a")).unwrap();
+            for _ in 0..times {
+                // Ends early once the removal below has won.
+                if renameat_with(&at, "d", &at, "l", RenameFlags::EXCHANGE).is_err() {
+                    break;
+                }
+                swapped.fetch_add(1, Relaxed);
+            }
+        };
+        let mut walks = (0, 0);
+        std::thread::scope(|scope| {
+            let swapper = scope.spawn(|| swap(100_000));
+            while !swapper.is_finished() {
+                // A walk may give up when what it looks at is swapped under it.
+                let Ok(seen) = walk(&root) else { continue };
+                let seen = paths(&seen);
+                let led = seen.iter().find(|path| path.contains("secret"));
+                assert_eq!(led, None, "a walk was led outside");
+                walks.0 += 1;
+                walks.1 += u32::from(seen.iter().any(|path| path.ends_with("/inside")));
+            }
+        });
+        assert_eq!(swapped.load(Relaxed), 100_000);
+        assert!(walks.1 > 0, "of {} walks none saw the directory", walks.0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| swap(u32::MAX));
+            // It may lose to the swaps, and says so; what it must not do is follow one.
+            while remove(&root).is_err() {}
+        });
+        assert!(
+            outside.join("secret/deeper").is_dir(),
+            "a removal was led outside"
+        );
     }
 
     #[test]

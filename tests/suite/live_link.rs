@@ -88,6 +88,10 @@ struct Sandbox {
 
 impl Sandbox {
     async fn start() -> Self {
+        Self::start_as(1000).await
+    }
+
+    async fn start_as(user: u32) -> Self {
         import_image();
         let directory = tempfile::tempdir().unwrap();
         let (work, socket) = (directory.path().join("work"), directory.path().join("link"));
@@ -104,12 +108,14 @@ impl Sandbox {
             "/usr:/usr:ro".to_owned(),
         ];
         let mut arguments: Vec<&str> = "run -d --network none --cap-drop ALL --read-only \
-            --security-opt no-new-privileges --user 1000:1000 --pids-limit 1024 --memory 256m \
+            --security-opt no-new-privileges --ulimit nofile=4096:4096 --pids-limit 1024 --memory 256m \
             --tmpfs /tmp:rw,exec,nosuid,nodev,size=64m,mode=1777 --label loki.test=link \
             --sysctl net.ipv4.ip_unprivileged_port_start=0"
             .split_whitespace()
             .collect();
         arguments.extend(mounts.iter().flat_map(|mount| ["-v", mount]));
+        let user = format!("{user}:{user}");
+        arguments.extend(["--user", &user]);
         arguments.extend(["--entrypoint", GUEST_PATH, IMAGE]);
         let container = String::from_utf8(docker(&arguments, b"").stdout).unwrap();
         let link = listener.accept(SOON).await.expect("the guest connects");
@@ -557,6 +563,56 @@ async fn an_agent_cannot_reach_pid_1() {
         traces("$p")
     );
     assert_eq!(sandbox.perl(&own).await.out, "traced");
+}
+
+/// A user may have only so many descriptors in flight between processes, and agents are the same
+/// user as their guest, where Loki is not root even that of other sandboxes.
+#[tokio::test]
+async fn descriptors_in_flight_do_not_end_the_guest() {
+    // A user of its own, so that the other tests here are not starved by this one.
+    let sandbox = Sandbox::start_as(1_900_000_123).await;
+    let flood = "use Socket; $| = 1; socketpair(A, B, PF_UNIX, SOCK_STREAM, 0) or die $!;
+        my $byte = 'x'; my $data = pack 'P Q', $byte, 1;
+        my $control = pack 'Q i i i253', 16 + 4 * 253, 1, 1, (0) x 253;
+        my $message = pack 'Q L x4 P Q P Q L x4', 0, 0, $data, 1, $control, length $control, 0;
+        my $sent = 0; $sent++ while syscall(SENDMSG, fileno A, $message, 0) > 0;
+        print \"$sent, then \", $! + 0, \"\\n\"; sleep 60"
+        .replace("SENDMSG", &libc::SYS_sendmsg.to_string());
+    let argv = ["perl", "-e", &flood];
+    let mut flooding = sandbox.exec(&argv, rights_of(&[], &[])).await.unwrap();
+    let mut said = [0; 64];
+    let count = flooding.stdout.read(&mut said).await.unwrap();
+    let said = String::from_utf8_lossy(&said[..count]);
+    assert!(
+        said.ends_with(&format!("then {}\n", libc::ETOOMANYREFS)),
+        "{said}"
+    );
+    let at = "127.64.0.9:80".parse().unwrap();
+    let refused = sandbox.link().listen(at).await;
+    assert!(
+        matches!(&refused, Err(LinkError::Refused { step, .. }) if step == "send"),
+        "{refused:?}"
+    );
+    let refused = sandbox.exec(&["sleep", "60"], rights_of(&[], &[])).await;
+    assert!(
+        matches!(&refused, Err(LinkError::Refused { step, .. }) if step == "send"),
+        "{refused:?}"
+    );
+    sandbox.link().signal(flooding.id, 9).await.unwrap();
+    assert_eq!(flooding.wait().await.unwrap().code, 137);
+    let served = async {
+        while sandbox.link().listen(at).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, served)
+        .await
+        .expect("served again");
+    let left = sandbox.sh("cat /proc/[0-9]*/comm").await.out;
+    assert!(
+        !left.contains("sleep"),
+        "what was refused does not run: {left}"
+    );
 }
 
 #[tokio::test]
