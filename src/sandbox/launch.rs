@@ -15,7 +15,7 @@ use crate::{
 
 use super::{
     blueprint::{Labels, Place, blueprint},
-    cgroup::Counters,
+    cgroup::{Counters, Switch},
     confine::writable_directories,
     disk::Disk,
     isolation::{Shortfall, minimum, of_process},
@@ -161,7 +161,8 @@ impl Launcher {
         self.is_guest(&container, &link).await?;
         let mut isolation = self.isolation(&link)?;
         minimum(&isolation)?;
-        let counters = Counters::of_process(guest_pid(&link)?);
+        let pid = guest_pid(&link)?;
+        let (counters, switch) = (Counters::of_process(pid), Switch::of_process(pid));
         isolation.unwatched = counters.unwatched();
         let gateway = self.gateway(&occupant.rights, &link, record).await?;
         let rights = occupant.rights.clone();
@@ -171,6 +172,7 @@ impl Launcher {
             rights,
             link,
             guest,
+            switch: Arc::new(switch),
             watch: Watch::new(counters, disk),
             gateway: Some(gateway),
             guard,
