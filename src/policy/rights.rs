@@ -194,11 +194,11 @@ pub struct Resources {
     pub memory: u64,
     /// Processes and threads.
     pub pids: u32,
-    /// Bytes that the agent may write to one file and to /tmp.
+    /// Bytes that the agent may write to worktree and home, to one file, and to /tmp.
     pub disk: u64,
     /// Wall clock of one attempt.
     pub timeout: Duration,
-    /// How long an agent may be silent.
+    /// How long an agent may neither print, compute nor talk.
     pub idle_timeout: Duration,
     /// Bytes of output kept.
     pub log: u64,

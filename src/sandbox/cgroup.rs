@@ -1,8 +1,8 @@
 //! What the kernel counts of a sandbox: refused memory and processes, processor time, traffic.
 //!
 //! Read on the host, from the cgroup of the container's first process, on cgroup v1, v2 and
-//! hybrids. It sets nothing: the engine did. A counter that this host cannot read is left out and
-//! named in [`Counters::unwatched`].
+//! hybrids. It sets no cap: the engine did. A counter that this host cannot read is left out and
+//! named in [`Counters::unwatched`]. [`Switch`] ends a cgroup as a whole.
 
 use std::{
     fs::{self, File},
@@ -31,9 +31,7 @@ pub(super) struct Counters {
 impl Counters {
     /// Opens the counters of the cgroup that a process of this host is in.
     pub(super) fn of_process(pid: u32) -> Self {
-        let read = |path: String| fs::read_to_string(path).unwrap_or_default();
-        let mounts = read("/proc/self/mountinfo".to_owned());
-        let groups = read(format!("/proc/{pid}/cgroup"));
+        let (mounts, groups) = tables(pid);
         let open = |controller: &str, files: &[&str]| {
             let places = places(&mounts, &groups, controller);
             let each = places
@@ -102,6 +100,52 @@ impl Counters {
     pub(super) fn traffic(&self) -> Option<u64> {
         column(&text(self.traffic.as_ref()?)?, "TcpExt:", "TCPOrigDataSent")
     }
+}
+
+/// What ends every process of a cgroup at once, and quickly however busy they are.
+#[derive(Debug, Default)]
+pub(super) struct Switch(Vec<(PathBuf, &'static str)>);
+
+impl Switch {
+    /// Kills all, which the kernel does as one step (cgroup v2, Linux 5.14), and lifts the cap on
+    /// processors: who dies needs some time on one too, and a fork bomb has used up its share.
+    const WRITES: [(&'static str, &'static str, &'static str); 5] = [
+        ("any", "cgroup.kill", "1"),
+        ("cpu", "cpu.cfs_quota_us", "-1"),
+        ("cpu", "cpu.shares", "262144"),
+        ("cpu", "cpu.max", "max"),
+        ("cpu", "cpu.weight", "10000"),
+    ];
+
+    /// Finds the cgroup that a process of this host is in.
+    pub(super) fn of_process(pid: u32) -> Self {
+        let (mounts, groups) = tables(pid);
+        let found = Self::WRITES.iter().flat_map(|(controller, file, value)| {
+            let places = places(&mounts, &groups, controller);
+            places
+                .into_iter()
+                .map(move |place| (place.join(file), *value))
+        });
+        Self(found.filter(|(path, _)| path.exists()).collect())
+    }
+
+    /// Throws it. What this user may not write is left: the guest ends everything too.
+    pub(super) fn throw(&self) {
+        for (path, value) in &self.0 {
+            let file = File::options().write(true).open(path);
+            file.and_then(|file| file.write_all_at(value.as_bytes(), 0))
+                .ok();
+        }
+    }
+}
+
+/// Reads what is mounted here, and which cgroups a process is in.
+fn tables(pid: u32) -> (String, String) {
+    let read = |path: String| fs::read_to_string(path).unwrap_or_default();
+    (
+        read("/proc/self/mountinfo".to_owned()),
+        read(format!("/proc/{pid}/cgroup")),
+    )
 }
 
 /// Returns where a controller's files of a process may be: v1, then v2.

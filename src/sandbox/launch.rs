@@ -18,7 +18,7 @@ use crate::{
 
 use super::{
     blueprint::{Labels, Place, blueprint},
-    cgroup::Counters,
+    cgroup::{Counters, Switch},
     confine::writable_directories,
     disk::Disk,
     held,
@@ -197,6 +197,7 @@ impl Launcher {
             .await?;
         let guest = guest_process(&link)?;
         self.is_guest(&container, &link).await?;
+<<<<<<< HEAD
         let counters = Counters::of_process(guest_pid(&link)?);
         let meter = meter::start(&occupant.rights, &link)?;
         let isolation = Isolation {
@@ -205,6 +206,13 @@ impl Launcher {
             ..self.isolation(&link, &occupant.rights)?
         };
         minimum(&isolation, &occupant.rights.minimum)?;
+=======
+        let mut isolation = self.isolation(&link)?;
+        minimum(&isolation)?;
+        let pid = guest_pid(&link)?;
+        let (counters, switch) = (Counters::of_process(pid), Switch::of_process(pid));
+        isolation.unwatched = counters.unwatched();
+>>>>>>> wip-caps
         let gateway = self.gateway(&occupant.rights, &link, record).await?;
         let rights = occupant.rights.clone();
         Ok(Sandbox {
@@ -214,6 +222,7 @@ impl Launcher {
             landlock: self.landlock,
             link,
             guest,
+            switch: Arc::new(switch),
             watch: Watch::new(counters, disk),
             gateway: Some(gateway),
             meter,

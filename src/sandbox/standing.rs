@@ -18,6 +18,7 @@ use crate::{
 };
 
 use super::{
+    cgroup::Switch,
     confine::{Grant, confinement},
     held::limits,
     launch::SandboxError,
@@ -25,14 +26,9 @@ use super::{
     watch::{Spoken, Watch, out_of_memory},
 };
 
-/// How long the guest may take to end everything before the kernel is asked to.
-const GRACE: Timespec = Timespec {
-    tv_sec: 0,
-    tv_nsec: 40_000_000,
-};
 /// How long the dead are waited for: a process in the kernel's hands may take its time.
 const DEATH: Timespec = Timespec {
-    tv_sec: 2,
+    tv_sec: 10,
     tv_nsec: 0,
 };
 /// How long an engine may take to notice that a container has ended.
@@ -69,6 +65,7 @@ pub struct Sandbox {
     pub(super) link: Link,
     /// The first process, whose end is the end of all.
     pub(super) guest: Arc<OwnedFd>,
+    pub(super) switch: Arc<Switch>,
     pub(super) watch: Watch,
     pub(super) gateway: Option<Gateway>,
     pub(super) meter: Option<Meter>,
@@ -238,21 +235,16 @@ impl Sandbox {
     /// 100 ms. The container is still to be removed by [`Sandbox::end`].
     pub async fn kill(&self) {
         self.link.sever();
-        if !self.is_dead(GRACE).await {
-            // Refused only where it is dead already, or another user's: then the guest must do.
-            pidfd_send_signal(&self.guest, Signal::KILL).ok();
-            self.is_dead(DEATH).await;
-        }
-    }
-
-    /// Returns whether the first process is gone within a time. The kernel ends all others first.
-    async fn is_dead(&self, within: Timespec) -> bool {
-        let guest = Arc::clone(&self.guest);
+        let (guest, switch) = (Arc::clone(&self.guest), Arc::clone(&self.switch));
         let wait = move || {
-            let ended = PollFd::new(&*guest, PollFlags::IN);
-            poll(&mut [ended], Some(&within)).is_ok_and(|ended| ended > 0)
+            switch.throw();
+            // Refused where it is dead already, or another user's: then the guest must do.
+            pidfd_send_signal(&*guest, Signal::KILL).ok();
+            // The kernel ends the first process after all others.
+            poll(&mut [PollFd::new(&*guest, PollFlags::IN)], Some(&DEATH)).ok();
         };
-        tokio::task::spawn_blocking(wait).await.unwrap_or(false)
+        // Fails only when the runtime ends, and everything with it.
+        tokio::task::spawn_blocking(wait).await.ok();
     }
 
     /// Ends everything in the sandbox and removes the container.
