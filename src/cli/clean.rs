@@ -124,3 +124,19 @@ fn say_kept(name: &str) {
         "the landed work stays: `git branch -D {branch}` removes it"
     ));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_projects_policies_are_not_ours_to_remove() {
+        let world = tempfile::tempdir().unwrap();
+        let state = world.path().join(".loki");
+        assert_eq!(own(&state).unwrap(), Vec::<PathBuf>::new());
+        fs::create_dir_all(state.join("journal")).unwrap();
+        assert_eq!(own(&state).unwrap(), std::slice::from_ref(&state));
+        fs::create_dir(state.join("policies")).unwrap();
+        assert_eq!(own(&state).unwrap(), [state.join("journal")]);
+    }
+}

@@ -648,6 +648,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(128))]
         /// The one promise about a project that nobody trusts.
         #[test]
         fn an_untrusted_project_never_gives_more_than_the_layers_below(lower in entries(), upper in entries(), project in entries()) {

@@ -197,8 +197,8 @@ impl Launcher {
             .await?;
         let guest = guest_process(&link)?;
         self.is_guest(&container, &link).await?;
-<<<<<<< HEAD
-        let counters = Counters::of_process(guest_pid(&link)?);
+        let pid = guest_pid(&link)?;
+        let (counters, switch) = (Counters::of_process(pid), Switch::of_process(pid));
         let meter = meter::start(&occupant.rights, &link)?;
         let isolation = Isolation {
             unwatched: counters.unwatched(),
@@ -206,13 +206,6 @@ impl Launcher {
             ..self.isolation(&link, &occupant.rights)?
         };
         minimum(&isolation, &occupant.rights.minimum)?;
-=======
-        let mut isolation = self.isolation(&link)?;
-        minimum(&isolation)?;
-        let pid = guest_pid(&link)?;
-        let (counters, switch) = (Counters::of_process(pid), Switch::of_process(pid));
-        isolation.unwatched = counters.unwatched();
->>>>>>> wip-caps
         let gateway = self.gateway(&occupant.rights, &link, record).await?;
         let rights = occupant.rights.clone();
         Ok(Sandbox {
