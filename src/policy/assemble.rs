@@ -146,7 +146,7 @@ impl Bench<'_, '_, '_> {
                 format!("`{program}` is not run at all: a `deny` entry covers a part of it");
             let help =
                 "the kernel's rules hold whole directories: list those that may run".to_owned();
-            self.sheets[place.sheet].note_once(place.at, message, help);
+            self.sheets[place.sheet].note(place.at, message, Some(help));
         }
     }
 
@@ -171,7 +171,7 @@ impl Bench<'_, '_, '_> {
                     limit.show(most.value)
                 );
                 let sheet = &mut self.sheets[said.place.sheet];
-                sheet.fault_once(said.place.at, message, help);
+                sheet.fault(said.place.at, message, Some(help));
             }
             fields.limits.insert(limit, most);
         }
