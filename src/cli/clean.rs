@@ -53,7 +53,7 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
     drop(swept.or_exit(Exit::NoSandbox)?);
     repository.sweep(&[]).or_exit(Exit::Failed)?;
     repository.delete_refs(&refs).or_exit(Exit::Failed)?;
-    remove_state(&state).or_exit(Exit::Failed)?;
+    remove_state(&state)?;
     drop(lock);
     ui::note("removed");
     kept.iter().for_each(|name| say_kept(name));
@@ -61,16 +61,16 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
 }
 
 /// Removes what is Loki's own, the lock last: whoever starts meanwhile finds it held.
-fn remove_state(state: &Path) -> io::Result<()> {
+fn remove_state(state: &Path) -> Result<(), Fault> {
     let lock = state.join("lock");
-    for path in own(state)?.iter().filter(|path| **path != lock) {
-        remove_tree(path)?;
+    for path in own(state).or_exit(Exit::Failed)?.iter().filter(|path| **path != lock) {
+        remove_tree(path).or_exit(Exit::Failed)?;
     }
-    fs::remove_file(lock)?;
+    fs::remove_file(lock).or_exit(Exit::Failed)?;
     match fs::remove_dir(state) {
         // The project's policies are the user's.
         Err(cause) if cause.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-        removed => removed,
+        removed => removed.or_exit(Exit::Failed),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     git::Repository,
     link::LinkError,
     policy::{Egress, Rights},
-    sandbox::SandboxError,
+    sandbox::{self, SandboxError},
 };
 
 use super::{

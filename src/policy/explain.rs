@@ -131,7 +131,7 @@ fn near_directory(globs: &[Glob], path: &str) -> Option<String> {
 #[must_use]
 pub fn execute(rights: &Rights, program: &str) -> Answer {
     let mut answer = Answer::from(rights.judge(&Act::Run(program.to_owned())));
-    let has = |(_, members): &(&str, &[&str])| members.contains(&program);
+    let has = |(_, members): &(&str, Vec<&str>)| members.contains(&program);
     if let Some((group, members)) = programs::groups().find(has) {
         let listed = |name: &&str| {
             rights

@@ -313,8 +313,10 @@ const C: &[&str] = &[
 ];
 
 /// Returns every group with its programs.
-pub(super) fn groups() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
-    GROUPS.into_iter()
+pub(super) fn groups() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
+    GROUPS
+        .into_iter()
+        .map(|(name, lists)| (name, lists.concat()))
 }
 
 /// Returns the programs of a group such as `@shell`, none when there is no such group.

@@ -31,7 +31,7 @@ pub fn runs(programs: &[Program]) -> Vec<Runs> {
     let mut list = Vec::new();
     for (group, members) in programs::groups() {
         if members.iter().all(|name| there.contains(name)) {
-            covered.extend(members);
+            covered.extend(&members);
             list.push(Runs {
                 item: group.to_owned(),
                 members: members.iter().map(|&name| name.to_owned()).collect(),

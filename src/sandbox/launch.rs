@@ -232,7 +232,7 @@ impl Launcher {
         drop(tokio::runtime::Handle::current().spawn(async move {
             let made = engine.create(&spec).await;
             let made = made.map(|container| Guard::new(&engine, container));
-            if let Err(Ok(unwanted)) = tell.send(made) {
+            if let Err(Ok(mut unwanted)) = tell.send(made) {
                 // One that fails here is found by label.
                 unwanted.end().await.ok();
             }

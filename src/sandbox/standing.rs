@@ -294,7 +294,7 @@ impl Guard {
     }
 
     /// Removes the container and waits until the engine has done so.
-    pub(super) async fn end(mut self) -> Result<(), EngineError> {
+    pub(super) async fn end(&mut self) -> Result<(), EngineError> {
         match self.container.take() {
             Some(container) => self.engine.remove(&container).await,
             None => Ok(()),

@@ -46,7 +46,10 @@ fn load(env: &Environment, files: &[PathBuf]) -> Result<Policy, Fault> {
 
 /// Returns the files that `load` lays over each other.
 fn sources(env: &Environment, files: &[PathBuf]) -> Result<Vec<Source>, Fault> {
-    setup::policy_sources(env, files)
+    let here = std::env::current_dir().or_exit(Exit::Usage)?;
+    let repository = Repository::open(&here).ok();
+    let gathered = setup::gather(env, files, repository.as_ref().map(Repository::root))?;
+    Ok(gathered.sources)
 }
 
 /// Returns the rights of the role that a person named.
