@@ -3,7 +3,6 @@
 use std::{
     io::{Read, Write},
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -13,10 +12,9 @@ use crate::{
     attest::{
         self, Attestation, NotSound, Outcome, Probe, Row, Runtime, Scene, Signed, Stage, catalogue,
     },
-    engine::Engine,
     git::{self, Repository},
     journal::{Key, PublicKey},
-    sandbox,
+    sandbox::{self, Launcher},
 };
 
 use super::{
@@ -64,7 +62,7 @@ pub(super) async fn attest(env: &Environment, args: &SandboxAttest) -> Result<Ex
 
 /// What attestations leave on this machine while they run: containers by label, slots by owner.
 struct Place {
-    engine: Arc<dyn Engine>,
+    launcher: Launcher,
     label: String,
     slots: PathBuf,
 }
@@ -72,7 +70,7 @@ struct Place {
 impl Place {
     fn of(env: &Environment, scene: &Scene) -> Result<Self, Fault> {
         Ok(Self {
-            engine: Arc::clone(&scene.launcher.engine),
+            launcher: scene.launcher.clone(),
             label: scene.repository.clone(),
             slots: env.cache()?.join("attest"),
         })
@@ -80,7 +78,7 @@ impl Place {
 
     /// Removes what attestations left that were killed.
     async fn sweep(&self) -> Result<(), Fault> {
-        let swept = sandbox::sweep(self.engine.as_ref(), Some(&self.label)).await;
+        let swept = sandbox::sweep(self.launcher.engine.as_ref(), Some(&self.label)).await;
         drop(swept.or_exit(Exit::NoSandbox)?);
         let entries = std::fs::read_dir(&self.slots)
             .into_iter()
@@ -94,7 +92,7 @@ impl Place {
 
     /// Removes what this process made.
     async fn end(&self) -> Result<(), Fault> {
-        let ended = sandbox::end_own(self.engine.as_ref(), &self.label).await;
+        let ended = self.launcher.end_own(&self.label).await;
         ended.or_exit(Exit::Failed)?;
         git::remove_tree(&self.slots.join(sandbox::owner())).or_exit(Exit::Failed)
     }
@@ -145,7 +143,7 @@ async fn scene(env: &Environment, args: &SandboxAttest) -> Result<(Scene, String
         );
     };
     let engine = setup::engine(env).await?;
-    let launcher = setup::launcher(env, engine)?;
+    let launcher = setup::launcher(env, engine, [&rights])?;
     let image = setup::image(env, launcher.engine.as_ref(), &rights.image).await?;
     let owner = sandbox::owner();
     let scene = Scene {

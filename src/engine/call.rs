@@ -144,9 +144,28 @@ pub(super) async fn file_stream<B: From<Vec<u8>>>(
     ))
 }
 
+/// Podman leaves the algorithm out in some answers.
+pub(super) fn with_algorithm(id: String) -> String {
+    if id.contains(':') {
+        id
+    } else {
+        format!("sha256:{id}")
+    }
+}
+
+/// Splits `name:tag`; a colon before a slash belongs to a port.
+pub(super) fn split_tag(reference: &str) -> (&str, &str) {
+    match reference.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (reference, "latest"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{EngineError, absent, carries, follow, gone_is_fine, within};
+    use super::{
+        EngineError, absent, carries, follow, gone_is_fine, split_tag, with_algorithm, within,
+    };
     use bollard::errors::Error as ApiError;
     use std::{future::pending, time::Duration};
 
@@ -188,5 +207,18 @@ mod tests {
         let labels = [("a".to_owned(), "b".to_owned())].into();
         assert!(carries(&labels, "a") && carries(&labels, "a=b"));
         assert!(!carries(&labels, "b") && !carries(&labels, "a=c"));
+    }
+
+    #[test]
+    fn a_port_is_no_tag() {
+        assert_eq!(
+            split_tag("debian:bookworm-slim"),
+            ("debian", "bookworm-slim")
+        );
+        assert_eq!(
+            split_tag("mirror:5000/debian"),
+            ("mirror:5000/debian", "latest")
+        );
+        assert_eq!(with_algorithm("ab".to_owned()), "sha256:ab");
     }
 }

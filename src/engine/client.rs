@@ -22,7 +22,7 @@ use super::{
     body::{self, Dialect},
     call::{
         ASK, CHANGE, REGISTRY_SILENCE, SILENCE, absent, carries, file_stream, follow, gone_is_fine,
-        is_podman_word, refusal, within,
+        is_podman_word, refusal, split_tag, with_algorithm, within,
     },
     discovery::Candidate,
     raw,
@@ -389,40 +389,5 @@ fn listed(summary: bollard::models::ContainerSummary) -> Listed {
             .state
             .map(|state| state.to_string())
             .unwrap_or_default(),
-    }
-}
-
-/// Podman leaves the algorithm out in some answers.
-fn with_algorithm(id: String) -> String {
-    if id.contains(':') {
-        id
-    } else {
-        format!("sha256:{id}")
-    }
-}
-
-/// Splits `name:tag`; a colon before a slash belongs to a port.
-fn split_tag(reference: &str) -> (&str, &str) {
-    match reference.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => (name, tag),
-        _ => (reference, "latest"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{split_tag, with_algorithm};
-
-    #[test]
-    fn a_port_is_no_tag() {
-        assert_eq!(
-            split_tag("debian:bookworm-slim"),
-            ("debian", "bookworm-slim")
-        );
-        assert_eq!(
-            split_tag("mirror:5000/debian"),
-            ("mirror:5000/debian", "latest")
-        );
-        assert_eq!(with_algorithm("ab".to_owned()), "sha256:ab");
     }
 }
