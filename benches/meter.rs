@@ -5,7 +5,9 @@
 //! `rustc`, static, so that it runs in any image.
 #![expect(
     clippy::disallowed_methods,
-    reason = "a benchmark starts programs and reads its settings from the environment"
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark starts programs, reads its settings from the environment, prints, and panics where it cannot measure"
 )]
 
 use std::{path::Path, process::Command};

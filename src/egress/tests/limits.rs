@@ -1,10 +1,8 @@
 //! Calls and bytes over the role's rates.
 
-use std::{
-    io::Write,
-    net::Shutdown,
-    time::{Duration, Instant},
-};
+use std::{io::Write, net::Shutdown, time::Duration};
+
+use tokio::time::Instant;
 
 use super::lab::{Lab, Table, all, answering, echo, pin, rules};
 use crate::{
