@@ -172,7 +172,7 @@ impl Launcher {
             rights,
             link,
             guest,
-            switch: Arc::new(switch),
+            switch,
             watch: Watch::new(counters, disk),
             gateway: Some(gateway),
             guard,
