@@ -118,10 +118,10 @@ fn attack_k07_the_kill_switch_leaves_nobody_alive() {
         for (what, rounds, program) in [
             (
                 "quiet",
-                20,
+                8,
                 "import time; print('ready', flush=True); time.sleep(600)",
             ),
-            ("bomb", 20, BOMB),
+            ("bomb", 4, BOMB),
         ] {
             let mut times = Vec::new();
             for n in 0..rounds {

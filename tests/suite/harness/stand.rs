@@ -131,14 +131,11 @@ impl Standing {
     }
 
     /// Waits until a cap is passed; fails after a while.
-    #[track_caller]
-    pub(crate) fn overrun(&self, within: Duration) -> impl Future<Output = Overrun> + '_ {
-        async move {
-            let spoken = Spoken::default();
-            tokio::time::timeout(within, self.sandbox.overrun(&spoken))
-                .await
-                .expect("no cap was passed")
-        }
+    pub(crate) async fn overrun(&self, within: Duration) -> Overrun {
+        let spoken = Spoken::default();
+        tokio::time::timeout(within, self.sandbox.overrun(&spoken))
+            .await
+            .expect("no cap was passed")
     }
 }
 
