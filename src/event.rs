@@ -279,7 +279,7 @@ fn bytes(count: u64) -> String {
     let Some(name) = unit.checked_sub(1).and_then(|at| UNITS.get(at)) else {
         return format!("{count} bytes");
     };
-    let tenths = u128::from(count) * 10 >> (10 * unit);
+    let tenths = (u128::from(count) * 10) >> (10 * unit);
     format!("{}.{} {name}", tenths / 10, tenths % 10).replace(".0 ", " ")
 }
 

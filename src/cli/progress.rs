@@ -77,6 +77,7 @@ fn is_news(event: &Event) -> bool {
 pub(super) fn line(event: &Event) -> String {
     of_run(event)
         .or_else(|| of_work(event))
+        .or_else(|| of_cap(event))
         .or_else(|| of_task(event))
         .or_else(|| of_egress(event))
         .unwrap_or_default()
@@ -143,21 +144,6 @@ fn of_work(event: &Event) -> Option<String> {
             elapsed_ms,
             ..
         } => format!("{task}: agent ended with {code} after {elapsed_ms} ms"),
-        Event::Overrun {
-            sandbox,
-            limit,
-            allowed,
-            seen,
-            ..
-        } => {
-            let (limit, allowed, seen) = (*limit, *allowed, *seen);
-            let over = Overrun {
-                limit,
-                allowed,
-                seen,
-            };
-            format!("{sandbox}: ended: {over}")
-        }
         Event::Gated {
             task,
             files,
@@ -200,6 +186,25 @@ fn of_work(event: &Event) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+fn of_cap(event: &Event) -> Option<String> {
+    let &Event::Overrun {
+        ref sandbox,
+        limit,
+        allowed,
+        seen,
+        ..
+    } = event
+    else {
+        return None;
+    };
+    let over = Overrun {
+        limit,
+        allowed,
+        seen,
+    };
+    Some(format!("{sandbox}: ended: {over}"))
 }
 
 fn of_task(event: &Event) -> Option<String> {

@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn programs_come_out_under_the_group_they_make_whole() {
-        let mut programs = image(programs::group("@go").unwrap());
+        let mut programs = image(&programs::group("@go").unwrap().collect::<Vec<_>>());
         programs.extend(image(&["git", "sh"]));
         programs.push(Program::Worktree(
             Glob::parse("bin/**", Origin::default()).unwrap(),

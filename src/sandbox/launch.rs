@@ -215,7 +215,7 @@ impl Launcher {
             landlock: self.landlock,
             link,
             guest,
-            switch: Arc::new(switch),
+            switch,
             watch: Watch::new(counters, disk),
             gateway: Some(gateway),
             meter,

@@ -28,7 +28,7 @@ use super::{
 
 /// How long the dead are waited for: a process in the kernel's hands may take its time.
 const DEATH: Timespec = Timespec {
-    tv_sec: 10,
+    tv_sec: 2,
     tv_nsec: 0,
 };
 /// How long an engine may take to notice that a container has ended.
@@ -65,7 +65,7 @@ pub struct Sandbox {
     pub(super) link: Link,
     /// The first process, whose end is the end of all.
     pub(super) guest: Arc<OwnedFd>,
-    pub(super) switch: Arc<Switch>,
+    pub(super) switch: Switch,
     pub(super) watch: Watch,
     pub(super) gateway: Option<Gateway>,
     pub(super) meter: Option<Meter>,
@@ -234,17 +234,24 @@ impl Sandbox {
     /// Kills every process of the sandbox, and returns once the last is dead: as a rule within
     /// 100 ms. The container is still to be removed by [`Sandbox::end`].
     pub async fn kill(&self) {
-        self.link.sever();
-        let (guest, switch) = (Arc::clone(&self.guest), Arc::clone(&self.switch));
-        let wait = move || {
-            switch.throw();
-            // Refused where it is dead already, or another user's: then the guest must do.
-            pidfd_send_signal(&*guest, Signal::KILL).ok();
-            // The kernel ends the first process after all others.
-            poll(&mut [PollFd::new(&*guest, PollFlags::IN)], Some(&DEATH)).ok();
-        };
+        self.strike();
+        let guest = Arc::clone(&self.guest);
+        // The kernel ends the first process after all others.
+        let wait = move || poll(&mut [PollFd::new(&*guest, PollFlags::IN)], Some(&DEATH)).ok();
         // Fails only when the runtime ends, and everything with it.
         tokio::task::spawn_blocking(wait).await.ok();
+    }
+
+    /// Does at once what kills everything inside, in every way there is, and does not wait.
+    fn strike(&self) {
+        // A write that is held can be killed, but where an engine freezes first, not frozen.
+        if let Some(meter) = &self.meter {
+            meter.release();
+        }
+        self.link.sever();
+        self.switch.throw();
+        // Refused where it is dead already, or another user's: then the guest must do.
+        pidfd_send_signal(&*self.guest, Signal::KILL).ok();
     }
 
     /// Ends everything in the sandbox and removes the container.
@@ -252,11 +259,7 @@ impl Sandbox {
     /// # Errors
     /// The engine's; the guest has ended everything inside even then.
     pub async fn end(mut self) -> Result<(), SandboxError> {
-        // A write that is held can be killed, but where an engine freezes first, not frozen.
-        if let Some(meter) = &self.meter {
-            meter.release();
-        }
-        self.link.sever();
+        self.strike();
         if let Some(gateway) = self.gateway.take() {
             gateway.close().await;
         }
@@ -267,7 +270,7 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        self.link.sever();
+        self.strike();
     }
 }
 

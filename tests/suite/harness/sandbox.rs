@@ -1,6 +1,7 @@
 //! A sandbox started through the library, for rights that no policy file of the tests says.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -63,6 +64,9 @@ pub(crate) fn rights(rates: Rates) -> Rights {
         },
         rates,
         minimum: Minimum::default(),
+        origins: BTreeMap::new(),
+        program_origins: BTreeMap::new(),
+        secrets: Vec::new(),
     }
 }
 
@@ -83,12 +87,12 @@ impl Standing {
         let image = images::ensure(found.as_ref(), "base", &cache, &|line| println!("{line}"));
         let image = image.await.unwrap_or_else(|fault| panic!("{fault}")).id;
         let directory = tempfile::tempdir().unwrap();
-        let launcher = Launcher {
-            engine: found,
-            cache: directory.path().to_owned(),
-            threads: Arc::new(Threads::start().unwrap()),
-            resolver: Arc::new(SystemResolver::new().unwrap()),
-        };
+        let launcher = Launcher::new(
+            found,
+            directory.path().to_owned(),
+            Arc::new(Threads::start().unwrap()),
+            Arc::new(SystemResolver::new().unwrap()),
+        );
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("loki-test-standing-{}-{number}", std::process::id());
         let occupant = Occupant {

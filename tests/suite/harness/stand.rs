@@ -44,18 +44,16 @@ impl Stand {
         let (_, address) = engine.address();
         let facts = engine::Environment {
             engine: Some(address.to_owned()),
-            docker_host: None,
-            container_host: None,
-            xdg_runtime_dir: None,
             uid: rustix::process::geteuid().as_raw(),
             path: std::env::var_os("PATH").unwrap(),
+            ..engine::Environment::default()
         };
-        let launcher = Launcher {
-            engine: engine::connect(&facts).await.unwrap(),
-            cache: PathBuf::from(concat!(env!("CARGO_TARGET_TMPDIR"), "/cache/loki")),
-            threads: Arc::new(Threads::start().unwrap()),
-            resolver: Arc::new(SystemResolver::new().unwrap()),
-        };
+        let launcher = Launcher::new(
+            engine::connect(&facts).await.unwrap(),
+            PathBuf::from(concat!(env!("CARGO_TARGET_TMPDIR"), "/cache/loki")),
+            Arc::new(Threads::start().unwrap()),
+            Arc::new(SystemResolver::new().unwrap()),
+        );
         Self {
             launcher,
             image,
@@ -131,14 +129,11 @@ impl Standing {
     }
 
     /// Waits until a cap is passed; fails after a while.
-    #[track_caller]
-    pub(crate) fn overrun(&self, within: Duration) -> impl Future<Output = Overrun> + '_ {
-        async move {
-            let spoken = Spoken::default();
-            tokio::time::timeout(within, self.sandbox.overrun(&spoken))
-                .await
-                .expect("no cap was passed")
-        }
+    pub(crate) async fn overrun(&self, within: Duration) -> Overrun {
+        let spoken = Spoken::default();
+        tokio::time::timeout(within, self.sandbox.overrun(&spoken))
+            .await
+            .expect("no cap was passed")
     }
 }
 
