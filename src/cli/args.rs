@@ -198,6 +198,19 @@ pub(super) enum PolicyVerb {
     Replay(policy::Replay),
     /// Write the policy with the least rights that a recorded run needed
     Suggest(policy::Suggest),
+    /// Show what this project's own policy would widen and, once agreed, let it
+    Trust(PolicyTrust),
+}
+
+/// `loki policy trust`.
+#[derive(Debug, Args)]
+pub(super) struct PolicyTrust {
+    /// Trust without asking
+    #[arg(long)]
+    pub(super) yes: bool,
+    /// Take the trust back
+    #[arg(long, conflicts_with = "yes")]
+    pub(super) remove: bool,
 }
 
 /// `loki policy check`.

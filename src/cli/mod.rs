@@ -7,6 +7,7 @@ mod env;
 mod exit;
 mod image;
 mod policy;
+mod policy_trust;
 mod progress;
 mod roles;
 mod sandbox;
@@ -79,6 +80,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Policy(PolicyVerb::Diff(diff)) => policy::diff(&env, &diff),
         Command::Policy(PolicyVerb::Replay(asked)) => policy::replay(&env, &asked),
         Command::Policy(PolicyVerb::Suggest(asked)) => policy::suggest(&env, &asked),
+        Command::Policy(PolicyVerb::Trust(trust)) => policy_trust::trust(&env, &trust),
         Command::Agents(AgentsVerb::List(json)) => roles::list(&env, &json),
         Command::Doctor(json) => doctor::doctor(&env, &json).await,
         Command::Image(ImageVerb::Build(build)) => image::build(&env, &build).await,

@@ -32,6 +32,7 @@ pub mod schema;
 mod settings;
 mod sheet;
 pub mod suggest;
+mod trust;
 mod units;
 mod verdict;
 pub mod written;
@@ -54,6 +55,7 @@ pub use rights::{
 };
 
 pub use settings::{AgentPool, Rotation};
+pub use trust::{Change, Pins, PinsError};
 pub use verdict::{Act, ActError, Verdict};
 
 use crate::{diagnostic::Diagnostic, name::Role};

@@ -20,10 +20,11 @@ use super::{
     super::{
         env::Environment,
         exit::{Exit, Fault},
+        setup::Gathered,
         ui,
     },
     args::Explain,
-    load, rights, sources,
+    gather, load, rights,
 };
 
 /// Where the worktree stands inside.
@@ -62,9 +63,9 @@ pub(in crate::cli) fn explain(env: &Environment, asked: &Explain) -> Result<Exit
         }
     }
     if told.iter().any(|told| told.next.is_some()) {
-        let sources = sources(env, &asked.asked.policy)?;
+        let gathered = gather(env, &asked.asked.policy)?;
         told.iter_mut()
-            .for_each(|told| try_out(&sources, &rights, told));
+            .for_each(|told| try_out(&gathered, &rights, told));
     }
     if asked.asked.json {
         let answers = serde_json::json!({ "schema": 1, "role": rights.role, "answers": told });
@@ -77,7 +78,7 @@ pub(in crate::cli) fn explain(env: &Environment, asked: &Explain) -> Result<Exit
 }
 
 /// Takes back advice that would not help, because a denial closes what was asked.
-fn try_out(sources: &[Source], rights: &Rights, told: &mut Told) {
+fn try_out(gathered: &Gathered, rights: &Rights, told: &mut Told) {
     let Some(advice) = told.next.take() else {
         return;
     };
@@ -87,7 +88,8 @@ fn try_out(sources: &[Source], rights: &Rights, told: &mut Told) {
         text: advice.yaml.clone(),
     };
     let file = tried.file.clone();
-    let hindrance = match Policy::check(&[sources, &[tried]].concat()) {
+    let sources = [gathered.sources.as_slice(), &[tried]].concat();
+    let hindrance = match Policy::check_knowing(&sources, &gathered.facts) {
         Ok(policy) => {
             let again = policy.rights(&rights.role).map(|rights| {
                 let again = Case::new(&rights).ask(told.question, &told.asked);
