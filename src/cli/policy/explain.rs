@@ -4,13 +4,12 @@
 //! and the gate when work is handed over, which knows globs. Where they differ, both are told.
 
 use loki_guest::PathRule;
-use serde::Serialize;
 
 use crate::{
     git,
     policy::{
         Layer, Policy, Program, Rights, Source,
-        explain::{self, Advice, Answer},
+        explain::{self, Answer},
     },
     sandbox::{Grant, confinement},
     text::visible,
@@ -25,26 +24,11 @@ use super::{
     },
     args::Explain,
     gather, load, rights,
+    told::{Told, print, told},
 };
 
 /// Where the worktree stands inside.
 const WORKTREE: &str = "/work/";
-
-/// One question and all that is to say about it.
-#[derive(Debug, Serialize)]
-struct Told {
-    question: &'static str,
-    asked: String,
-    allowed: bool,
-    rule: Option<String>,
-    reason: String,
-    /// What happens inside, while the agent runs.
-    kernel: String,
-    /// What happens when work is handed over; none where nothing is.
-    gate: Option<String>,
-    near: Option<String>,
-    next: Option<Advice>,
-}
 
 /// Answers every question; exits 0 when all of it is allowed.
 pub(in crate::cli) fn explain(env: &Environment, asked: &Explain) -> Result<Exit, Fault> {
@@ -361,50 +345,4 @@ fn under(path: &str, top: &str) -> bool {
 /// Returns whether bare names are looked up in a directory.
 fn is_for_programs(directory: &str) -> bool {
     directory.ends_with("/bin") || directory.ends_with("/sbin")
-}
-
-fn told((question, asked): (&'static str, &str), answer: Answer, kernel: String) -> Told {
-    let Answer {
-        allowed,
-        rule,
-        reason,
-        near,
-        next,
-    } = answer;
-    Told {
-        question,
-        asked: asked.to_owned(),
-        allowed,
-        rule,
-        reason,
-        kernel,
-        gate: None,
-        near,
-        next,
-    }
-}
-
-fn print(rights: &Rights, told: &Told) {
-    let verdict = if told.allowed { "allowed" } else { "denied" };
-    let asked = visible(&told.asked);
-    ui::data(format!(
-        "{verdict}: {} {} `{asked}`",
-        rights.role, told.question
-    ));
-    let rule = told.rule.as_deref().unwrap_or("none");
-    ui::data(format!("  rule    {}", visible(rule)));
-    ui::data(format!("  reason  {}", visible(&told.reason)));
-    ui::data(format!("  inside  {}", visible(&told.kernel)));
-    if let Some(gate) = &told.gate {
-        ui::data(format!("  gate    {}", visible(gate)));
-    }
-    if let Some(near) = &told.near {
-        ui::data(format!("  did you mean `{}`?", visible(near)));
-    }
-    if let Some(Advice { file, yaml }) = &told.next {
-        ui::data(format!("  to allow it, add to {}:", visible(file)));
-        for line in yaml.lines() {
-            ui::data(format!("    {}", visible(line)));
-        }
-    }
 }

@@ -8,6 +8,7 @@ mod past;
 mod replay;
 mod show;
 mod suggest;
+mod told;
 
 pub(super) use diff::diff;
 pub(super) use explain::explain;
