@@ -18,7 +18,7 @@ fn rights() -> Rights {
         .collect();
     let text = format!(
         "version: 1\nagents: {{ a: {{}} }}\n\
-         permissions: {{ a: {{ write: [\"src/**\", \"docs/*.md\", \"**/*.test.ts\", \"lib/{{a,b}}/**\"] }} }}\n\
+         permissions: {{ a: {{ write: [\"src/**\", \"notes/*.md\", \"**/*.test.ts\", \"lib/{{a,b}}/**\"] }} }}\n\
          network_policies:\n  deny: [\"*.evil.test\"]\n  a: {{ egress: [{}, \"*.example.org:443\"] }}\n",
         rules.join(", ")
     );
@@ -64,7 +64,7 @@ fn main() {
         ("x.evil.test", 443),
     ]);
     let matcher = rights.files.write.matcher();
-    let paths = ["src/a/b/c.rs", "docs/a.md", "a/b/x.test.ts", "secret/key"];
+    let paths = ["src/a/b/c.rs", "notes/a.md", "a/b/x.test.ts", "secret/key"];
     let gate = rate(&paths, |path| matcher.matches(path).is_some());
     let told = serde_json::json!({
         "rules": RULES + 1,

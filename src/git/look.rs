@@ -85,7 +85,7 @@ mod tests {
             refused.map(|breach| breach.rule).collect()
         };
         assert_eq!(rules("src/deep/a.rs"), Vec::<String>::new());
-        assert_eq!(rules("docs/a.md"), ["write-globs"]);
+        assert_eq!(rules("notes/a.md"), ["write-globs"]);
         assert_eq!(rules(".loki/x"), ["write-globs"]);
         assert_eq!(rules("src/.GIT/config"), ["git-name"]);
         assert_eq!(rules("src/../a"), ["write-globs"]);

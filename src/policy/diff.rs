@@ -276,17 +276,18 @@ pub fn values(rights: &Rights, tier: Option<Tier>) -> Vec<(&'static str, String)
         ("minimum_isolation.landlock", minimum.landlock.to_string()),
         (
             "minimum_isolation.cgroup",
-            held(minimum.cgroup, "required", "none"),
+            if minimum.cgroup { "required" } else { "none" }.to_owned(),
         ),
         (
             "minimum_isolation.write_meter",
-            held(minimum.write_meter, "required", "optional"),
+            if minimum.write_meter {
+                "required"
+            } else {
+                "optional"
+            }
+            .to_owned(),
         ),
     ]
-}
-
-fn held(is: bool, yes: &str, no: &str) -> String {
-    String::from(if is { yes } else { no })
 }
 
 fn differing(

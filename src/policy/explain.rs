@@ -140,7 +140,7 @@ pub fn execute(rights: &Rights, program: &str) -> Answer {
         };
         if !answer.allowed {
             answer.reason = format!("{}, nor `{group}`, which it is part of", answer.reason);
-        } else if members.iter().all(|name| listed(&name)) {
+        } else if members.iter().all(listed) {
             answer.reason = format!("{}, as part of `{group}`", answer.reason);
         }
     }

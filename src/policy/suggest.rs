@@ -327,11 +327,11 @@ mod tests {
             "src/a.rs",
             "src/b.rs",
             "src/deep/c.rs",
-            "docs/x.md",
+            "notes/x.md",
         ];
         assert_eq!(
             suggested(&paths),
-            ["README.md", "docs/x.md", "src/*", "src/deep/c.rs"]
+            ["README.md", "notes/x.md", "src/*", "src/deep/c.rs"]
         );
     }
 

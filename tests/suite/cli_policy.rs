@@ -397,7 +397,11 @@ fn cli_policy_diff_tells_gains_from_losses() {
         .says(&["missing.yaml"]);
 }
 
-fn egress(host: &str, port: Option<u16>, allowed: bool, rule: Option<&str>, count: u64) -> Event {
+/// A decision: allowed by a rule, or denied by one or by none.
+type By<'a> = Result<&'a str, Option<&'a str>>;
+
+fn egress(host: &str, port: Option<u16>, by: By<'_>, count: u64) -> Event {
+    let rule = by.map_or_else(|denied| denied, Some);
     Event::Egress {
         sandbox: "s1".to_owned(),
         task: None,
@@ -409,9 +413,11 @@ fn egress(host: &str, port: Option<u16>, allowed: bool, rule: Option<&str>, coun
         },
         host: host.to_owned(),
         port,
-        allowed,
+        allowed: by.is_ok(),
         rule: rule.map(str::to_owned),
-        reason: (!allowed).then(|| format!("no egress rule names `{host}`")),
+        reason: by
+            .is_err()
+            .then(|| format!("no egress rule names `{host}`")),
         count,
     }
 }
@@ -432,7 +438,7 @@ fn recorded(world: &World) -> RunId {
     let planned = serde_json::json!({ "type": "planned", "tasks": [
         { "id": "books", "role": "biz-finance", "title": "Keep the books" },
     ] });
-    let rule = Some("api.stripe.com:443 (own.yaml:3)");
+    let rule = "api.stripe.com:443 (own.yaml:3)";
     let events = [
         Event::RunStarted {
             run: run.clone(),
@@ -447,13 +453,13 @@ fn recorded(world: &World) -> RunId {
             policy_sha256: String::new(),
         },
         serde_json::from_value(planned).unwrap(),
-        egress("api.stripe.com", None, true, rule, 2),
-        egress("api.stripe.com", Some(443), true, rule, 7),
+        egress("api.stripe.com", None, Ok(rule), 2),
+        egress("api.stripe.com", Some(443), Ok(rule), 7),
         // Allowed by the rule, refused for what was spoken: no policy decides that.
-        egress("api.stripe.com", Some(443), false, rule, 1),
-        egress("evil.test", None, false, None, 3),
-        egress("db.test", Some(5432), false, None, 1),
-        egress("*", None, false, None, 40),
+        egress("api.stripe.com", Some(443), Err(Some(rule)), 1),
+        egress("evil.test", None, Err(None), 3),
+        egress("db.test", Some(5432), Err(None), 1),
+        egress("*", None, Err(None), 40),
         Event::Gated {
             task: task(),
             attempt: 1,

@@ -4,13 +4,12 @@
 //! and the gate when work is handed over, which knows globs. Where they differ, both are told.
 
 use loki_guest::PathRule;
-use serde::Serialize;
 
 use crate::{
     git,
     policy::{
         Layer, Policy, Program, Rights, Source,
-        explain::{self, Advice, Answer},
+        explain::{self, Answer},
     },
     sandbox::{Grant, confinement},
     text::visible,
@@ -20,30 +19,16 @@ use super::{
     super::{
         env::Environment,
         exit::{Exit, Fault},
+        setup::Gathered,
         ui,
     },
     args::Explain,
-    load, rights, sources,
+    gather, load, rights,
+    told::{Told, print, told},
 };
 
 /// Where the worktree stands inside.
 const WORKTREE: &str = "/work/";
-
-/// One question and all that is to say about it.
-#[derive(Debug, Serialize)]
-struct Told {
-    question: &'static str,
-    asked: String,
-    allowed: bool,
-    rule: Option<String>,
-    reason: String,
-    /// What happens inside, while the agent runs.
-    kernel: String,
-    /// What happens when work is handed over; none where nothing is.
-    gate: Option<String>,
-    near: Option<String>,
-    next: Option<Advice>,
-}
 
 /// Answers every question; exits 0 when all of it is allowed.
 pub(in crate::cli) fn explain(env: &Environment, asked: &Explain) -> Result<Exit, Fault> {
@@ -62,9 +47,9 @@ pub(in crate::cli) fn explain(env: &Environment, asked: &Explain) -> Result<Exit
         }
     }
     if told.iter().any(|told| told.next.is_some()) {
-        let sources = sources(env, &asked.asked.policy)?;
+        let gathered = gather(env, &asked.asked.policy)?;
         told.iter_mut()
-            .for_each(|told| try_out(&sources, &rights, told));
+            .for_each(|told| try_out(&gathered, &rights, told));
     }
     if asked.asked.json {
         let answers = serde_json::json!({ "schema": 1, "role": rights.role, "answers": told });
@@ -77,7 +62,7 @@ pub(in crate::cli) fn explain(env: &Environment, asked: &Explain) -> Result<Exit
 }
 
 /// Takes back advice that would not help, because a denial closes what was asked.
-fn try_out(sources: &[Source], rights: &Rights, told: &mut Told) {
+fn try_out(gathered: &Gathered, rights: &Rights, told: &mut Told) {
     let Some(advice) = told.next.take() else {
         return;
     };
@@ -87,7 +72,8 @@ fn try_out(sources: &[Source], rights: &Rights, told: &mut Told) {
         text: advice.yaml.clone(),
     };
     let file = tried.file.clone();
-    let hindrance = match Policy::check(&[sources, &[tried]].concat()) {
+    let sources = [gathered.sources.as_slice(), &[tried]].concat();
+    let hindrance = match Policy::check_knowing(&sources, &gathered.facts) {
         Ok(policy) => {
             let again = policy.rights(&rights.role).map(|rights| {
                 let again = Case::new(&rights).ask(told.question, &told.asked);
@@ -359,50 +345,4 @@ fn under(path: &str, top: &str) -> bool {
 /// Returns whether bare names are looked up in a directory.
 fn is_for_programs(directory: &str) -> bool {
     directory.ends_with("/bin") || directory.ends_with("/sbin")
-}
-
-fn told((question, asked): (&'static str, &str), answer: Answer, kernel: String) -> Told {
-    let Answer {
-        allowed,
-        rule,
-        reason,
-        near,
-        next,
-    } = answer;
-    Told {
-        question,
-        asked: asked.to_owned(),
-        allowed,
-        rule,
-        reason,
-        kernel,
-        gate: None,
-        near,
-        next,
-    }
-}
-
-fn print(rights: &Rights, told: &Told) {
-    let verdict = if told.allowed { "allowed" } else { "denied" };
-    let asked = visible(&told.asked);
-    ui::data(format!(
-        "{verdict}: {} {} `{asked}`",
-        rights.role, told.question
-    ));
-    let rule = told.rule.as_deref().unwrap_or("none");
-    ui::data(format!("  rule    {}", visible(rule)));
-    ui::data(format!("  reason  {}", visible(&told.reason)));
-    ui::data(format!("  inside  {}", visible(&told.kernel)));
-    if let Some(gate) = &told.gate {
-        ui::data(format!("  gate    {}", visible(gate)));
-    }
-    if let Some(near) = &told.near {
-        ui::data(format!("  did you mean `{}`?", visible(near)));
-    }
-    if let Some(Advice { file, yaml }) = &told.next {
-        ui::data(format!("  to allow it, add to {}:", visible(file)));
-        for line in yaml.lines() {
-            ui::data(format!("    {}", visible(line)));
-        }
-    }
 }

@@ -8,6 +8,7 @@ mod past;
 mod replay;
 mod show;
 mod suggest;
+mod told;
 
 pub(super) use diff::diff;
 pub(super) use explain::explain;
@@ -21,7 +22,7 @@ use crate::{
     diagnostic::closest,
     git::Repository,
     name::Role,
-    policy::{self, Origin, Policy, Rights, Source},
+    policy::{self, Origin, Policy, Rights},
     text::visible,
 };
 
@@ -39,17 +40,19 @@ pub(super) fn schema() -> Result<Exit, Fault> {
 
 /// Returns the policy in force here, with further files on top.
 fn load(env: &Environment, files: &[PathBuf]) -> Result<Policy, Fault> {
-    let here = std::env::current_dir().or_exit(Exit::Usage)?;
-    let repository = Repository::open(&here).ok();
-    setup::policy(env, files, repository.as_ref().map(Repository::root))
+    setup::policy(env, files, root()?.as_deref())
 }
 
-/// Returns the files that `load` lays over each other.
-fn sources(env: &Environment, files: &[PathBuf]) -> Result<Vec<Source>, Fault> {
+/// Returns what `load` builds the policy of.
+fn gather(env: &Environment, files: &[PathBuf]) -> Result<setup::Gathered, Fault> {
+    setup::gather(env, files, root()?.as_deref())
+}
+
+/// Returns the root of the repository around the current directory, if there is one.
+fn root() -> Result<Option<PathBuf>, Fault> {
     let here = std::env::current_dir().or_exit(Exit::Usage)?;
     let repository = Repository::open(&here).ok();
-    let gathered = setup::gather(env, files, repository.as_ref().map(Repository::root))?;
-    Ok(gathered.sources)
+    Ok(repository.map(|repository| repository.root().to_owned()))
 }
 
 /// Returns the rights of the role that a person named.

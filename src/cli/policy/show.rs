@@ -13,7 +13,7 @@ use super::{
         exit::{Exit, Fault},
         ui,
     },
-    args::Show,
+    args::{Asked, Show},
     load, placed, rights,
 };
 
@@ -25,7 +25,7 @@ const WIDTH: usize = 96;
 pub(in crate::cli) fn show(env: &Environment, show: &Show) -> Result<Exit, Fault> {
     let policy = load(env, &show.asked.policy)?;
     let Some(name) = &show.role else {
-        return all(&policy, show.asked.json);
+        return all(&policy, &show.asked);
     };
     let rights = rights(&policy, name)?;
     if show.asked.json {
@@ -36,9 +36,9 @@ pub(in crate::cli) fn show(env: &Environment, show: &Show) -> Result<Exit, Fault
     Ok(Exit::Done)
 }
 
-fn all(policy: &Policy, as_json: bool) -> Result<Exit, Fault> {
+fn all(policy: &Policy, asked: &Asked) -> Result<Exit, Fault> {
     let rights = || policy.roles().filter_map(|role| policy.rights(role));
-    if as_json {
+    if asked.json {
         let roles: Vec<Value> = rights().map(|rights| document(policy, &rights)).collect();
         let sha256 = policy.sha256();
         ui::json(&json!({ "schema": 1, "sha256": sha256, "roles": roles }))?;
