@@ -3,6 +3,7 @@
 mod harness;
 
 mod attack;
+mod attack_engine;
 mod attack_git;
 mod cli_basic;
 mod dependencies;
@@ -13,5 +14,6 @@ mod live_engine;
 mod live_faults;
 mod live_link;
 mod live_readme;
+mod live_rootless;
 mod live_run;
 mod live_sandbox;
