@@ -14,7 +14,8 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// How many times an orchestrator is killed on its way to a working agent.
 const POINTS: u32 = 10;
 
-const SPEC: &str = "# A file\n\n## Tasks\n\n1. `page` (eng-backend): Write it.\n";
+const SPEC: &str =
+    "# A file\n\n## Tasks\n\n1. `page` (eng-backend): Write it.\n\n## Tests\n\n- `true`\n";
 const QUICK: &str = "#!/bin/sh\nmkdir -p src; echo done > src/page\n";
 const ENDLESS: &str = "#!/bin/sh\necho begun; exec sleep 600\n";
 
@@ -145,7 +146,6 @@ fn attack_k04_masked_paths_and_the_kernels_files_are_out_of_reach() {
         let control = opened(&world, engine, probe);
         let wanted = [
             "write /proc/sys/kernel/core_pattern",
-            "write /proc/sysrq-trigger",
             "write /proc/1/oom_score_adj",
             "swap /dev/null",
             "plant in /dev",
