@@ -89,6 +89,13 @@ pub(super) fn acceptable(spec: &ContainerSpec, report: &EngineReport) -> Result<
             "give a user and a group id above 0",
         );
     }
+    if !spec.image.starts_with("sha256:") {
+        let what = format!(
+            "the image `{}` is named, and a name may be given to another one",
+            spec.image.escape_debug()
+        );
+        return refuse(&what, "give its id, `sha256:…`");
+    }
     if spec.keep_id && !(report.rootless && report.is_podman()) {
         return refuse("only rootless Podman keeps ids", "ask without `keep_id`");
     }
@@ -123,6 +130,7 @@ mod tests {
 
     fn spec() -> ContainerSpec {
         ContainerSpec {
+            image: "sha256:0".to_owned(),
             user: (1, 1),
             memory: 1,
             pids: 1,
@@ -208,6 +216,10 @@ mod tests {
             read_only: true,
         };
         let bad = [
+            ContainerSpec {
+                image: "loki/base:latest".to_owned(),
+                ..spec()
+            },
             ContainerSpec {
                 user: (0, 1),
                 ..spec()

@@ -150,7 +150,7 @@ impl Groups {
         let millicpus = self
             .cpu
             .as_ref()
-            .and_then(|group| least(group, |directory| processors(directory, group.unified)));
+            .and_then(|group| least(group, |directory| processors(group, directory)));
         Held {
             by: HeldBy::Cgroup,
             memory,
@@ -174,8 +174,8 @@ fn number(file: &Path) -> Option<u64> {
 }
 
 /// Thousandths of a processor: quota by period.
-fn processors(directory: &Path, unified: bool) -> Option<u64> {
-    let (quota, period) = if unified {
+fn processors(group: &Group, directory: &Path) -> Option<u64> {
+    let (quota, period) = if group.unified {
         let text = fs::read_to_string(directory.join("cpu.max")).ok()?;
         let (quota, period) = text.trim().split_once(' ')?;
         (quota.parse().ok()?, period.parse().ok()?)
@@ -248,12 +248,7 @@ mod tests {
         }
     }
 
-    fn everywhere(directory: &Path, top: &Path, unified: bool) -> Groups {
-        let group = Group {
-            directory: directory.to_owned(),
-            top: top.to_owned(),
-            unified,
-        };
+    fn everywhere(group: Group) -> Groups {
         Groups {
             memory: Some(group.clone()),
             pids: Some(group.clone()),
@@ -279,7 +274,12 @@ mod tests {
             ("cpu.max", "max 100000\n"),
         ];
         put(&inner, &inner_files);
-        let found = everywhere(&inner, &top, true).read();
+        let found = everywhere(Group {
+            directory: inner,
+            top,
+            unified: true,
+        })
+        .read();
         assert_eq!(
             (found.memory, found.processes, found.millicpus),
             (Some(4096), Some(64), Some(500))
@@ -296,7 +296,11 @@ mod tests {
             ("cpu.cfs_period_us", "100000\n"),
         ];
         put(folder.path(), &files);
-        let groups = everywhere(folder.path(), folder.path(), false);
+        let groups = everywhere(Group {
+            directory: folder.path().to_owned(),
+            top: folder.path().to_owned(),
+            unified: false,
+        });
         let found = groups.read();
         assert_eq!(
             (found.memory, found.processes, found.millicpus),

@@ -1,8 +1,14 @@
 //! Both real engines, driven through the one trait. A missing engine fails these tests.
 
-use loki::engine::{
-    ContainerId, ContainerSpec, Engine, EngineError, Environment, Import, Mount, Tmpfs, connect,
-    images,
+use loki::{
+    egress::{SystemResolver, Threads},
+    engine::{
+        ContainerId, ContainerSpec, Engine, EngineError, Environment, Import, Mount, Tmpfs,
+        connect, images,
+    },
+    event::HeldBy,
+    policy::Policy,
+    sandbox::{Grant, Labels, Launcher, Occupant, Slot},
 };
 use std::{
     io::Write,
@@ -188,6 +194,47 @@ async fn confines(engine: &dyn Engine) {
     );
 }
 
+/// A name is not followed: it may be given to another image between two containers of a run.
+async fn follows_no_name(engine: &dyn Engine) {
+    let named = spec("named", "loki/base:latest", "true");
+    let fault = engine.create(&named).await.unwrap_err().to_string();
+    assert!(fault.contains("`loki/base:latest`"), "{fault}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let name = format!(
+        "loki-test/moved:{}-{}",
+        engine.report().name,
+        std::process::id()
+    );
+    let mut ids = Vec::new();
+    for word in ["first", "second"] {
+        let tar = folder.path().join(word);
+        let mut tree = tar::Builder::new(std::fs::File::create(&tar).unwrap());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        tree.append_data(&mut header, word, std::io::empty())
+            .unwrap();
+        tree.into_inner().unwrap().flush().unwrap();
+        let import = Import {
+            reference: &name,
+            tar: &tar,
+            label: (LABEL, "moved"),
+        };
+        ids.push(engine.import(import, &|_| {}).await.unwrap().id);
+    }
+    assert_eq!(engine.image(&name).await.unwrap().unwrap().id, ids[1]);
+    let id = engine
+        .create(&spec("fixed", &ids[0], "true"))
+        .await
+        .unwrap();
+    let state = engine.inspect(&id).await.unwrap();
+    engine.remove(&id).await.unwrap();
+    for id in &ids {
+        engine.remove_image(id).await.unwrap();
+    }
+    assert_eq!(state.image, ids[0]);
+}
+
 async fn explains(engine: &dyn Engine) {
     let absent = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
     let fault = engine
@@ -341,6 +388,7 @@ macro_rules! on_both {
 on_both! {
     lives_and_goes => docker_container_lives_and_goes, podman_container_lives_and_goes;
     confines => docker_container_is_confined, podman_container_is_confined;
+    follows_no_name => docker_follows_no_name, podman_follows_no_name;
     explains => docker_refusals_are_explained, podman_refusals_are_explained;
     holds_memory => docker_holds_the_memory_limit, podman_holds_the_memory_limit;
     makes_images => docker_imports_and_builds, podman_imports_and_builds;
@@ -403,4 +451,128 @@ async fn a_place_where_nothing_listens_is_named() {
         fault.to_string().contains("scripts/engines.sh install"),
         "{fault}"
     );
+}
+
+/// A launcher of this machine's Docker whose sandboxes use at most this Landlock ABI.
+async fn launcher(landlock: u32) -> Launcher {
+    let mut launcher = Launcher::new(
+        engine("docker").await,
+        cache(),
+        Arc::new(Threads::start().unwrap()),
+        Arc::new(SystemResolver::new().unwrap()),
+    );
+    launcher.landlock = landlock;
+    launcher
+}
+
+fn occupant(name: &str, image: &str, landlock: u32) -> Occupant {
+    let policy = Policy::check(&Policy::builtin_sources()).unwrap();
+    let mut rights = policy.rights(&"eng-backend".parse().unwrap()).unwrap();
+    rights.minimum.landlock = landlock;
+    Occupant {
+        name: format!("loki-test-{name}-{}", std::process::id()),
+        rights,
+        labels: Labels {
+            run: "test".to_owned(),
+            task: name.to_owned(),
+            repository: "test".to_owned(),
+            owner: loki::sandbox::owner(),
+        },
+        home: Vec::new(),
+        image: image.to_owned(),
+    }
+}
+
+/// What an agent may and may not do, whatever the Landlock; then what only newer ones hold.
+const OLD_LANDLOCK: &str = r#"
+bad() { echo "bad $*"; }
+echo new >src/new || bad "write"
+mkdir src/in && python3 -c 'import os; os.rename("src/new", "src/in/new")' 2>/dev/null && echo refers
+(echo x >/work/outside) 2>/dev/null && bad "write outside"
+(echo x >docs.md) 2>/dev/null && bad "change outside"
+rm -f docs.md 2>/dev/null; [ -e docs.md ] || bad "removed outside"
+cat /usr/bin/mount >/dev/null 2>&1 && bad "read a program that may not run"
+python3 -c 'import os; os.truncate("docs.md", 0)' 2>/dev/null && echo truncates
+echo end
+"#;
+
+#[tokio::test]
+async fn every_older_landlock_holds_files_and_says_what_it_lacks() {
+    let image = base(&*engine("docker").await).await;
+    for abi in 1..=6 {
+        let launcher = launcher(abi).await;
+        let folder = tempfile::tempdir().unwrap();
+        let slot = Slot::at(folder.path().join("slot"));
+        std::fs::create_dir_all(slot.work().join(".git")).unwrap();
+        std::fs::write(slot.work().join("docs.md"), "docs\n").unwrap();
+        let user = launcher.user();
+        // The agent's own, so that only Landlock keeps it from the file.
+        std::os::unix::fs::chown(slot.work().join("docs.md"), Some(user.0), Some(user.1)).unwrap();
+        let name = format!("abi{abi}");
+        let record = Arc::new(|_| {});
+        let sandbox = launcher
+            .launch(&occupant(&name, &image, abi), &slot, user, record)
+            .await
+            .unwrap_or_else(|fault| panic!("ABI {abi}: {fault}"));
+        let found = sandbox.isolation().clone();
+        let argv = ["sh", "-c", OLD_LANDLOCK].map(str::to_owned);
+        let mut process = sandbox.exec(&argv, &[], &Grant::default()).await.unwrap();
+        drop(process.stdin.take());
+        let mut said = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut process.stdout, &mut said)
+            .await
+            .unwrap();
+        sandbox.end().await.unwrap();
+        assert_eq!(found.landlock_abi, abi);
+        let lacks = found.landlock_lacks.join("; ");
+        assert!(
+            said.ends_with("end\n") && !said.contains("bad"),
+            "ABI {abi}: {said}"
+        );
+        assert_eq!(said.contains("refers"), abi >= 2, "ABI {abi}: {said}");
+        assert_eq!(lacks.contains("renaming"), abi < 2, "{lacks}");
+        assert_eq!(said.contains("truncates"), abi < 3, "ABI {abi}: {said}");
+        assert_eq!(lacks.contains("truncating"), abi < 3, "{lacks}");
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_asks_for_a_newer_landlock_than_there_is_does_not_start() {
+    let image = base(&*engine("docker").await).await;
+    let launcher = launcher(2).await;
+    let folder = tempfile::tempdir().unwrap();
+    let slot = Slot::at(folder.path().join("slot"));
+    let wanted = occupant("newer", &image, 3);
+    let launched = launcher
+        .launch(&wanted, &slot, launcher.user(), Arc::new(|_| {}))
+        .await;
+    let Err(fault) = launched else {
+        panic!("it started");
+    };
+    assert!(fault.to_string().contains("asks for 3"), "{fault}");
+}
+
+/// What the record says of limits is what the kernel's own files say, not what was asked for.
+#[tokio::test]
+async fn limits_are_read_back_from_the_kernel() {
+    let image = base(&*engine("docker").await).await;
+    let launcher = launcher(6).await;
+    let folder = tempfile::tempdir().unwrap();
+    let slot = Slot::at(folder.path().join("slot"));
+    let mut wanted = occupant("limits", &image, 1);
+    wanted.rights.resources.memory = 123 << 20;
+    wanted.rights.resources.pids = 77;
+    wanted.rights.resources.cpus = 0.7;
+    let user = launcher.user();
+    let sandbox = launcher
+        .launch(&wanted, &slot, user, Arc::new(|_| {}))
+        .await
+        .unwrap();
+    let found = sandbox.isolation().clone();
+    sandbox.end().await.unwrap();
+    assert!(found.cgroup_limits, "{found:?}");
+    let held = found.held;
+    assert_eq!(held.by, HeldBy::Cgroup, "its files can be read here");
+    let numbers = (held.memory, held.processes, held.millicpus);
+    assert_eq!(numbers, (Some(123 << 20), Some(77), Some(700)));
 }
