@@ -116,7 +116,7 @@ async fn follow_size(window: io::Result<impl AsFd>) {
             resize(&window, size()).ok();
         }
     }
-    pending().await
+    pending::<()>().await;
 }
 
 /// The person's terminal with its keys passed on as they are; dropping it puts its modes back.

@@ -85,7 +85,7 @@ fn host_config(spec: &ContainerSpec, dialect: &Dialect) -> HostConfig {
         ulimits: Some(ulimits(spec, dialect)),
         shm_size: Some(clamp(spec.shm_size)),
         mounts: Some(mounts(spec, dialect)),
-        binds: Some(binds(spec, dialect)),
+        binds: Some(binds(spec, dialect)).filter(|binds| !binds.is_empty()),
         tmpfs: Some(tmpfs(spec, dialect)),
         sysctls: Some(sysctls(spec)),
         runtime: spec.runtime.clone().filter(|_| !dialect.podman),
@@ -397,6 +397,24 @@ mod tests {
             hostname: "sandbox".to_owned(),
             ..ContainerSpec::default()
         }
+    }
+
+    #[test]
+    fn what_nothing_may_run_from_is_mounted_so_where_the_engine_can() {
+        let mut spec = spec();
+        spec.noexec = ["/work".to_owned()].into();
+        let body = |spec: &_, dialect: &_| create_body(spec, dialect).host_config.unwrap();
+        let parted = body(&spec, &podman());
+        assert_eq!(parted.binds, None, "a path with `:` cannot be said so");
+        spec.mounts[0].source = "/srv/ab".into();
+        let held = body(&spec, &podman());
+        let bind = "/srv/ab:/work:rw,noexec,nosuid,nodev".to_owned();
+        assert_eq!(
+            (held.binds, held.mounts),
+            (Some(vec![bind]), Some(Vec::new()))
+        );
+        let plain = body(&spec, &docker());
+        assert_eq!((plain.binds, plain.mounts.unwrap().len()), (None, 1));
     }
 
     fn text(body: &ContainerCreateBody) -> String {

@@ -395,9 +395,9 @@ mod tests {
         fs::create_dir_all(root.join("a/d/inside")).unwrap();
         fs::create_dir_all(outside.join("secret/deeper")).unwrap();
         symlink(&outside, root.join("a/l")).unwrap();
+        let at = fs::File::open(root.join("a")).unwrap();
         let swapped = AtomicU32::new(0);
         let swap = |times: u32| {
-            let at = fs::File::open(root.join("a")).unwrap();
             for _ in 0..times {
                 // Ends early once the removal below has won.
                 if renameat_with(&at, "d", &at, "l", RenameFlags::EXCHANGE).is_err() {

@@ -117,12 +117,12 @@ fn mounts(rights: &Rights, slot: &Slot, place: &Place) -> Vec<Mount> {
 
 /// Returns where a role that runs nothing of its own finds nothing that could be run.
 fn noexec(rights: &Rights, place: &Place) -> BTreeSet<String> {
-    let (own, home) = (runs_own_code(rights), "/home/agent");
-    let filled = ["/work", home].into_iter();
-    filled
-        .filter(|target| !own && !(*target == home && place.home_runs))
-        .map(str::to_owned)
-        .collect()
+    if runs_own_code(rights) {
+        return BTreeSet::new();
+    }
+    let home = (!place.home_runs).then_some("/home/agent");
+    let filled = ["/work"].into_iter().chain(home);
+    filled.map(str::to_owned).collect()
 }
 
 fn tmpfs(rights: &Rights) -> Vec<Tmpfs> {
@@ -190,6 +190,29 @@ mod tests {
     #[test]
     fn the_whole_container_of_a_reviewer_is_exactly_this() {
         insta::assert_debug_snapshot!(spec("review-code"));
+    }
+
+    #[test]
+    fn what_runs_nothing_of_its_own_finds_nothing_to_run_from() {
+        let policy = Policy::check(&Policy::builtin_sources()).unwrap();
+        let mut rights = policy.rights(&"eng-backend".parse().unwrap()).unwrap();
+        let place = |home_runs| Place {
+            image: "sha256:0".to_owned(),
+            user: (7, 7),
+            keep_id: false,
+            guest: PathBuf::from("/cache/guest-0"),
+            home_runs,
+        };
+        assert_eq!(noexec(&rights, &place(false)), BTreeSet::new());
+        assert!(tmpfs(&rights)[0].exec);
+        rights.programs.clear();
+        assert!(
+            noexec(&rights, &place(false))
+                .iter()
+                .eq(["/home/agent", "/work"])
+        );
+        assert!(noexec(&rights, &place(true)).iter().eq(["/work"]));
+        assert!(!tmpfs(&rights)[0].exec);
     }
 
     #[test]

@@ -36,7 +36,7 @@ const LOKI: &str = env!("CARGO_BIN_EXE_loki");
 const ROLE: [&str; 4] = ["sandbox", "run", "--role", "eng-backend"];
 /// Prints every file below a place that holds the canary, and every git object of a repository
 /// that does.
-const FIND: &str = include_str!("probes/find_canary.py");
+const FIND: &str = include_str!("harness/probes/find_canary.py");
 
 fn everything() -> Globs {
     Globs(vec![Glob::parse("**", Origin::default()).unwrap()])
@@ -473,82 +473,79 @@ fn attack_s01_a_key_in_the_environment_of_loki_is_nowhere() {
 }
 
 /// Sequences that move a cursor, set a title, touch the clipboard, ask the terminal, ring or hide.
-fn sequences() -> Vec<String> {
-    let bare = [
-        "\x1b[2J",
-        "\x1b[H",
-        "\x1b[3J",
-        "\x1b[1A",
-        "\x1b[1000D",
-        "\x1b[6n",
-        "\x1b[c",
-        "\x1b[>c",
-        "\x1b[5n",
-        "\x1b[?25l",
-        "\x1b[?1049h",
-        "\x1b[?1000h",
-        "\x1b[?2004h",
-        "\x1b[?5h",
-        "\x1b[8m",
-        "\x1b[31m",
-        "\x1b[4h",
-        "\x1b[20h",
-        "\x1b[r",
-        "\x1b[2K",
-        "\x1b[1P",
-        "\x1b[9999b",
-        "\x1b[!p",
-        "\x1b[21t",
-        "\x1b[14t",
-        "\x1b[3;0;0t",
-        "\x1b]0;title\x07",
-        "\x1b]2;title\x1b\\",
-        "\x1b]52;c;ZXZpbA==\x07",
-        "\x1b]52;c;?\x07",
-        "\x1b]8;;http://evil.test\x07link\x1b]8;;\x07",
-        "\x1b]4;1;?\x07",
-        "\x1b]10;?\x07",
-        "\x1b]1337;File=:AAAA\x07",
-        "\x1b]9;4;1\x07",
-        "\x1b]777;notify;a;b\x07",
-        "\x1b]50;#1\x07",
-        "\x1b]7;file://x/\x07",
-        "\x1b]133;A\x07",
-        "\x1bP+q544e\x1b\\",
-        "\x1bP$qm\x1b\\",
-        "\x1b_Gi=1\x1b\\",
-        "\x1b^private\x1b\\",
-        "\x1bc",
-        "\x1b7",
-        "\x1b8",
-        "\x1bM",
-        "\x1bD",
-        "\x1b#8",
-        "\x1b(0",
-        "\x1b=",
-        "\x1b[5i",
-        "\u{9b}2J",
-        "\u{9d}0;title\u{9c}",
-        "\u{90}q\u{9c}",
-        "\x07",
-        "\x08\x08\x08",
-        "\rforged",
-        "\x0b",
-        "\x0c",
-        "\x0e",
-        "\x7f",
-        "\u{202e}abc",
-        "\u{2066}abc",
-        "\u{200b}",
-        "\u{feff}",
-    ];
-    bare.map(str::to_owned).into()
-}
+const SEQUENCES: &[&str] = &[
+    "\x1b[2J",
+    "\x1b[H",
+    "\x1b[3J",
+    "\x1b[1A",
+    "\x1b[1000D",
+    "\x1b[6n",
+    "\x1b[c",
+    "\x1b[>c",
+    "\x1b[5n",
+    "\x1b[?25l",
+    "\x1b[?1049h",
+    "\x1b[?1000h",
+    "\x1b[?2004h",
+    "\x1b[?5h",
+    "\x1b[8m",
+    "\x1b[31m",
+    "\x1b[4h",
+    "\x1b[20h",
+    "\x1b[r",
+    "\x1b[2K",
+    "\x1b[1P",
+    "\x1b[9999b",
+    "\x1b[!p",
+    "\x1b[21t",
+    "\x1b[14t",
+    "\x1b[3;0;0t",
+    "\x1b]0;title\x07",
+    "\x1b]2;title\x1b\\",
+    "\x1b]52;c;ZXZpbA==\x07",
+    "\x1b]52;c;?\x07",
+    "\x1b]8;;http://evil.test\x07link\x1b]8;;\x07",
+    "\x1b]4;1;?\x07",
+    "\x1b]10;?\x07",
+    "\x1b]1337;File=:AAAA\x07",
+    "\x1b]9;4;1\x07",
+    "\x1b]777;notify;a;b\x07",
+    "\x1b]50;#1\x07",
+    "\x1b]7;file://x/\x07",
+    "\x1b]133;A\x07",
+    "\x1bP+q544e\x1b\\",
+    "\x1bP$qm\x1b\\",
+    "\x1b_Gi=1\x1b\\",
+    "\x1b^private\x1b\\",
+    "\x1bc",
+    "\x1b7",
+    "\x1b8",
+    "\x1bM",
+    "\x1bD",
+    "\x1b#8",
+    "\x1b(0",
+    "\x1b=",
+    "\x1b[5i",
+    "\u{9b}2J",
+    "\u{9d}0;title\u{9c}",
+    "\u{90}q\u{9c}",
+    "\x07",
+    "\x08\x08\x08",
+    "\rforged",
+    "\x0b",
+    "\x0c",
+    "\x0e",
+    "\x7f",
+    "\u{202e}abc",
+    "\u{2066}abc",
+    "\u{200b}",
+    "\u{feff}",
+];
 
 /// Shows what a person at a terminal sees of a command.
 #[track_caller]
 fn shown(world: &World, args: &[&str]) -> String {
-    let person = include_str!("probes/person.py");
+    let person = include_str!("harness/probes/person.py");
     let mut argv = vec!["-c", person, "[]", LOKI];
     argv.extend(args);
     let said = world.start("python3", &argv).wait(LIMIT).exits(0);
@@ -559,7 +556,7 @@ fn shown(world: &World, args: &[&str]) -> String {
 
 #[test]
 fn attack_s08_s10_what_an_agent_prints_neither_drives_a_terminal_nor_forges_a_record() {
-    let all = sequences();
+    let all = SEQUENCES;
     assert!(all.len() >= 60);
     let forged = "{\"seq\":1,\"ts\":\"2026-01-01T00:00:00Z\",\"prev\":\"0\",\"event\":{\"type\":\"run_ended\"},\"hash\":\"0\"}";
     both(|engine| {
@@ -639,7 +636,7 @@ fn journal_is_whole(world: &World) {
 
 #[test]
 fn attack_s14_policy_journal_and_what_loki_put_inside_cannot_be_changed_or_seen() {
-    let probe = include_str!("probes/own_files.py");
+    let probe = include_str!("harness/probes/own_files.py");
     both(|engine| {
         let world = World::on(engine);
         project(&world);

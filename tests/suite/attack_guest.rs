@@ -31,7 +31,7 @@ fn lines<'a>(said: &'a Said, word: &str) -> Vec<&'a str> {
 
 #[test]
 fn attack_k06_pid_1_is_not_traced_signalled_read_or_starved() {
-    let probe = include_str!("probes/guest.py");
+    let probe = include_str!("harness/probes/guest.py");
     both(|engine| {
         let world = world(engine);
         let said = confined(&world, &[], probe);
@@ -66,7 +66,7 @@ fn attack_k06_pid_1_is_not_traced_signalled_read_or_starved() {
 
 #[test]
 fn attack_k06_a_program_that_may_not_run_is_not_run_nor_read_by_any_trick() {
-    let probe = include_str!("probes/execute.py");
+    let probe = include_str!("harness/probes/execute.py");
     both(|engine| {
         let world = world(engine);
         let said = confined(&world, &[], probe);
@@ -81,7 +81,7 @@ fn attack_k06_a_program_that_may_not_run_is_not_run_nor_read_by_any_trick() {
 
 #[test]
 fn attack_k06_no_program_of_the_image_is_readable_that_may_not_run() {
-    let probe = include_str!("probes/readable.py");
+    let probe = include_str!("harness/probes/readable.py");
     let policy = "version: 1\nagents: { eng-lone: { image: base } }\npermissions: { eng-lone: { read: [\"**\"], execute: [python3] } }\n";
     both(|engine| {
         let world = world(engine);

@@ -10,7 +10,7 @@ use loki::{
 
 use super::{harness::World, open_container::both};
 
-const PROBE: &str = include_str!("probes/agree.py");
+const PROBE: &str = include_str!("harness/probes/agree.py");
 const FOLDERS: [&str; 5] = ["src", "a", "docs", "lib", "d.x"];
 const PATTERNS: [&str; 6] = ["*", "**", "s*", "{a,lib}", "???", "*.x"];
 const POLICIES: usize = 3;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::harness::{Engine, Run, World};
 
 const LIMIT: Duration = Duration::from_secs(180);
-const PERSON: &str = include_str!("probes/person.py");
+const PERSON: &str = include_str!("harness/probes/person.py");
 const RUN: [&str; 5] = ["sandbox", "run", "--role", "eng-backend", "--"];
 
 fn world(engine: Engine) -> World {
