@@ -168,11 +168,7 @@ impl Plan {
     }
 
     /// Turns the forked child into the program. Returns only the step that failed.
-    fn run(
-        &self,
-        streams: &Streams,
-        report: BorrowedFd<'_>,
-    ) -> Result<Infallible, (u8, Errno)> {
+    fn run(&self, streams: &Streams, report: BorrowedFd<'_>) -> Result<Infallible, (u8, Errno)> {
         let step = |step: u8| move |errno| (step, errno);
         streams.adopt().map_err(step(0))?;
         sys::reset_signals().map_err(step(0))?;

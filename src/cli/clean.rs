@@ -63,7 +63,11 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
 /// Removes what is Loki's own, the lock last: whoever starts meanwhile finds it held.
 fn remove_state(state: &Path) -> Result<(), Fault> {
     let lock = state.join("lock");
-    for path in own(state).or_exit(Exit::Failed)?.iter().filter(|path| **path != lock) {
+    for path in own(state)
+        .or_exit(Exit::Failed)?
+        .iter()
+        .filter(|path| **path != lock)
+    {
         remove_tree(path).or_exit(Exit::Failed)?;
     }
     fs::remove_file(lock).or_exit(Exit::Failed)?;

@@ -69,11 +69,7 @@ pub(super) async fn join(
 }
 
 /// Passes on what is shown until the program has ended and nothing more comes.
-async fn show(
-    mut shown: pipe::Receiver,
-    ended: Ended,
-    spoken: &Spoken,
-) -> Result<Exit, LinkError> {
+async fn show(mut shown: pipe::Receiver, ended: Ended, spoken: &Spoken) -> Result<Exit, LinkError> {
     let mut buffer = vec![0; 64 * 1024];
     let mut wait = std::pin::pin!(ended.wait());
     let mut exit: Option<(Exit, Instant)> = None;

@@ -97,7 +97,8 @@ impl Link {
         let mut passed = self.ask(request, waiting).await?;
         let meter = metered.then(|| passed.pop()).flatten();
         let [end] = exactly(passed)?;
-        let terminal = Terminal::new(end, meter).map_err(while_trying("use a terminal of the sandbox"))?;
+        let terminal =
+            Terminal::new(end, meter).map_err(while_trying("use a terminal of the sandbox"))?;
         Ok((terminal, Ended(ended)))
     }
 }

@@ -4,8 +4,8 @@ mod harness;
 
 mod attack;
 mod attack_caps;
-mod attack_files;
 mod attack_engine;
+mod attack_files;
 mod attack_git;
 mod attack_guest;
 mod cli_basic;
@@ -26,5 +26,5 @@ mod live_run;
 mod live_sandbox;
 mod live_terminal;
 mod live_toolchains;
-mod shipped_roles;
 mod open_container;
+mod shipped_roles;
