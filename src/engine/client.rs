@@ -351,7 +351,7 @@ impl Engine for Client {
                 let all = "/v1.41/containers/json?all=true";
                 found = raw::get(&self.socket, all, "list containers").await;
             }
-            let mut listed: Vec<_> = found?.into_iter().map(listed).collect();
+            let mut listed: Vec<_> = found?.into_iter().map(body::listed).collect();
             listed.retain(|each| carries(&each.labels, label));
             Ok(listed)
         }
@@ -372,24 +372,6 @@ fn most_processes() -> Option<u64> {
 
 fn by_label(label: &str) -> HashMap<String, Vec<String>> {
     HashMap::from([("label".to_owned(), vec![label.to_owned()])])
-}
-
-fn listed(summary: bollard::models::ContainerSummary) -> Listed {
-    let name = summary
-        .names
-        .unwrap_or_default()
-        .into_iter()
-        .next()
-        .unwrap_or_default();
-    Listed {
-        id: ContainerId(summary.id.unwrap_or_default()),
-        name: name.trim_start_matches('/').to_owned(),
-        labels: summary.labels.unwrap_or_default().into_iter().collect(),
-        state: summary
-            .state
-            .map(|state| state.to_string())
-            .unwrap_or_default(),
-    }
 }
 
 /// Podman leaves the algorithm out in some answers.
