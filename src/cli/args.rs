@@ -185,6 +185,19 @@ pub(super) struct SandboxRm {
 pub(super) enum PolicyVerb {
     /// Report every fault of all policy files
     Check(PolicyCheck),
+    /// Show what this project's own policy would widen and, once agreed, let it
+    Trust(PolicyTrust),
+}
+
+/// `loki policy trust`.
+#[derive(Debug, Args)]
+pub(super) struct PolicyTrust {
+    /// Trust without asking
+    #[arg(long)]
+    pub(super) yes: bool,
+    /// Take the trust back
+    #[arg(long, conflicts_with = "yes")]
+    pub(super) remove: bool,
 }
 
 /// `loki policy check`.

@@ -1,6 +1,10 @@
 //! `loki clean`: shows what Loki made in this repository, then removes it.
 
-use std::{fs, path::Path};
+use std::{
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     git::{Repository, remove_tree, run_branch},
@@ -34,11 +38,12 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
     let containers = sandbox::leftovers(engine.as_ref(), Some(&label)).await;
     let containers = containers.or_exit(Exit::NoSandbox)?;
     let (refs, kept) = refs(&repository, args)?;
-    if !state.exists() && containers.is_empty() && refs.is_empty() {
+    let own = own(&state).or_exit(Exit::Failed)?;
+    if own.is_empty() && containers.is_empty() && refs.is_empty() {
         ui::note("there is nothing of Loki's in this repository");
         return Ok(Exit::Done);
     }
-    show(&containers, &refs, &state);
+    show(&containers, &refs, &own);
     if !args.yes && !ui::ask("Remove all of it, journals and logs included?") {
         ui::note("nothing was removed; `loki clean --yes` removes it");
         return Ok(Exit::Done);
@@ -56,15 +61,18 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
     Ok(Exit::Done)
 }
 
-/// Removes the directory, the lock last: whoever starts meanwhile finds it held.
+/// Removes Loki's own of the directory, the lock last: whoever starts meanwhile finds it held.
 fn remove_state(state: &Path) -> Result<(), Fault> {
     let entries = fs::read_dir(state).or_exit(Exit::Failed)?;
     let entries: Vec<_> = entries.collect::<Result<_, _>>().or_exit(Exit::Failed)?;
-    for entry in entries.iter().filter(|entry| entry.file_name() != "lock") {
+    let stays = |name: &OsStr| name == "lock" || name == "policies";
+    for entry in entries.iter().filter(|entry| !stays(&entry.file_name())) {
         remove_tree(&entry.path()).or_exit(Exit::Failed)?;
     }
     fs::remove_file(state.join("lock")).or_exit(Exit::Failed)?;
-    fs::remove_dir(state).or_exit(Exit::Failed)
+    // The project's policies, if there are any, keep it.
+    fs::remove_dir(state).ok();
+    Ok(())
 }
 
 /// Parts the refs of all runs into those to remove and those that stay.
@@ -80,7 +88,24 @@ fn refs(repository: &Repository, args: &args::Clean) -> Result<(Vec<String>, Vec
     Ok((gone, kept))
 }
 
-fn show(containers: &[Leftover], refs: &[String], state: &Path) {
+/// Returns what of `state` is Loki's own: the whole directory, or all of it but the project's
+/// policies, which are the user's.
+fn own(state: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(state) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let entries: io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(entry?.path())).collect();
+    let policies = state.join("policies");
+    let (kept, own): (Vec<_>, Vec<_>) = entries?.into_iter().partition(|path| *path == policies);
+    Ok(if kept.is_empty() {
+        vec![state.to_owned()]
+    } else {
+        own
+    })
+}
+
+fn show(containers: &[Leftover], refs: &[String], own: &[PathBuf]) {
     for one in containers {
         ui::data(format!(
             "container {} (run {}, task {})",
@@ -90,11 +115,9 @@ fn show(containers: &[Leftover], refs: &[String], state: &Path) {
     for name in refs {
         ui::data(format!("ref       {}", ui::visible(name)));
     }
-    if state.exists() {
-        ui::data(format!(
-            "directory {}",
-            ui::visible(&state.to_string_lossy())
-        ));
+    for path in own {
+        let kind = if path.is_dir() { "directory" } else { "file" };
+        ui::data(format!("{kind:9} {}", ui::visible(&path.to_string_lossy())));
     }
 }
 
@@ -104,4 +127,20 @@ fn say_kept(name: &str) {
     ui::note(format!(
         "the landed work stays: `git branch -D {branch}` removes it"
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_projects_policies_are_not_ours_to_remove() {
+        let world = tempfile::tempdir().unwrap();
+        let state = world.path().join(".loki");
+        assert_eq!(own(&state).unwrap(), Vec::<PathBuf>::new());
+        fs::create_dir_all(state.join("journal")).unwrap();
+        assert_eq!(own(&state).unwrap(), std::slice::from_ref(&state));
+        fs::create_dir(state.join("policies")).unwrap();
+        assert_eq!(own(&state).unwrap(), [state.join("journal")]);
+    }
 }

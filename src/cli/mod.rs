@@ -6,6 +6,7 @@ mod doctor;
 mod env;
 mod exit;
 mod image;
+mod policy_trust;
 mod progress;
 mod roles;
 mod sandbox;
@@ -72,6 +73,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Sandbox(SandboxVerb::Ls(json)) => sandbox::list(&env, &json).await,
         Command::Sandbox(SandboxVerb::Rm(rm)) => sandbox::remove(&env, &rm).await,
         Command::Policy(PolicyVerb::Check(check)) => roles::check(&env, &check),
+        Command::Policy(PolicyVerb::Trust(trust)) => policy_trust::trust(&env, &trust),
         Command::Agents(AgentsVerb::List(json)) => roles::list(&env, &json),
         Command::Doctor(json) => doctor::doctor(&env, &json).await,
         Command::Image(ImageVerb::Build(build)) => image::build(&env, &build).await,

@@ -1,8 +1,10 @@
 //! `loki policy check` and `loki agents list`.
 
+use std::path::PathBuf;
+
 use crate::{
     git::Repository,
-    policy::{Policy, Program, Rights},
+    policy::{Program, Rights},
 };
 
 use super::{
@@ -14,16 +16,20 @@ use super::{
 
 /// Reports every fault of all layers and of the files given.
 pub(super) fn check(env: &Environment, check: &PolicyCheck) -> Result<Exit, Fault> {
-    let sources = setup::policy_sources(env, &check.files)?;
-    match Policy::check(&sources) {
+    let gathered = setup::gather(env, &check.files, root()?.as_deref())?;
+    match gathered.check() {
         Ok(policy) if check.json => ui::json(&serde_json::json!({
             "schema": 1, "valid": true, "sha256": policy.sha256(), "faults": [],
+            "notes": policy.notes(),
         }))?,
-        Ok(policy) => ui::data(format!(
-            "{} files, {} roles: valid",
-            sources.len(),
-            policy.roles().count()
-        )),
+        Ok(policy) => {
+            setup::say_notes(&gathered, &policy);
+            ui::data(format!(
+                "{} files, {} roles: valid",
+                gathered.sources.len(),
+                policy.roles().count()
+            ));
+        }
         Err(faults) if check.json => {
             ui::json(&serde_json::json!({ "schema": 1, "valid": false, "faults": faults }))?;
             return Ok(Exit::Invalid);
@@ -33,13 +39,16 @@ pub(super) fn check(env: &Environment, check: &PolicyCheck) -> Result<Exit, Faul
     Ok(Exit::Done)
 }
 
+/// Returns the root of the repository around the current directory, none outside of one.
+fn root() -> Result<Option<PathBuf>, Fault> {
+    let here = std::env::current_dir().or_exit(Exit::Usage)?;
+    let repository = Repository::open(&here).ok();
+    Ok(repository.map(|repository| repository.root().to_owned()))
+}
+
 /// Lists the roles.
 pub(super) fn list(env: &Environment, json: &Json) -> Result<Exit, Fault> {
-    let here = std::env::current_dir().or_exit(Exit::Usage)?;
-    let root = Repository::open(&here)
-        .ok()
-        .map(|repository| repository.root().to_owned());
-    let policy = setup::policy(env, &[], root.as_deref())?;
+    let policy = setup::policy(env, &[], root()?.as_deref())?;
     let all: Vec<Rights> = policy
         .roles()
         .filter_map(|role| policy.rights(role))

@@ -13,21 +13,47 @@ use crate::{
     engine::{self, Engine, images},
     git::{GitError, Repository},
     name::Role,
-    policy::{Layer, Policy, Rights, Source},
+    policy::{Change, Facts, Layer, Policy, Rights, Source},
     sandbox::{Launcher, Shortfall},
 };
 
 use super::{
     env::Environment,
     exit::{Exit, Fault, OrExit},
-    ui,
+    policy_trust, ui,
 };
 
 /// Largest policy file that is read.
 const POLICY_MAX: u64 = 1 << 20;
 
-/// Collects all layers of policy: built in, organisation, user, then files given by name.
-pub(super) fn policy_sources(env: &Environment, given: &[PathBuf]) -> Result<Vec<Source>, Fault> {
+/// All layers of policy, read, and what the check must know besides.
+pub(super) struct Gathered {
+    pub(super) sources: Vec<Source>,
+    pub(super) facts: Facts,
+    /// How the project's files differ from those that a person trusted.
+    pub(super) changes: Vec<Change>,
+}
+
+impl Gathered {
+    /// Returns the project's own files.
+    pub(super) fn project(&self) -> impl Iterator<Item = &Source> {
+        let sources = self.sources.iter();
+        sources.filter(|source| source.layer == Layer::Project)
+    }
+
+    /// Builds the policy.
+    pub(super) fn check(&self) -> Result<Policy, Vec<Diagnostic>> {
+        Policy::check_knowing(&self.sources, &self.facts)
+    }
+}
+
+/// Collects all layers of policy: built in, organisation, user, the project at `root`, then files
+/// given by name.
+pub(super) fn gather(
+    env: &Environment,
+    given: &[PathBuf],
+    root: Option<&Path>,
+) -> Result<Gathered, Fault> {
     let mut sources = Policy::builtin_sources();
     let organisation = PathBuf::from("/etc/loki/policies");
     let user = env.config.as_ref().map(|config| config.join("policies"));
@@ -40,8 +66,42 @@ pub(super) fn policy_sources(env: &Environment, given: &[PathBuf]) -> Result<Vec
             sources.push(policy_source(layer, file)?);
         }
     }
+    if let Some(root) = root {
+        sources.extend(project_sources(root)?);
+    }
     for file in given {
         sources.push(policy_source(Layer::Given, file.clone())?);
+    }
+    let pins = match root {
+        Some(root) => policy_trust::pins(env, root)?,
+        None => None,
+    };
+    let trust = pins.as_ref().map(|pins| pins.trust(&sources));
+    Ok(Gathered {
+        facts: Facts {
+            trust: trust.unwrap_or_default(),
+            // There is no store of secrets yet, so there is no secret.
+            secrets: BTreeSet::new(),
+        },
+        changes: pins.map(|pins| pins.changes(&sources)).unwrap_or_default(),
+        sources,
+    })
+}
+
+/// Reads the policies that come with the code. Only regular files count, so that a link planted
+/// there shows nothing else of this machine.
+fn project_sources(root: &Path) -> Result<Vec<Source>, Fault> {
+    let shown = Path::new(".loki/policies");
+    let mut sources = Vec::new();
+    for file in yaml_files(&root.join(shown))? {
+        let kind = fs::symlink_metadata(&file).map_err(|cause| unreadable(&file, &cause))?;
+        if !kind.is_file() {
+            let message = format!("policy `{}` is not a regular file", file.display());
+            return Err(Fault::new(Exit::Invalid, message));
+        }
+        let mut source = policy_source(Layer::Project, file)?;
+        source.file = shown.join(source.file.file_name().unwrap_or_default());
+        sources.push(source);
     }
     Ok(sources)
 }
@@ -85,26 +145,24 @@ fn unreadable(path: &Path, cause: &io::Error) -> Fault {
     )
 }
 
-/// Checks all layers and refuses a project that brings policies of its own: they come with the
-/// code, and what would make them trustworthy does not exist yet.
+/// Checks all layers. Notes go to stderr.
 pub(super) fn policy(
     env: &Environment,
     given: &[PathBuf],
     root: Option<&Path>,
 ) -> Result<Policy, Fault> {
-    if let Some(project) = root
-        .map(|root| root.join(".loki/policies"))
-        .filter(|path| path.exists())
-    {
-        let message = format!(
-            "`{}` comes with the code and is not trusted",
-            project.display()
-        );
-        return Err(Fault::new(Exit::Invalid, message).hint(
-            "name the files you trust: `--policy FILE`, or move them to ~/.config/loki/policies",
-        ));
+    let gathered = gather(env, given, root)?;
+    let policy = gathered.check().map_err(|faults| diagnostics(&faults))?;
+    say_notes(&gathered, &policy);
+    Ok(policy)
+}
+
+/// Says what a person should know although nothing is wrong.
+pub(super) fn say_notes(gathered: &Gathered, policy: &Policy) {
+    policy_trust::say_changes(gathered);
+    for note in policy.notes() {
+        ui::note(format!("note: {}", note.render()));
     }
-    Policy::check(&policy_sources(env, given)?).map_err(|faults| diagnostics(&faults))
 }
 
 /// Prints every diagnostic and returns the fault that counts them.

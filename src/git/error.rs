@@ -44,7 +44,7 @@ pub enum GitError {
     },
     /// The project's commits hold files where Loki keeps its own.
     #[error(
-        "the project's own commits hold `{path}`, but `.loki` is where Loki keeps its state, which is believed; look at it, then `git rm -r --cached .loki` and commit"
+        "the project's own commits hold `{path}`, but `.loki` is where Loki keeps its state, which is believed (only `.loki/policies/*.yaml` may be committed); look at it, then `git rm -r --cached {path}` and commit"
     )]
     TrackedState {
         /// The first such file, made printable.

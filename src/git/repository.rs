@@ -129,17 +129,22 @@ impl Repository {
     }
 
     /// Refuses a repository whose commits bring files below `.loki`: a journal that came with the
-    /// code would be taken for one of ours.
+    /// code would be taken for one of ours. The project's policies may come with it: they are read
+    /// as what they are, the words of a stranger.
     ///
     /// # Errors
     /// Names the first such file.
     pub fn refuse_tracked_state(&self) -> Result<(), GitError> {
-        let listed = self.place.reading("ls-files").args(["-z", "--", ".loki"]);
-        match listed.run()?.records().find(|record| !record.is_empty()) {
+        let listed = self.place.reading("ls-files");
+        let listed = listed.args(["-z", "--stage", "--", ".loki"]).run()?;
+        match listed.records().find(|record| !is_policy(record)) {
             None => Ok(()),
-            Some(path) => Err(GitError::TrackedState {
-                path: printable(path),
-            }),
+            Some(record) => {
+                let path = record.split(|byte| *byte == b'\t').nth(1).unwrap_or(record);
+                Err(GitError::TrackedState {
+                    path: printable(path),
+                })
+            }
         }
     }
 
@@ -175,6 +180,21 @@ impl Repository {
                 .args(["--verify", "--quiet", "--end-of-options"]);
         call.arg(format!("{revision}^{{commit}}")).run()?.id()
     }
+}
+
+/// Returns whether a record of the index, `<mode> <id> <stage>\t<path>`, is a regular file
+/// `.loki/policies/<name>.yaml`.
+fn is_policy(record: &[u8]) -> bool {
+    let Some((facts, path)) = std::str::from_utf8(record)
+        .ok()
+        .and_then(|record| record.split_once('\t'))
+    else {
+        return false;
+    };
+    let name = path
+        .strip_prefix(".loki/policies/")
+        .and_then(|name| name.strip_suffix(".yaml"));
+    facts.starts_with("100") && name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
 }
 
 /// Refuses a repository whose commits put a link where Loki creates, sweeps and removes

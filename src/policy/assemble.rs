@@ -57,17 +57,15 @@ impl Bench<'_, '_, '_> {
         let is_project = |sheet: &Sheet<'_>| sheet.source().layer == Layer::Project;
         let untrusted = trust == Trust::No && self.sheets.iter().any(is_project);
         let meant = untrusted.then(|| self.roles(roles, Trust::Pinned));
-        for index in 0..contents.len() {
+        for (sheet, content) in self.sheets.iter_mut().zip(contents) {
             let tried = match &meant {
-                Some(meant) if is_project(&self.sheets[index]) => meant,
+                Some(meant) if is_project(sheet) => meant,
                 _ => made,
             };
-            for case in &contents[index].cases {
-                let Some((rights, _)) = tried.get(&case.role) else {
-                    continue;
-                };
-                if let Some((message, help)) = case.failure(rights) {
-                    self.sheets[index].fault(case.act.place.at, message, Some(help));
+            for case in &content.cases {
+                let rights = tried.get(&case.role).map(|(rights, _)| rights);
+                if let Some((message, help)) = rights.and_then(|rights| case.failure(rights)) {
+                    sheet.fault(case.act.place.at, message, Some(help));
                 }
             }
         }
@@ -148,7 +146,7 @@ impl Bench<'_, '_, '_> {
                 format!("`{program}` is not run at all: a `deny` entry covers a part of it");
             let help =
                 "the kernel's rules hold whole directories: list those that may run".to_owned();
-            self.sheets[place.sheet].note_once(place.at, message, help);
+            self.sheets[place.sheet].note(place.at, message, Some(help));
         }
     }
 
@@ -173,7 +171,7 @@ impl Bench<'_, '_, '_> {
                     limit.show(most.value)
                 );
                 let sheet = &mut self.sheets[said.place.sheet];
-                sheet.fault_once(said.place.at, message, help);
+                sheet.fault(said.place.at, message, Some(help));
             }
             fields.limits.insert(limit, most);
         }

@@ -208,7 +208,7 @@ fn field(
     let at = value.at;
     match key {
         "description" => {
-            fields.description = description(sheet, value).map(|v| sheet.placed(v, at))
+            fields.description = description(sheet, value).map(|v| sheet.placed(v, at));
         }
         "extends" => fields.extends = role(sheet, value).map(|v| sheet.placed(v, at)),
         "image" => fields.image = image(sheet, value).map(|v| sheet.placed(v, at)),

@@ -28,6 +28,7 @@ mod resolve;
 mod rights;
 mod settings;
 mod sheet;
+mod trust;
 mod units;
 mod verdict;
 mod yaml;
@@ -49,6 +50,7 @@ pub use rights::{
 };
 
 pub use settings::{AgentPool, Rotation};
+pub use trust::{Change, Pins, PinsError};
 pub use verdict::{Act, ActError, Verdict};
 
 use crate::{diagnostic::Diagnostic, name::Role};

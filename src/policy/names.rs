@@ -80,7 +80,6 @@ pub(super) fn strangers(
             .chain(cases)
             .filter(|(role, _)| !roles.contains(*role));
         named.extend(values.map(|(role, at)| (role.as_str(), at)));
-        named.dedup();
         for (text, at) in named {
             stranger(sheet, (text, at), (roles, whole));
         }

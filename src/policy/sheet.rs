@@ -103,35 +103,18 @@ impl<'a> Sheet<'a> {
         );
     }
 
-    /// Adds a fault at a place.
+    /// Adds a fault at a place. The same fault is kept once: many roles may meet one value.
     pub(super) fn fault(&mut self, at: Mark, message: impl Into<String>, help: Option<String>) {
-        if self.faults.len() >= Self::MOST {
-            return;
-        }
         let fault = self.diagnostic(at, message, help);
-        self.faults.push(fault);
-    }
-
-    /// Adds a fault unless the same was said already, as happens when many roles meet one value.
-    pub(super) fn fault_once(&mut self, at: Mark, message: String, help: String) {
-        let fault = self.diagnostic(at, message, Some(help));
         if self.faults.len() < Self::MOST && !self.faults.contains(&fault) {
             self.faults.push(fault);
         }
     }
 
-    /// Adds a note unless the same was said already.
-    pub(super) fn note_once(&mut self, at: Mark, message: String, help: String) {
-        let note = self.diagnostic(at, message, Some(help));
-        if self.notes.len() < Self::MOST && !self.notes.contains(&note) {
-            self.notes.push(note);
-        }
-    }
-
     /// Adds a note at a place: what a person should know although nothing is wrong.
     pub(super) fn note(&mut self, at: Mark, message: impl Into<String>, help: Option<String>) {
-        if self.notes.len() < Self::MOST {
-            let note = self.diagnostic(at, message, help);
+        let note = self.diagnostic(at, message, help);
+        if self.notes.len() < Self::MOST && !self.notes.contains(&note) {
             self.notes.push(note);
         }
     }

@@ -415,6 +415,58 @@ fn a_list_without_end_is_one_fault() {
     assert_eq!(Policy::check(&[given(&text)]).unwrap_err().len(), 1);
 }
 
+/// Every example of the page is a policy of the layer that its first line names, and its own
+/// expectations hold.
+#[test]
+fn every_example_of_the_page_is_accepted() {
+    let page = include_str!("../../docs/policy.md");
+    let examples: Vec<&str> = page.split("```yaml\n").skip(1).collect();
+    assert!(examples.len() >= 5);
+    for example in examples {
+        let text = example.split("```").next().unwrap();
+        let layer = match text.lines().next().unwrap() {
+            first if first.contains("/etc/") => Layer::Organisation,
+            first if first.contains("~/.config/") => Layer::User,
+            _ => Layer::Given,
+        };
+        let checked = built_in_and(&[source(layer, "policy.md", text)]);
+        assert!(checked.is_ok(), "{text}\n{}", shown(&checked.unwrap_err()));
+    }
+}
+
+#[test]
+fn the_page_names_every_section_and_every_number_with_its_default() {
+    let page = include_str!("../../docs/policy.md");
+    for (section, _) in super::fields::Section::ALL {
+        assert!(page.contains(&format!("\n## {section}\n")), "{section}");
+    }
+    for limit in super::limits::Limit::ALL {
+        let row = page
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{}` |", limit.name())));
+        let row = row.unwrap_or_else(|| panic!("no row for {}", limit.name()));
+        assert!(row.contains(&limit.show(limit.default())), "{row}");
+    }
+}
+
+#[test]
+fn a_role_of_which_nothing_is_said_has_the_documented_rates() {
+    let rights = rights(&check("version: 1\nagents: { a: {} }\n"), "a");
+    assert_eq!(rights.rates.api_calls_per_minute, Some(60));
+    assert_eq!(rights.rates.file_writes_per_minute, Some(600));
+    assert_eq!(rights.rates.network_bytes_per_minute, Some(200 << 20));
+    assert_eq!(rights.minimum, super::Minimum::default());
+    let lifted = check(
+        "version: 1\nagents: { a: {} }\nrate_limits: { a: { api_calls_per_minute: none } }\n",
+    );
+    assert_eq!(
+        super::tests::rights(&lifted, "a")
+            .rates
+            .api_calls_per_minute,
+        None
+    );
+}
+
 proptest::proptest! {
     /// Whatever is spliced into a shipped policy: no panic, and no fault without a place and a picture.
     #[test]

@@ -6,6 +6,7 @@ mod attack;
 mod attack_engine;
 mod attack_git;
 mod cli_basic;
+mod cli_trust;
 mod dependencies;
 mod house;
 mod layers;
