@@ -1,6 +1,7 @@
 //! `loki clean`: shows what Loki made in this repository, then removes it.
 
 use std::{
+    ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
 };

@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, HostConfig, HostConfigCgroupnsModeEnum,
-    HostConfigLogConfig, Mount as ApiMount, MountType, ResourcesUlimits,
+    ContainerCreateBody, ContainerInspectResponse, ContainerSummary, HostConfig,
+    HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount as ApiMount, MountType,
+    ResourcesUlimits,
 };
 
-use super::{ContainerSpec, ContainerState, EngineReport, Tmpfs};
+use super::{ContainerId, ContainerSpec, ContainerState, EngineReport, Listed, Tmpfs};
 
 /// What Podman adds to every container unless it is told to drop it.
 const PODMAN_CAPABILITIES: [&str; 11] = [
@@ -270,6 +271,25 @@ pub(super) fn state(answer: ContainerInspectResponse, dialect: &Dialect) -> Cont
         memory: count(host.memory),
         pids: count(host.pids_limit),
         image: answer.image.unwrap_or_default(),
+    }
+}
+
+/// Reads one line of the engine's listing.
+pub(super) fn listed(summary: ContainerSummary) -> Listed {
+    let name = summary
+        .names
+        .unwrap_or_default()
+        .into_iter()
+        .next()
+        .unwrap_or_default();
+    Listed {
+        id: ContainerId(summary.id.unwrap_or_default()),
+        name: name.trim_start_matches('/').to_owned(),
+        labels: summary.labels.unwrap_or_default().into_iter().collect(),
+        state: summary
+            .state
+            .map(|state| state.to_string())
+            .unwrap_or_default(),
     }
 }
 

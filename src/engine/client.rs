@@ -350,7 +350,7 @@ impl Engine for Client {
                 let all = "/v1.41/containers/json?all=true";
                 found = raw::get(&self.socket, all, "list containers").await;
             }
-            let mut listed: Vec<_> = found?.into_iter().map(listed).collect();
+            let mut listed: Vec<_> = found?.into_iter().map(body::listed).collect();
             listed.retain(|each| carries(&each.labels, label));
             Ok(listed)
         }

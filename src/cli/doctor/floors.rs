@@ -56,15 +56,13 @@ fn is_mended(version: &str, mended: &[[u32; 3]]) -> bool {
     let Some(found) = numbers(version) else {
         return false;
     };
-    let line = |version: [u32; 3]| (version[0], version[1]);
-    match mended.iter().find(|floor| line(**floor) == line(found)) {
-        Some(floor) => found >= *floor,
-        None => mended.last().is_some_and(|newest| found > *newest),
-    }
+    let same_line = |floor: &&[u32; 3]| floor[..2] == found.0[..2];
+    let floor = mended.iter().find(same_line).or(mended.last());
+    floor.is_some_and(|floor| found >= (*floor, true))
 }
 
-/// Reads `1.1.5+ds1` and `1.4.0-rc.3`; a candidate counts as older than its release.
-fn numbers(version: &str) -> Option<[u32; 3]> {
+/// Reads `1.1.5+ds1` and `1.4.0-rc.3`: the numbers, and whether it is a release and no candidate.
+fn numbers(version: &str) -> Option<([u32; 3], bool)> {
     let version = version.trim_start_matches('v');
     let (plain, rest) = version
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -72,12 +70,7 @@ fn numbers(version: &str) -> Option<[u32; 3]> {
     let mut parts = plain.split('.').map(str::parse);
     let mut part = || parts.next().unwrap_or(Ok(0)).ok();
     let found = [part()?, part()?, part()?];
-    let candidate = rest.starts_with("-rc") || rest.starts_with("~rc");
-    Some(match found {
-        [major, minor, 0] if candidate => [major, minor.saturating_sub(1), u32::MAX],
-        [major, minor, patch] if candidate => [major, minor, patch - 1],
-        other => other,
-    })
+    Some((found, !rest.starts_with("-rc") && !rest.starts_with("~rc")))
 }
 
 #[cfg(test)]
