@@ -185,7 +185,11 @@ fn live_a_shell_is_interactive_and_has_the_role_s_rights() {
             json!(["see", "waiting"]),
             json!(["type", "\u{1a}"]),
             json!(["see", "Stopped"]),
-            json!(["type", "kill %1; exit 5\r"]),
+            json!(["see", "$ "]),
+            // Told before the next prompt: until then a shell does not leave its job behind.
+            json!(["type", "kill -9 %1; sleep 1\r"]),
+            json!(["see", "Killed"]),
+            json!(["type", "exit 5\r"]),
         ];
         let sat = sit(
             &world,
