@@ -311,8 +311,11 @@ mod tests {
         assert_eq!(
             text,
             concat!(
-                r#"{"image":"sha256:0","isolation":{"cgroup_limits":false,"landlock_abi":0,"no_capabilities":false,"#,
-                r#""no_network":false,"no_new_privs":false,"runtime":"","seccomp":false,"uid":0},"loki":"0.1.0","#,
+                r#"{"image":"sha256:0","isolation":{"cgroup":"","cgroup_limits":false,"components":{},"engine":"","#,
+                r#""held":{"by":"nothing","memory":null,"millicpus":null,"processes":null},"landlock_abi":0,"#,
+                r#""landlock_lacks":[],"no_capabilities":false,"no_network":false,"no_new_privs":false,"#,
+                r#""noexec":[],"rootless":false,"runtime":"","seccomp":false,"selinux_label_off":false,"uid":0,"#,
+                r#""write_meter":false},"loki":"0.1.0","#,
                 r#""made":"2026-01-02T03:04:05Z","milliseconds":5,"only":[],"policy":"0","role":"eng-backend","#,
                 r#""rows":[{"id":"N8","milliseconds":0,"outcome":"not_applicable","reason":"a reason","#,
                 r#""title":"a title"}],"runtime":{"cgroup":"v2","engine":"docker","kernel":"6","oci_runtime":"runc","#,

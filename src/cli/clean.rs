@@ -1,7 +1,6 @@
 //! `loki clean`: shows what Loki made in this repository, then removes it.
 
 use std::{
-    ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -140,7 +139,7 @@ mod tests {
         let state = world.path().join(".loki");
         assert_eq!(own(&state).unwrap(), Vec::<PathBuf>::new());
         fs::create_dir_all(state.join("journal")).unwrap();
-        assert_eq!(own(&state).unwrap(), std::slice::from_ref(&state));
+        assert_eq!(own(&state).unwrap(), [state.join("journal")]);
         fs::create_dir(state.join("policies")).unwrap();
         assert_eq!(own(&state).unwrap(), [state.join("journal")]);
     }

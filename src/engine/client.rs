@@ -373,21 +373,3 @@ impl Engine for Client {
 fn by_label(label: &str) -> HashMap<String, Vec<String>> {
     HashMap::from([("label".to_owned(), vec![label.to_owned()])])
 }
-
-fn listed(summary: bollard::models::ContainerSummary) -> Listed {
-    let name = summary
-        .names
-        .unwrap_or_default()
-        .into_iter()
-        .next()
-        .unwrap_or_default();
-    Listed {
-        id: ContainerId(summary.id.unwrap_or_default()),
-        name: name.trim_start_matches('/').to_owned(),
-        labels: summary.labels.unwrap_or_default().into_iter().collect(),
-        state: summary
-            .state
-            .map(|state| state.to_string())
-            .unwrap_or_default(),
-    }
-}
