@@ -593,7 +593,7 @@ fn cli_policy_suggest_writes_a_policy_that_allows_what_the_run_needed_and_no_mor
     let shown = json(&shown.exits(0));
     assert_eq!(shown["connect"].as_array().unwrap().len(), 1);
     assert_eq!(shown["write"].as_array().unwrap().len(), 2);
-    let args = ["policy", "suggest", "--role", "biz-finanse"];
+    let args = ["policy", "suggest", "--role", "biz-boks"];
     world
         .loki(&args)
         .exits(2)
