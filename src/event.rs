@@ -206,6 +206,8 @@ pub enum Limit {
     Files,
     /// Levels of directories within each other.
     Depth,
+    /// Looks in a row that could not see all of its files.
+    Unseen,
     /// Bytes of output.
     Log,
     /// Wall clock.
@@ -242,6 +244,9 @@ impl Overrun {
             Limit::Depth => {
                 format!("it nested directories {seen} deep and may nest them {allowed} deep")
             }
+            Limit::Unseen => {
+                format!("its files could not be looked at {seen} times in a row")
+            }
             Limit::Log => format!(
                 "it printed {} and may print {}",
                 bytes(seen),
@@ -264,7 +269,7 @@ impl Limit {
             Self::Memory => "resources.memory",
             Self::Processes => "resources.pids",
             Self::Disk | Self::Files => "resources.disk",
-            Self::Depth => return None,
+            Self::Depth | Self::Unseen => return None,
             Self::Log => "resources.log",
             Self::Time => "resources.timeout",
             Self::Idle => "resources.idle_timeout",

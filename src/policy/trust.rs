@@ -131,7 +131,10 @@ fn project(sources: &[Source]) -> impl Iterator<Item = (String, &str)> {
         .filter(|source| source.layer == Layer::Project);
     project.map(|source| {
         let name = source.file.file_name().unwrap_or(source.file.as_os_str());
-        (name.to_string_lossy().into_owned(), source.text.as_str())
+        // Two names that are no text must not become one: only one of them would be pinned.
+        let text = name.to_str().map(str::to_owned);
+        let name = text.unwrap_or_else(|| format!("{name:?}"));
+        (name, source.text.as_str())
     })
 }
 
@@ -178,6 +181,19 @@ mod tests {
             assert!(!kept.changes(&other).is_empty(), "{other:?}");
         }
         assert!(kept.changes(&[a, b]).is_empty());
+    }
+
+    #[test]
+    fn names_that_are_no_text_are_pinned_each_by_itself() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+        let strange = |byte: u8, text: &str| Source {
+            file: OsStr::from_bytes(&[byte, b'.', b'y']).into(),
+            ..file("", text)
+        };
+        let pins = Pins::of("/r", &[strange(0xfe, "trusted"), strange(0xff, "same")]);
+        let swapped = [strange(0xfe, "hostile"), strange(0xff, "same")];
+        assert_eq!(pins.trust(&swapped), Trust::No);
+        assert_eq!(pins.changes(&swapped).len(), 1);
     }
 
     #[test]

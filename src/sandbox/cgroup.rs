@@ -139,13 +139,32 @@ impl Switch {
     }
 }
 
-/// Reads what is mounted here, and which cgroups a process is in.
+/// Reads what is mounted here, and which cgroups a process is in without us: one that holds this
+/// process too, as rootless engines leave it where they may make none, is not the sandbox's.
 fn tables(pid: u32) -> (String, String) {
-    let read = |path: String| fs::read_to_string(path).unwrap_or_default();
-    (
-        read("/proc/self/mountinfo".to_owned()),
-        read(format!("/proc/{pid}/cgroup")),
-    )
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let groups = read(&format!("/proc/{pid}/cgroup"));
+    let ours = read("/proc/self/cgroup");
+    (read("/proc/self/mountinfo"), apart(&groups, &ours))
+}
+
+/// Returns the lines of a table of cgroups whose cgroup is none of `ours` nor above one.
+fn apart(groups: &str, ours: &str) -> String {
+    let parts = |line: &str| {
+        let (hierarchy, path) = line.split_at(line.find(":/")?);
+        Some((hierarchy.to_owned(), path.get(1..)?.to_owned()))
+    };
+    let ours: Vec<_> = ours.lines().filter_map(parts).collect();
+    let is_apart = |line: &&str| {
+        parts(line).is_some_and(|(hierarchy, path)| {
+            let above = |(other, inside): &(String, String)| {
+                *other == hierarchy && Path::new(inside).starts_with(&path)
+            };
+            !ours.iter().any(above)
+        })
+    };
+    let lines: Vec<&str> = groups.lines().filter(is_apart).collect();
+    lines.join("\n")
 }
 
 /// Returns where a controller's files of a process may be: v1, then v2.
@@ -249,6 +268,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_ours_or_above_us_is_left_out() {
+        let ours = "4:memory:/user/me\n2:cpu,cpuacct:/\n0::/user/me/session\n";
+        let theirs = "4:memory:/user/me/box\n2:cpu,cpuacct:/\n0::/user/me\n";
+        assert_eq!(apart(theirs, ours), "4:memory:/user/me/box");
+        assert_eq!(apart("0::/user/meow\n", ours), "0::/user/meow");
+    }
+
+    #[test]
     fn counters_are_read_by_name() {
         let events = "low 0\nmax 3\noom 2\noom_kill 1\noom_group_kill 0\n";
         assert_eq!(after(events, "oom_kill"), Some(1));
@@ -260,12 +287,25 @@ mod tests {
 
     #[test]
     fn a_counter_is_read_anew_each_time() {
-        let counters = Counters::of_process(std::process::id());
-        let before = counters.processor();
-        let busy = (0..20_000_000_u64).fold(0, |sum: u64, n| sum ^ n.wrapping_mul(sum | 1));
-        assert!(busy != 1);
-        if let Some(before) = before {
-            assert!(counters.processor().unwrap() > before);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let counters = Counters {
+            nanoseconds: Some(file.reopen().unwrap()),
+            ..Counters::default()
+        };
+        for nanoseconds in [7, 12] {
+            let text = format!("{nanoseconds}\n");
+            file.as_file().write_all_at(text.as_bytes(), 0).unwrap();
+            let seen = counters.processor();
+            assert_eq!(seen, Some(Duration::from_nanos(nanoseconds)));
         }
+    }
+
+    #[test]
+    fn a_cgroup_that_this_process_is_in_too_is_neither_killed_nor_counted() {
+        let me = std::process::id();
+        assert!(Switch::of_process(me).0.is_empty());
+        let counters = Counters::of_process(me);
+        assert_eq!(counters.processor(), None);
+        assert!(counters.members().is_empty());
     }
 }

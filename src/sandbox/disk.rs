@@ -2,7 +2,8 @@
 //! host.
 //!
 //! A walk follows no link and opens nothing but directories, each by its name in its parent's
-//! descriptor, so that a rename meanwhile leads nowhere else. It ends as soon as the cap is passed,
+//! descriptor, so that a rename meanwhile leads nowhere else. A directory that an agent of our own
+//! user closed to it is opened to its owner again; a walk that cannot see all fails. It ends as soon as the cap is passed,
 //! so that a directory of any size costs no more than the cap.
 //!
 //! How often: nothing is walked while nothing ran. Small trees are walked at every look. Where a
@@ -11,14 +12,17 @@
 
 use std::{
     collections::HashSet,
+    ffi::CStr,
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, openat, statat, statvfs},
+    fs::{
+        AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, chmodat, fstat, openat, statat, statvfs,
+    },
     io::Errno,
 };
 use tokio::time::Instant;
@@ -35,7 +39,7 @@ const DEEPEST: usize = 128;
 const PAUSE: u32 = 100;
 /// The same when the file system shrinks quickly.
 const HASTE: u32 = 4;
-/// Open descriptors that are looked at in search of removed files.
+/// Open descriptors that are looked at in search of removed files; behind more one could hide.
 const DESCRIPTORS: usize = 100_000;
 
 /// What is there.
@@ -134,7 +138,9 @@ impl Disk {
         let begun = Instant::now();
         let free = free(&self.roots)?;
         let mut used = walk(&self.roots, Some(self.most()))?;
-        used.bytes = used.bytes.saturating_add(removed(&self.roots, processes));
+        used.bytes = used
+            .bytes
+            .saturating_add(removed(&self.roots, processes, DESCRIPTORS)?);
         self.last = Look {
             at: begun,
             cost: begun.elapsed(),
@@ -194,21 +200,22 @@ fn walk(roots: &[PathBuf; 2], most: Option<Usage>) -> io::Result<Usage> {
         linked: HashSet::new(),
         most,
     };
-    for root in roots {
-        count.below(root)?;
-    }
+    let [work, home] = roots;
+    // Inside, another file system covers this one; the host's directory stays as it was made.
+    count.below(work, Some(c".git"))?;
+    count.below(home, None)?;
     Ok(count.usage)
 }
 
 struct Count {
     usage: Usage,
-    /// Files of several names, which are counted once.
+    /// Files of several names, whose bytes are counted once.
     linked: HashSet<(u64, u64)>,
     most: Option<Usage>,
 }
 
 impl Count {
-    fn below(&mut self, root: &Path) -> io::Result<()> {
+    fn below(&mut self, root: &Path, covered: Option<&CStr>) -> io::Result<()> {
         let mut open = vec![directory(CWD, root)?];
         while let Some(top) = open.last_mut() {
             let Some(entry) = top.read() else {
@@ -217,13 +224,15 @@ impl Count {
             };
             let entry = entry?;
             let name = entry.file_name();
-            if name == c"." || name == c".." || open.len() == 1 && name == c".git" {
+            if name == c"." || name == c".." || open.len() == 1 && Some(name) == covered {
                 continue;
             }
             let parent = open.last().expect("one was just read from").fd()?;
-            let Ok(found) = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            let found = match look(parent, name) {
+                Ok(found) => found,
                 // Gone since it was listed.
-                continue;
+                Err(Errno::NOENT) => continue,
+                Err(cause) => return Err(cause.into()),
             };
             self.add(&found, open.len());
             if self.is_over() {
@@ -232,8 +241,8 @@ impl Count {
             if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
                 match directory(parent, name) {
                     Ok(child) => open.push(child),
-                    // Replaced meanwhile, or made unreadable by an agent of our own user.
-                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => {}
+                    // Replaced meanwhile.
+                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                     Err(cause) => return Err(cause.into()),
                 }
             }
@@ -242,11 +251,12 @@ impl Count {
     }
 
     fn add(&mut self, found: &Stat, depth: usize) {
+        // Every name costs a walk its time, so names are counted and not only files.
+        self.usage.files += 1;
         let file = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
         if file && found.st_nlink > 1 && !self.linked.insert((found.st_dev, found.st_ino)) {
             return;
         }
-        self.usage.files += 1;
         self.usage.bytes = self.usage.bytes.saturating_add(held(found));
         self.usage.depth = self.usage.depth.max(depth);
     }
@@ -259,11 +269,39 @@ impl Count {
     }
 }
 
+/// Looks at an entry without following it.
+fn look(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Stat> {
+    let found = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
+    if !matches!(found, Err(Errno::ACCESS)) {
+        return found;
+    }
+    unclose(parent)?;
+    statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
 /// Opens a directory, and nothing else: no link is followed, no pipe or device is opened.
-fn directory<P: rustix::path::Arg>(parent: impl AsFd, name: P) -> rustix::io::Result<Dir> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let opened: OwnedFd = openat(parent, name, flags, Mode::empty())?;
+fn directory<P: rustix::path::Arg + Copy>(
+    parent: BorrowedFd<'_>,
+    name: P,
+) -> rustix::io::Result<Dir> {
+    let only = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened: OwnedFd = match openat(parent, name, OFlags::RDONLY | only, Mode::empty()) {
+        Err(Errno::ACCESS) => {
+            let closed = openat(parent, name, OFlags::PATH | only, Mode::empty())?;
+            unclose(closed.as_fd())?;
+            openat(&closed, c".", OFlags::RDONLY | only, Mode::empty())?
+        }
+        opened => opened?,
+    };
     Dir::new(opened)
+}
+
+/// Gives a directory's owner, which is the agent's user and ours, all rights on it again. By
+/// descriptor: its name may lead elsewhere by now.
+fn unclose(directory: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let mode = Mode::from_raw_mode(fstat(directory)?.st_mode) | Mode::RWXU;
+    let itself = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    chmodat(CWD, itself, mode, AtFlags::empty())
 }
 
 /// The bytes that a file takes on the disk.
@@ -272,25 +310,41 @@ fn held(found: &Stat) -> u64 {
 }
 
 /// Adds up files without a name that a process still holds open, on the disk of the roots.
-fn removed(roots: &[PathBuf; 2], processes: &[u32]) -> u64 {
-    let Ok(disk) = statat(CWD, &roots[0], AtFlags::SYMLINK_NOFOLLOW) else {
-        return 0;
-    };
+///
+/// # Errors
+/// When the processes hold more than `most` descriptors.
+fn removed(roots: &[PathBuf; 2], processes: &[u32], most: usize) -> io::Result<u64> {
+    let disk = statat(CWD, &roots[0], AtFlags::SYMLINK_NOFOLLOW)?;
     let mut seen = HashSet::new();
     let lists = processes
         .iter()
         .filter_map(|pid| std::fs::read_dir(format!("/proc/{pid}/fd")).ok());
-    let open = lists.flatten().filter_map(Result::ok).take(DESCRIPTORS);
-    open.filter_map(|entry| statat(CWD, entry.path(), AtFlags::empty()).ok())
-        .filter(|found| found.st_nlink == 0 && found.st_dev == disk.st_dev)
-        .filter(|found| seen.insert(found.st_ino))
-        .fold(0, |sum, found| sum.saturating_add(held(&found)))
+    let (mut looked, mut sum) = (0, 0_u64);
+    for entry in lists.flatten().filter_map(Result::ok) {
+        looked += 1;
+        if looked > most {
+            return Err(io::Error::other("too many open files to look at"));
+        }
+        let Ok(found) = statat(CWD, entry.path(), AtFlags::empty()) else {
+            continue;
+        };
+        let is_hidden = found.st_nlink == 0 && found.st_dev == disk.st_dev;
+        if is_hidden && seen.insert(found.st_ino) {
+            sum = sum.saturating_add(held(&found));
+        }
+    }
+    Ok(sum)
 }
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "tests write plain files")]
 mod tests {
-    use std::{fs, os::unix::fs::symlink};
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt as _, symlink},
+    };
+
+    use rustix::thread::CapabilitySet;
 
     use super::*;
 
@@ -389,6 +443,66 @@ mod tests {
         assert!(disk.walk(None, &me).unwrap().is_some());
         drop(held);
         assert!(disk.walk(None, &me).unwrap().is_none());
+    }
+
+    #[test]
+    fn only_the_worktree_has_a_mount_point_that_is_not_looked_into() {
+        let place = Place::new();
+        let mut disk = place.disk();
+        let hidden = place.0.path().join("home/.git");
+        fs::create_dir(&hidden).unwrap();
+        fs::write(hidden.join("x"), vec![1; 2_000_000]).unwrap();
+        assert_eq!(limit(&mut disk), Some(Limit::Disk));
+    }
+
+    #[test]
+    fn names_are_counted_and_not_only_files() {
+        let place = Place::new();
+        let mut disk = place.disk();
+        fs::write(place.work().join("a"), "").unwrap();
+        for n in 0..=LEAST_FILES {
+            fs::hard_link(place.work().join("a"), place.work().join(n.to_string())).unwrap();
+        }
+        assert_eq!(limit(&mut disk), Some(Limit::Files));
+    }
+
+    /// Looks as an ordinary user does, whose own directories can be closed to him.
+    fn limit_without_capabilities(disk: &mut Disk) -> Option<Limit> {
+        let look = || {
+            let sets = rustix::thread::CapabilitySets {
+                effective: CapabilitySet::empty(),
+                permitted: CapabilitySet::empty(),
+                inheritable: CapabilitySet::empty(),
+            };
+            rustix::thread::set_capabilities(None, sets).unwrap();
+            limit(disk)
+        };
+        std::thread::scope(|scope| scope.spawn(look).join().unwrap())
+    }
+
+    #[test]
+    fn what_an_agent_closes_to_its_own_user_is_counted_all_the_same() {
+        for mode in [0o000, 0o300, 0o400] {
+            let place = Place::new();
+            let mut disk = place.disk();
+            let hidden = place.work().join("hidden");
+            fs::create_dir(&hidden).unwrap();
+            fs::write(hidden.join("x"), vec![1; 2_000_000]).unwrap();
+            for closed in [hidden.clone(), place.work()] {
+                fs::set_permissions(&closed, fs::Permissions::from_mode(mode)).unwrap();
+                let seen = limit_without_capabilities(&mut disk);
+                assert_eq!(seen, Some(Limit::Disk), "{mode:o} {}", closed.display());
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_hides_behind_very_many_descriptors() {
+        let place = Place::new();
+        let Disk { roots, .. } = place.disk();
+        let me = [std::process::id()];
+        removed(&roots, &me, DESCRIPTORS).unwrap();
+        removed(&roots, &me, 2).unwrap_err();
     }
 
     #[test]

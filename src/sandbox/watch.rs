@@ -29,6 +29,8 @@ use super::{
 
 /// How often is looked: often enough that a full disk is noticed within 2 s.
 const LOOK: Duration = Duration::from_millis(500);
+/// Looks at the disk that may fail in a row. An agent could see to it that all do.
+const BLIND: u64 = 3;
 
 /// Bytes of output so far; shared between who passes the output on and who watches.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +53,8 @@ impl Spoken {
 pub(super) struct Watch {
     counters: Arc<Counters>,
     disk: Arc<Mutex<Disk>>,
+    /// Looks at the disk that failed since one did not.
+    blind: Arc<AtomicU64>,
 }
 
 impl Watch {
@@ -59,6 +63,7 @@ impl Watch {
         Self {
             counters: Arc::new(counters),
             disk: Arc::new(Mutex::new(disk)),
+            blind: Arc::default(),
         }
     }
 
@@ -112,20 +117,28 @@ impl Watch {
     }
 
     /// Walks the disk away from the async threads. A walk that fails is made again at the next
-    /// look.
+    /// look; who lets too many fail has passed a cap.
     async fn disk(&self, when: When) -> Option<Overrun> {
         let (disk, counters, now) = (
             Arc::clone(&self.disk),
             Arc::clone(&self.counters),
             Instant::now(),
         );
+        let blind = Arc::clone(&self.blind);
         let walk = move || {
             let mut disk = disk.lock().unwrap_or_else(PoisonError::into_inner);
             let processor = counters.processor();
             let due = when == When::Now || disk.is_due(now, processor);
-            due.then(|| disk.walk(processor, &counters.members()).ok().flatten())
+            if !due {
+                return None;
+            }
+            let Ok(over) = disk.walk(processor, &counters.members()) else {
+                return unseen(blind.fetch_add(1, Ordering::Relaxed) + 1);
+            };
+            blind.store(0, Ordering::Relaxed);
+            over
         };
-        tokio::task::spawn_blocking(walk).await.ok()??
+        tokio::task::spawn_blocking(walk).await.ok()?
     }
 }
 
@@ -143,6 +156,15 @@ pub(super) async fn given(roots: [PathBuf; 2], cap: u64) -> io::Result<Disk> {
         .map_err(io::Error::other)?
 }
 
+/// So many looks at the disk failed in a row.
+fn unseen(failed: u64) -> Option<Overrun> {
+    (failed > BLIND).then_some(Overrun {
+        limit: Limit::Unseen,
+        allowed: BLIND,
+        seen: failed,
+    })
+}
+
 /// The kernel killed for want of memory.
 pub(super) fn out_of_memory(caps: &Resources, peak: Option<u64>) -> Overrun {
     Overrun {
@@ -158,4 +180,34 @@ fn past(limit: Limit, allowed: Duration, seen: Duration) -> Option<Overrun> {
         allowed: millis(allowed),
         seen: millis(seen),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_disk_that_cannot_be_looked_at_ends_the_sandbox() {
+        let place = tempfile::tempdir().unwrap();
+        let roots = ["work", "home"].map(|name| place.path().join(name));
+        for root in &roots {
+            std::fs::create_dir(root).unwrap();
+        }
+        let disk = given(roots, 1 << 20).await.unwrap();
+        let watch = Watch::new(Counters::default(), disk);
+        place.close().unwrap();
+        let long = Duration::from_secs(3600);
+        let caps = Resources {
+            cpus: 1.0,
+            memory: 1 << 30,
+            pids: 64,
+            disk: 1 << 20,
+            timeout: long,
+            idle_timeout: long,
+            log: 1 << 20,
+        };
+        let spoken = Spoken::default();
+        let over = tokio::time::timeout(LOOK * 20, watch.overrun(&caps, &spoken)).await;
+        assert_eq!(over.expect("nobody noticed").limit, Limit::Unseen);
+    }
 }

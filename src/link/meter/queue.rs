@@ -11,6 +11,9 @@ use governor::{
 
 type Limiter<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
+/// Those who wait that are not looked through for the dead.
+const FEW: usize = 1024;
+
 /// Calls in the order they came. A pure value but for its clock.
 pub(super) struct Queue<T, C: Clock> {
     clock: C,
@@ -19,6 +22,8 @@ pub(super) struct Queue<T, C: Clock> {
     waiting: VecDeque<(T, C::Instant)>,
     /// When the first may go.
     next: Option<C::Instant>,
+    /// How many may wait before the dead among them are forgotten.
+    room: usize,
 }
 
 impl<T, C: Clock + Clone> Queue<T, C> {
@@ -31,6 +36,7 @@ impl<T, C: Clock + Clone> Queue<T, C> {
             limiter,
             waiting: VecDeque::new(),
             next: None,
+            room: FEW,
         }
     }
 
@@ -76,6 +82,15 @@ impl<T, C: Clock + Clone> Queue<T, C> {
             .into_iter()
             .map(|(one, since)| (one, self.waited(since)))
             .collect()
+    }
+
+    /// Forgets the dead once twice as many wait as were left the last time: an agent that starts
+    /// and kills writers without end takes no memory here.
+    pub(super) fn bury(&mut self, lives: impl Fn(&T) -> bool) {
+        if self.waiting.len() > self.room {
+            self.retain(lives);
+            self.room = FEW.max(2 * self.waiting.len());
+        }
     }
 
     /// Forgets those who wait and for whom this holds no more.
@@ -155,6 +170,17 @@ mod tests {
         clock.advance(SECOND);
         assert_eq!(queue.due(|n| *n >= 1059), [(1059, SECOND)]);
         assert_eq!(queue.wait(), None);
+    }
+
+    #[test]
+    fn the_dead_take_no_room() {
+        let (mut queue, _clock) = queue(1);
+        for n in 0..100_000 {
+            queue.arrive(n);
+            queue.bury(|one| n - one < 3000);
+        }
+        assert!(queue.waiting.len() <= 6001, "{}", queue.waiting.len());
+        assert!(queue.waiting.iter().any(|(one, _)| *one == 99_999));
     }
 
     #[test]

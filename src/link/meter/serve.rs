@@ -144,6 +144,7 @@ impl Round<'_> {
         if let Some(held) = self.queue.arrive(held) {
             held.go();
         }
+        self.queue.bury(lives);
     }
 
     fn obey(&mut self) -> Flow {
