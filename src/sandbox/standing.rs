@@ -21,7 +21,6 @@ use super::{
     cgroup::Switch,
     confine::{Grant, confinement},
     held::limits,
-    launch::SandboxError,
     meter,
     watch::{Spoken, Watch, out_of_memory},
 };
