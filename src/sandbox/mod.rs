@@ -21,6 +21,7 @@ mod confine;
 mod disk;
 mod fault;
 mod held;
+mod hierarchy;
 mod idle;
 mod isolation;
 mod launch;

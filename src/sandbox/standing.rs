@@ -20,6 +20,7 @@ use crate::{
 use super::{
     cgroup::Switch,
     confine::{Grant, confinement},
+    fault::SandboxError,
     held::limits,
     meter,
     watch::{Spoken, Watch, out_of_memory},
