@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::harness::{Run, Said, World, source::files, source::root};
 
-const STRIPE: &str = "version: 1\nagents: { biz-finance: { description: Keeps the books. } }\n\
-    network_policies: { biz-finance: { egress: [\"api.stripe.com:443\"] } }\n\
-    permissions: { biz-finance: { read: [\"**\"], write: [\"books/*.csv\"] } }\n";
+const STRIPE: &str = "version: 1\nagents: { shop-books: { description: Keeps the books. } }\n\
+    network_policies: { shop-books: { egress: [\"api.stripe.com:443\"] } }\n\
+    permissions: { shop-books: { read: [\"**\"], write: [\"books/*.csv\"] } }\n";
 
 /// Returns a world with a repository and a policy of its own.
 fn world() -> World {
@@ -50,7 +50,7 @@ fn cli_policy_show_prints_every_right_with_its_place() {
         "landlock",
     ]);
     assert!(said.stdout.lines().all(|line| line.len() < 120), "{said}");
-    let said = policy(&world, "show biz-finance --policy own.yaml");
+    let said = policy(&world, "show shop-books --policy own.yaml");
     said.exits(0).prints(&[
         "Keeps the books.",
         "api.stripe.com:443 tls  own.yaml:3",
@@ -62,7 +62,7 @@ fn cli_policy_show_prints_every_right_with_its_place() {
 fn cli_policy_show_without_a_role_has_a_line_for_each() {
     let world = world();
     let said = policy(&world, "show --policy own.yaml").exits(0);
-    let said = said.prints(&["ROLE", "eng-backend", "biz-finance", "api.stripe.com:443"]);
+    let said = said.prints(&["ROLE", "eng-backend", "shop-books", "api.stripe.com:443"]);
     let lines = said.stdout.lines().count();
     let shown = policy(&world, "show --policy own.yaml --json");
     let shown = json(&shown.exits(0));
@@ -73,9 +73,9 @@ fn cli_policy_show_without_a_role_has_a_line_for_each() {
 #[test]
 fn cli_policy_show_has_documented_fields() {
     let world = world();
-    let shown = policy(&world, "show biz-finance --policy own.yaml --json");
+    let shown = policy(&world, "show shop-books --policy own.yaml --json");
     let shown = json(&shown.exits(0));
-    assert_eq!(shown["role"], "biz-finance");
+    assert_eq!(shown["role"], "shop-books");
     let write = &shown["write"][0];
     assert_eq!(
         (&write["glob"], &write["file"], &write["line"]),
@@ -148,7 +148,7 @@ fn cli_policy_explain_names_rule_kernel_and_gate() {
 fn cli_policy_explain_tells_what_a_widened_glob_lets_pass_and_who_refuses_it() {
     let world = world();
     let ask = |path: &str| {
-        let words = format!("explain biz-finance --policy own.yaml --write {path}");
+        let words = format!("explain shop-books --policy own.yaml --write {path}");
         policy(&world, &words)
     };
     ask("books/evil.sh").exits(1).prints(&[
@@ -169,11 +169,11 @@ fn cli_policy_explain_tells_what_a_widened_glob_lets_pass_and_who_refuses_it() {
 fn cli_policy_explain_asks_what_the_gateway_asks() {
     let world = world();
     let ask = |target: &str| {
-        let words = format!("explain biz-finance --policy own.yaml --connect {target}");
+        let words = format!("explain shop-books --policy own.yaml --connect {target}");
         policy(&world, &words)
     };
     ask("api.stripe.com:443").exits(0).prints(&[
-        "allowed: biz-finance connect `api.stripe.com:443`",
+        "allowed: shop-books connect `api.stripe.com:443`",
         "rule    api.stripe.com:443 (own.yaml:3)",
     ]);
     ask("api.stripe.com:80").exits(1).prints(&[
@@ -226,7 +226,7 @@ fn cli_policy_explain_advises_nothing_that_a_denial_closes() {
 fn cli_policy_explain_knows_programs_and_what_they_bring() {
     let world = world();
     let ask = |program: &str| policy(&world, &format!("explain eng-frontend --execute {program}"));
-    ask("sh").exits(0).prints(&["part of `@shell`"]);
+    ask("sh").exits(0).prints(&["part of `@text`"]);
     ask("/usr/bin/sh").exits(0).prints(&["allowed"]);
     ask("./src/frontend/run")
         .exits(0)
@@ -295,7 +295,7 @@ fn cli_policy_diff_tells_gains_from_losses() {
         .replace("books/*.csv", "books/**");
     world.write(
         "other.yaml",
-        other + "resources: { biz-finance: { memory: 4GiB } }\n",
+        other + "resources: { shop-books: { memory: 4GiB } }\n",
     );
     for same in ["diff own.yaml own.yaml", "diff - current"] {
         policy(&world, same)
@@ -304,7 +304,7 @@ fn cli_policy_diff_tells_gains_from_losses() {
     }
     let said = policy(&world, "diff own.yaml other.yaml").exits(1);
     said.says_nothing().prints(&[
-        "biz-finance\n",
+        "shop-books\n",
         "+ write    books/**  other.yaml:4",
         "+ connect  api.example.com:443 tls  other.yaml:3",
         "- connect  api.stripe.com:443 tls  own.yaml:3",
@@ -328,7 +328,7 @@ fn egress(host: &str, port: Option<u16>, by: By<'_>, count: u64) -> Event {
     Event::Egress {
         sandbox: "s1".to_owned(),
         task: None,
-        role: "biz-finance".parse().unwrap(),
+        role: "shop-books".parse().unwrap(),
         kind: if port.is_some() {
             EgressKind::Connect
         } else {
@@ -345,7 +345,7 @@ fn egress(host: &str, port: Option<u16>, by: By<'_>, count: u64) -> Event {
     }
 }
 
-/// Writes the journal of a run in which `biz-finance` used one host, asked for others, committed
+/// Writes the journal of a run in which `shop-books` used one host, asked for others, committed
 /// what is in the repository's last commit and was once refused at the gate.
 fn recorded(world: &World) -> RunId {
     let run: RunId = "20270115-080000-ab12".parse().unwrap();
@@ -359,7 +359,7 @@ fn recorded(world: &World) -> RunId {
         message: "was created, but no write glob of the role covers it".to_owned(),
     };
     let planned = serde_json::json!({ "type": "planned", "tasks": [
-        { "id": "books", "role": "biz-finance", "title": "Keep the books" },
+        { "id": "books", "role": "shop-books", "title": "Keep the books" },
     ] });
     let rule = "api.stripe.com:443 (own.yaml:3)";
     let events = [
@@ -487,19 +487,19 @@ fn cli_policy_suggest_writes_a_policy_that_allows_what_the_run_needed_and_no_mor
         ]);
     assert!(!said.stdout.contains('\u{202e}'), "{said}");
     world.write("suggested.yaml", &said.stdout);
-    let agents = "version: 1\nagents: { biz-finance: {} }\n";
+    let agents = "version: 1\nagents: { shop-books: {} }\n";
     world.write("agents.yaml", agents);
     let files = "--policy agents.yaml --policy suggested.yaml";
     policy(&world, "check agents.yaml suggested.yaml").exits(0);
     let said = policy(&world, &format!("replay {files}"));
     said.exits(0).says(&["0 would change"]);
-    let shown = policy(&world, &format!("show biz-finance --json {files}"));
+    let shown = policy(&world, &format!("show shop-books --json {files}"));
     let shown = json(&shown.exits(0));
     assert_eq!(shown["connect"].as_array().unwrap().len(), 1);
     assert_eq!(shown["write"].as_array().unwrap().len(), 2);
-    policy(&world, "suggest --role biz-finanse")
+    policy(&world, "suggest --role shop-boks")
         .exits(2)
-        .says(&["did you mean `biz-finance`?"]);
+        .says(&["did you mean `shop-books`?"]);
 }
 
 #[test]
@@ -507,7 +507,7 @@ fn cli_policy_suggest_stands_alone_when_no_policy_knows_the_role() {
     let world = recorded_world();
     recorded(&world);
     let said = policy(&world, "suggest").exits(0);
-    let said = said.prints(&["agents:\n  biz-finance: {}"]);
+    let said = said.prints(&["agents:\n  shop-books: {}"]);
     world.write("suggested.yaml", &said.stdout);
     policy(&world, "check suggested.yaml").exits(0);
 }
