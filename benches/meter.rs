@@ -12,16 +12,15 @@
 
 use std::{path::Path, process::Command};
 
-use loki::{
-    policy::{Minimum, Rates, Rights},
-    sandbox::Sandbox,
-};
+#[path = "../tests/suite/harness/mod.rs"]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "the tests use more of it than the benchmark does"
+)]
+mod harness;
 
-#[path = "../tests/suite/harness/sandbox.rs"]
-#[expect(dead_code, reason = "the tests use more of it than the benchmark does")]
-mod sandbox;
-
-use sandbox::{Standing, globs, rights};
+use harness::{Engine, Stand, Standing, writing_everywhere};
 
 const ROUNDS: usize = 5;
 /// Prints, for each kind of open, its name and the median and 95th percentile in nanoseconds.
@@ -57,29 +56,19 @@ fn build(to: &Path) {
     assert!(built.expect("`rustc` runs").success());
 }
 
-async fn start(engine: &str, meter: &Metered) -> Standing {
-    let mut rights: Rights = rights(Rates {
-        uncounted: globs(&["target/**"]),
-        ..Rates::default()
-    });
-    rights.minimum = Minimum {
-        write_meter: *meter == Metered::Yes,
-        ..Minimum::default()
-    };
-    let standing = Standing::start(engine, rights).await;
+/// Starts a sandbox whose `write_meter` is `required` or `optional`: then it has none.
+async fn start(engine: Engine, meter: &str) -> Standing {
+    let policy = writing_everywhere(
+        "file_writes_per_minute: none, uncounted: [\"target/**\"]",
+        &format!("write_meter: {meter}"),
+    );
+    let standing = Stand::on(engine).await.launch(meter, &policy).await;
     build(&standing.slot.work().join("probe"));
     standing
 }
 
-#[derive(PartialEq, Eq)]
-enum Metered {
-    Yes,
-    No,
-}
-
 async fn measure(standing: &Standing, file: &str) -> Times {
     let out = standing.run(&["./probe", file]).await;
-    assert_eq!(out.exit.code, 0, "{}", out.err);
     let line = |line: &str| {
         let mut words = line.split(' ');
         let mut word = || words.next().unwrap().to_owned();
@@ -103,15 +92,14 @@ fn middle(rounds: &[Times]) -> Times {
         .collect()
 }
 
-async fn end(sandbox: Sandbox) {
-    sandbox.end().await.unwrap();
-}
-
 #[tokio::main]
 async fn main() {
-    let engine = std::env::var("LOKI_ENGINE").unwrap_or_else(|_| "docker".to_owned());
-    let bare = start(&engine, &Metered::No).await;
-    let metered = start(&engine, &Metered::Yes).await;
+    let engine = match std::env::var("LOKI_ENGINE").as_deref() {
+        Ok("podman") => Engine::PodmanRootful,
+        _ => Engine::Docker,
+    };
+    let bare = start(engine, "optional").await;
+    let metered = start(engine, "required").await;
     let (mut without, mut with, mut exempt) = (Vec::new(), Vec::new(), Vec::new());
     metered.sh("mkdir -p target").await;
     for _ in 0..ROUNDS {
@@ -119,7 +107,7 @@ async fn main() {
         with.push(measure(&metered, "/work/file").await);
         exempt.push(measure(&metered, "target/file").await);
     }
-    println!("{engine}, {ROUNDS} rounds in turn; us per open and close, p50/p95");
+    println!("{engine:?}, {ROUNDS} rounds in turn; us per open and close, p50/p95");
     println!("| kind | no meter | meter | added | uncounted directory |\n|---|---|---|---|---|");
     let us = |ns: u64| f64::from(u32::try_from(ns).unwrap()) / 1000.0;
     let rows = middle(&without)
@@ -139,6 +127,6 @@ async fn main() {
             us(exempt.2)
         );
     }
-    end(bare.sandbox).await;
-    end(metered.sandbox).await;
+    bare.sandbox.end().await.unwrap();
+    metered.sandbox.end().await.unwrap();
 }

@@ -10,7 +10,6 @@ mod env;
 mod exit;
 mod image;
 mod policy;
-mod policy_trust;
 mod progress;
 mod roles;
 mod sandbox;
@@ -79,14 +78,14 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Sandbox(SandboxVerb::Ls(json)) => sandbox::list(&env, &json).await,
         Command::Sandbox(SandboxVerb::Rm(rm)) => sandbox::remove(&env, &rm).await,
         Command::Sandbox(SandboxVerb::Attest(args)) => attest::attest(&env, &args).await,
-        Command::Policy(PolicyVerb::Check(check)) => roles::check(&env, &check),
+        Command::Policy(PolicyVerb::Check(check)) => policy::check(&env, &check),
         Command::Policy(PolicyVerb::Show(show)) => policy::show(&env, &show),
         Command::Policy(PolicyVerb::Explain(asked)) => policy::explain(&env, &asked),
         Command::Policy(PolicyVerb::Schema) => policy::schema(),
         Command::Policy(PolicyVerb::Diff(diff)) => policy::diff(&env, &diff),
         Command::Policy(PolicyVerb::Replay(asked)) => policy::replay(&env, &asked),
         Command::Policy(PolicyVerb::Suggest(asked)) => policy::suggest(&env, &asked),
-        Command::Policy(PolicyVerb::Trust(trust)) => policy_trust::trust(&env, &trust),
+        Command::Policy(PolicyVerb::Trust(trust)) => policy::trust(&env, &trust),
         Command::Agents(AgentsVerb::List(json)) => roles::list(&env, &json),
         Command::Doctor(json) => doctor::doctor(&env, &json).await,
         Command::Image(ImageVerb::Build(build)) => image::build(&env, &build).await,

@@ -1,54 +1,17 @@
-//! `loki policy check` and `loki agents list`.
+//! `loki agents list`.
 
-use std::path::PathBuf;
-
-use crate::{
-    git::Repository,
-    policy::{HostPattern, Rights},
-};
+use crate::policy::{HostPattern, Rights};
 
 use super::{
-    args::{Json, PolicyCheck},
+    args::Json,
     env::Environment,
-    exit::{Exit, Fault, OrExit},
+    exit::{Exit, Fault},
     setup, ui,
 };
 
-/// Reports every fault of all layers and of the files given.
-pub(super) fn check(env: &Environment, check: &PolicyCheck) -> Result<Exit, Fault> {
-    let gathered = setup::gather(env, &check.files, root()?.as_deref())?;
-    match gathered.check() {
-        Ok(policy) if check.json => ui::json(&serde_json::json!({
-            "schema": 1, "valid": true, "sha256": policy.sha256(), "faults": [],
-            "notes": policy.notes(),
-        }))?,
-        Ok(policy) => {
-            setup::say_notes(&gathered, &policy);
-            ui::data(format!(
-                "{} files, {} roles: valid",
-                gathered.sources.len(),
-                policy.roles().count()
-            ));
-        }
-        Err(faults) if check.json => {
-            ui::json(&serde_json::json!({ "schema": 1, "valid": false, "faults": faults }))?;
-            return Ok(Exit::Invalid);
-        }
-        Err(faults) => return Err(setup::diagnostics(&faults)),
-    }
-    Ok(Exit::Done)
-}
-
-/// Returns the root of the repository around the current directory, none outside of one.
-fn root() -> Result<Option<PathBuf>, Fault> {
-    let here = std::env::current_dir().or_exit(Exit::Usage)?;
-    let repository = Repository::open(&here).ok();
-    Ok(repository.map(|repository| repository.root().to_owned()))
-}
-
 /// Lists the roles.
 pub(super) fn list(env: &Environment, json: &Json) -> Result<Exit, Fault> {
-    let policy = setup::policy(env, &[], root()?.as_deref())?;
+    let policy = setup::policy(env, &[], setup::root()?.as_deref())?;
     let all: Vec<Rights> = policy
         .roles()
         .filter_map(|role| policy.rights(role))

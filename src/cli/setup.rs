@@ -20,7 +20,7 @@ use crate::{
 use super::{
     env::Environment,
     exit::{Exit, Fault, OrExit},
-    policy_trust, ui,
+    policy, ui,
 };
 
 /// Largest policy file that is read.
@@ -73,7 +73,7 @@ pub(super) fn gather(
         sources.push(policy_source(Layer::Given, file.clone())?);
     }
     let pins = match root {
-        Some(root) => policy_trust::pins(env, root)?,
+        Some(root) => policy::pins(env, root)?,
         None => None,
     };
     let trust = pins.as_ref().map(|pins| pins.trust(&sources));
@@ -159,7 +159,7 @@ pub(super) fn policy(
 
 /// Says what a person should know although nothing is wrong.
 pub(super) fn say_notes(gathered: &Gathered, policy: &Policy) {
-    policy_trust::say_changes(gathered);
+    policy::say_changes(gathered);
     for note in policy.notes() {
         ui::note(format!("note: {}", note.render()));
     }
@@ -174,6 +174,13 @@ pub(super) fn diagnostics(faults: &[Diagnostic]) -> Fault {
         Exit::Invalid,
         format!("{} found", ui::counted(faults.len(), "fault")),
     )
+}
+
+/// Returns the root of the repository around the current directory, none outside of one.
+pub(super) fn root() -> Result<Option<PathBuf>, Fault> {
+    let here = std::env::current_dir().or_exit(Exit::Usage)?;
+    let repository = Repository::open(&here).ok();
+    Ok(repository.map(|repository| repository.root().to_owned()))
 }
 
 /// Opens the repository around the current directory.

@@ -21,8 +21,8 @@ use super::{
     Environment, Image, Import, Listed, Opened, OpenedContainer, Progress, Said, admission,
     body::{self, Dialect},
     call::{
-        ASK, CHANGE, REGISTRY_SILENCE, SETTLE, SILENCE, absent, carries, file_stream, follow, gone_is_fine,
-        is_podman_word, is_settling, refusal, split_tag, with_algorithm, within,
+        ASK, CHANGE, REGISTRY_SILENCE, SETTLE, SILENCE, absent, carries, file_stream, follow,
+        gone_is_fine, is_podman_word, is_settling, refusal, split_tag, with_algorithm, within,
     },
     discovery::Candidate,
     raw,

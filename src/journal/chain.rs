@@ -17,6 +17,8 @@ use crate::{digest::Digest, event::Record};
 pub(super) struct Chain {
     path: PathBuf,
     file: BufReader<File>,
+    /// What the first record says, else the one that is written.
+    format: u64,
     records: u64,
     last: Digest,
     /// Bytes of complete records.
@@ -39,6 +41,7 @@ impl Chain {
         Ok(Self {
             path: path.to_owned(),
             file: BufReader::with_capacity(1 << 16, file),
+            format: FORMAT,
             records: 0,
             last: Digest::default(),
             sound: 0,
@@ -65,18 +68,18 @@ impl Chain {
         Ok(Step::Record(Box::new(record)))
     }
 
-    fn decode(&self) -> Result<Record, JournalError> {
+    fn decode(&mut self) -> Result<Record, JournalError> {
         let line = self.partial.strip_suffix(b"\n").unwrap_or(&self.partial);
         if self.records == 0 {
             match line::format(line).map_err(|fault| self.broken(fault))? {
-                FORMAT => {}
-                found if found > FORMAT => {
+                found @ 1..=FORMAT => self.format = found,
+                0 => return Err(self.broken(Fault::Format)),
+                found => {
                     return Err(JournalError::Newer {
                         path: self.path.clone(),
                         found,
                     });
                 }
-                _ => return Err(self.broken(Fault::Format)),
             }
         }
         line::decode(line, self.records + 1, self.last).map_err(|fault| self.broken(fault))
@@ -88,6 +91,10 @@ impl Chain {
             record: self.records + 1,
             fault,
         }
+    }
+
+    pub(super) fn format(&self) -> u64 {
+        self.format
     }
 
     /// Complete records so far.

@@ -34,6 +34,14 @@ pub enum JournalError {
         #[source]
         fault: Fault,
     },
+    /// The journal was begun by an older Loki, which could not read what this one adds.
+    #[error("`{}` has format {found}, this program continues only format {FORMAT}; start the run anew with `loki start`", path.display())]
+    Older {
+        /// The journal.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+    },
     /// The journal was written by a newer Loki.
     #[error("`{}` has format {found}, this program knows up to {FORMAT}; use the newer loki", path.display())]
     Newer {

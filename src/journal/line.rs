@@ -1,6 +1,6 @@
 //! One record as one line of bytes.
 //!
-//! `{"format":1,"seq":1,"ts":"…","prev":"…","event":{…},"hash":"…"}` and a line break, `format`
+//! `{"format":2,"seq":1,"ts":"…","prev":"…","event":{…},"hash":"…"}` and a line break, `format`
 //! in the first line only. The hash covers the bytes of the line without `,"hash":"…"`. What
 //! would break a line or move a cursor is escaped, so a record is one line for every reader.
 
@@ -17,8 +17,9 @@ use crate::{
     text::is_hidden,
 };
 
-/// The format that is written, and the newest that is read.
-pub const FORMAT: u64 = 1;
+/// The format that is written, and the newest that is read. Older ones are read too: each has only
+/// fewer events and fields.
+pub const FORMAT: u64 = 2;
 
 /// The longest line, with its break, in bytes.
 pub(super) const LONGEST: usize = 16 << 20;
@@ -148,7 +149,7 @@ pub(super) fn decode(line: &[u8], seq: u64, prev: Digest) -> Result<Record, Faul
             expected: prev,
         });
     }
-    if line.format != (seq == 1).then_some(FORMAT) {
+    if line.format.is_some() != (seq == 1) {
         return Err(Fault::Format);
     }
     if matches!(line.event, Event::RunStarted { .. }) != (seq == 1) {

@@ -215,7 +215,7 @@ fn a_record_with_fields_or_events_of_no_format_is_refused() {
     let last = String::from_utf8(lines[11].clone()).unwrap();
     for (from, to) in [
         ("\"seq\":12", "\"seq\":12,\"extra\":1"),
-        ("\"seq\":12", "\"format\":1,\"seq\":12"),
+        ("\"seq\":12", "\"format\":2,\"seq\":12"),
         ("task_failed", "task_improved"),
         ("\"retry\":true", "\"retry\":true,\"more\":1"),
     ] {
@@ -230,26 +230,47 @@ fn a_record_with_fields_or_events_of_no_format_is_refused() {
 fn a_newer_format_is_refused_by_name_and_none_at_all_too() {
     let (home, path, mut lines) = twelve();
     let first = String::from_utf8(lines[0].clone()).unwrap();
-    lines[0] = rehashed(first.replace("\"format\":1", "\"format\":2").as_bytes());
+    lines[0] = rehashed(first.replace("\"format\":2", "\"format\":3").as_bytes());
     std::fs::write(&path, lines.concat()).unwrap();
     let error = verify(&path).unwrap_err();
     assert!(
-        matches!(error, JournalError::Newer { found: 2, .. }),
+        matches!(error, JournalError::Newer { found: 3, .. }),
         "{error}"
     );
     assert!(
         error
             .to_string()
-            .ends_with("has format 2, this program knows up to 1; use the newer loki")
+            .ends_with("has format 3, this program knows up to 2; use the newer loki")
     );
     let before = std::fs::read(&path).unwrap();
     let reopened = Writer::reopen(&home.path, &run(), clock());
     assert!(matches!(reopened, Err(JournalError::Newer { .. })));
     assert_eq!(std::fs::read(&path).unwrap(), before);
     for format in ["\"format\":0,", ""] {
-        lines[0] = rehashed(first.replace("\"format\":1,", format).as_bytes());
+        lines[0] = rehashed(first.replace("\"format\":2,", format).as_bytes());
         assert_eq!(first_bad(&path, &lines), 1);
     }
+}
+
+#[test]
+fn an_older_format_is_read_and_not_continued() {
+    let home = home();
+    let (path, _) = write_all(&home, &[started()]);
+    let first = std::fs::read_to_string(&path).unwrap();
+    let older = rehashed(first.replace("\"format\":2", "\"format\":1").as_bytes());
+    std::fs::write(&path, &older).unwrap();
+    assert_eq!(verify(&path).unwrap().records, 1);
+    let error = Writer::reopen(&home.path, &run(), clock()).unwrap_err();
+    assert!(
+        matches!(error, JournalError::Older { found: 1, .. }),
+        "{error}"
+    );
+    assert_eq!(std::fs::read(&path).unwrap(), older);
+    let event = r#"{"type":"sandbox_started","sandbox":"s","task":null,"role":"eng-backend",
+        "container":"c","image":"i","isolation":{"uid":1,"no_capabilities":true,
+        "no_new_privs":true,"seccomp":true,"landlock_abi":3,"cgroup_limits":true,
+        "no_network":true,"runtime":"runc"}}"#;
+    serde_json::from_str::<Event>(event).expect("format 1 had no more fields than these");
 }
 
 #[test]

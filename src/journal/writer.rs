@@ -24,7 +24,7 @@ use rustix::{
 use super::{
     chain::{Chain, Step},
     error::JournalError,
-    line::{self, Body, LONGEST},
+    line::{self, Body, FORMAT, LONGEST},
     path,
     place::Dir,
     syncer::Syncer,
@@ -100,7 +100,8 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// Names the first record that is not what was written; fails when another process writes.
+    /// Names the first record that is not what was written; fails when another process writes, and
+    /// for a journal of another format.
     pub fn reopen(
         home: &Path,
         run: &RunId,
@@ -119,6 +120,12 @@ impl Writer {
             }
         };
         writer.refuse_another_run(run, records.first())?;
+        if chain.format() < FORMAT {
+            return Err(JournalError::Older {
+                path: writer.path,
+                found: chain.format(),
+            });
+        }
         if torn.is_some() {
             let cut = writer
                 .file

@@ -1,8 +1,12 @@
 //! What a role may do. Only the checker here can build a [`Policy`]; an empty one allows nothing.
 //!
 //! ```text
-//! Source (layer, file, text) ── yaml ──► tree with places ── file, fields, egress ──► entries
-//! entries of all files ── resolve: default < swarm pattern < role, then layer by layer ──► Rights
+//! Source (layer, file, text) ── yaml, sheet ──► tree with places
+//!   ── file: fields, limits, egress, denials, settings, expect ──► entries
+//!   ── resolve: names, then layers laid over each other, held to cover ──► fields of each role
+//!   ── assemble: denials and maxima taken out, defaults filled in ──► Rights
+//! Rights ── decide (traffic), glob (paths), verdict (any act) ──► allowed or denied, by which rule
+//!   ── written, explain, diff, suggest, schema ──► what people read
 //! ```
 //! A field that a more specific entry names replaces the less specific one whole; what nobody
 //! names is denied, or has the default that `docs/policy.md` lists. Every fault of every file is

@@ -204,7 +204,8 @@ pub struct Resources {
     pub log: u64,
 }
 
-/// How much one sandbox may do in a minute; none is as much as it likes.
+/// How much a role may do in a minute; none is as much as it likes. Calls and bytes are counted per
+/// role and egress rule, over all its sandboxes; writes per sandbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Rates {
     /// Connections and, where requests are seen, requests that leave through the gateway.

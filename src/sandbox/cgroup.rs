@@ -4,14 +4,11 @@
 //! hybrids. It sets no cap: the engine did. A counter that this host cannot read is left out and
 //! named in [`Counters::unwatched`]. [`Switch`] ends a cgroup as a whole.
 
-use std::{
-    fs::{self, File},
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs::File, os::unix::fs::FileExt, path::PathBuf, time::Duration};
 
 use crate::event::Limit;
+
+use super::hierarchy::Hierarchies;
 
 /// Longest file of counters that is read; `/proc/PID/net/netstat` is the longest, about 4 KiB.
 const LONGEST: usize = 16 * 1024;
@@ -31,12 +28,12 @@ pub(super) struct Counters {
 impl Counters {
     /// Opens the counters of the cgroup that a process of this host is in.
     pub(super) fn of_process(pid: u32) -> Self {
-        let (mounts, groups) = tables(pid);
+        let hierarchies = Hierarchies::apart_from_us(pid);
         let open = |controller: &str, files: &[&str]| {
-            let places = places(&mounts, &groups, controller);
-            let each = places
+            let groups = hierarchies.groups(controller);
+            let each = groups
                 .iter()
-                .flat_map(|place| files.iter().map(|file| place.join(file)));
+                .flat_map(|group| files.iter().map(|file| group.directory.join(file)));
             each.filter_map(|path| File::open(path).ok()).next()
         };
         Self {
@@ -119,12 +116,12 @@ impl Switch {
 
     /// Finds the cgroup that a process of this host is in.
     pub(super) fn of_process(pid: u32) -> Self {
-        let (mounts, groups) = tables(pid);
+        let hierarchies = Hierarchies::apart_from_us(pid);
         let found = Self::WRITES.iter().flat_map(|(controller, file, value)| {
-            let places = places(&mounts, &groups, controller);
-            places
+            let groups = hierarchies.groups(controller);
+            groups
                 .into_iter()
-                .map(move |place| (place.join(file), *value))
+                .map(move |group| (group.directory.join(file), *value))
         });
         Self(found.filter(|(path, _)| path.exists()).collect())
     }
@@ -137,64 +134,6 @@ impl Switch {
                 .ok();
         }
     }
-}
-
-/// Reads what is mounted here, and which cgroups a process is in without us: one that holds this
-/// process too, as rootless engines leave it where they may make none, is not the sandbox's.
-fn tables(pid: u32) -> (String, String) {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let groups = read(&format!("/proc/{pid}/cgroup"));
-    let ours = read("/proc/self/cgroup");
-    (read("/proc/self/mountinfo"), apart(&groups, &ours))
-}
-
-/// Returns the lines of a table of cgroups whose cgroup is none of `ours` nor above one.
-fn apart(groups: &str, ours: &str) -> String {
-    let parts = |line: &str| {
-        let (hierarchy, path) = line.split_at(line.find(":/")?);
-        Some((hierarchy.to_owned(), path.get(1..)?.to_owned()))
-    };
-    let ours: Vec<_> = ours.lines().filter_map(parts).collect();
-    let is_apart = |line: &&str| {
-        parts(line).is_some_and(|(hierarchy, path)| {
-            let above = |(other, inside): &(String, String)| {
-                *other == hierarchy && Path::new(inside).starts_with(&path)
-            };
-            !ours.iter().any(above)
-        })
-    };
-    let lines: Vec<&str> = groups.lines().filter(is_apart).collect();
-    lines.join("\n")
-}
-
-/// Returns where a controller's files of a process may be: v1, then v2.
-fn places(mounts: &str, groups: &str, controller: &str) -> Vec<PathBuf> {
-    let group = |wanted: &dyn Fn(&str) -> bool| {
-        groups.lines().find_map(|line| {
-            let mut fields = line.splitn(3, ':').skip(1);
-            (wanted(fields.next()?)).then(|| fields.next()).flatten()
-        })
-    };
-    let v1 = group(&|names| names.split(',').any(|name| name == controller));
-    let v2 = group(&str::is_empty);
-    let mounted = |kind: &str, path: &str| {
-        mounts.lines().find_map(|line| {
-            let (mount, system) = line.split_once(" - ")?;
-            let mut system = system.split(' ');
-            let this = system.next()? == kind;
-            let options = system.nth(1).unwrap_or_default();
-            let held = kind == "cgroup2" || options.split(',').any(|name| name == controller);
-            let mut mount = mount.split(' ').skip(3);
-            let (root, point) = (mount.next()?, mount.next()?);
-            let inside = Path::new(path).strip_prefix(root).ok()?;
-            (this && held).then(|| Path::new(point).join(inside))
-        })
-    };
-    let found = [
-        v1.and_then(|path| mounted("cgroup", path)),
-        v2.and_then(|path| mounted("cgroup2", path)),
-    ];
-    found.into_iter().flatten().collect()
 }
 
 /// Reads a file of counters from its start. One whose cgroup is gone has no text.
@@ -232,48 +171,6 @@ fn column(text: &str, group: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const V1: &str = "\
-30 25 0:26 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
-31 25 0:27 / /sys/fs/cgroup/memory rw shared:3 - cgroup cgroup rw,memory
-32 25 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
-";
-
-    #[test]
-    fn a_hybrid_host_is_read_by_controller_and_then_unified() {
-        let groups = "4:memory:/docker/abc\n2:cpu,cpuacct:/docker/abc\n0::/docker/abc\n";
-        assert_eq!(
-            places(V1, groups, "memory"),
-            [
-                Path::new("/sys/fs/cgroup/memory/docker/abc"),
-                Path::new("/sys/fs/cgroup/unified/docker/abc"),
-            ]
-        );
-        assert_eq!(
-            places(V1, groups, "cpuacct").first().unwrap(),
-            Path::new("/sys/fs/cgroup/cpu,cpuacct/docker/abc")
-        );
-    }
-
-    #[test]
-    fn a_unified_host_has_one_place_below_what_is_mounted() {
-        let mounts = "31 25 0:27 /user.slice /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
-        let groups = "0::/user.slice/libpod-1.scope/container\n";
-        assert_eq!(
-            places(mounts, groups, "memory"),
-            [Path::new("/sys/fs/cgroup/libpod-1.scope/container")]
-        );
-        assert!(places(mounts, "0::/elsewhere\n", "memory").is_empty());
-        assert!(places("", groups, "memory").is_empty());
-    }
-
-    #[test]
-    fn what_is_ours_or_above_us_is_left_out() {
-        let ours = "4:memory:/user/me\n2:cpu,cpuacct:/\n0::/user/me/session\n";
-        let theirs = "4:memory:/user/me/box\n2:cpu,cpuacct:/\n0::/user/me\n";
-        assert_eq!(apart(theirs, ours), "4:memory:/user/me/box");
-        assert_eq!(apart("0::/user/meow\n", ours), "0::/user/meow");
-    }
 
     #[test]
     fn counters_are_read_by_name() {

@@ -5,12 +5,11 @@
 //! A limit of any ancestor holds as well, so the least counts: some runtimes put the processes one
 //! level below the limits.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use crate::event::{Held, HeldBy};
+
+use super::hierarchy::{Group, Hierarchies};
 
 /// The first kernel that counts processes per user namespace; before, the limit of one sandbox
 /// would count every process of the user.
@@ -24,10 +23,7 @@ const LIMIT_PROCESSES: u32 = 6;
 /// Reads what its cgroups hold a sandbox's first process to; none where they cannot be seen from
 /// here.
 pub(super) fn in_cgroups(pid: u32) -> Option<Held> {
-    let groups = Groups::of(
-        &read(&format!("/proc/{pid}/cgroup")),
-        &read("/proc/self/mountinfo"),
-    );
+    let groups = Groups::of(&Hierarchies::of_process(pid));
     groups.seen().then(|| groups.read())
 }
 
@@ -67,8 +63,8 @@ fn kernel() -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-/// The directories of a process's cgroup, one for each controller that limits; the same one in all
-/// where there is one hierarchy.
+/// A process's cgroups, one for each controller that limits; the same one in all where there is one
+/// hierarchy.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Groups {
     memory: Option<Group>,
@@ -76,58 +72,16 @@ struct Groups {
     cpu: Option<Group>,
 }
 
-/// A directory, and the mount it lies in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Group {
-    directory: PathBuf,
-    top: PathBuf,
-    unified: bool,
-}
-
 impl Groups {
-    /// Joins `/proc/PID/cgroup` with `/proc/self/mountinfo`.
-    fn of(groups: &str, mounts: &str) -> Self {
-        let find = |controller: &str| {
-            groups
-                .lines()
-                .filter_map(|line| {
-                    let mut parts = line.splitn(3, ':').skip(1);
-                    Some((parts.next()?, parts.next()?))
-                })
-                .find(|(names, _)| names.split(',').any(|name| name == controller))
-                .and_then(|(_, path)| group(path, controller, mounts))
-        };
-        let unified = || find("").filter(|group| group.unified);
+    fn of(hierarchies: &Hierarchies) -> Self {
+        let first = |controller| hierarchies.groups(controller).into_iter().next();
         Self {
-            memory: find("memory").or_else(unified),
-            pids: find("pids").or_else(unified),
-            cpu: find("cpu").or_else(unified),
+            memory: first("memory"),
+            pids: first("pids"),
+            cpu: first("cpu"),
         }
     }
-}
 
-/// Finds where a cgroup's path is mounted. A controller without a name is the one new hierarchy.
-fn group(path: &str, controller: &str, mounts: &str) -> Option<Group> {
-    mounts.lines().find_map(|line| {
-        let (before, after) = line.split_once(" - ")?;
-        let mut after = after.split(' ');
-        let (kind, options) = (after.next()?, after.nth(1)?);
-        let wanted = match controller {
-            "" => kind == "cgroup2",
-            name => kind == "cgroup" && options.split(',').any(|option| option == name),
-        };
-        let mut before = before.split(' ').skip(3);
-        let (root, top) = (before.next()?, Path::new(before.next()?));
-        let inside = Path::new(path).strip_prefix(root).ok()?;
-        wanted.then(|| Group {
-            directory: top.join(inside),
-            top: top.to_owned(),
-            unified: kind == "cgroup2",
-        })
-    })
-}
-
-impl Groups {
     /// Whether the directory of the limit of memory is there to be read.
     fn seen(&self) -> bool {
         let directory = self.memory.as_ref().map(|group| &group.directory);
@@ -192,53 +146,6 @@ fn processors(group: &Group, directory: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const OLD_MOUNTS: &str = "\
-25 24 0:22 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
-29 25 0:26 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:6 - cgroup cgroup rw,cpu,cpuacct
-31 25 0:28 / /sys/fs/cgroup/memory rw,nosuid shared:8 - cgroup cgroup rw,memory
-32 25 0:29 / /sys/fs/cgroup/pids rw,nosuid shared:9 - cgroup cgroup rw,pids
-33 25 0:30 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw
-";
-    const NEW_MOUNTS: &str =
-        "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw\n";
-
-    fn at(group: Option<&Group>) -> &str {
-        group.unwrap().directory.to_str().unwrap()
-    }
-
-    #[test]
-    fn old_cgroups_have_a_directory_for_each_controller() {
-        let text = "9:pids:/docker/x\n8:memory:/docker/x\n5:cpu,cpuacct:/docker/x\n1:name=systemd:/y\n0::/\n";
-        let found = Groups::of(text, OLD_MOUNTS);
-        assert_eq!(at(found.memory.as_ref()), "/sys/fs/cgroup/memory/docker/x");
-        assert_eq!(at(found.pids.as_ref()), "/sys/fs/cgroup/pids/docker/x");
-        assert_eq!(
-            at(found.cpu.as_ref()),
-            "/sys/fs/cgroup/cpu,cpuacct/docker/x"
-        );
-    }
-
-    #[test]
-    fn new_cgroups_have_one_directory_for_all() {
-        let text = "0::/user.slice/libpod-x.scope/container\n";
-        let found = Groups::of(text, NEW_MOUNTS);
-        let wanted = "/sys/fs/cgroup/user.slice/libpod-x.scope/container";
-        for group in [found.memory, found.pids, found.cpu] {
-            assert_eq!(at(group.as_ref()), wanted);
-        }
-        assert_eq!(Groups::of("", NEW_MOUNTS), Groups::default());
-        assert_eq!(Groups::of(text, ""), Groups::default());
-    }
-
-    #[test]
-    fn a_part_of_the_hierarchy_that_is_mounted_elsewhere_is_found_there() {
-        let mounts = "30 23 0:26 /box /cg rw - cgroup2 cgroup2 rw\n";
-        let found = Groups::of("0::/box/in\n", mounts);
-        assert_eq!(at(found.pids.as_ref()), "/cg/in");
-        // What lies outside of it cannot be read from here.
-        assert_eq!(Groups::of("0::/other\n", mounts), Groups::default());
-    }
 
     fn put(directory: &Path, files: &[(&str, &str)]) {
         fs::create_dir_all(directory).unwrap();

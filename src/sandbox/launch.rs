@@ -9,10 +9,10 @@ use loki_guest::NEWEST_LANDLOCK;
 use tokio::sync::{RwLock, oneshot};
 
 use crate::{
-    egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, StartError, Threads},
+    egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, Threads},
     engine::{ContainerId, ContainerSpec, Engine, EngineError},
-    event::{Held, HeldBy, Isolation, Overrun},
-    link::{Link, LinkError, Listener, guest_binary},
+    event::{Held, HeldBy, Isolation},
+    link::{Link, Listener, guest_binary},
     policy::Rights,
 };
 
@@ -21,6 +21,7 @@ use super::{
     cgroup::{Counters, Switch},
     confine::writable_directories,
     disk::Disk,
+    fault::SandboxError,
     held,
     isolation::{Shortfall, landlock_lacks, limits_hold, minimum, of_process},
     meter,
@@ -35,54 +36,6 @@ const CONNECT: Duration = Duration::from_secs(60);
 /// First of the user ids given to sandboxes by a root orchestrator. Systemd's table of well-known
 /// ids leaves 0x70000000 to 0x7FFFFFFF unused.
 const FIRST_UID: u32 = 0x7000_0000;
-
-/// Why a sandbox did not start, or could not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum SandboxError {
-    /// The engine refused.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The link failed.
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    /// The gateway could not be set up.
-    #[error(transparent)]
-    Gateway(#[from] StartError),
-    /// What is enforced is too little.
-    #[error(transparent)]
-    Isolation(#[from] Shortfall),
-    /// The slot's files could not be written.
-    #[error("the sandbox's files could not be written: {0}")]
-    Slot(#[source] io::Error),
-    /// Somebody else connected to the link's socket.
-    #[error(
-        "a process that is not the sandbox's own connected to its link; look for it on this host, then try again"
-    )]
-    Stranger,
-    /// The agent's private repository could not be made.
-    #[error(
-        "the agent's repository could not be made: `{command}` ended with exit code {code}; does the image hold git?"
-    )]
-    NoRepository {
-        /// What ran.
-        command: String,
-        /// How it ended.
-        code: i32,
-    },
-    /// A program passed a cap, and everything in the sandbox was ended.
-    #[error("{0}")]
-    Overrun(Overrun),
-    /// The container ended before its guest connected.
-    #[error(
-        "the container ended before it was ready (exit code {code}): {reason}; `loki doctor` checks the engine"
-    )]
-    Died {
-        /// Its exit code.
-        code: i64,
-        /// What the engine says, or the link.
-        reason: String,
-    },
-}
 
 /// Who a sandbox is for.
 #[derive(Debug, Clone)]

@@ -19,7 +19,9 @@ mod cgroup;
 mod companions;
 mod confine;
 mod disk;
+mod fault;
 mod held;
+mod hierarchy;
 mod idle;
 mod isolation;
 mod launch;
@@ -35,12 +37,13 @@ mod watch;
 
 pub use blueprint::{Labels, Place, blueprint};
 pub use confine::{Grant, confinement, writable_directories};
-pub use isolation::{Shortfall, minimum};
 #[expect(
     clippy::module_name_repetitions,
     reason = "an error is named after what failed"
 )]
-pub use launch::{Launcher, Occupant, SandboxError};
+pub use fault::SandboxError;
+pub use isolation::{Shortfall, minimum};
+pub use launch::{Launcher, Occupant};
 pub use slot::{Home, Slot};
 pub use standing::{Sandbox, is_reserved};
 pub use sweep::{Leftover, alive, leftovers, owner, repository_label, sweep};

@@ -20,8 +20,8 @@ use crate::{
 use super::{
     cgroup::Switch,
     confine::{Grant, confinement},
+    fault::SandboxError,
     held::limits,
-    launch::SandboxError,
     meter,
     watch::{Spoken, Watch, out_of_memory},
 };

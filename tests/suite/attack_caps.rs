@@ -12,7 +12,7 @@ use loki::event::Limit;
 use rustix::process::Signal;
 use tokio::io::AsyncReadExt as _;
 
-use super::harness::{Engine, Run, START, Stand, Standing, World, p95};
+use super::harness::{self, Engine, Run, START, Stand, Standing, World, p95};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -21,21 +21,9 @@ const BOMB: &str = "import os, time\nprint('ready', flush=True)\nwhile True:\n  
 
 /// Runs a test on every engine at once; one that fails fails the whole.
 fn on_each(test: impl AsyncFn(Engine) + Sync) {
-    std::thread::scope(|scope| {
-        let test = &test;
-        let threads = Engine::ALL.map(|engine| {
-            let play = move || {
-                let runtime = tokio::runtime::Runtime::new().unwrap();
-                runtime.block_on(test(engine));
-            };
-            (engine, scope.spawn(play))
-        });
-        for (engine, thread) in threads {
-            assert!(
-                thread.join().is_ok(),
-                "failed on {engine:?}, see what it said above"
-            );
-        }
+    harness::on_each(|engine| {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(test(engine));
     });
 }
 
@@ -61,10 +49,7 @@ fn resources(caps: &str) -> String {
 
 /// Asserts that another sandbox still works.
 async fn is_well(other: &Standing) {
-    let (code, said, _) = other
-        .run(&["sh", "-c", "echo well > src/x; cat src/x"])
-        .await;
-    assert_eq!((code, said.as_str()), (0, "well\n"));
+    assert_eq!(other.sh("echo well > src/x; cat src/x").await, "well\n");
 }
 
 #[test]
@@ -521,11 +506,7 @@ fn attack_k11_a_hoard_of_connections_and_descriptors_is_nobody_elses_loss() {
             stand.launch("hoarder", &held).await,
             stand.launch("other", &reach).await,
         );
-        let ask = async || {
-            let (code, said, _) = other.run(&["python3", "-c", ASK]).await;
-            assert_eq!(code, 0, "a request of another sandbox failed: {said}");
-            said.trim().parse::<f64>().unwrap()
-        };
+        let ask = async || other.python(ASK).await.trim().parse::<f64>().unwrap();
         let (alone, quiet) = (ask().await, other.p95(40).await);
         let mut hoard = hoarder.start(&["python3", "-c", HOARD]).await;
         let mut said = [0; 4096];

@@ -8,7 +8,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use super::harness::{Engine, START, Said, World};
+use super::harness::{Engine, START, Said, World, as_backend, opened_with};
 
 const LIMIT: Duration = Duration::from_secs(300);
 /// How many times an orchestrator is killed on its way to a working agent.
@@ -31,41 +31,6 @@ fn world(engine: Engine, agent: &str) -> World {
     );
     world.commit();
     world
-}
-
-fn sandbox<'a>(argv: &[&'a str]) -> Vec<&'a str> {
-    let mut args = vec!["sandbox", "run", "--role", "eng-backend", "--"];
-    args.extend(argv);
-    args
-}
-
-/// Runs a probe in a container of the same image that is open: root, writable, unmasked.
-fn opened(world: &World, engine: Engine, probe: &str) -> Said {
-    let image = world.image();
-    let open: &[&str] = match engine {
-        Engine::Docker => &[
-            "--cap-add=SYS_ADMIN",
-            "--cap-add=SYS_RAWIO",
-            "--cap-add=SYS_PTRACE",
-            "--security-opt=systempaths=unconfined",
-            "--security-opt=seccomp=unconfined",
-        ],
-        Engine::PodmanRootful => &[
-            "--privileged",
-            "--ulimit=nofile=1024:1024",
-            "--ulimit=nproc=1024:1024",
-        ],
-    };
-    let mut args = vec![
-        "run",
-        "--rm",
-        "--user=0",
-        "--network=none",
-        "--env=WATCH=0.5",
-    ];
-    args.extend(open);
-    args.extend([&image, "sh", "-c", "python3 -c \"$0\"; exit $?", probe]);
-    world.start(engine.program(), &args).wait(LIMIT).exits(0)
 }
 
 #[track_caller]
@@ -93,11 +58,11 @@ fn reached(said: &Said, wanted: &[&str]) {
 
 #[test]
 fn attack_k02_the_runtimes_own_program_is_out_of_reach() {
-    let probe = include_str!("attack_engine/k02_runtime.py");
+    let probe = include_str!("harness/probes/runtime.py");
     for engine in Engine::ALL {
         let world = world(engine, QUICK);
         let before = fs::read("/usr/sbin/runc").or_else(|_| fs::read("/usr/bin/runc"));
-        let mut running = world.spawn(&sandbox(&["python3", "-c", probe]));
+        let mut running = world.spawn(&as_backend(&["python3", "-c", probe]));
         running.wait_until(LIMIT, |said| said.stdout.contains("WATCHING"));
         // Loki never enters a container through the engine; a person may, and brings the runtime in.
         for container in world.leftovers() {
@@ -112,7 +77,7 @@ fn attack_k02_the_runtimes_own_program_is_out_of_reach() {
         closed(&running.wait(LIMIT).exits(0));
         let after = fs::read("/usr/sbin/runc").or_else(|_| fs::read("/usr/bin/runc"));
         assert!(before.unwrap() == after.unwrap(), "the runtime was changed");
-        let control = opened(&world, engine, probe);
+        let control = opened_with(&world, engine, probe, &["--env=WATCH=0.5"]);
         reached(&control, &["trap /usr/bin/env", "read /proc/1/exe"]);
     }
 }
@@ -139,11 +104,11 @@ fn attack_k02_k04_the_doctor_names_an_old_runtime() {
 
 #[test]
 fn attack_k04_masked_paths_and_the_kernels_files_are_out_of_reach() {
-    let probe = include_str!("attack_engine/k04_paths.py");
+    let probe = include_str!("harness/probes/kernel_paths.py");
     for engine in Engine::ALL {
         let world = world(engine, QUICK);
-        closed(&world.loki(&sandbox(&["python3", "-c", probe])).exits(0));
-        let control = opened(&world, engine, probe);
+        closed(&world.loki(&as_backend(&["python3", "-c", probe])).exits(0));
+        let control = opened_with(&world, engine, probe, &["--cap-add=SYS_RAWIO"]);
         let wanted = [
             "write /proc/sys/kernel/core_pattern",
             "write /proc/1/oom_score_adj",

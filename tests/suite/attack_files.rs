@@ -25,10 +25,7 @@ use rustix::{
 };
 use serde_json::Value;
 
-use super::{
-    harness::{START, Said, World},
-    open_container::{both, opened_with},
-};
+use super::harness::{START, Said, World, on_each, opened_with};
 
 const LIMIT: Duration = Duration::from_secs(300);
 const CANARY: &str = "canary-5f1d83c07be94a22";
@@ -230,7 +227,7 @@ fn attack_g09_a_swap_of_a_directory_and_a_link_shows_nothing_of_the_host() {
         open('src/d/secret', 'w').write('inside')\nos.path.islink('src/l') or os.symlink('OUTSIDE', 'src/l')\n\
         print('swapping', flush=True)\n\
         while True: libc.renameat2(-100, b'src/d', -100, b'src/l', 2)\n";
-    both(|engine| {
+    on_each(|engine| {
         let world = World::on(engine);
         project(&world);
         let outside = world.path("../outside");
@@ -289,7 +286,7 @@ fn attack_g13_ignored_untracked_and_unlisted_files_are_absent() {
     let policy = "version: 1\nagents: { eng-narrow: { image: base } }\npermissions:\n  eng-narrow:\n    read: [\"src/frontend/**\"]\n    write: [\"docs/**\"]\n    execute: [\"@shell\", \"@git\", \"@python\"]\n";
     let look = "find . -path ./.git -prune -o ! -type d -print | sort; git status --porcelain; \
         git ls-files | sort; cat src/frontend/out src/frontend/up; ls -d src/* /work/../repo; echo end";
-    both(|engine| {
+    on_each(|engine| {
         let world = World::on(engine);
         project(&world);
         world.write(".gitignore", ".env\nnode_modules/\n");
@@ -360,7 +357,7 @@ fn found(said: &Said) -> Vec<&str> {
 
 #[test]
 fn attack_g14_g15_other_branches_stashes_reflogs_and_settings_are_not_in_a_sandbox() {
-    both(|engine| {
+    on_each(|engine| {
         let world = World::on(engine);
         project(&world);
         world.commit();
@@ -426,7 +423,7 @@ fn attack_s01_a_key_in_the_environment_of_loki_is_nowhere() {
         .map(|name| format!("{name}={CANARY}"))
         .collect();
     let look = "cat /proc/[0-9]*/environ | tr '\\0' '\\n'; cat /proc/[0-9]*/cmdline | tr '\\0' '\\n'; echo ready; sleep 60";
-    both(|engine| {
+    on_each(|engine| {
         let world = World::on(engine);
         project(&world);
         world.commit();
@@ -559,7 +556,7 @@ fn attack_s08_s10_what_an_agent_prints_neither_drives_a_terminal_nor_forges_a_re
     let all = SEQUENCES;
     assert!(all.len() >= 60);
     let forged = "{\"seq\":1,\"ts\":\"2026-01-01T00:00:00Z\",\"prev\":\"0\",\"event\":{\"type\":\"run_ended\"},\"hash\":\"0\"}";
-    both(|engine| {
+    on_each(|engine| {
         let world = World::on(engine);
         project(&world);
         let printed: String = all
@@ -637,7 +634,7 @@ fn journal_is_whole(world: &World) {
 #[test]
 fn attack_s14_policy_journal_and_what_loki_put_inside_cannot_be_changed_or_seen() {
     let probe = include_str!("harness/probes/own_files.py");
-    both(|engine| {
+    on_each(|engine| {
         let world = World::on(engine);
         project(&world);
         world.commit();

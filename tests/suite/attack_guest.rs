@@ -2,10 +2,7 @@
 //! nothing. Every probe is also run in a container that was deliberately opened, where it must
 //! reach what it is after.
 
-use super::{
-    harness::{Engine, Said, World},
-    open_container::{both, opened},
-};
+use super::harness::{Engine, Said, World, on_each, opened};
 
 fn world(engine: Engine) -> World {
     let world = World::on(engine);
@@ -32,7 +29,7 @@ fn lines<'a>(said: &'a Said, word: &str) -> Vec<&'a str> {
 #[test]
 fn attack_k06_pid_1_is_not_traced_signalled_read_or_starved() {
     let probe = include_str!("harness/probes/guest.py");
-    both(|engine| {
+    on_each(|engine| {
         let world = world(engine);
         let said = confined(&world, &[], probe);
         assert_eq!(lines(&said, "REACHED"), Vec::<&str>::new(), "{said}");
@@ -67,7 +64,7 @@ fn attack_k06_pid_1_is_not_traced_signalled_read_or_starved() {
 #[test]
 fn attack_k06_a_program_that_may_not_run_is_not_run_nor_read_by_any_trick() {
     let probe = include_str!("harness/probes/execute.py");
-    both(|engine| {
+    on_each(|engine| {
         let world = world(engine);
         let said = confined(&world, &[], probe);
         assert_eq!(lines(&said, "REACHED"), Vec::<&str>::new(), "{said}");
@@ -83,7 +80,7 @@ fn attack_k06_a_program_that_may_not_run_is_not_run_nor_read_by_any_trick() {
 fn attack_k06_no_program_of_the_image_is_readable_that_may_not_run() {
     let probe = include_str!("harness/probes/readable.py");
     let policy = "version: 1\nagents: { eng-lone: { image: base } }\npermissions: { eng-lone: { read: [\"**\"], execute: [python3] } }\n";
-    both(|engine| {
+    on_each(|engine| {
         let world = world(engine);
         world.write("p.yaml", policy);
         let run = [
@@ -115,7 +112,7 @@ fn attack_k06_a_role_that_runs_nothing_of_its_own_finds_nothing_to_run_from() {
         /lib64/ld-linux-x86-64.so.2 $place/own LOADED $place
     done
     cat /proc/self/mountinfo; echo end";
-    both(|engine| {
+    on_each(|engine| {
         let world = world(engine);
         world.write("p.yaml", policy);
         let run = |role: &str| {

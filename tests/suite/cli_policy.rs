@@ -8,11 +8,11 @@ use loki::{
 };
 use serde_json::Value;
 
-use super::harness::{Said, World, source::files, source::root};
+use super::harness::{Run, Said, World, source::files, source::root};
 
-const STRIPE: &str = "version: 1\nagents: { biz-books: { description: Keeps the books. } }\n\
-    network_policies: { biz-books: { egress: [\"api.stripe.com:443\"] } }\n\
-    permissions: { biz-books: { read: [\"**\"], write: [\"books/*.csv\"] } }\n";
+const STRIPE: &str = "version: 1\nagents: { shop-books: { description: Keeps the books. } }\n\
+    network_policies: { shop-books: { egress: [\"api.stripe.com:443\"] } }\n\
+    permissions: { shop-books: { read: [\"**\"], write: [\"books/*.csv\"] } }\n";
 
 /// Returns a world with a repository and a policy of its own.
 fn world() -> World {
@@ -22,6 +22,13 @@ fn world() -> World {
     world
 }
 
+/// Runs `loki policy` with these words.
+#[track_caller]
+fn policy(world: &World, words: &str) -> Run {
+    let words: Vec<&str> = words.split(' ').collect();
+    world.loki(&[&["policy"], &words[..]].concat())
+}
+
 fn json(said: &Said) -> Value {
     serde_json::from_str(&said.stdout).unwrap_or_else(|e| panic!("{e}\n{said}"))
 }
@@ -29,7 +36,7 @@ fn json(said: &Said) -> Value {
 #[test]
 fn cli_policy_show_prints_every_right_with_its_place() {
     let world = world();
-    let said = world.loki(&["policy", "show", "eng-frontend"]).exits(0);
+    let said = policy(&world, "show eng-frontend").exits(0);
     let said = said.says_nothing().prints(&[
         "eng-frontend: ",
         "\nread\n  **",
@@ -43,7 +50,7 @@ fn cli_policy_show_prints_every_right_with_its_place() {
         "landlock",
     ]);
     assert!(said.stdout.lines().all(|line| line.len() < 120), "{said}");
-    let said = world.loki(&["policy", "show", "biz-books", "--policy", "own.yaml"]);
+    let said = policy(&world, "show shop-books --policy own.yaml");
     said.exits(0).prints(&[
         "Keeps the books.",
         "api.stripe.com:443 tls  own.yaml:3",
@@ -54,12 +61,10 @@ fn cli_policy_show_prints_every_right_with_its_place() {
 #[test]
 fn cli_policy_show_without_a_role_has_a_line_for_each() {
     let world = world();
-    let said = world
-        .loki(&["policy", "show", "--policy", "own.yaml"])
-        .exits(0);
-    let said = said.prints(&["ROLE", "eng-backend", "biz-books", "api.stripe.com:443"]);
+    let said = policy(&world, "show --policy own.yaml").exits(0);
+    let said = said.prints(&["ROLE", "eng-backend", "shop-books", "api.stripe.com:443"]);
     let lines = said.stdout.lines().count();
-    let shown = world.loki(&["policy", "show", "--policy", "own.yaml", "--json"]);
+    let shown = policy(&world, "show --policy own.yaml --json");
     let shown = json(&shown.exits(0));
     assert_eq!(shown["schema"], 1);
     assert_eq!(shown["roles"].as_array().unwrap().len(), lines - 1);
@@ -68,16 +73,9 @@ fn cli_policy_show_without_a_role_has_a_line_for_each() {
 #[test]
 fn cli_policy_show_has_documented_fields() {
     let world = world();
-    let shown = world.loki(&[
-        "policy",
-        "show",
-        "biz-books",
-        "--policy",
-        "own.yaml",
-        "--json",
-    ]);
+    let shown = policy(&world, "show shop-books --policy own.yaml --json");
     let shown = json(&shown.exits(0));
-    assert_eq!(shown["role"], "biz-books");
+    assert_eq!(shown["role"], "shop-books");
     let write = &shown["write"][0];
     assert_eq!(
         (&write["glob"], &write["file"], &write["line"]),
@@ -104,39 +102,25 @@ fn cli_policy_show_has_documented_fields() {
 #[test]
 fn cli_policy_an_unknown_role_is_asked_back() {
     let world = world();
-    for args in [
-        &["policy", "show", "eng-fronted"][..],
-        &["policy", "explain", "eng-fronted", "--write", "x"],
-        &[
-            "policy",
-            "diff",
-            "current",
-            "own.yaml",
-            "--role",
-            "eng-fronted",
-        ],
+    for words in [
+        "show eng-fronted",
+        "explain eng-fronted --write x",
+        "diff current own.yaml --role eng-fronted",
     ] {
-        let said = world.loki(args).exits(2);
-        said.says(&[
+        policy(&world, words).exits(2).says(&[
             "no role is called `eng-fronted`",
             "did you mean `eng-frontend`?",
         ]);
     }
-    let said = world.loki(&["policy", "show", "\u{1b}[2J"]).exits(2);
-    let said = said.says(&["\\u{1b}[2J", "`loki policy show` lists the roles"]);
+    let said = policy(&world, "show \u{1b}[2J").exits(2);
+    let said = said.says(&["\\u{1b}[2J", "`loki agents list` shows the roles"]);
     assert!(!said.stderr.contains('\u{1b}'), "{said}");
 }
 
 #[test]
 fn cli_policy_explain_names_rule_kernel_and_gate() {
     let world = world();
-    let said = world.loki(&[
-        "policy",
-        "explain",
-        "eng-frontend",
-        "--write",
-        "src/backend/x",
-    ]);
+    let said = policy(&world, "explain eng-frontend --write src/backend/x");
     let said = said.exits(1).says_nothing().prints(&[
         "denied: eng-frontend write `src/backend/x`",
         "inside  the write fails",
@@ -148,14 +132,10 @@ fn cli_policy_explain_names_rule_kernel_and_gate() {
     let lines = advice.lines().filter_map(|line| line.strip_prefix("    "));
     let yaml = lines.fold(String::new(), |text, line| text + line + "\n");
     world.write("advised.yaml", yaml);
-    let args = [
-        "policy",
-        "explain",
-        "eng-frontend",
-        "--write",
-        "src/backend/x",
-    ];
-    let said = world.loki(&[&args[..], &["--policy", "advised.yaml"]].concat());
+    let said = policy(
+        &world,
+        "explain eng-frontend --write src/backend/x --policy advised.yaml",
+    );
     said.exits(0).prints(&[
         "allowed: eng-frontend write `src/backend/x`",
         "src/backend/** (advised.yaml:4)",
@@ -167,28 +147,20 @@ fn cli_policy_explain_names_rule_kernel_and_gate() {
 #[test]
 fn cli_policy_explain_tells_what_a_widened_glob_lets_pass_and_who_refuses_it() {
     let world = world();
-    let ask = [
-        "policy",
-        "explain",
-        "biz-books",
-        "--policy",
-        "own.yaml",
-        "--write",
-    ];
-    let said = world
-        .loki(&[&ask[..], &["books/evil.sh"]].concat())
-        .exits(1);
-    said.prints(&[
+    let ask = |path: &str| {
+        let words = format!("explain shop-books --policy own.yaml --write {path}");
+        policy(&world, &words)
+    };
+    ask("books/evil.sh").exits(1).prints(&[
         "denied",
         "the write succeeds: a write glob is widened to `/work/books`",
         "gate    refuses the whole work",
     ]);
-    let said = world
-        .loki(&[&ask[..], &["books/2026.csv"]].concat())
-        .exits(0);
-    said.prints(&["books/*.csv (own.yaml:4)", "gate    lets it pass"]);
+    ask("books/2026.csv")
+        .exits(0)
+        .prints(&["books/*.csv (own.yaml:4)", "gate    lets it pass"]);
     for never in [".git/config", ".loki/x", "../x", "books/.GIT/hooks/a.csv"] {
-        let said = world.loki(&[&ask[..], &[never]].concat()).exits(1);
+        let said = ask(never).exits(1);
         assert!(!said.stdout.contains("to allow it"), "{said}");
     }
 }
@@ -196,17 +168,12 @@ fn cli_policy_explain_tells_what_a_widened_glob_lets_pass_and_who_refuses_it() {
 #[test]
 fn cli_policy_explain_asks_what_the_gateway_asks() {
     let world = world();
-    let ask = [
-        "policy",
-        "explain",
-        "biz-books",
-        "--policy",
-        "own.yaml",
-        "--connect",
-    ];
-    let ask = |target: &str| world.loki(&[&ask[..], &[target]].concat());
+    let ask = |target: &str| {
+        let words = format!("explain shop-books --policy own.yaml --connect {target}");
+        policy(&world, &words)
+    };
     ask("api.stripe.com:443").exits(0).prints(&[
-        "allowed: biz-books connect `api.stripe.com:443`",
+        "allowed: shop-books connect `api.stripe.com:443`",
         "rule    api.stripe.com:443 (own.yaml:3)",
     ]);
     ask("api.stripe.com:80").exits(1).prints(&[
@@ -230,39 +197,24 @@ fn cli_policy_explain_advises_nothing_that_a_denial_closes() {
         "version: 1\npermissions: { deny: { write: [\"src/keys/**\"], execute: [cargo] } }\n\
          network_policies: { deny: [\"*.evil.test\"] }\n",
     );
-    let ask = [
-        "policy",
-        "explain",
-        "eng-backend",
-        "--policy",
-        "organisation.yaml",
-    ];
+    let ask = |question: &str| {
+        let words = format!("explain eng-backend --policy organisation.yaml {question}");
+        policy(&world, &words)
+    };
     for question in [
-        ["--write", "src/keys/a"],
-        ["--execute", "cargo"],
-        ["--connect", "x.evil.test:443"],
+        "--write src/keys/a",
+        "--execute cargo",
+        "--connect x.evil.test:443",
     ] {
-        let said = world.loki(&[&ask[..], &question].concat()).exits(1);
-        let said = said.prints(&["denied", "no rule could allow it"]);
+        let said = ask(question)
+            .exits(1)
+            .prints(&["denied", "no rule could allow it"]);
         assert!(!said.stdout.contains("to allow it"), "{said}");
     }
-    let args = [
-        "policy",
-        "explain",
-        "eng-backend",
-        "--connect",
-        "a.test:443",
-    ];
-    let said = world.loki(&[&args[..], &["--policy", "organisation.yaml"]].concat());
-    said.exits(1).prints(&["to allow it"]);
-    let said = world.loki(&[
-        "policy",
-        "diff",
-        "current",
-        "organisation.yaml",
-        "--role",
-        "eng-backend",
-    ]);
+    ask("--connect a.test:443")
+        .exits(1)
+        .prints(&["to allow it"]);
+    let said = policy(&world, "diff current organisation.yaml --role eng-backend");
     said.exits(1).prints(&[
         "- write    src/keys/** of src/**",
         "- execute  cargo",
@@ -273,8 +225,7 @@ fn cli_policy_explain_advises_nothing_that_a_denial_closes() {
 #[test]
 fn cli_policy_explain_knows_programs_and_what_they_bring() {
     let world = world();
-    let ask = ["policy", "explain", "eng-frontend", "--execute"];
-    let ask = |program: &str| world.loki(&[&ask[..], &[program]].concat());
+    let ask = |program: &str| policy(&world, &format!("explain eng-frontend --execute {program}"));
     ask("sh").exits(0).prints(&["part of `@text`"]);
     ask("/usr/bin/sh").exits(0).prints(&["allowed"]);
     ask("./src/frontend/run")
@@ -293,22 +244,10 @@ fn cli_policy_explain_knows_programs_and_what_they_bring() {
 #[test]
 fn cli_policy_explain_answers_many_questions_at_once_and_one_denial_counts() {
     let world = world();
-    let said = world.loki(&[
-        "policy",
-        "explain",
-        "eng-qa",
-        "--read",
-        "src/x",
-        "--write",
-        "tests/a",
-        "--write",
-        "src/a",
-        "--execute",
-        "git",
-        "--connect",
-        "a.test:443",
-        "--json",
-    ]);
+    let said = policy(
+        &world,
+        "explain eng-qa --read src/x --write tests/a --write src/a --execute git --connect a.test:443 --json",
+    );
     let told = json(&said.exits(1));
     let answers = told["answers"].as_array().unwrap();
     let allowed: Vec<(&str, bool)> = answers
@@ -336,16 +275,13 @@ fn cli_policy_explain_answers_many_questions_at_once_and_one_denial_counts() {
             "{field}"
         );
     }
-    world
-        .loki(&["policy", "explain", "eng-qa"])
-        .exits(2)
-        .says(&["--write"]);
+    policy(&world, "explain eng-qa").exits(2).says(&["--write"]);
 }
 
 #[test]
 fn cli_policy_schema_is_a_schema_of_the_shipped_policies() {
     let world = World::new();
-    let schema = json(&world.loki(&["policy", "schema"]).exits(0).says_nothing());
+    let schema = json(&policy(&world, "schema").exits(0).says_nothing());
     let validator = jsonschema::draft202012::new(&schema).unwrap();
     assert!(!validator.is_valid(&serde_json::json!({ "version": 1, "permission": {} })));
     assert!(validator.is_valid(&serde_json::json!({ "version": 1 })));
@@ -359,40 +295,27 @@ fn cli_policy_diff_tells_gains_from_losses() {
         .replace("books/*.csv", "books/**");
     world.write(
         "other.yaml",
-        other + "resources: { biz-books: { memory: 4GiB } }\n",
+        other + "resources: { shop-books: { memory: 4GiB } }\n",
     );
-    let diff = ["policy", "diff"];
-    for same in [["own.yaml", "own.yaml"], ["-", "current"]] {
-        world
-            .loki(&[&diff[..], &same].concat())
+    for same in ["diff own.yaml own.yaml", "diff - current"] {
+        policy(&world, same)
             .exits(0)
             .says(&["no role may do more or less"]);
     }
-    let said = world
-        .loki(&["policy", "diff", "own.yaml", "other.yaml"])
-        .exits(1);
+    let said = policy(&world, "diff own.yaml other.yaml").exits(1);
     said.says_nothing().prints(&[
-        "biz-books\n",
+        "shop-books\n",
         "+ write    books/**  other.yaml:4",
         "+ connect  api.example.com:443 tls  other.yaml:3",
         "- connect  api.stripe.com:443 tls  own.yaml:3",
         "~ resources.memory 2GiB -> 4GiB",
     ]);
-    let said = world.loki(&["policy", "diff", "current", "own.yaml", "--json"]);
+    let said = policy(&world, "diff current own.yaml --json");
     let told = json(&said.exits(1));
     assert_eq!(told["equal"], false);
     assert_eq!(told["roles"][0]["status"], "added");
-    let args = [
-        "policy",
-        "diff",
-        "own.yaml",
-        "other.yaml",
-        "--role",
-        "eng-qa",
-    ];
-    world.loki(&args).exits(0);
-    world
-        .loki(&["policy", "diff", "own.yaml", "missing.yaml"])
+    policy(&world, "diff own.yaml other.yaml --role eng-qa").exits(0);
+    policy(&world, "diff own.yaml missing.yaml")
         .exits(3)
         .says(&["missing.yaml"]);
 }
@@ -405,7 +328,7 @@ fn egress(host: &str, port: Option<u16>, by: By<'_>, count: u64) -> Event {
     Event::Egress {
         sandbox: "s1".to_owned(),
         task: None,
-        role: "biz-books".parse().unwrap(),
+        role: "shop-books".parse().unwrap(),
         kind: if port.is_some() {
             EgressKind::Connect
         } else {
@@ -422,7 +345,7 @@ fn egress(host: &str, port: Option<u16>, by: By<'_>, count: u64) -> Event {
     }
 }
 
-/// Writes the journal of a run in which `biz-books` used one host, asked for others, committed
+/// Writes the journal of a run in which `shop-books` used one host, asked for others, committed
 /// what is in the repository's last commit and was once refused at the gate.
 fn recorded(world: &World) -> RunId {
     let run: RunId = "20270115-080000-ab12".parse().unwrap();
@@ -436,7 +359,7 @@ fn recorded(world: &World) -> RunId {
         message: "was created, but no write glob of the role covers it".to_owned(),
     };
     let planned = serde_json::json!({ "type": "planned", "tasks": [
-        { "id": "books", "role": "biz-books", "title": "Keep the books" },
+        { "id": "books", "role": "shop-books", "title": "Keep the books" },
     ] });
     let rule = "api.stripe.com:443 (own.yaml:3)";
     let events = [
@@ -507,9 +430,7 @@ fn cli_policy_replay_lists_every_verdict_that_would_change() {
                 "\"books/a.csv\", \"src/**\", \"notes/**\"",
             ),
     );
-    let said = world
-        .loki(&["policy", "replay", "--policy", "new.yaml"])
-        .exits(1);
+    let said = policy(&world, "replay --policy new.yaml").exits(1);
     let said = said.prints(&[
         "connect api.stripe.com:443",
         "name evil.test",
@@ -519,7 +440,7 @@ fn cli_policy_replay_lists_every_verdict_that_would_change() {
     assert!(!said.stdout.contains("a.csv"), "{said}");
     assert!(!said.stdout.contains("db.test"), "{said}");
     said.says(&["17 decisions of 1 run: 14 would change", "41 denials"]);
-    let said = world.loki(&["policy", "replay", "--policy", "new.yaml", "--json"]);
+    let said = policy(&world, "replay --policy new.yaml --json");
     let told = json(&said.exits(1));
     let changes = told["changes"].as_array().unwrap();
     let one = changes
@@ -540,30 +461,13 @@ fn cli_policy_replay_under_the_same_rights_changes_nothing() {
         "same.yaml",
         STRIPE.replace("\"books/*.csv\"", "\"books/*.csv\", \"notes/**\""),
     );
-    let args = [
-        "policy",
-        "replay",
-        "--policy",
-        "same.yaml",
-        "--run",
-        run.as_str(),
-    ];
-    let said = world.loki(&args).exits(0);
+    let said = policy(&world, &format!("replay --policy same.yaml --run {run}")).exits(0);
     assert_eq!(said.stdout, "", "{said}");
-    let args = [
-        "policy",
-        "replay",
-        "--policy",
-        "same.yaml",
-        "--run",
-        "nosuch",
-    ];
-    world
-        .loki(&args)
+    policy(&world, "replay --policy same.yaml --run nosuch")
         .exits(2)
         .says(&["no run `nosuch`", run.as_str()]);
     let empty = self::world();
-    let none = empty.loki(&["policy", "replay", "--policy", "own.yaml"]);
+    let none = policy(&empty, "replay --policy own.yaml");
     none.exits(2).says(&["no run was made", "loki start"]);
 }
 
@@ -571,43 +475,41 @@ fn cli_policy_replay_under_the_same_rights_changes_nothing() {
 fn cli_policy_suggest_writes_a_policy_that_allows_what_the_run_needed_and_no_more() {
     let world = recorded_world();
     recorded(&world);
-    let args = ["policy", "suggest", "--policy", "own.yaml"];
-    let said = world.loki(&args).exits(0).says_nothing().prints(&[
-        "- \"api.stripe.com:443\" # 7 connections",
-        "- \"books/*\" # 2 files, 2 changes",
-        "# - \"evil.test\" # denied 3 times",
-        "# - \"src/evil.rs\" # refused 1 time at the hand-over",
-        "which programs ran",
-    ]);
+    let said = policy(&world, "suggest --policy own.yaml")
+        .exits(0)
+        .says_nothing()
+        .prints(&[
+            "- \"api.stripe.com:443\" # 7 connections",
+            "- \"books/*\" # 2 files, 2 changes",
+            "# - \"evil.test\" # denied 3 times",
+            "# - \"src/evil.rs\" # refused 1 time at the hand-over",
+            "which programs ran",
+        ]);
     assert!(!said.stdout.contains('\u{202e}'), "{said}");
     world.write("suggested.yaml", &said.stdout);
-    let agents = "version: 1\nagents: { biz-books: {} }\n";
+    let agents = "version: 1\nagents: { shop-books: {} }\n";
     world.write("agents.yaml", agents);
-    let files = ["--policy", "agents.yaml", "--policy", "suggested.yaml"];
-    world
-        .loki(&["policy", "check", "agents.yaml", "suggested.yaml"])
-        .exits(0);
-    let said = world.loki(&[&["policy", "replay"][..], &files].concat());
+    let files = "--policy agents.yaml --policy suggested.yaml";
+    policy(&world, "check agents.yaml suggested.yaml").exits(0);
+    let said = policy(&world, &format!("replay {files}"));
     said.exits(0).says(&["0 would change"]);
-    let shown = world.loki(&[&["policy", "show", "biz-books", "--json"][..], &files].concat());
+    let shown = policy(&world, &format!("show shop-books --json {files}"));
     let shown = json(&shown.exits(0));
     assert_eq!(shown["connect"].as_array().unwrap().len(), 1);
     assert_eq!(shown["write"].as_array().unwrap().len(), 2);
-    let args = ["policy", "suggest", "--role", "biz-boks"];
-    world
-        .loki(&args)
+    policy(&world, "suggest --role shop-boks")
         .exits(2)
-        .says(&["did you mean `biz-books`?"]);
+        .says(&["did you mean `shop-books`?"]);
 }
 
 #[test]
 fn cli_policy_suggest_stands_alone_when_no_policy_knows_the_role() {
     let world = recorded_world();
     recorded(&world);
-    let said = world.loki(&["policy", "suggest"]).exits(0);
-    let said = said.prints(&["agents:\n  biz-books: {}"]);
+    let said = policy(&world, "suggest").exits(0);
+    let said = said.prints(&["agents:\n  shop-books: {}"]);
     world.write("suggested.yaml", &said.stdout);
-    world.loki(&["policy", "check", "suggested.yaml"]).exits(0);
+    policy(&world, "check suggested.yaml").exits(0);
 }
 
 /// Checks files in one run, and returns those of which no fault was shown.

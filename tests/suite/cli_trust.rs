@@ -3,7 +3,7 @@
 
 use std::{fs, os::unix::fs::symlink};
 
-use super::harness::World;
+use super::harness::{START, World};
 
 const FILE: &str = ".loki/policies/team.yaml";
 const NARROWS: &str = "version: 1\npermissions:\n  eng-backend: { write: [\"src/**\"] }\n";
@@ -11,14 +11,6 @@ const WIDENS: &str =
     "version: 1\npermissions:\n  eng-qa:\n    write: [\"**\"]\n    execute: [\"@shell\"]\n";
 const SPEC: &str = "# Greeting\n\nA program that greets.\n\n## Tasks\n\n\
     - `greet` (eng-backend): Write `src/greet.sh`\n  - accept: `sh src/greet.sh`\n";
-const START: [&str; 6] = [
-    "start",
-    "spec.md",
-    "--provider",
-    "command",
-    "--command",
-    "./agent.sh",
-];
 
 /// Returns a world whose repository brings this policy, not committed.
 fn repository(policy: &str) -> World {

@@ -8,7 +8,7 @@ use loki::{
     sandbox::{Grant, confinement},
 };
 
-use super::{harness::World, open_container::both};
+use super::harness::{World, on_each};
 
 const PROBE: &str = include_str!("harness/probes/agree.py");
 const FOLDERS: [&str; 5] = ["src", "a", "docs", "lib", "d.x"];
@@ -71,7 +71,7 @@ fn files() -> Vec<String> {
 #[test]
 fn live_the_kernel_holds_exactly_what_the_function_says() {
     let files = files();
-    both(|engine| {
+    on_each(|engine| {
         let world = World::on(engine);
         for file in &files {
             world.write(file, "#!/bin/sh\n");

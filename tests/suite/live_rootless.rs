@@ -16,7 +16,7 @@ use std::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::harness::{Run, Running, source::root};
+use super::harness::{Run, Running, as_backend, source::root};
 
 const LIMIT: Duration = Duration::from_secs(600);
 const USER: &str = "loki-test";
@@ -190,16 +190,7 @@ impl Desk {
     }
 
     fn inside(&self, script: &str) -> Run {
-        self.loki(&[
-            "sandbox",
-            "run",
-            "--role",
-            "eng-backend",
-            "--",
-            "sh",
-            "-c",
-            script,
-        ])
+        self.loki(&as_backend(&["sh", "-c", script]))
     }
 
     /// Asserts that nothing is left of this desk: no container, no directory of a sandbox, no file
@@ -390,16 +381,7 @@ fn live_rootless_the_shipped_example_ends_as_tested_merged_code() {
 #[test]
 fn live_rootless_what_a_killed_run_left_is_removed_by_the_next() {
     let desk = Desk::with_policy(ACCEPTS);
-    let args = [
-        "sandbox",
-        "run",
-        "--role",
-        "eng-backend",
-        "--",
-        "sh",
-        "-c",
-        "echo up; exec sleep 300",
-    ];
+    let args = as_backend(&["sh", "-c", "echo up; exec sleep 300"]);
     let mut running = desk.spawn(&args);
     running.wait_until(LIMIT, |said| said.stdout == "up\n");
     running.signal(Signal::KILL);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::harness::{Engine, Run, Said, World};
+use super::harness::{Engine, Run, Said, World, as_backend};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -18,12 +18,6 @@ fn repository(engine: Engine) -> World {
 
 fn run(world: &World, argv: &[&str]) -> Run {
     world.loki(&as_backend(argv))
-}
-
-fn as_backend<'a>(argv: &[&'a str]) -> Vec<&'a str> {
-    let mut args = vec!["sandbox", "run", "--role", "eng-backend", "--"];
-    args.extend(argv);
-    args
 }
 
 /// Returns the value of a line `Key:\tvalue` of `/proc/self/status`.

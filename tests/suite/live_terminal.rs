@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::harness::{Engine, Run, World};
+use super::harness::{Engine, Run, World, as_backend};
 
 const LIMIT: Duration = Duration::from_secs(180);
 const PERSON: &str = include_str!("harness/probes/person.py");
-const RUN: [&str; 5] = ["sandbox", "run", "--role", "eng-backend", "--"];
 
 fn world(engine: Engine) -> World {
     let world = World::on(engine);
@@ -40,10 +39,6 @@ fn sit(world: &World, args: &[&str], steps: &[Value]) -> Sitting {
         code: told["code"].as_i64().unwrap(),
         restored: told["restored"].as_bool().unwrap(),
     }
-}
-
-fn as_backend<'a>(argv: &[&'a str]) -> Vec<&'a str> {
-    [&RUN[..], argv].concat()
 }
 
 fn run(world: &World, options: &[&str], script: &str) -> Run {

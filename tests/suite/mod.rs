@@ -26,5 +26,4 @@ mod live_run;
 mod live_sandbox;
 mod live_terminal;
 mod live_toolchains;
-mod open_container;
 mod shipped_roles;

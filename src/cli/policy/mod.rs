@@ -1,7 +1,8 @@
-//! `loki policy …`: verbs that ask a policy. None of them changes anything, and none decides: each
+//! `loki policy …`: verbs that ask a policy, of which only `trust` changes anything. None decides: each
 //! asks the functions that the gateway, the gate and the sandboxes ask.
 
 pub(super) mod args;
+mod check;
 mod diff;
 mod explain;
 mod past;
@@ -9,18 +10,20 @@ mod replay;
 mod show;
 mod suggest;
 mod told;
+mod trust;
 
+pub(super) use check::check;
 pub(super) use diff::diff;
 pub(super) use explain::explain;
 pub(super) use replay::replay;
 pub(super) use show::show;
 pub(super) use suggest::suggest;
+pub(super) use trust::{pins, say_changes, trust};
 
 use std::path::PathBuf;
 
 use crate::{
     diagnostic::closest,
-    git::Repository,
     name::Role,
     policy::{self, Origin, Policy, Rights},
     text::visible,
@@ -28,7 +31,7 @@ use crate::{
 
 use super::{
     env::Environment,
-    exit::{Exit, Fault, OrExit},
+    exit::{Exit, Fault},
     setup, ui,
 };
 
@@ -40,19 +43,12 @@ pub(super) fn schema() -> Result<Exit, Fault> {
 
 /// Returns the policy in force here, with further files on top.
 fn load(env: &Environment, files: &[PathBuf]) -> Result<Policy, Fault> {
-    setup::policy(env, files, root()?.as_deref())
+    setup::policy(env, files, setup::root()?.as_deref())
 }
 
 /// Returns what `load` builds the policy of.
 fn gather(env: &Environment, files: &[PathBuf]) -> Result<setup::Gathered, Fault> {
-    setup::gather(env, files, root()?.as_deref())
-}
-
-/// Returns the root of the repository around the current directory, if there is one.
-fn root() -> Result<Option<PathBuf>, Fault> {
-    let here = std::env::current_dir().or_exit(Exit::Usage)?;
-    let repository = Repository::open(&here).ok();
-    Ok(repository.map(|repository| repository.root().to_owned()))
+    setup::gather(env, files, setup::root()?.as_deref())
 }
 
 /// Returns the rights of the role that a person named.
@@ -67,7 +63,7 @@ fn stranger(policy: &Policy, name: &str) -> Fault {
     let message = format!("no role is called `{}`", visible(name));
     let hint = match closest(name, policy.roles().map(Role::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => "`loki policy show` lists the roles".to_owned(),
+        None => "`loki agents list` shows the roles".to_owned(),
     };
     Fault::new(Exit::Usage, message).hint(hint)
 }

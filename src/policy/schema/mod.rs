@@ -27,7 +27,7 @@ const ABOUT: &[(&str, &str)] = &[
     ("resources", "Caps of one sandbox."),
     (
         "rate_limits",
-        "How much one sandbox may do in a minute; `none` is no limit.",
+        "How much a role may do in a minute, calls and bytes per rule and writes per sandbox; `none` is no limit.",
     ),
     (
         "minimum_isolation",

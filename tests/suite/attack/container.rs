@@ -4,23 +4,14 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use rustix::process::Signal;
 
-use super::{LIMIT, World, on_each, world};
+use super::{LIMIT, World, as_backend, on_each, world};
 
 #[test]
 fn attack_k01_no_program_of_an_engine_is_in_a_sandbox() {
     on_each(|engine| {
         let world = world(engine);
         for program in ["docker", "podman"] {
-            let run = [
-                "sandbox",
-                "run",
-                "--role",
-                "eng-backend",
-                "--",
-                program,
-                "version",
-            ];
-            drop(world.loki(&run).exits(127));
+            drop(world.loki(&as_backend(&[program, "version"])).exits(127));
         }
     });
 }
@@ -61,16 +52,7 @@ fn attack_k05_nobody_on_the_host_gets_near_a_set_id_program_of_an_agent() {
         let world = world(engine);
         let plant =
             "cp /bin/sh src/planted && chmod 6755 src/planted && echo planted && exec sleep 60";
-        let mut running = world.spawn(&[
-            "sandbox",
-            "run",
-            "--role",
-            "eng-backend",
-            "--",
-            "sh",
-            "-c",
-            plant,
-        ]);
+        let mut running = world.spawn(&as_backend(&["sh", "-c", plant]));
         running.wait_until(LIMIT, |said| said.stdout == "planted\n");
         let slots = world.path(".loki/adhoc");
         let slot = fs::read_dir(slots)

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::harness::{Engine, Run, START, World};
+use super::harness::{Engine, Run, START, World, as_backend, on_each};
 
 mod attest;
 mod container;
@@ -42,18 +42,6 @@ fn sink() -> u16 {
         }
     });
     port
-}
-
-/// Runs a test on every engine at once; one that fails fails the whole.
-fn on_each(test: impl Fn(Engine) + Sync) {
-    std::thread::scope(|scope| {
-        let test = &test;
-        let threads = Engine::ALL.map(|engine| (engine, scope.spawn(move || test(engine))));
-        for (engine, thread) in threads {
-            let ended = thread.join();
-            assert!(ended.is_ok(), "failed on {engine:?}, see above");
-        }
-    });
 }
 
 /// A world with a committed repository on an engine.

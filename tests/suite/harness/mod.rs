@@ -7,14 +7,20 @@
 pub(crate) mod source;
 
 mod journal;
+mod opened;
 mod run;
-pub(crate) mod sandbox;
 mod stand;
 mod world;
 
+pub(crate) use opened::{opened, opened_with};
 pub(crate) use run::{Run, Running, Said};
-pub(crate) use stand::{Stand, Standing, p95};
-pub(crate) use world::{Engine, World};
+pub(crate) use stand::{Stand, Standing, UNHELD, p95, writing_everywhere};
+pub(crate) use world::{Engine, World, on_each};
+
+/// Returns the words that run a program as `eng-backend` in a sandbox.
+pub(crate) fn as_backend<'a>(argv: &[&'a str]) -> Vec<&'a str> {
+    [&["sandbox", "run", "--role", "eng-backend", "--"], argv].concat()
+}
 
 /// Starts a run of `spec.md` in which the world's `agent.sh` is the agent.
 pub(crate) const START: [&str; 6] = [

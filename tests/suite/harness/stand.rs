@@ -22,13 +22,20 @@ use super::{Engine, World};
 pub(crate) struct Stand {
     launcher: Launcher,
     image: String,
-    pub(crate) world: World,
+    world: Arc<World>,
 }
 
 /// A sandbox and where its files are.
 pub(crate) struct Standing {
     pub(crate) sandbox: Sandbox,
     pub(crate) slot: Slot,
+    _world: Arc<World>,
+}
+
+/// What a program that ended well printed, and how long it took.
+pub(crate) struct Ended {
+    pub(crate) out: String,
+    elapsed: Duration,
 }
 
 impl Stand {
@@ -57,7 +64,7 @@ impl Stand {
         Self {
             launcher,
             image,
-            world,
+            world: Arc::new(world),
         }
     }
 
@@ -68,12 +75,12 @@ impl Stand {
         let user = self.launcher.user();
         std::os::unix::fs::chown(slot.work().join("src"), Some(user.0), Some(user.1)).unwrap();
         let occupant = Occupant {
-            name: format!("loki-caps-{name}-{}-{}", owner(), user.0),
+            name: format!("loki-stand-{name}-{}-{}", owner(), user.0),
             rights: rights(policy),
             labels: Labels {
-                run: "caps".to_owned(),
+                run: "stand".to_owned(),
                 task: name.to_owned(),
-                repository: "caps".to_owned(),
+                repository: "stand".to_owned(),
                 owner: owner(),
             },
             home: Vec::new(),
@@ -82,14 +89,33 @@ impl Stand {
         let record = Arc::new(|_| {});
         let launched = self.launcher.launch(&occupant, &slot, user, record);
         let sandbox = launched.await.unwrap_or_else(|e| panic!("no sandbox: {e}"));
-        Standing { sandbox, slot }
+        Standing {
+            sandbox,
+            slot,
+            _world: Arc::clone(&self.world),
+        }
     }
+}
+
+/// Rates without a pace for writes, and without directories where they do not count.
+pub(crate) const UNHELD: &str = "file_writes_per_minute: none, uncounted: []";
+
+/// Returns what a policy adds for an `eng-backend` that may write and run programs everywhere in
+/// the worktree, with these rates and this minimum.
+pub(crate) fn writing_everywhere(rates: &str, minimum: &str) -> String {
+    format!(
+        "permissions:\n  eng-backend:\n    read: [\"**\"]\n    write: [\"**\"]\n    \
+         execute: [\"@shell\", \"@python\", \"./**\"]\n\
+         resources: {{ eng-backend: {{ pids: 512 }} }}\n\
+         rate_limits: {{ eng-backend: {{ {rates} }} }}\n\
+         minimum_isolation: {{ eng-backend: {{ {minimum} }} }}"
+    )
 }
 
 fn rights(policy: &str) -> Rights {
     let mut sources = Policy::builtin_sources();
     sources.push(Source {
-        file: "caps.yaml".into(),
+        file: "stand.yaml".into(),
         text: format!("version: 1\n{policy}\n"),
         layer: Layer::Given,
     });
@@ -107,23 +133,39 @@ impl Standing {
         process
     }
 
-    /// Runs a program to its end and returns its code, output and time.
-    pub(crate) async fn run(&self, argv: &[&str]) -> (i32, String, Duration) {
+    /// Runs a program to its end, which must be good.
+    pub(crate) async fn run(&self, argv: &[&str]) -> Ended {
         let begun = Instant::now();
         let mut process = self.start(argv).await;
-        let mut said = String::new();
-        process.stdout.read_to_string(&mut said).await.unwrap();
+        let (mut out, mut err) = (String::new(), String::new());
+        let (read_out, read_err) = tokio::join!(
+            process.stdout.read_to_string(&mut out),
+            process.stderr.read_to_string(&mut err)
+        );
+        read_out.and(read_err).unwrap();
         let code = process.wait().await.unwrap().code;
-        (code, said, begun.elapsed())
+        assert_eq!(code, 0, "{argv:?}: {out}{err}");
+        Ended {
+            out,
+            elapsed: begun.elapsed(),
+        }
+    }
+
+    /// Runs a shell script to its end and returns what it printed.
+    pub(crate) async fn sh(&self, script: &str) -> String {
+        self.run(&["sh", "-c", script]).await.out
+    }
+
+    /// Runs Python to its end and returns what it printed.
+    pub(crate) async fn python(&self, script: &str) -> String {
+        self.run(&["python3", "-B", "-c", script]).await.out
     }
 
     /// Returns how long `true` takes, the p95 of some times.
     pub(crate) async fn p95(&self, times: usize) -> Duration {
         let mut all = Vec::new();
         for _ in 0..times {
-            let (code, _, time) = self.run(&["true"]).await;
-            assert_eq!(code, 0);
-            all.push(time);
+            all.push(self.run(&["true"]).await.elapsed);
         }
         p95(all)
     }

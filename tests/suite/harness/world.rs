@@ -62,6 +62,17 @@ impl Engine {
     }
 }
 
+/// Runs a test on every engine at once; one that fails fails the whole.
+pub(crate) fn on_each(test: impl Fn(Engine) + Sync) {
+    std::thread::scope(|scope| {
+        let test = &test;
+        let threads = Engine::ALL.map(|engine| (engine, scope.spawn(move || test(engine))));
+        for (engine, thread) in threads {
+            assert!(thread.join().is_ok(), "failed on {engine:?}, see above");
+        }
+    });
+}
+
 /// Everything one test can see. Removed when the test ends.
 #[derive(Debug)]
 pub(crate) struct World {

@@ -3,20 +3,9 @@
 
 use std::time::Duration;
 
-use super::harness::{Engine, Said, World};
+use super::{Engine, Said, World};
 
 const LIMIT: Duration = Duration::from_secs(300);
-
-/// Runs a test on both engines at once; one that fails fails the whole.
-pub(crate) fn both(test: impl Fn(Engine) + Sync) {
-    std::thread::scope(|scope| {
-        let test = &test;
-        let threads = Engine::ALL.map(|engine| (engine, scope.spawn(move || test(engine))));
-        for (engine, thread) in threads {
-            assert!(thread.join().is_ok(), "failed on {engine:?}, see above");
-        }
-    });
-}
 
 /// Runs a Python probe as root, with rights, without a filter, beside a PID 1 that is a shell.
 #[track_caller]

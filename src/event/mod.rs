@@ -1,7 +1,10 @@
 //! The events of a run. A run is the list of its events: each is journalled before it is acted
 //! on, and queue, status and listings are folds of them.
 
-use std::{collections::BTreeMap, time::Duration};
+mod isolation;
+mod overrun;
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,6 +15,9 @@ use crate::{
     name::{Role, RunId, TaskId},
     task::Task,
 };
+
+pub use isolation::{Held, HeldBy, Isolation};
+pub use overrun::{Limit, Overrun};
 
 /// Everything that can happen in a run. Stored as JSON with the variant under `type`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -192,107 +198,6 @@ pub enum EgressKind {
     Connect,
 }
 
-/// What a cap is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Limit {
-    /// Bytes of memory, files in memory included.
-    Memory,
-    /// Processes and threads at once.
-    Processes,
-    /// Bytes written to the worktree and the home directory.
-    Disk,
-    /// Files created in the worktree and the home directory.
-    Files,
-    /// Levels of directories within each other.
-    Depth,
-    /// Looks in a row that could not see all of its files.
-    Unseen,
-    /// Bytes of output.
-    Log,
-    /// Wall clock.
-    Time,
-    /// Time without output, work or traffic.
-    Idle,
-}
-
-/// A cap that was passed. Its text says by how much.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.sentence())]
-pub struct Overrun {
-    /// Which cap.
-    pub limit: Limit,
-    /// The cap: bytes, a count, or milliseconds for times.
-    pub allowed: u64,
-    /// What was seen when it was noticed, in the same unit. A refused process is not there to be
-    /// counted: then it is the cap.
-    pub seen: u64,
-}
-
-impl Overrun {
-    fn sentence(&self) -> String {
-        let (allowed, seen) = (self.allowed, self.seen);
-        match self.limit {
-            Limit::Memory => format!("it needed more memory than its {}", bytes(allowed)),
-            Limit::Processes => format!("it started more processes than its {allowed}"),
-            Limit::Disk => format!(
-                "it wrote {} to disk and may write {}",
-                bytes(seen),
-                bytes(allowed)
-            ),
-            Limit::Files => format!("it created {seen} files and may create {allowed}"),
-            Limit::Depth => {
-                format!("it nested directories {seen} deep and may nest them {allowed} deep")
-            }
-            Limit::Unseen => {
-                format!("its files could not be looked at {seen} times in a row")
-            }
-            Limit::Log => format!(
-                "it printed {} and may print {}",
-                bytes(seen),
-                bytes(allowed)
-            ),
-            Limit::Time => format!("it ran for {}, which is its limit", seconds(allowed)),
-            Limit::Idle => format!(
-                "it printed, computed, sent and received nothing for {}, which is its limit",
-                seconds(allowed)
-            ),
-        }
-    }
-}
-
-impl Limit {
-    /// Returns the policy's key that sets the cap. Files go with the bytes, see docs/limits.md.
-    #[must_use]
-    pub fn key(self) -> Option<&'static str> {
-        Some(match self {
-            Self::Memory => "resources.memory",
-            Self::Processes => "resources.pids",
-            Self::Disk | Self::Files => "resources.disk",
-            Self::Depth | Self::Unseen => return None,
-            Self::Log => "resources.log",
-            Self::Time => "resources.timeout",
-            Self::Idle => "resources.idle_timeout",
-        })
-    }
-}
-
-/// A number of bytes for people, with the largest unit that leaves at least 1.
-fn bytes(count: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    let unit = (UNITS.len()).min((count.max(1).ilog2() / 10) as usize);
-    let Some(name) = unit.checked_sub(1).and_then(|at| UNITS.get(at)) else {
-        return format!("{count} bytes");
-    };
-    let tenths = (u128::from(count) * 10) >> (10 * unit);
-    format!("{}.{} {name}", tenths / 10, tenths % 10).replace(".0 ", " ")
-}
-
-/// A number of milliseconds for people.
-fn seconds(millis: u64) -> String {
-    format!("{} s", millis as f64 / 1000.0)
-}
-
 /// Why work may not leave a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Breach {
@@ -302,85 +207,6 @@ pub struct Breach {
     pub path: String,
     /// One sentence.
     pub message: String,
-}
-
-/// What was really enforced on a sandbox, read back after the start.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Isolation {
-    /// The agent's user inside, as seen by the host's kernel.
-    pub uid: u32,
-    /// Effective, permitted and bounding capabilities are all empty.
-    pub no_capabilities: bool,
-    /// `no_new_privs` is set.
-    pub no_new_privs: bool,
-    /// Our own seccomp filter is installed.
-    pub seccomp: bool,
-    /// Landlock ABI in force, 0 when none.
-    pub landlock_abi: u32,
-    /// Memory, process and CPU caps are enforced by cgroups.
-    pub cgroup_limits: bool,
-    /// The only network interface is `lo`.
-    pub no_network: bool,
-    /// Writes are counted and kept to the role's pace.
-    #[serde(default)]
-    pub write_meter: bool,
-    /// The OCI runtime, such as `runc`.
-    pub runtime: String,
-    /// The engine and its version, such as `podman 4.3.1`.
-    #[serde(default)]
-    pub engine: String,
-    /// Versions of the engine's other parts, such as `containerd` and `conmon`, where it tells them.
-    #[serde(default)]
-    pub components: BTreeMap<String, String>,
-    /// Whether the engine runs without root.
-    #[serde(default)]
-    pub rootless: bool,
-    /// The host's cgroups: `v1`, `hybrid`, `v2` or `none`.
-    #[serde(default)]
-    pub cgroup: String,
-    /// SELinux labels containers on this host, and this one runs without a label.
-    #[serde(default)]
-    pub selinux_label_off: bool,
-    /// What of the newest Landlock ABI that Loki uses this kernel does not have.
-    #[serde(default)]
-    pub landlock_lacks: Vec<String>,
-    /// What the kernel holds the sandbox to.
-    #[serde(default)]
-    pub held: Held,
-    /// Caps that the kernel holds here, but whose overrun this host cannot see. Usually none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unwatched: Vec<Limit>,
-    /// Where no program can be run from, of what the agent may fill: `/home/agent`, `/tmp`, `/work`.
-    #[serde(default)]
-    pub noexec: Vec<String>,
-}
-
-/// Limits that hold for all of a sandbox together; none is not held.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
-    /// How these numbers are known and held.
-    pub by: HeldBy,
-    /// Bytes of memory.
-    pub memory: Option<u64>,
-    /// Processes and threads.
-    pub processes: Option<u64>,
-    /// Thousandths of a processor.
-    pub millicpus: Option<u64>,
-}
-
-/// How limits are known and held.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HeldBy {
-    /// By nothing.
-    #[default]
-    Nothing,
-    /// By cgroups, whose files were read after the start.
-    Cgroup,
-    /// By cgroups as the engine says: their files cannot be read from here.
-    EngineSays,
-    /// Processes only, by `RLIMIT_NPROC` in a user namespace of the sandbox's own.
-    Rlimit,
 }
 
 /// What a sandbox has used, since its start.
@@ -443,37 +269,4 @@ pub struct Record {
     pub event: Event,
     /// The hash of this record, which covers everything above.
     pub hash: Digest,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_overrun_says_what_was_allowed_and_seen_in_units_of_people() {
-        let said = |limit, allowed, seen| {
-            Overrun {
-                limit,
-                allowed,
-                seen,
-            }
-            .to_string()
-        };
-        assert_eq!(
-            said(Limit::Disk, 4 << 30, (4 << 30) + (600 << 20)),
-            "it wrote 4.5 GiB to disk and may write 4 GiB"
-        );
-        assert_eq!(
-            said(Limit::Memory, 1500 << 10, 0),
-            "it needed more memory than its 1.4 MiB"
-        );
-        assert_eq!(
-            said(Limit::Log, 1000, u64::MAX),
-            "it printed 16777215.9 TiB and may print 1000 bytes"
-        );
-        assert_eq!(
-            said(Limit::Time, 90_000, 90_001),
-            "it ran for 90 s, which is its limit"
-        );
-    }
 }

@@ -13,7 +13,7 @@ use crate::{
     policy::{Facts, Pins, Policy, Trust},
 };
 
-use super::{
+use super::super::{
     args::PolicyTrust,
     env::Environment,
     exit::{Exit, Fault},
@@ -21,8 +21,11 @@ use super::{
     ui,
 };
 
+/// How many changed lines of a file are shown.
+const MOST_LINES: usize = 40;
+
 /// Shows what the project's policy would widen, asks, and pins it; or takes the trust back.
-pub(super) fn trust(env: &Environment, args: &PolicyTrust) -> Result<Exit, Fault> {
+pub(in crate::cli) fn trust(env: &Environment, args: &PolicyTrust) -> Result<Exit, Fault> {
     let repository = setup::repository()?;
     let root = repository.root();
     let file = pins_file(env, root).ok_or_else(|| {
@@ -93,7 +96,7 @@ fn widenings(gathered: &Gathered) -> Result<Vec<Diagnostic>, Fault> {
 }
 
 /// Returns where the pins of the repository at `root` are kept, none without a home.
-pub(super) fn pins_file(env: &Environment, root: &Path) -> Option<PathBuf> {
+fn pins_file(env: &Environment, root: &Path) -> Option<PathBuf> {
     let name = Digest::of(root.as_os_str().as_bytes());
     let directory = env.config.as_ref()?.join("trust");
     Some(directory.join(format!("{name}.json")))
@@ -101,7 +104,7 @@ pub(super) fn pins_file(env: &Environment, root: &Path) -> Option<PathBuf> {
 
 /// Returns the pins of the repository at `root`, none when nothing was trusted there. Pins that
 /// cannot be believed are a fault: a person must look at them.
-pub(super) fn pins(env: &Environment, root: &Path) -> Result<Option<Pins>, Fault> {
+pub(in crate::cli) fn pins(env: &Environment, root: &Path) -> Result<Option<Pins>, Fault> {
     let Some(file) = pins_file(env, root) else {
         return Ok(None);
     };
@@ -142,7 +145,7 @@ fn unkept(file: &Path, cause: &io::Error) -> Fault {
 }
 
 /// Says how the project's files differ from those that were trusted.
-pub(super) fn say_changes(gathered: &Gathered) {
+pub(in crate::cli) fn say_changes(gathered: &Gathered) {
     for change in &gathered.changes {
         let file = ui::visible(&change.file);
         ui::warning(format!(
@@ -156,6 +159,3 @@ pub(super) fn say_changes(gathered: &Gathered) {
         }
     }
 }
-
-/// How many changed lines of a file are shown.
-const MOST_LINES: usize = 40;
