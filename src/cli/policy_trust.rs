@@ -36,7 +36,7 @@ pub(super) fn trust(env: &Environment, args: &PolicyTrust) -> Result<Exit, Fault
     if gathered.project().next().is_none() {
         return Err(
             Fault::new(Exit::Usage, "this repository has no `.loki/policies`")
-                .hint("there is nothing to trust: `loki policy check` says which files count"),
+                .hint("there is nothing to trust; your own files, in `~/.config/loki/policies`, need no trust"),
         );
     }
     if gathered.facts.trust == Trust::Pinned {

@@ -19,17 +19,16 @@ pub(super) use suggest::suggest;
 use std::path::PathBuf;
 
 use crate::{
-    diagnostic::closest,
     git::Repository,
-    name::Role,
-    policy::{self, Origin, Policy, Rights},
+    policy::{self, Origin, Policy},
     text::visible,
 };
 
 use super::{
     env::Environment,
     exit::{Exit, Fault, OrExit},
-    setup, ui,
+    setup::{self, rights},
+    ui,
 };
 
 /// Prints the schema of the policy language.
@@ -53,23 +52,6 @@ fn root() -> Result<Option<PathBuf>, Fault> {
     let here = std::env::current_dir().or_exit(Exit::Usage)?;
     let repository = Repository::open(&here).ok();
     Ok(repository.map(|repository| repository.root().to_owned()))
-}
-
-/// Returns the rights of the role that a person named.
-fn rights(policy: &Policy, name: &str) -> Result<Rights, Fault> {
-    let known = name.parse::<Role>().ok();
-    known
-        .and_then(|role| policy.rights(&role))
-        .ok_or_else(|| stranger(policy, name))
-}
-
-fn stranger(policy: &Policy, name: &str) -> Fault {
-    let message = format!("no role is called `{}`", visible(name));
-    let hint = match closest(name, policy.roles().map(Role::as_str)) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "`loki policy show` lists the roles".to_owned(),
-    };
-    Fault::new(Exit::Usage, message).hint(hint)
 }
 
 /// Returns a place as `file:line`.

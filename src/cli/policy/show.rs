@@ -166,12 +166,31 @@ fn files(globs: &[Glob]) -> Vec<Line> {
 }
 
 fn programs(rights: &Rights) -> Vec<Line> {
-    let runs = written::runs(&rights.programs).into_iter();
-    runs.map(|runs| Line {
-        below: wrapped(&runs.members),
-        ..Line::new(&runs.item, origin_of(rights, &runs))
-    })
-    .collect()
+    let all = written::runs(&rights.programs);
+    let line = |runs: &written::Runs| Line {
+        below: wrapped(&beyond(&all, &runs.members)),
+        ..Line::new(&runs.item, origin_of(rights, runs))
+    };
+    all.iter().map(line).collect()
+}
+
+/// Returns the members of a group, with the largest listed group among them by its name.
+fn beyond(all: &[written::Runs], members: &[String]) -> Vec<String> {
+    let holds = |other: &&written::Runs| {
+        let fewer = (1..members.len()).contains(&other.members.len());
+        fewer && other.members.iter().all(|name| members.contains(name))
+    };
+    let within = all.iter().filter(holds);
+    let Some(largest) = within.max_by_key(|other| other.members.len()) else {
+        return members.to_vec();
+    };
+    let rest = members
+        .iter()
+        .filter(|name| !largest.members.contains(name));
+    std::iter::once(&largest.item)
+        .chain(rest)
+        .cloned()
+        .collect()
 }
 
 /// Returns where an item of an `execute` list stands: a group where its first program does.
