@@ -49,8 +49,13 @@ pub(super) fn trust(env: &Environment, args: &PolicyTrust) -> Result<Exit, Fault
         return Ok(Exit::Done);
     }
     say_changes(&gathered);
-    for widening in &widenings {
-        ui::data(widening.render());
+    ui::note("with your trust these would count:");
+    for widening in widenings {
+        let bare = Diagnostic {
+            help: None,
+            ..widening
+        };
+        ui::data(bare.render());
     }
     if !args.yes && !ui::ask("Trust these files, exactly as they are now?") {
         ui::note("nothing was trusted; `loki policy trust --yes` trusts without asking");

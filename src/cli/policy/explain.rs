@@ -254,11 +254,13 @@ impl<'a> Case<'a> {
         };
         match (runs, answer.allowed) {
             (None, true) => told(("execute", asked), answer, "it may not run".to_owned()),
-            (None, false) => told(
-                ("execute", asked),
-                answer,
-                "it may neither run nor be read: permission denied".to_owned(),
-            ),
+            (None, false) => {
+                let kernel = match path {
+                    Some(_) => "it may not run: permission denied",
+                    None => "it may neither run nor be read: permission denied",
+                };
+                told(("execute", asked), answer, kernel.to_owned())
+            }
             (Some(rule), true) => {
                 let kernel = match path {
                     Some(_) => format!("what lies below `{}` may run", rule.path),
