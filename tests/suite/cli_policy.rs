@@ -123,7 +123,7 @@ fn cli_policy_an_unknown_role_is_asked_back() {
         ]);
     }
     let said = world.loki(&["policy", "show", "\u{1b}[2J"]).exits(2);
-    let said = said.says(&["\\u{1b}[2J", "`loki policy show` lists the roles"]);
+    let said = said.says(&["\\u{1b}[2J", "`loki agents list` shows the roles"]);
     assert!(!said.stderr.contains('\u{1b}'), "{said}");
 }
 
