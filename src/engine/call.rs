@@ -12,6 +12,8 @@ use super::EngineError;
 pub(super) const ASK: Duration = Duration::from_secs(20);
 /// How long a call may take that changes a container.
 pub(super) const CHANGE: Duration = Duration::from_secs(60);
+/// How long a container that ends may take until it can be removed, looked at so many times.
+pub(super) const SETTLE: (Duration, u32) = (Duration::from_millis(100), 50);
 /// How long a stream of progress may be silent: an import or build step says nothing while it works.
 pub(super) const SILENCE: Duration = Duration::from_secs(600);
 /// How long a registry may be silent.
@@ -111,6 +113,11 @@ pub(super) fn carries(labels: &BTreeMap<String, String>, label: &str) -> bool {
         Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
         None => labels.contains_key(label),
     }
+}
+
+/// Whether Podman met a container that was just ending by itself: a moment later it can be removed.
+pub(super) fn is_settling(fault: &EngineError) -> bool {
+    matches!(fault, EngineError::Api { status: Some(500), message, .. } if message.contains("could not be stopped"))
 }
 
 /// Removing what is not there is no fault.

@@ -21,8 +21,8 @@ use super::{
     Environment, Image, Import, Listed, Opened, OpenedContainer, Progress, Said, admission,
     body::{self, Dialect},
     call::{
-        ASK, CHANGE, REGISTRY_SILENCE, SILENCE, absent, carries, file_stream, follow, gone_is_fine,
-        is_podman_word, refusal, split_tag, with_algorithm, within,
+        ASK, CHANGE, REGISTRY_SILENCE, SETTLE, SILENCE, absent, carries, file_stream, follow, gone_is_fine,
+        is_podman_word, is_settling, refusal, split_tag, with_algorithm, within,
     },
     discovery::Candidate,
     raw,
@@ -87,6 +87,17 @@ impl Client {
             kind: "image",
             name: reference.to_owned(),
         })
+    }
+
+    async fn remove_once(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let call = format!("remove the container `{id}`");
+        let options = RemoveContainerOptions {
+            force: true,
+            v: true,
+            ..RemoveContainerOptions::default()
+        };
+        let remove = self.docker.remove_container(id.as_str(), Some(options));
+        gone_is_fine(within(&call, CHANGE, remove).await)
     }
 
     async fn create_checked(&self, spec: &ContainerSpec) -> Result<ContainerId, EngineError> {
@@ -320,19 +331,14 @@ impl Engine for Client {
 
     fn remove<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()> {
         async move {
-            let call = format!("remove the container `{id}`");
-            let options = RemoveContainerOptions {
-                force: true,
-                v: true,
-                ..RemoveContainerOptions::default()
-            };
-            let done = within(
-                &call,
-                CHANGE,
-                self.docker.remove_container(id.as_str(), Some(options)),
-            )
-            .await;
-            gone_is_fine(done)
+            let (pause, times) = SETTLE;
+            for _ in 1..times {
+                match self.remove_once(id).await {
+                    Err(fault) if is_settling(&fault) => tokio::time::sleep(pause).await,
+                    done => return done,
+                }
+            }
+            self.remove_once(id).await
         }
         .boxed()
     }

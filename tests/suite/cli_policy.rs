@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::harness::{Said, World, source::files, source::root};
 
-const STRIPE: &str = "version: 1\nagents: { biz-finance: { description: Keeps the books. } }\n\
-    network_policies: { biz-finance: { egress: [\"api.stripe.com:443\"] } }\n\
-    permissions: { biz-finance: { read: [\"**\"], write: [\"books/*.csv\"] } }\n";
+const STRIPE: &str = "version: 1\nagents: { biz-books: { description: Keeps the books. } }\n\
+    network_policies: { biz-books: { egress: [\"api.stripe.com:443\"] } }\n\
+    permissions: { biz-books: { read: [\"**\"], write: [\"books/*.csv\"] } }\n";
 
 /// Returns a world with a repository and a policy of its own.
 fn world() -> World {
@@ -43,7 +43,7 @@ fn cli_policy_show_prints_every_right_with_its_place() {
         "landlock",
     ]);
     assert!(said.stdout.lines().all(|line| line.len() < 120), "{said}");
-    let said = world.loki(&["policy", "show", "biz-finance", "--policy", "own.yaml"]);
+    let said = world.loki(&["policy", "show", "biz-books", "--policy", "own.yaml"]);
     said.exits(0).prints(&[
         "Keeps the books.",
         "api.stripe.com:443 tls  own.yaml:3",
@@ -57,7 +57,7 @@ fn cli_policy_show_without_a_role_has_a_line_for_each() {
     let said = world
         .loki(&["policy", "show", "--policy", "own.yaml"])
         .exits(0);
-    let said = said.prints(&["ROLE", "eng-backend", "biz-finance", "api.stripe.com:443"]);
+    let said = said.prints(&["ROLE", "eng-backend", "biz-books", "api.stripe.com:443"]);
     let lines = said.stdout.lines().count();
     let shown = world.loki(&["policy", "show", "--policy", "own.yaml", "--json"]);
     let shown = json(&shown.exits(0));
@@ -71,13 +71,13 @@ fn cli_policy_show_has_documented_fields() {
     let shown = world.loki(&[
         "policy",
         "show",
-        "biz-finance",
+        "biz-books",
         "--policy",
         "own.yaml",
         "--json",
     ]);
     let shown = json(&shown.exits(0));
-    assert_eq!(shown["role"], "biz-finance");
+    assert_eq!(shown["role"], "biz-books");
     let write = &shown["write"][0];
     assert_eq!(
         (&write["glob"], &write["file"], &write["line"]),
@@ -170,7 +170,7 @@ fn cli_policy_explain_tells_what_a_widened_glob_lets_pass_and_who_refuses_it() {
     let ask = [
         "policy",
         "explain",
-        "biz-finance",
+        "biz-books",
         "--policy",
         "own.yaml",
         "--write",
@@ -199,14 +199,14 @@ fn cli_policy_explain_asks_what_the_gateway_asks() {
     let ask = [
         "policy",
         "explain",
-        "biz-finance",
+        "biz-books",
         "--policy",
         "own.yaml",
         "--connect",
     ];
     let ask = |target: &str| world.loki(&[&ask[..], &[target]].concat());
     ask("api.stripe.com:443").exits(0).prints(&[
-        "allowed: biz-finance connect `api.stripe.com:443`",
+        "allowed: biz-books connect `api.stripe.com:443`",
         "rule    api.stripe.com:443 (own.yaml:3)",
     ]);
     ask("api.stripe.com:80").exits(1).prints(&[
@@ -275,7 +275,7 @@ fn cli_policy_explain_knows_programs_and_what_they_bring() {
     let world = world();
     let ask = ["policy", "explain", "eng-frontend", "--execute"];
     let ask = |program: &str| world.loki(&[&ask[..], &[program]].concat());
-    ask("sh").exits(0).prints(&["part of `@shell`"]);
+    ask("sh").exits(0).prints(&["part of `@text`"]);
     ask("/usr/bin/sh").exits(0).prints(&["allowed"]);
     ask("./src/frontend/run")
         .exits(0)
@@ -359,7 +359,7 @@ fn cli_policy_diff_tells_gains_from_losses() {
         .replace("books/*.csv", "books/**");
     world.write(
         "other.yaml",
-        other + "resources: { biz-finance: { memory: 4GiB } }\n",
+        other + "resources: { biz-books: { memory: 4GiB } }\n",
     );
     let diff = ["policy", "diff"];
     for same in [["own.yaml", "own.yaml"], ["-", "current"]] {
@@ -372,7 +372,7 @@ fn cli_policy_diff_tells_gains_from_losses() {
         .loki(&["policy", "diff", "own.yaml", "other.yaml"])
         .exits(1);
     said.says_nothing().prints(&[
-        "biz-finance\n",
+        "biz-books\n",
         "+ write    books/**  other.yaml:4",
         "+ connect  api.example.com:443 tls  other.yaml:3",
         "- connect  api.stripe.com:443 tls  own.yaml:3",
@@ -405,7 +405,7 @@ fn egress(host: &str, port: Option<u16>, by: By<'_>, count: u64) -> Event {
     Event::Egress {
         sandbox: "s1".to_owned(),
         task: None,
-        role: "biz-finance".parse().unwrap(),
+        role: "biz-books".parse().unwrap(),
         kind: if port.is_some() {
             EgressKind::Connect
         } else {
@@ -422,7 +422,7 @@ fn egress(host: &str, port: Option<u16>, by: By<'_>, count: u64) -> Event {
     }
 }
 
-/// Writes the journal of a run in which `biz-finance` used one host, asked for others, committed
+/// Writes the journal of a run in which `biz-books` used one host, asked for others, committed
 /// what is in the repository's last commit and was once refused at the gate.
 fn recorded(world: &World) -> RunId {
     let run: RunId = "20270115-080000-ab12".parse().unwrap();
@@ -441,7 +441,7 @@ fn recorded(world: &World) -> RunId {
         message: "is too large".to_owned(),
     };
     let planned = serde_json::json!({ "type": "planned", "tasks": [
-        { "id": "books", "role": "biz-finance", "title": "Keep the books" },
+        { "id": "books", "role": "biz-books", "title": "Keep the books" },
     ] });
     let rule = "api.stripe.com:443 (own.yaml:3)";
     let events = [
@@ -595,7 +595,7 @@ fn cli_policy_suggest_writes_a_policy_that_allows_what_the_run_needed_and_no_mor
     ]);
     assert!(!said.stdout.contains('\u{202e}'), "{said}");
     world.write("suggested.yaml", &said.stdout);
-    let agents = "version: 1\nagents: { biz-finance: {} }\n";
+    let agents = "version: 1\nagents: { biz-books: {} }\n";
     world.write("agents.yaml", agents);
     let files = ["--policy", "agents.yaml", "--policy", "suggested.yaml"];
     world
@@ -603,15 +603,15 @@ fn cli_policy_suggest_writes_a_policy_that_allows_what_the_run_needed_and_no_mor
         .exits(0);
     let said = world.loki(&[&["policy", "replay"][..], &files].concat());
     said.exits(0).says(&["0 would change"]);
-    let shown = world.loki(&[&["policy", "show", "biz-finance", "--json"][..], &files].concat());
+    let shown = world.loki(&[&["policy", "show", "biz-books", "--json"][..], &files].concat());
     let shown = json(&shown.exits(0));
     assert_eq!(shown["connect"].as_array().unwrap().len(), 1);
     assert_eq!(shown["write"].as_array().unwrap().len(), 2);
-    let args = ["policy", "suggest", "--role", "biz-finanse"];
+    let args = ["policy", "suggest", "--role", "biz-boks"];
     world
         .loki(&args)
         .exits(2)
-        .says(&["did you mean `biz-finance`?"]);
+        .says(&["did you mean `biz-books`?"]);
 }
 
 #[test]
@@ -619,7 +619,7 @@ fn cli_policy_suggest_stands_alone_when_no_policy_knows_the_role() {
     let world = recorded_world();
     recorded(&world);
     let said = world.loki(&["policy", "suggest"]).exits(0);
-    let said = said.prints(&["agents:\n  biz-finance: {}"]);
+    let said = said.prints(&["agents:\n  biz-books: {}"]);
     world.write("suggested.yaml", &said.stdout);
     world.loki(&["policy", "check", "suggested.yaml"]).exits(0);
 }
