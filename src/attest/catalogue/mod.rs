@@ -41,7 +41,7 @@ type Absent = (&'static str, &'static str, &'static str);
 const TESTED: &str = "needs to change or break this machine: held by Loki's own tests";
 const NO_INSPECTION: &str = "this Loki does not look inside TLS, see docs/security.md";
 const NO_CREDENTIALS: &str = "this Loki holds no credentials";
-const NO_VOLUME: &str = "bytes are limited by the minute alone, see docs/security.md";
+const NO_VOLUME: &str = "volume is not limited yet, see docs/security.md";
 
 /// Every threat to a sandbox that no probe stands for.
 const ABSENT: &[Absent] = &[
