@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, net::unix::pipe, sync::watch, time::sleep};
 
 use crate::{
     event::Overrun,
@@ -22,6 +22,9 @@ use super::{
     terminal,
     ui::{self, Stream},
 };
+
+/// How long what was said last may take to arrive after the program has ended.
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What a program has for its three streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -300,24 +303,51 @@ async fn talk(
         }
         std::future::pending::<()>().await;
     };
+    let (over, told) = watch::channel(false);
+    let end = async {
+        let exit = ended.wait().await;
+        over.send_replace(true);
+        exit
+    };
     let speak = async {
         tokio::join!(
-            pass(stdout, Stream::Out, spoken),
-            pass(stderr, Stream::Err, spoken)
+            end,
+            pass(stdout, Stream::Out, spoken, told.clone()),
+            pass(stderr, Stream::Err, spoken, told)
         )
     };
-    tokio::pin!(speak);
     tokio::select! {
-        exit = async { tokio::join!(ended.wait(), &mut speak).0 } => exit,
+        (exit, (), ()) = speak => exit,
         () = feed => unreachable!("feeding never ends by itself"),
     }
 }
 
-/// Passes an output on as fast as it is taken. Nothing is kept, so there is no cap on it.
-async fn pass(mut from: impl tokio::io::AsyncRead + Unpin, to: Stream, spoken: &Spoken) {
+/// Passes an output on as fast as it is taken, until it ends or its program is over for a while:
+/// what the program left running may hold it open for ever. Nothing is kept, so there is no cap.
+async fn pass(
+    mut from: pipe::Receiver,
+    to: Stream,
+    spoken: &Spoken,
+    mut over: watch::Receiver<bool>,
+) {
     let mut buffer = vec![0; 64 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        spoken.add(count);
-        ui::relay(buffer.split_at(count).0, to).await;
+    let mut late = std::pin::pin!(async {
+        over.wait_for(|over| *over).await.ok();
+        sleep(LAST_WORDS).await;
+    });
+    let mut left = None;
+    while left != Some(0) {
+        tokio::select! {
+            count = from.read(&mut buffer) => {
+                let Ok(count @ 1..) = count else { return };
+                spoken.add(count);
+                ui::relay(buffer.split_at(count).0, to).await;
+                left = left.map(|left: u64| left.saturating_sub(count as u64));
+            }
+            // What is there by now still goes out, however slowly it is taken.
+            () = &mut late, if left.is_none() => {
+                left = Some(rustix::io::ioctl_fionread(&from).unwrap_or(0));
+            }
+        }
     }
 }

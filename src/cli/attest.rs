@@ -136,12 +136,7 @@ async fn scene(env: &Environment, args: &SandboxAttest) -> Result<(Scene, String
     let here = std::env::current_dir().or_exit(Exit::Failed)?;
     let repository = Repository::open(&here).ok();
     let policy = setup::policy(env, &args.policy, repository.as_ref().map(Repository::root))?;
-    let Some(rights) = policy.rights(&args.role) else {
-        return Err(
-            Fault::new(Exit::Usage, format!("there is no role `{}`", args.role))
-                .hint("`loki agents list` shows the roles"),
-        );
-    };
+    let rights = setup::rights(&policy, args.role.as_str())?;
     let engine = setup::engine(env).await?;
     let launcher = setup::launcher(env, engine, [&rights])?;
     let image = setup::image(env, launcher.engine.as_ref(), &rights.image).await?;

@@ -1,5 +1,7 @@
 //! `loki sandbox run|shell|ls|rm`.
 
+use std::time::Duration;
+
 use crate::{
     diagnostic::explained,
     git::Repository,
@@ -69,7 +71,12 @@ async fn play_as(
 ) -> Result<Exit, Fault> {
     let here = std::env::current_dir().or_exit(Exit::RunFailed)?;
     let repository = adhoc::open(&here)?;
-    let rights = rights(env, &args, repository.as_ref())?;
+    let mut rights = rights(env, &args, repository.as_ref())?;
+    if streams == Streams::Terminal {
+        // These caps are for agents: a person may think, and stay.
+        rights.resources.timeout = Duration::MAX;
+        rights.resources.idle_timeout = Duration::MAX;
+    }
     let tree = adhoc::tree(repository.as_ref(), args.worktree.as_deref())?;
     let engine = setup::engine(env).await?;
     let launcher = setup::launcher(env, engine, [&rights])?;
@@ -102,10 +109,7 @@ fn rights(
     repository: Option<&Repository>,
 ) -> Result<Rights, Fault> {
     let policy = setup::policy(env, &args.policy, repository.map(Repository::root))?;
-    let mut rights = policy.rights(&args.role).ok_or_else(|| {
-        Fault::new(Exit::Usage, format!("there is no role `{}`", args.role))
-            .hint("`loki agents list` shows the roles")
-    })?;
+    let mut rights = setup::rights(&policy, args.role.as_str())?;
     if args.network == Network::None {
         rights.egress = Egress::default();
     }
@@ -143,12 +147,12 @@ fn ending(played: Result<Option<i32>, SandboxError>, asked: &Asked) -> Result<i3
             Ok(TIMED_OUT.into())
         }
         Err(SandboxError::Link(LinkError::Refused { step, errno })) => {
-            Err(refused(asked.last_program(), &step, errno))
+            Err(refused(asked, &step, errno))
         }
         Err(SandboxError::Overrun(over)) => {
             let fault = Fault::new(Exit::Program(137), format!("the program was ended: {over}"));
             Err(match over.limit.key() {
-                Some(key) => fault.hint(format!("the role's `{key}` sets this cap")),
+                Some(key) => fault.hint(asked.rights.who_set(key)),
                 None => fault,
             })
         }
@@ -158,20 +162,24 @@ fn ending(played: Result<Option<i32>, SandboxError>, asked: &Asked) -> Result<i3
 }
 
 /// Exit 127: not found. 126: not permitted or not executable.
-fn refused(program: &str, step: &str, errno: i32) -> Fault {
-    let program = ui::visible(program);
+fn refused(asked: &Asked, step: &str, errno: i32) -> Fault {
+    let program = ui::visible(asked.last_program());
+    let Rights { role, image, .. } = &asked.rights;
+    let shows = format!("`loki policy show {role}` shows what it may run");
     let cause = std::io::Error::from_raw_os_error(errno);
     match errno {
         2 => Fault::new(
             Exit::Program(127),
             format!("`{program}` is not in the sandbox"),
         )
-        .hint("`loki agents list` shows what a role may run; only committed files are there"),
+        .hint(format!(
+            "image `{image}` does not have it, and only committed files are there; {shows}"
+        )),
         8 | 13 => Fault::new(
             Exit::Program(126),
             format!("`{program}` may not run for this role: {cause}"),
         )
-        .hint("`loki agents list` shows what a role may run"),
+        .hint(shows),
         _ => Fault::new(
             Exit::RunFailed,
             format!("`{program}` could not be run ({step}): {cause}"),

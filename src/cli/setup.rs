@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    diagnostic::{Diagnostic, explained},
+    diagnostic::{Diagnostic, closest, explained},
     egress::{SystemResolver, Threads},
     engine::{self, Engine, images},
     git::{GitError, Repository},
@@ -274,4 +274,21 @@ pub(super) async fn image(
     })
     .await;
     Ok(image.or_exit(Exit::NoSandbox)?.id)
+}
+
+/// Returns the rights of the role that a person named.
+pub(super) fn rights(policy: &Policy, name: &str) -> Result<Rights, Fault> {
+    let known = name.parse::<Role>().ok();
+    known
+        .and_then(|role| policy.rights(&role))
+        .ok_or_else(|| stranger(policy, name))
+}
+
+pub(super) fn stranger(policy: &Policy, name: &str) -> Fault {
+    let message = format!("no role is called `{}`", ui::visible(name));
+    let hint = match closest(name, policy.roles().map(Role::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`loki agents list` shows the roles".to_owned(),
+    };
+    Fault::new(Exit::Usage, message).hint(hint)
 }

@@ -4,7 +4,7 @@
 //! shows is passed on as it is: it may do to the terminal what any program in it may do, and only
 //! the modes of the terminal are put back at the end, however the end comes.
 
-use std::{future::pending, io, os::fd::AsFd, time::Duration};
+use std::{future::pending, io, os::fd::AsFd};
 
 use rustix::{
     stdio::{stdin, stdout},
@@ -22,15 +22,16 @@ use crate::{
     sandbox::Spoken,
 };
 
-use super::ui::{self, Stream};
+use super::{
+    adhoc::LAST_WORDS,
+    ui::{self, Stream},
+};
 
 /// What a terminal has whose size nobody knows.
 const USUAL: Size = Size {
     rows: 24,
     columns: 80,
 };
-/// How long what was shown last may take to arrive after the program has ended.
-const LAST_WORDS: Duration = Duration::from_millis(500);
 /// What is typed to say that there is no more: Ctrl-D.
 const END_OF_INPUT: u8 = 4;
 

@@ -253,6 +253,23 @@ mod tests {
     type Ask = fn(&Rights) -> Answer;
 
     #[test]
+    fn what_may_be_written_may_be_read_as_the_checkout_has_it() {
+        let own = "version: 1\npermissions:\n  deny: { read: [\"src/key\"] }\n  eng-frontend: { read: [docs/a], write: [\"src/**\"] }\n";
+        let rights = rights(&policy(&[own]));
+        let visible = rights.files.visible();
+        for (path, seen) in [
+            ("docs/a", true),
+            ("src/a", true),
+            ("docs/b", false),
+            ("src/key", false),
+        ] {
+            assert_eq!(read(&rights, path).allowed, seen, "{path}");
+            assert_eq!(visible.matches(path).is_some(), seen, "{path}");
+        }
+        assert_eq!(read(&rights, "src/a").reason, "a `write` glob covers it");
+    }
+
+    #[test]
     fn following_the_advice_allows_exactly_what_was_asked() {
         let asks: [Ask; 7] = [
             |rights| write(rights, "src/backend/x"),

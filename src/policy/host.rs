@@ -124,7 +124,11 @@ fn exact(text: &str) -> Result<HostName, (&'static str, &'static str)> {
             "write `*.example.com`",
         ));
     }
-    if text.contains("://") || text.contains('/') {
+    let before = text.split_once('/').map(|(before, _)| before);
+    if before.is_some_and(|text| text.parse::<std::net::IpAddr>().is_ok()) {
+        return Err(("is a range of addresses", ADDRESS));
+    }
+    if text.contains('/') {
         return Err((
             "is a URL",
             "write the name and the port only, such as `api.example.com:443`",

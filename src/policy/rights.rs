@@ -43,6 +43,18 @@ impl Rights {
     pub fn is_read_only(&self) -> bool {
         self.files.write.0.is_empty()
     }
+
+    /// Says whose a value such as `resources.memory` is and where it was set, as a fragment.
+    #[must_use]
+    pub fn who_set(&self, key: &str) -> String {
+        let field = key.rsplit('.').next().unwrap_or(key);
+        let place = match self.origins.get(field) {
+            Some(origin) => format!("set in {origin}"),
+            None => "a default".to_owned(),
+        };
+        let role = &self.role;
+        format!("`{key}` of role `{role}`, {place}: see `loki policy show {role}`")
+    }
 }
 
 /// Which files of the worktree a role may see and change. Reading includes everything that may be

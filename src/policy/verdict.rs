@@ -100,13 +100,12 @@ impl Rights {
         match act {
             Act::Connect(target) => self.connect(target),
             Act::Read(path) => {
-                let read = covered(&self.files.read, path, "read");
-                if read.allowed {
-                    return read;
-                }
                 // What may be written may also be read.
-                let write = covered(&self.files.write, path, "write");
-                if write.allowed { write } else { read }
+                let list = match self.files.read.matches(path) {
+                    None if self.files.write.matches(path).is_some() => "write",
+                    _ => "read",
+                };
+                covered(&self.files.visible(), path, list)
             }
             Act::Write(path) => covered(&self.files.write, path, "write"),
             Act::Run(program) => self.run(program),

@@ -87,7 +87,7 @@ impl From<SandboxError> for Failure {
         {
             return Self::fatal(format!(
                 "the agent's program could not be started: {}; are the program and its `#!` interpreter in the image, \
-                 does the role's `execute` list allow them (`loki agents list`), do its lines end as on Unix?",
+                 does the role's `execute` list allow them (`loki policy show ROLE`), do its lines end as on Unix?",
                 explained(&cause)
             ));
         }

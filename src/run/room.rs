@@ -231,10 +231,9 @@ impl Room<'_> {
 
     /// Says that a program was ended, why, and what sets the cap.
     pub(super) fn ended(&self, over: Overrun) -> String {
-        let role = &self.rights.role;
         let set = over.limit.key().map_or_else(
             || "fixed, see docs/limits.md".to_owned(),
-            |key| format!("`{key}` of role `{role}`, see `loki agents list`"),
+            |key| self.rights.who_set(key),
         );
         format!("it was ended: {over} ({set})")
     }

@@ -392,7 +392,7 @@ fn attack_k09_an_overrun_ends_one_agent_of_a_run_and_leaves_the_other() {
         drop(world.loki(&line).exits(0).says(&[
             "bad-1: ended: it wrote",
             "may write 16 MiB",
-            "`resources.disk` of role `eng-backend`",
+            "`resources.disk` of role `eng-backend`, set in caps.yaml:",
         ]));
         let overruns = world.events_of("overrun");
         assert_eq!(overruns.len(), 1, "{overruns:?}");

@@ -2,7 +2,7 @@
 //! they advise or suggest is a policy that does what was said.
 
 use loki::{
-    event::{Breach, EgressKind, Event},
+    event::{Breach, EgressKind, Event, Limit},
     journal::Writer,
     name::RunId,
 };
@@ -358,6 +358,11 @@ fn recorded(world: &World) -> RunId {
         path: "src/evil.rs".to_owned(),
         message: "was created, but no write glob of the role covers it".to_owned(),
     };
+    let large = Breach {
+        rule: "size".to_owned(),
+        path: "books/a.csv".to_owned(),
+        message: "is too large".to_owned(),
+    };
     let planned = serde_json::json!({ "type": "planned", "tasks": [
         { "id": "books", "role": "shop-books", "title": "Keep the books" },
     ] });
@@ -383,11 +388,19 @@ fn recorded(world: &World) -> RunId {
         egress("evil.test", None, Err(None), 3),
         egress("db.test", Some(5432), Err(None), 1),
         egress("*", None, Err(None), 40),
+        Event::Overrun {
+            sandbox: "s1".to_owned(),
+            task: Some(task()),
+            role: "biz-finance".parse().unwrap(),
+            limit: Limit::Disk,
+            allowed: 1,
+            seen: 2,
+        },
         Event::Gated {
             task: task(),
             attempt: 1,
             files: 1,
-            breaches: vec![breach],
+            breaches: vec![breach, large],
         },
         Event::Gated {
             task: task(),
@@ -439,9 +452,10 @@ fn cli_policy_replay_lists_every_verdict_that_would_change() {
     ]);
     assert!(!said.stdout.contains("a.csv"), "{said}");
     assert!(!said.stdout.contains("db.test"), "{said}");
-    said.says(&["17 decisions of 1 run: 14 would change", "41 denials"]);
+    said.says(&["17 decisions of 1 run: 14 would change", "43 refusals"]);
     let said = policy(&world, "replay --policy new.yaml --json");
     let told = json(&said.exits(1));
+    assert_eq!(told["not_asked"], 43);
     let changes = told["changes"].as_array().unwrap();
     let one = changes
         .iter()

@@ -107,7 +107,7 @@ fn live_the_end_of_a_program_is_the_end_of_the_command() {
         run(&world, &["mount"]).exits(126).says(&[
             "`mount`",
             "may not run",
-            "hint: `loki agents list`",
+            "hint: `loki policy show eng-backend`",
         ]);
         run(&world, &["src/app.py"])
             .exits(126)
@@ -209,4 +209,28 @@ fn nothing_left(world: &World) {
         "",
         "files are left in .loki"
     );
+}
+
+#[test]
+fn live_what_a_program_leaves_running_neither_holds_up_its_end_nor_cuts_its_words() {
+    for engine in Engine::ALL {
+        let world = repository(engine);
+        let left = run(&world, &["sh", "-c", "sleep 600 & echo hi; exit 3"]).exits(3);
+        assert_eq!(left.stdout, "hi\n", "{left}");
+        let loud = run(&world, &["sh", "-c", "yes & exit 4"]).exits(4);
+        assert!(
+            loud.stdout.starts_with("y\n"),
+            "{} bytes",
+            loud.stdout.len()
+        );
+        nothing_left(&world);
+    }
+    // What takes the output sleeps longer than last words are waited for.
+    let world = repository(Engine::Docker);
+    let loki = env!("CARGO_BIN_EXE_loki");
+    let line = format!(
+        "{loki} sandbox run --role eng-backend -- sh -c 'sleep 600 & head -c 1000000 /dev/zero' | (sleep 6; wc -c)"
+    );
+    let said = world.start("sh", &["-c", &line]).wait(SOON).exits(0);
+    assert_eq!(said.stdout.trim(), "1000000", "{said}");
 }

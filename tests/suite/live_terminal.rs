@@ -379,3 +379,23 @@ fn live_without_a_network_even_what_the_policy_allows_is_not_there() {
             .says(&["none"]),
     );
 }
+
+#[test]
+fn live_a_person_at_a_terminal_is_not_ended_by_the_caps_of_agents() {
+    let world = world(Engine::Docker);
+    world.write(
+        "p.yaml",
+        "version: 1\nresources: { eng-backend: { idle_timeout: 1s, timeout: 2s } }\n",
+    );
+    let role = ["--role", "eng-backend", "--policy", "p.yaml"];
+    let steps = [
+        json!(["type", "sleep 4; echo do''ne\r"]),
+        json!(["see", "done"]),
+        json!(["type", "exit 5\r"]),
+    ];
+    let sat = sit(&world, &[&["sandbox", "shell"][..], &role].concat(), &steps);
+    assert_eq!((sat.code, sat.restored), (5, true), "{sat:?}");
+    let quiet = [&["sandbox", "run"][..], &role, &["-T", "--", "sleep", "60"]].concat();
+    let said = world.loki(&quiet).exits(137);
+    drop(said.says(&["of role `eng-backend`, set in p.yaml:2: see `loki policy show"]));
+}

@@ -14,10 +14,11 @@ use super::{
     super::{
         env::Environment,
         exit::{Exit, Fault},
+        setup::stranger,
         ui,
     },
     args::Diff,
-    load, placed, stranger,
+    load, placed,
 };
 
 /// Compares; exits 0 when every role may do the same under both.

@@ -139,7 +139,7 @@ impl<'a> Case<'a> {
             Place::Elsewhere(path) => return self.elsewhere(("write", asked), &path),
         };
         let kernel = self.kernel(&format!("{WORKTREE}{inside}"), |rule| rule.write);
-        if inside == ".git" || inside.starts_with(".git/") {
+        if is_git(&inside) {
             let reason = "`.git` inside is a repository of the agent's own: it may be written, and nothing of it ever leaves";
             return told(
                 ("write", asked),
@@ -175,9 +175,17 @@ impl<'a> Case<'a> {
             Place::Worktree(inside) => inside,
             Place::Elsewhere(path) => return self.elsewhere(("read", asked), &path),
         };
+        if is_git(&inside) {
+            let own = "`.git` inside is a repository of the agent's own: one commit of the files that it may see";
+            let inside = "the agent's repository is readable".to_owned();
+            return Told {
+                allowed: true,
+                ..told(("read", asked), Answer::never(own), inside)
+            };
+        }
         let answer = explain::read(self.rights, &inside);
         let kernel = if answer.allowed {
-            "the worktree is readable, and the file is put there"
+            "the worktree is readable, and the file is there if it is committed"
         } else {
             "the file is absent: what a role may not read is not put into its worktree"
         };
@@ -246,11 +254,13 @@ impl<'a> Case<'a> {
         };
         match (runs, answer.allowed) {
             (None, true) => told(("execute", asked), answer, "it may not run".to_owned()),
-            (None, false) => told(
-                ("execute", asked),
-                answer,
-                "it may neither run nor be read: permission denied".to_owned(),
-            ),
+            (None, false) => {
+                let kernel = match path {
+                    Some(_) => "it may not run: permission denied",
+                    None => "it may neither run nor be read: permission denied",
+                };
+                told(("execute", asked), answer, kernel.to_owned())
+            }
             (Some(rule), true) => {
                 let kernel = match path {
                     Some(_) => format!("what lies below `{}` may run", rule.path),
@@ -334,6 +344,11 @@ impl<'a> Case<'a> {
             .filter(|rule| under(path, &rule.path))
             .max_by_key(|rule| rule.path.len())
     }
+}
+
+/// Returns whether a path of the worktree is the agent's own repository, or in it.
+fn is_git(inside: &str) -> bool {
+    inside == ".git" || inside.starts_with(".git/")
 }
 
 /// Returns whether the kernel's rule for `top` covers `path`.

@@ -23,16 +23,15 @@ pub(super) use trust::{pins, say_changes, trust};
 use std::path::PathBuf;
 
 use crate::{
-    diagnostic::closest,
-    name::Role,
-    policy::{self, Origin, Policy, Rights},
+    policy::{self, Origin, Policy},
     text::visible,
 };
 
 use super::{
     env::Environment,
     exit::{Exit, Fault},
-    setup, ui,
+    setup::{self, rights},
+    ui,
 };
 
 /// Prints the schema of the policy language.
@@ -49,23 +48,6 @@ fn load(env: &Environment, files: &[PathBuf]) -> Result<Policy, Fault> {
 /// Returns what `load` builds the policy of.
 fn gather(env: &Environment, files: &[PathBuf]) -> Result<setup::Gathered, Fault> {
     setup::gather(env, files, setup::root()?.as_deref())
-}
-
-/// Returns the rights of the role that a person named.
-fn rights(policy: &Policy, name: &str) -> Result<Rights, Fault> {
-    let known = name.parse::<Role>().ok();
-    known
-        .and_then(|role| policy.rights(&role))
-        .ok_or_else(|| stranger(policy, name))
-}
-
-fn stranger(policy: &Policy, name: &str) -> Fault {
-    let message = format!("no role is called `{}`", visible(name));
-    let hint = match closest(name, policy.roles().map(Role::as_str)) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "`loki agents list` shows the roles".to_owned(),
-    };
-    Fault::new(Exit::Usage, message).hint(hint)
 }
 
 /// Returns a place as `file:line`.

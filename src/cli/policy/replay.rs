@@ -2,8 +2,8 @@
 //!
 //! Asked again are names and connections, and the paths that the gate let pass or refused by the
 //! write globs. Not asked again is what no policy decides: what was spoken on an allowed
-//! connection, where a name led, and every other rule of the gate. Of a flood of denials the
-//! journal holds a sum without names; unasked are counted, not asked.
+//! connection, where a name led, rates, caps that were passed, and every other rule of the gate. Of
+//! a flood of denials the journal holds a sum without names. All of these are counted, not asked.
 
 use std::collections::BTreeMap;
 
@@ -91,7 +91,7 @@ pub(in crate::cli) fn replay(env: &Environment, asked: &Replay) -> Result<Exit, 
         ));
         if ledger.unasked > 0 {
             ui::note(format!(
-                "{} denials are not asked again: no policy decided them, or they are a sum without names",
+                "{} refusals are not asked again: no list of a policy decided them, or they are a sum without names",
                 ledger.unasked
             ));
         }
@@ -110,14 +110,16 @@ impl Ledger {
             match &record.event {
                 event @ Event::Egress { .. } => self.egress(&recorded.run, event),
                 Event::Gated { task, breaches, .. } => {
-                    let globs = breaches
-                        .iter()
-                        .filter(|breach| breach.rule == "write-globs");
-                    for (breach, role) in globs.zip(std::iter::repeat(tasks.get(task))) {
-                        let by = Some(breach.rule.clone());
-                        self.write(recorded, role, (&breach.path, false), by);
+                    for breach in breaches {
+                        if breach.rule == "write-globs" {
+                            let by = Some(breach.rule.clone());
+                            self.write(recorded, tasks.get(task), (&breach.path, false), by);
+                        } else {
+                            self.unasked += 1;
+                        }
                     }
                 }
+                Event::Overrun { .. } => self.unasked += 1,
                 Event::Committed { task, commit, .. } => {
                     for path in past.changed(commit) {
                         self.write(recorded, tasks.get(task), (&path, true), None);

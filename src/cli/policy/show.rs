@@ -19,7 +19,7 @@ use super::{
 
 /// How far programs of a group are set in and where their lines end.
 const INDENT: usize = 6;
-const WIDTH: usize = 96;
+const WIDTH: usize = 80;
 
 /// Shows one role, or all in a line each.
 pub(in crate::cli) fn show(env: &Environment, show: &Show) -> Result<Exit, Fault> {
@@ -47,34 +47,22 @@ fn all(policy: &Policy, asked: &Asked) -> Result<Exit, Fault> {
     let rows = rights().map(|rights| {
         vec![
             rights.role.to_string(),
-            tier(policy, &rights).to_owned(),
-            rights.image.clone(),
             some(written::globs(&rights.files.read.0)),
             some(written::globs(&rights.files.write.0)),
             some(runs(&rights).iter().map(String::as_str)),
             some(connects(&rights).iter().map(String::as_str)),
         ]
     });
-    let heading = [
-        "ROLE", "TIER", "IMAGE", "READS", "WRITES", "RUNS", "REACHES",
-    ];
-    ui::table(&heading, rows);
+    ui::table(&["ROLE", "READS", "WRITES", "RUNS", "REACHES"], rows);
     Ok(Exit::Done)
 }
 
-fn tier(policy: &Policy, rights: &Rights) -> &'static str {
-    policy.tier(&rights.role).map_or("none", written::tier)
-}
-
-/// Returns the first items and how many follow.
-fn some<'a>(items: impl Iterator<Item = &'a str>) -> String {
-    let items: Vec<&str> = items.collect();
-    match items.as_slice() {
-        [] => "nothing".to_owned(),
-        [first, second, third, rest @ ..] if !rest.is_empty() => {
-            format!("{first} {second} {third} +{}", rest.len())
-        }
-        few => few.join(" "),
+/// Returns the first item and how many follow: a line has 80 columns.
+fn some<'a>(mut items: impl Iterator<Item = &'a str>) -> String {
+    match (items.next(), items.count()) {
+        (None, _) => "nothing".to_owned(),
+        (Some(first), 0) => first.to_owned(),
+        (Some(first), more) => format!("{first} +{more}"),
     }
 }
 
@@ -166,12 +154,31 @@ fn files(globs: &[Glob]) -> Vec<Line> {
 }
 
 fn programs(rights: &Rights) -> Vec<Line> {
-    let runs = written::runs(&rights.programs).into_iter();
-    runs.map(|runs| Line {
-        below: wrapped(&runs.members),
-        ..Line::new(&runs.item, origin_of(rights, &runs))
-    })
-    .collect()
+    let all = written::runs(&rights.programs);
+    let line = |runs: &written::Runs| Line {
+        below: wrapped(&beyond(&all, &runs.members)),
+        ..Line::new(&runs.item, origin_of(rights, runs))
+    };
+    all.iter().map(line).collect()
+}
+
+/// Returns the members of a group, with the largest listed group among them by its name.
+fn beyond(all: &[written::Runs], members: &[String]) -> Vec<String> {
+    let holds = |other: &&written::Runs| {
+        let fewer = (1..members.len()).contains(&other.members.len());
+        fewer && other.members.iter().all(|name| members.contains(name))
+    };
+    let within = all.iter().filter(holds);
+    let Some(largest) = within.max_by_key(|other| other.members.len()) else {
+        return members.to_vec();
+    };
+    let rest = members
+        .iter()
+        .filter(|name| !largest.members.contains(name));
+    std::iter::once(&largest.item)
+        .chain(rest)
+        .cloned()
+        .collect()
 }
 
 /// Returns where an item of an `execute` list stands: a group where its first program does.

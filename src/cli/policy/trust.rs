@@ -39,7 +39,7 @@ pub(in crate::cli) fn trust(env: &Environment, args: &PolicyTrust) -> Result<Exi
     if gathered.project().next().is_none() {
         return Err(
             Fault::new(Exit::Usage, "this repository has no `.loki/policies`")
-                .hint("there is nothing to trust: `loki policy check` says which files count"),
+                .hint("there is nothing to trust; your own files, in `~/.config/loki/policies`, need no trust"),
         );
     }
     if gathered.facts.trust == Trust::Pinned {
@@ -52,8 +52,13 @@ pub(in crate::cli) fn trust(env: &Environment, args: &PolicyTrust) -> Result<Exi
         return Ok(Exit::Done);
     }
     say_changes(&gathered);
-    for widening in &widenings {
-        ui::data(widening.render());
+    ui::note("with your trust these would count:");
+    for widening in widenings {
+        let bare = Diagnostic {
+            help: None,
+            ..widening
+        };
+        ui::data(bare.render());
     }
     if !args.yes && !ui::ask("Trust these files, exactly as they are now?") {
         ui::note("nothing was trusted; `loki policy trust --yes` trusts without asking");
