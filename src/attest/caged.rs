@@ -60,7 +60,8 @@ impl Stage {
         let ended = sandbox.end().await;
         let (mut output, over) = ran?;
         ended.map_err(|fault| explained(&fault))?;
-        check(over, cap, self.isolation())?;
+        let complaint = output.stderr.lines().last().unwrap_or_default();
+        check(over, cap, self.isolation()).map_err(|why| format!("{why} {complaint}"))?;
         let other = start(&self.own.sandbox, &format!("print('{LIVES}')"), &[]).await?;
         output.stdout += &timeout(PATIENCE, read(other))
             .await

@@ -123,6 +123,18 @@ pub(super) fn gone_is_fine(done: Result<(), EngineError>) -> Result<(), EngineEr
     }
 }
 
+/// How long a container may take from its last process to being dead for Podman.
+pub(super) const DYING: Duration = Duration::from_millis(200);
+
+/// Returns whether Podman could not kill what was dying in that very moment, which it refuses to
+/// remove then.
+pub(super) fn is_dying(fault: &EngineError) -> bool {
+    let EngineError::Api { message, .. } = fault else {
+        return false;
+    };
+    message.contains("could not be stopped")
+}
+
 /// Streams a file in pieces, so that an image never stands in memory whole.
 pub(super) async fn file_stream<B: From<Vec<u8>>>(
     path: &Path,

@@ -21,8 +21,8 @@ use super::{
     Environment, Image, Import, Listed, Opened, OpenedContainer, Progress, Said, admission,
     body::{self, Dialect},
     call::{
-        ASK, CHANGE, REGISTRY_SILENCE, SILENCE, absent, carries, file_stream, follow, gone_is_fine,
-        is_podman_word, refusal, split_tag, with_algorithm, within,
+        ASK, CHANGE, DYING, REGISTRY_SILENCE, SILENCE, absent, carries, file_stream, follow,
+        gone_is_fine, is_dying, is_podman_word, refusal, split_tag, with_algorithm, within,
     },
     discovery::Candidate,
     raw,
@@ -326,12 +326,18 @@ impl Engine for Client {
                 v: true,
                 ..RemoveContainerOptions::default()
             };
-            let done = within(
-                &call,
-                CHANGE,
-                self.docker.remove_container(id.as_str(), Some(options)),
-            )
-            .await;
+            let ask = || {
+                self.docker
+                    .remove_container(id.as_str(), Some(options.clone()))
+            };
+            let mut done = within(&call, CHANGE, ask()).await;
+            for _ in 0..5 {
+                if !done.as_ref().is_err_and(is_dying) {
+                    break;
+                }
+                tokio::time::sleep(DYING).await;
+                done = within(&call, CHANGE, ask()).await;
+            }
             gone_is_fine(done)
         }
         .boxed()

@@ -202,7 +202,7 @@ pub(super) const PROBES: &[Probe] = &[
         program: include_str!("../probes/k08_memory.py"),
         place: Place::Caged(Limit::Memory),
         end: &["STARTED", "OTHERS LIVE"],
-        control: opened("", &["144 MiB"]),
+        control: opened("", &["192 MiB"]),
         ..PLAIN
     },
     Probe {
