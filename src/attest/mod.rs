@@ -17,6 +17,7 @@
 
 mod caged;
 pub mod catalogue;
+mod decoy;
 mod opened;
 mod probe;
 mod report;

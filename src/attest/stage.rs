@@ -12,14 +12,14 @@ use crate::{
     diagnostic::explained,
     engine::{EngineError, EngineReport, Opened},
     event::Isolation,
-    git::{self, Checkout, GitError, Owner},
+    git::{self, GitError},
     link::Process,
-    policy::{Egress, Files, Glob, Globs, Layer, Origin, Policy, Program, Rights, Source},
+    policy::{Egress, Layer, Policy, Program, Rights, Source},
     sandbox::{Grant, Labels, Launcher, Occupant, Sandbox, SandboxError, Slot},
 };
 
 use super::{
-    caged,
+    caged, decoy,
     opened::Open,
     probe::{Control, Output, Place, Probe, Root},
     sink::{Authority, Sink},
@@ -27,8 +27,6 @@ use super::{
 
 /// How long one probe may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-/// What stands in all that no sandbox may see.
-const CANARY: &str = "canary-of-the-decoy";
 /// Bytes of output that are read of one probe.
 pub(super) const OUTPUT: u64 = 256 << 10;
 
@@ -247,7 +245,7 @@ impl Scene {
             ..self.rights.clone()
         };
         match place {
-            Place::Decoy => rights.files = listed(),
+            Place::Decoy => rights.files = decoy::listed(),
             Place::Caged(_) => rights.resources = caged::caps(&rights.resources),
             Place::Own | Place::Empty | Place::Armed => {}
         }
@@ -282,27 +280,6 @@ impl Scene {
             authority,
             turn: Mutex::new(()),
         })
-    }
-}
-
-impl Scene {
-    /// Makes the repository of the decoy, and puts of it into a slot what rights let see: as for any
-    /// agent.
-    fn fill(&self, slot: &Slot, rights: &Rights, user: (u32, u32)) -> Result<(), StageError> {
-        let owner = rustix::process::geteuid().is_root().then_some(Owner {
-            uid: user.0,
-            gid: user.1,
-        });
-        let made = git::make_decoy(&self.slots.join("of-decoy"), CANARY);
-        let filled = made.and_then(|repository| {
-            let checkout = Checkout {
-                tree: repository.head(),
-                read: Some(&rights.files.visible()),
-                owner,
-            };
-            repository.export(slot.path(), checkout)
-        });
-        filled.map(drop).map_err(StageError::Decoy)
     }
 }
 
@@ -385,15 +362,6 @@ fn armed_with(rights: &Rights, tools: &BTreeSet<&str>) -> Rights {
         }
     }
     rights
-}
-
-/// What the decoy's sandbox may see and write.
-fn listed() -> Files {
-    let glob = Glob::parse("listed/**", Origin::default()).expect("the glob is one");
-    Files {
-        read: Globs(vec![glob.clone()]),
-        write: Globs(vec![glob]),
-    }
 }
 
 /// The egress of the armed sandbox, written as a policy so that it is what a user could write.
