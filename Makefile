@@ -1,7 +1,7 @@
 # Two commands for people: `make demo` and `make test`. The rest is what they are made of.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint deny bench-decide bench-meter
+.PHONY: help demo test build lint deny bench-decide bench-meter soak
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ lint: ## Formatting, lints and documentation, every warning an error.
 
 bench-meter: ## Measures what the write meter costs, in real sandboxes.
 	cargo bench --locked --bench meter
+
+soak: ## Passes 5 GB of output through a sandbox and a run, and watches memory; needs Docker and 6 GB of disk.
+	LOKI_FLOOD=5G cargo test --locked --test main attack_k10_what -- --nocapture --test-threads=1
 
 deny: ## Licences, bans, sources and advisories by cargo-deny; `make test` holds the first three without it.
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is not installed: run 'cargo install --locked cargo-deny'" >&2; exit 1; }

@@ -1,7 +1,7 @@
 //! Attacks the sandbox of this very machine and says what came of it: `loki sandbox attest`.
 //!
 //! ```text
-//!  catalogue ── Probe ──┬─► sandbox of Loki's (own, empty or armed egress) ──► judge ─┐
+//!  catalogue ── Probe ──┬─► sandbox of Loki's, see [`Place`]              ──► judge ─┐
 //!   (data + a program)  └─► opened container (the control) ──────────────────► judge ─┴─► Row
 //!                                                        Attestation ── Key ──► signed
 //! ```
@@ -15,7 +15,9 @@
 //! resolved, and the opened container has no network. It writes nothing to the host but its slots in
 //! the cache, which it removes.
 
+mod caged;
 pub mod catalogue;
+mod decoy;
 mod opened;
 mod probe;
 mod report;
@@ -53,6 +55,9 @@ pub async fn run(
 }
 
 async fn row(stage: &Stage, probe: &'static Probe) -> Row {
+    if let Some(why) = stage.spares(probe) {
+        return Row::not_applicable(probe.id, probe.title, why);
+    }
     let begun = Instant::now();
     let (attack, control) = futures_util::join!(stage.attack(probe), stage.control(probe));
     let held = attack.and_then(|output| {

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-/// In whose rights a probe runs. All else of the three sandboxes is the same.
+use crate::event::Limit;
+
+/// In whose rights a probe runs. All else of the sandboxes is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// The role's own.
@@ -12,6 +14,12 @@ pub enum Place {
     /// The role's, with `allowed.test` on one port, which leads to a sink on this host's loopback,
     /// and `*.wild.test`.
     Armed,
+    /// The role's, but to read and write `listed/**` only, of a repository full of what no sandbox
+    /// may see.
+    Decoy,
+    /// The role's, with small caps, in a sandbox for this probe alone, which is ended once the probe
+    /// passes this cap.
+    Caged(Limit),
 }
 
 /// How it is shown that a probe would notice.

@@ -12,21 +12,23 @@ use crate::{
     diagnostic::explained,
     engine::{EngineError, EngineReport, Opened},
     event::Isolation,
+    git::{self, GitError},
     link::Process,
     policy::{Egress, Layer, Policy, Program, Rights, Source},
     sandbox::{Grant, Labels, Launcher, Occupant, Sandbox, SandboxError, Slot},
 };
 
 use super::{
+    caged, decoy,
     opened::Open,
     probe::{Control, Output, Place, Probe, Root},
     sink::{Authority, Sink},
 };
 
 /// How long one probe may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of output that are read of one probe.
-const OUTPUT: u64 = 256 << 10;
+pub(super) const OUTPUT: u64 = 256 << 10;
 
 /// Why an attestation could not begin, or could not clean up.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,9 @@ pub enum StageError {
     /// The opened container did not start.
     #[error("the container that controls need did not start")]
     Opened(#[source] EngineError),
+    /// The repository whose files no sandbox may see could not be made.
+    #[error("the repository that attacks on files need could not be made")]
+    Decoy(#[source] GitError),
     /// No sink could be opened on this host.
     #[error("no sink could be opened on this host's loopback")]
     Sink(#[source] io::Error),
@@ -60,8 +65,8 @@ pub struct Scene {
 }
 
 /// A sandbox with its sinks. One probe runs in it at a time, so that hits are its own.
-struct Standing {
-    sandbox: Sandbox,
+pub(super) struct Standing {
+    pub(super) sandbox: Sandbox,
     sink: Sink,
     authority: Arc<Authority>,
     turn: Mutex<()>,
@@ -69,11 +74,12 @@ struct Standing {
 
 /// Everything that stands during an attestation.
 pub struct Stage {
-    own: Standing,
+    pub(super) own: Standing,
     empty: Option<Standing>,
     armed: Option<Standing>,
+    decoy: Option<Standing>,
     open: Option<Open>,
-    scene: Scene,
+    pub(super) scene: Scene,
 }
 
 impl Stage {
@@ -101,20 +107,25 @@ impl Stage {
             started.map_err(StageError::Opened)
         };
         let when = |needed: bool, place| OptionFuture::from(needed.then(|| scene.stand(place)));
-        let (own, empty, armed, open) = futures_util::join!(
+        let (own, empty, armed, decoy, open) = futures_util::join!(
             scene.stand(Place::Own),
             when(needs(Place::Empty), Place::Empty),
             when(needs(Place::Armed), Place::Armed),
+            when(needs(Place::Decoy), Place::Decoy),
             OptionFuture::from(opens.then_some(open)),
         );
         // The opened container first: unlike a sandbox it is not removed by being dropped.
         let open = open.transpose()?;
-        let stood = own.and_then(|own| Ok((own, empty.transpose()?, armed.transpose()?)));
+        let stood = own.and_then(|own| {
+            let others = [empty.transpose()?, armed.transpose()?, decoy.transpose()?];
+            Ok((own, others))
+        });
         match stood {
-            Ok((own, empty, armed)) => Ok(Self {
+            Ok((own, [empty, armed, decoy])) => Ok(Self {
                 own,
                 empty,
                 armed,
+                decoy,
                 open,
                 scene,
             }),
@@ -172,6 +183,8 @@ impl Stage {
             Place::Own => Some(&self.own),
             Place::Empty => self.empty.as_ref(),
             Place::Armed => self.armed.as_ref(),
+            Place::Decoy => self.decoy.as_ref(),
+            Place::Caged(cap) => return self.caged(probe, cap).await,
         };
         let standing = standing.ok_or("its sandbox was not started")?;
         let mut given = Vec::new();
@@ -193,7 +206,7 @@ impl Stage {
     /// # Errors
     /// The first thing that could not be removed.
     pub async fn end(self) -> Result<(), StageError> {
-        let standing = [Some(self.own), self.empty, self.armed];
+        let standing = [Some(self.own), self.empty, self.armed, self.decoy];
         let sandboxes = standing.into_iter().flatten().map(|one| one.sandbox.end());
         let ended = futures_util::future::join_all(sandboxes).await;
         if let Some(open) = self.open {
@@ -214,8 +227,8 @@ impl Probe {
 }
 
 impl Scene {
-    /// Starts one of the three sandboxes, with sinks of its own.
-    async fn stand(&self, place: Place) -> Result<Standing, StageError> {
+    /// Starts one of the sandboxes, with sinks of its own.
+    pub(super) async fn stand(&self, place: Place) -> Result<Standing, StageError> {
         let sink = Sink::open().await.map_err(StageError::Sink)?;
         let authority = Arc::new(Authority::default());
         let mut launcher = self.launcher.clone();
@@ -224,13 +237,21 @@ impl Scene {
             Place::Own => ("own", self.rights.egress.clone()),
             Place::Empty => ("empty", Egress::default()),
             Place::Armed => ("armed", armed(sink.port())),
+            Place::Decoy => ("decoy", Egress::default()),
+            Place::Caged(cap) => (caged::word(cap), Egress::default()),
         };
+        let mut rights = Rights {
+            egress,
+            ..self.rights.clone()
+        };
+        match place {
+            Place::Decoy => rights.files = decoy::listed(),
+            Place::Caged(_) => rights.resources = caged::caps(&rights.resources),
+            Place::Own | Place::Empty | Place::Armed => {}
+        }
         let occupant = Occupant {
             name: format!("loki-attest-{word}-{}", self.owner),
-            rights: Rights {
-                egress,
-                ..self.rights.clone()
-            },
+            rights,
             labels: Labels {
                 run: "attest".to_owned(),
                 task: word.to_owned(),
@@ -242,10 +263,17 @@ impl Scene {
         };
         let slot = Slot::at(self.slots.join(word));
         let user = launcher.user();
+        if place == Place::Decoy {
+            self.fill(&slot, &occupant.rights, user)?;
+        }
         // Decisions belong to no run, so there is no journal for them.
         let sandbox = launcher
             .launch(&occupant, &slot, user, Arc::new(|_| {}))
             .await?;
+        if place == Place::Decoy {
+            let script = git::private_repository_script();
+            sandbox.make_repository(&script).await?;
+        }
         Ok(Standing {
             sandbox,
             sink,
@@ -270,7 +298,7 @@ impl Standing {
     }
 }
 
-async fn start(
+pub(super) async fn start(
     sandbox: &Sandbox,
     program: &str,
     env: &[(String, String)],

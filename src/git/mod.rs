@@ -19,6 +19,7 @@
 
 mod checkout;
 mod command;
+mod decoy;
 mod error;
 mod hand_over;
 mod inspect;
@@ -33,6 +34,7 @@ mod tree;
 mod world;
 
 pub use checkout::{Checkout, Export};
+pub use decoy::make_decoy;
 #[expect(
     clippy::module_name_repetitions,
     reason = "an error is named after what failed"

@@ -13,6 +13,16 @@ agents:
   eng-backend: { image: full }
   eng-frontend: { image: full }
   eng-perf: { image: full }
+rate_limits:
+  default: { file_writes_per_minute: 100000 }
+  data-*: { file_writes_per_minute: 100000 }
+  eng-*: { file_writes_per_minute: 100000 }
+";
+/// A pace that a program which writes 330 files must wait for, some six seconds. What the compiler
+/// writes is not counted.
+const SLOW: &str = "version: 1
+agents: { eng-backend: { image: full } }
+rate_limits: { eng-backend: { file_writes_per_minute: 300, uncounted: [\"build/**\"] } }
 ";
 
 /// The sources of `tests/toolchains`, and where they lie in the repository.
@@ -151,7 +161,29 @@ fn live_toolchain_cargo_builds_runs_and_tests() {
 fn live_toolchain_go_builds_and_writes_many_files_at_once() {
     let script = "mkdir src/out && go build -o build/writers src/writers.go && build/writers && go vet src/writers.go";
     for engine in Engine::ALL {
-        run(&world(engine), "eng-backend", script).prints(&["go 400\n"]);
+        run(&world(engine), "eng-backend", script).prints(&["go 330\n"]);
+    }
+}
+
+/// The runtime of Go signals its threads all the time, also those whose writes wait: none may fail
+/// or be lost.
+#[test]
+fn live_toolchain_go_writes_while_the_write_meter_delays_it() {
+    let script =
+        "mkdir -p src/out build/tmp; export GOCACHE=/work/build/cache GOTMPDIR=/work/build/tmp
+        go build -o build/writers src/writers.go
+        begun=$(date +%s%N); build/writers; echo waited $((($(date +%s%N) - begun) / 1000000))";
+    for engine in Engine::ALL {
+        let world = world(engine);
+        world.write("../policy.yaml", SLOW);
+        let said = run(&world, "eng-backend", script).prints(&["go 330\n"]);
+        let waited = said
+            .stdout
+            .lines()
+            .find_map(|line| line.strip_prefix("waited "));
+        let waited: u64 = waited.unwrap().parse().unwrap();
+        println!("{engine:?}: 330 writes at 300 a minute: {waited} ms");
+        assert!((5_000..60_000).contains(&waited), "{waited} ms\n{said}");
     }
 }
 

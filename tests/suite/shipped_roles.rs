@@ -351,6 +351,23 @@ fn tables() -> String {
 }
 
 #[test]
+fn roles_that_build_write_at_a_pace_that_does_not_slow_them_and_others_at_the_default() {
+    let policy = Policy::check(&Policy::builtin_sources()).expect("the shipped policy is valid");
+    let roles = SWARMS
+        .iter()
+        .flat_map(|(_, swarm, roles)| roles.iter().map(move |role| format!("{swarm}-{role}")))
+        .chain(INTERNAL.map(str::to_owned));
+    for name in roles {
+        let role: Role = name.parse().expect("a role's name");
+        let rates = policy.rights(&role).expect("the role is there").rates;
+        let builds = name.starts_with("eng-") || ["check", "data-ml", "data-eng"].contains(&&*name);
+        let expected = if builds { (6000, 6) } else { (600, 0) };
+        let found = (rates.file_writes_per_minute, rates.uncounted.0.len());
+        assert_eq!(found, (Some(expected.0), expected.1), "{name}");
+    }
+}
+
+#[test]
 fn roles_on_the_page_are_those_of_the_policy() {
     let path = root().join("docs/roles.md");
     let page = fs::read_to_string(&path).expect("docs/roles.md is there");

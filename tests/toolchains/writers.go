@@ -12,11 +12,11 @@ import (
 func main() {
 	var group sync.WaitGroup
 	faults := make(chan error, 1000)
-	for writer := 0; writer < 20; writer++ {
+	for writer := 0; writer < 22; writer++ {
 		group.Add(1)
 		go func(writer int) {
 			defer group.Done()
-			for file := 0; file < 20; file++ {
+			for file := 0; file < 15; file++ {
 				path := filepath.Join("src", "out", fmt.Sprintf("%d-%d", writer, file))
 				if err := os.WriteFile(path, []byte(path), 0o644); err != nil {
 					faults <- err

@@ -1,10 +1,81 @@
 //! Ways out by the container, the kernel and what lies in reach.
 
 use super::{PLAIN, opened};
-use crate::attest::probe::{Control, Probe};
+use crate::{
+    attest::probe::{Control, Place, Probe},
+    event::Limit,
+};
 
 /// In the order of the table.
 pub(super) const PROBES: &[Probe] = &[
+    Probe {
+        id: "G7",
+        title: "links out of the tree lead nowhere",
+        program: include_str!("../probes/g07_links.py"),
+        place: Place::Decoy,
+        end: &["FOLLOWED 2"],
+        control: opened(
+            "decoy()",
+            &["/work/listed/absolute", "/work/listed/relative"],
+        ),
+        ..PLAIN
+    },
+    Probe {
+        id: "G8",
+        title: "no file of the tree is a file outside, too",
+        program: include_str!("../probes/g08_hard_links.py"),
+        place: Place::Decoy,
+        end: &["LOOKED at True"],
+        control: opened("decoy()", &["/work/listed/hard.txt"]),
+        ..PLAIN
+    },
+    Probe {
+        id: "G13",
+        title: "ignored, untracked and unlisted files are absent",
+        program: include_str!("../probes/g13_files.py"),
+        place: Place::Decoy,
+        end: &["LISTED listed"],
+        control: opened(
+            "decoy()",
+            &[
+                "/work/.env",
+                "/work/listed/.env",
+                "/work/listed/untracked.txt",
+                "/work/unlisted/secret.txt",
+                "name /work/.env",
+            ],
+        ),
+        ..PLAIN
+    },
+    Probe {
+        id: "G14",
+        title: "other branches, stashes and remotes are absent",
+        program: include_str!("../probes/g14_objects.py"),
+        tools: &["git"],
+        place: Place::Decoy,
+        end: &["LISTED objects"],
+        control: opened(
+            "decoy()",
+            &[
+                "refs/heads/other",
+                "refs/stash",
+                "/work/.git/config",
+                "remote origin",
+                "object of kind blob",
+            ],
+        ),
+        ..PLAIN
+    },
+    Probe {
+        id: "G15",
+        title: "no alternates lead to other objects",
+        program: include_str!("../probes/g15_alternates.py"),
+        tools: &["git"],
+        place: Place::Decoy,
+        end: &["COUNTED"],
+        control: opened("decoy()", &["alternates", "objects of another repository"]),
+        ..PLAIN
+    },
     Probe {
         id: "K1",
         title: "no socket of an engine is in a sandbox",
@@ -114,6 +185,33 @@ pub(super) const PROBES: &[Probe] = &[
                 "/proc/1/root/etc/passwd",
             ],
         },
+        ..PLAIN
+    },
+    Probe {
+        id: "K7",
+        title: "processes are held, and who starts more is ended alone",
+        program: include_str!("../probes/k07_processes.py"),
+        place: Place::Caged(Limit::Processes),
+        end: &["STOPPED EAGAIN", "OTHERS LIVE"],
+        control: opened("", &["64 processes"]),
+        ..PLAIN
+    },
+    Probe {
+        id: "K8",
+        title: "memory is held, swap included, and who takes more is ended alone",
+        program: include_str!("../probes/k08_memory.py"),
+        place: Place::Caged(Limit::Memory),
+        end: &["STARTED", "OTHERS LIVE"],
+        control: opened("", &["192 MiB"]),
+        ..PLAIN
+    },
+    Probe {
+        id: "K9",
+        title: "disk is held, and who writes more is ended alone",
+        program: include_str!("../probes/k09_disk.py"),
+        place: Place::Caged(Limit::Disk),
+        end: &["FULL /tmp ENOSPC", "OTHERS LIVE"],
+        control: opened("", &["/tmp", "home"]),
         ..PLAIN
     },
     Probe {

@@ -10,6 +10,10 @@ TRIED = {
     "raw-tcp": (socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP),
     "raw-icmp6": (socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6),
     "vsock": (AF_VSOCK, socket.SOCK_STREAM, 0),
+    "ping": (socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP),
+    "sctp": (socket.AF_INET, socket.SOCK_STREAM, 132),
+    "mptcp": (socket.AF_INET, socket.SOCK_STREAM, 262),
+    "smc": (socket.AF_INET, socket.SOCK_STREAM, 256),
     "netlink-audit": (socket.AF_NETLINK, socket.SOCK_RAW, 9),
     "xdp": (AF_XDP, socket.SOCK_RAW, 0),
 }

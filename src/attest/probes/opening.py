@@ -165,3 +165,33 @@ def beside(program):
     """Starts the neighbour that a probe looks for, right here."""
     neighbour = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     os.environ["NEIGHBOUR"] = neighbour.stdout.readline().decode().strip()
+
+
+CANARY = "canary-" + "of-the-decoy"
+
+
+def decoy():
+    """Gives a worktree with everything that no sandbox may see, as `git::make_decoy` makes it."""
+    if os.path.exists("/work/.git/HEAD"):
+        return
+    plant("/outside.txt", CANARY)
+    plant("/work/listed/plain.txt", "listed\n")
+    plant("/work/listed/hard.txt", "the same file\n")
+    plant("/work/unlisted/secret.txt", CANARY)
+    plant("/work/.gitignore", ".env\n")
+    os.link("/work/listed/hard.txt", "/twin.txt")
+    os.symlink("/outside.txt", "/work/listed/absolute")
+    os.symlink("../../outside.txt", "/work/listed/relative")
+    for path in (".env", "listed/.env", "listed/untracked.txt"):
+        plant(f"/work/{path}", CANARY)
+    git = lambda *arguments: subprocess.run(
+        ["git", "-c", "user.name=x", "-c", "user.email=x@localhost", "-C", "/work", *arguments], check=True, capture_output=True)
+    git("init", "--initial-branch=main")
+    git("add", "--all")
+    git("commit", "--message=base")
+    git("branch", "other")
+    plant("/work/listed/plain.txt", CANARY)
+    git("stash")
+    git("remote", "add", "origin", f"https://user:{CANARY}@example.test/repository.git")
+    git("init", "--bare", "/other.git")
+    plant("/work/.git/objects/info/alternates", "/other.git/objects\n")

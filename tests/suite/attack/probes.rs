@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use loki::attest::{Attestation, Outcome, Signed, catalogue};
 
 use super::{Engine, on_each, world};
+use crate::suite::harness::source::{code, files, read};
 
 /// Returns what attest says on an engine.
 fn table(engine: Engine) -> &'static Attestation {
@@ -112,6 +113,31 @@ fn attack_n33_other_socket_families_and_datagrams_lead_nowhere() {
 }
 
 #[test]
+fn attack_g07_links_out_of_the_tree_lead_nowhere() {
+    held("G7");
+}
+
+#[test]
+fn attack_g08_no_file_of_the_tree_is_a_file_outside() {
+    held("G8");
+}
+
+#[test]
+fn attack_g13_what_no_commit_holds_or_no_rule_lists_is_absent() {
+    held("G13");
+}
+
+#[test]
+fn attack_g14_other_branches_stashes_and_remotes_are_absent() {
+    held("G14");
+}
+
+#[test]
+fn attack_g15_no_objects_are_borrowed() {
+    held("G15");
+}
+
+#[test]
 fn attack_k01_no_socket_of_an_engine_is_in_a_sandbox() {
     held("K1");
 }
@@ -139,6 +165,21 @@ fn attack_k05_set_id_programs_and_capabilities_give_nothing() {
 #[test]
 fn attack_k06_namespaces_and_rare_calls_are_refused() {
     held("K6");
+}
+
+#[test]
+fn attack_k07_processes_are_held() {
+    held("K7");
+}
+
+#[test]
+fn attack_k08_memory_is_held() {
+    held("K8");
+}
+
+#[test]
+fn attack_k09_disk_is_held() {
+    held("K9");
 }
 
 #[test]
@@ -177,4 +218,22 @@ fn every_row_of_the_table_is_there_within_two_minutes_and_every_probe_has_its_te
         assert!(table.isolation.no_network && table.isolation.landlock_abi > 0);
         assert_eq!(table.image, world(engine).image());
     });
+}
+
+/// A reason that sends a reader to a test must lead somewhere.
+#[test]
+fn every_reason_that_speaks_of_a_test_names_one_that_exists() {
+    let sources = files("src", "rs").into_iter().chain(files("tests", "rs"));
+    let all: String = sources.map(|path| code(&read(path))).collect();
+    let rows = catalogue::absent();
+    let speaking = rows.iter().filter(|row| row.reason.contains("test"));
+    let mut seen = 0;
+    for row in speaking.filter(|row| !row.reason.contains("attestation")) {
+        seen += 1;
+        let name = row.reason.split('`').nth(1).unwrap_or_default();
+        let called = [format!("fn {name}("), format!("fn {name}_")];
+        let exists = called.iter().any(|called| all.contains(called));
+        assert!(!name.is_empty() && exists, "{}: {}", row.id, row.reason);
+    }
+    assert!(seen > 10, "only {seen} reasons speak of a test");
 }
