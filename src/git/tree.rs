@@ -28,6 +28,8 @@ const NAMES: usize = 2_000_000;
 /// How many bytes of paths a walk keeps. Names below deep directories with long names would cost
 /// 25 kB each: [`NAMES`] of them would take the memory of this machine.
 const PATHS: usize = 256 << 20;
+/// How often a removal begins anew because another one removes the same.
+const RACES: u32 = 1000;
 
 /// One name in a worktree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,16 +204,26 @@ fn settle_below(top: OwnedFd, ids: Option<(Uid, Gid)>) -> Result<(), Errno> {
 /// # Errors
 /// When something in it cannot be removed.
 pub fn remove(root: &Path) -> Result<(), GitError> {
-    let gone = match open_for_removal(CWD, root) {
-        Ok(top) => flatten(top.as_fd()),
-        Err(Errno::NOENT) => return Ok(()),
-        Err(Errno::NOTDIR | Errno::LOOP) => {
-            return unlinkat(CWD, root, AtFlags::empty()).at("remove", root);
+    // Two that sweep the same place take things from under each other: then it is looked at anew.
+    for _ in 1..RACES {
+        match remove_once(root) {
+            Err(Errno::NOENT | Errno::NOTEMPTY) => {}
+            done => return done.at("remove", root),
         }
+    }
+    remove_once(root).at("remove", root)
+}
+
+fn remove_once(root: &Path) -> Result<(), Errno> {
+    match open_for_removal(CWD, root) {
+        Ok(top) => {
+            flatten(top.as_fd())?;
+            unlinkat(CWD, root, AtFlags::REMOVEDIR)
+        }
+        Err(Errno::NOENT) => Ok(()),
+        Err(Errno::NOTDIR | Errno::LOOP) => unlinkat(CWD, root, AtFlags::empty()),
         Err(other) => Err(other),
-    };
-    gone.and_then(|()| unlinkat(CWD, root, AtFlags::REMOVEDIR))
-        .at("remove", root)
+    }
 }
 
 fn flatten(top: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -451,5 +463,23 @@ mod tests {
         symlink(&outside, &link).unwrap();
         remove(&link).unwrap();
         assert!(outside.join("kept").exists() && !link.is_symlink());
+    }
+
+    #[test]
+    fn two_may_remove_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..50 {
+            let root = dir.path().join("work");
+            for name in ["a/b/c", "a/d/e", "f/g/h", "i"] {
+                fs::create_dir_all(root.join(name)).unwrap();
+                fs::write(root.join(name).join("file"), "").unwrap();
+            }
+            std::thread::scope(|scope| {
+                let both = [0, 1].map(|_| scope.spawn(|| remove(&root)));
+                both.into_iter()
+                    .for_each(|one| one.join().unwrap().unwrap());
+            });
+            assert!(!root.exists());
+        }
     }
 }

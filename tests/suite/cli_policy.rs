@@ -345,6 +345,23 @@ fn egress(host: &str, port: Option<u16>, by: By<'_>, count: u64) -> Event {
     }
 }
 
+fn gated(attempt: u32, breaches: Vec<Breach>) -> Event {
+    Event::Gated {
+        task: "books".parse().unwrap(),
+        attempt,
+        files: 2,
+        breaches,
+    }
+}
+
+fn breach(rule: &str, path: &str) -> Breach {
+    Breach {
+        rule: rule.to_owned(),
+        path: path.to_owned(),
+        message: format!("broke the rule {rule}"),
+    }
+}
+
 /// Writes the journal of a run in which `shop-books` used one host, asked for others, committed
 /// what is in the repository's last commit and was once refused at the gate.
 fn recorded(world: &World) -> RunId {
@@ -353,16 +370,6 @@ fn recorded(world: &World) -> RunId {
     let mut journal = Writer::create(&world.path(".loki"), &run, clock).unwrap();
     let commit = world.git(&["rev-parse", "HEAD"]).trim().to_owned();
     let task = || "books".parse().unwrap();
-    let breach = Breach {
-        rule: "write-globs".to_owned(),
-        path: "src/evil.rs".to_owned(),
-        message: "was created, but no write glob of the role covers it".to_owned(),
-    };
-    let large = Breach {
-        rule: "size".to_owned(),
-        path: "books/a.csv".to_owned(),
-        message: "is too large".to_owned(),
-    };
     let planned = serde_json::json!({ "type": "planned", "tasks": [
         { "id": "books", "role": "shop-books", "title": "Keep the books" },
     ] });
@@ -391,23 +398,19 @@ fn recorded(world: &World) -> RunId {
         Event::Overrun {
             sandbox: "s1".to_owned(),
             task: Some(task()),
-            role: "biz-finance".parse().unwrap(),
+            role: "shop-books".parse().unwrap(),
             limit: Limit::Disk,
             allowed: 1,
             seen: 2,
         },
-        Event::Gated {
-            task: task(),
-            attempt: 1,
-            files: 1,
-            breaches: vec![breach, large],
-        },
-        Event::Gated {
-            task: task(),
-            attempt: 2,
-            files: 2,
-            breaches: Vec::new(),
-        },
+        gated(
+            1,
+            vec![
+                breach("write-globs", "src/evil.rs"),
+                breach("size", "books/a.csv"),
+            ],
+        ),
+        gated(2, Vec::new()),
         Event::Committed {
             task: task(),
             attempt: 2,

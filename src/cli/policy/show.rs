@@ -123,8 +123,20 @@ fn page(policy: &Policy, rights: &Rights) {
         }
         let place = rights.origins.get(field);
         let place = place.map_or_else(|| "(default)".to_owned(), super::place);
-        ui::data(format!("  {field:<24} {:<12} {place}", visible(&value)));
+        setting(field, &visible(&value), &place);
     }
+}
+
+/// Prints a value; a list that is too long for its column stands below.
+fn setting(field: &str, value: &str, place: &str) {
+    const COLUMN: usize = 12;
+    if value.chars().count() <= COLUMN {
+        return ui::data(format!("  {field:<24} {value:<COLUMN$} {place}"));
+    }
+    ui::data(format!("  {field:<24} {:<COLUMN$} {place}", ""));
+    let words = value.trim_matches(['[', ']']).split(", ");
+    let words: Vec<String> = words.map(str::to_owned).collect();
+    wrapped(&words).into_iter().for_each(ui::data);
 }
 
 fn or<'a>(text: &'a str, none: &'a str) -> &'a str {
