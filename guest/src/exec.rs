@@ -19,7 +19,11 @@ use rustix::{
     thread::set_no_new_privs,
 };
 
-use crate::{rules, streams::Streams, sys};
+use crate::{
+    rules::{self, Landlock},
+    streams::Streams,
+    sys,
+};
 
 /// Where programs are found when the environment does not say.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -64,9 +68,9 @@ pub(crate) struct Started {
 pub(crate) fn start(
     exec: &Exec,
     open: impl FnOnce() -> Result<Streams, Errno>,
-    abi: u32,
+    landlock: &mut Landlock,
 ) -> Result<Started, Refusal> {
-    let plan = Plan::new(exec, abi)?;
+    let plan = Plan::new(exec, landlock)?;
     let streams = open().map_err(Refusal::at("stdio"))?;
     let (reported, report) = reports().map_err(Refusal::at("pipes"))?;
     match sys::fork().map_err(Refusal::at("fork"))? {
@@ -134,7 +138,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(exec: &Exec, abi: u32) -> Result<Self, Refusal> {
+    fn new(exec: &Exec, here: &mut Landlock) -> Result<Self, Refusal> {
         let Confinement {
             paths,
             filters,
@@ -157,7 +161,8 @@ impl Plan {
             argv: c_strings(exec.argv.iter().cloned()).map_err(Refusal::at("argv"))?,
             env: c_strings(variables).map_err(Refusal::at("env"))?,
             cwd: working_directory(&exec.cwd).map_err(Refusal::at("cwd"))?,
-            ruleset: rules::ruleset(abi.min(*landlock), paths).map_err(Refusal::at("landlock"))?,
+            ruleset: rules::ruleset(here.abi.min(*landlock), paths, &mut here.image)
+                .map_err(Refusal::at("landlock"))?,
             filters: filters
                 .iter()
                 .map(|filter| sys::Filter::new(filter))
@@ -271,6 +276,14 @@ fn c_strings(words: impl IntoIterator<Item = String>) -> Result<Vec<CString>, Er
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::Image;
+
+    fn none() -> Landlock {
+        Landlock {
+            abi: 0,
+            image: Image::default(),
+        }
+    }
     use crate::streams::pipes;
 
     fn exec(program: &str, env: &[(&str, &str)]) -> Exec {
@@ -321,7 +334,7 @@ mod tests {
 
     #[test]
     fn nothing_starts_where_landlock_is_missing() {
-        let refusal = start(&exec("/bin/true", &[]), pipes, 0).unwrap_err();
+        let refusal = start(&exec("/bin/true", &[]), pipes, &mut none()).unwrap_err();
         assert_eq!((refusal.step, refusal.errno), ("landlock", Errno::NOSYS));
     }
 
@@ -329,16 +342,21 @@ mod tests {
     fn nothing_starts_without_a_filter() {
         let mut bare = exec("/bin/true", &[]);
         bare.confinement = Confinement::default();
-        assert_eq!(start(&bare, pipes, 0).unwrap_err().step, "seccomp");
+        assert_eq!(
+            start(&bare, pipes, &mut none()).unwrap_err().step,
+            "seccomp"
+        );
     }
 
     #[test]
     fn words_with_a_nul_are_refused() {
         assert_eq!(
-            start(&exec("a\0b", &[]), pipes, 0).unwrap_err().step,
+            start(&exec("a\0b", &[]), pipes, &mut none())
+                .unwrap_err()
+                .step,
             "argv"
         );
-        let refusal = start(&exec("true", &[("A", "x\0y")]), pipes, 0).unwrap_err();
+        let refusal = start(&exec("true", &[("A", "x\0y")]), pipes, &mut none()).unwrap_err();
         assert_eq!(refusal.step, "env");
     }
 }

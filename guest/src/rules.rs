@@ -3,11 +3,17 @@
 //! Every right of the kernel's ABI (up to 6) is handled, so what no rule allows is denied. Network
 //! rights are not handled: the sandbox has no network, and servers on its loopback must work.
 
-use std::{error::Error, io, os::fd::OwnedFd, path::Path};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    error::Error,
+    io,
+    os::fd::OwnedFd,
+    path::Path,
+};
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, Scope,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
 use loki_guest::{AGENT_TREES, NEWEST_LANDLOCK, PathRule};
 use rustix::{
@@ -27,11 +33,76 @@ const PROGRAM_DIRECTORIES: [&str; 6] = [
 /// The first ABI that knows scopes.
 const SCOPED: u32 = 6;
 
+/// Most descriptors that [`Image`] keeps: an engine may allow a guest no more than 1024 in all.
+const KEPT: usize = 600;
+
+/// What this sandbox gives for rules.
+#[derive(Debug)]
+pub(crate) struct Landlock {
+    /// The kernel's ABI, 0 when it has none.
+    pub(crate) abi: u32,
+    /// What was opened so far.
+    pub(crate) image: Image,
+}
+
+/// A file, and its kind.
+type Target = (OwnedFd, FileType);
+
+/// What the image holds, opened at its first use: a role may run hundreds of programs, and looking
+/// each up in every directory for each exec takes many times as long as the exec itself. Nothing
+/// outside of the trees that agents write can be replaced in a sandbox, so what a path led to once
+/// it leads to always.
+#[derive(Debug, Default)]
+pub(crate) struct Image {
+    found: HashMap<String, Vec<Target>>,
+    kept: usize,
+}
+
+impl Image {
+    /// Adds what a rule means to a ruleset.
+    fn add(
+        &mut self,
+        created: RulesetCreated,
+        rule: &PathRule,
+        abi: ABI,
+    ) -> Result<RulesetCreated, Errno> {
+        let fixed = !AGENT_TREES
+            .iter()
+            .any(|tree| Path::new(&rule.path).starts_with(tree));
+        match self.found.entry(rule.path.clone()) {
+            Entry::Occupied(known) => add(created, rule, known.get(), abi),
+            Entry::Vacant(vacant) if fixed && self.kept < KEPT => {
+                let found = vacant.insert(targets(rule)?);
+                self.kept += found.len();
+                add(created, rule, found, abi)
+            }
+            Entry::Vacant(_) => add(created, rule, &targets(rule)?, abi),
+        }
+    }
+}
+
+fn add(
+    mut created: RulesetCreated,
+    rule: &PathRule,
+    targets: &[Target],
+    abi: ABI,
+) -> Result<RulesetCreated, Errno> {
+    for (target, kind) in targets {
+        let access = access(rule, *kind, abi);
+        if !access.is_empty() {
+            created = created
+                .add_rule(PathBeneath::new(target, access))
+                .map_err(errno_of)?;
+        }
+    }
+    Ok(created)
+}
+
 /// Returns the ruleset of these rules on a kernel of this Landlock ABI.
 ///
 /// # Errors
 /// `ENOSYS` without Landlock, else what the kernel said. A path that does not exist is skipped.
-pub(crate) fn ruleset(abi: u32, rules: &[PathRule]) -> Result<OwnedFd, Errno> {
+pub(crate) fn ruleset(abi: u32, rules: &[PathRule], image: &mut Image) -> Result<OwnedFd, Errno> {
     if abi == 0 {
         return Err(Errno::NOSYS);
     }
@@ -45,14 +116,7 @@ pub(crate) fn ruleset(abi: u32, rules: &[PathRule]) -> Result<OwnedFd, Errno> {
     }
     let mut created = ruleset.create().map_err(errno_of)?;
     for rule in rules {
-        for (target, kind) in targets(rule)? {
-            let access = access(rule, kind, version);
-            if !access.is_empty() {
-                created = created
-                    .add_rule(PathBeneath::new(target, access))
-                    .map_err(errno_of)?;
-            }
-        }
+        created = image.add(created, rule, version)?;
     }
     Option::<OwnedFd>::from(created).ok_or(Errno::NOSYS)
 }
@@ -77,7 +141,7 @@ fn access(rule: &PathRule, kind: FileType, abi: ABI) -> BitFlags<AccessFs> {
     access
 }
 
-fn targets(rule: &PathRule) -> Result<Vec<(OwnedFd, FileType)>, Errno> {
+fn targets(rule: &PathRule) -> Result<Vec<Target>, Errno> {
     let path = Path::new(&rule.path);
     if !path.is_absolute() {
         return programs(&rule.path);
@@ -94,16 +158,25 @@ fn targets(rule: &PathRule) -> Result<Vec<(OwnedFd, FileType)>, Errno> {
         .collect())
 }
 
-/// Finds a program by its bare name; only regular files are programs.
-fn programs(name: &str) -> Result<Vec<(OwnedFd, FileType)>, Errno> {
+/// Finds a program by its bare name; only regular files are programs. One that several directories
+/// lead to is found once.
+fn programs(name: &str) -> Result<Vec<Target>, Errno> {
     if name.is_empty() || name.contains('/') {
         return Err(Errno::INVAL);
     }
-    let mut found = Vec::new();
+    let (mut found, mut seen) = (Vec::new(), Vec::new());
     for directory in PROGRAM_DIRECTORIES {
         let path = format!("{directory}/{name}");
         let opened = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-        found.extend(present(opened)?.filter(|(_, kind)| *kind == FileType::RegularFile));
+        let Some((file, kind)) = present(opened)? else {
+            continue;
+        };
+        let stat = fstat(&file)?;
+        let id = (stat.st_dev, stat.st_ino);
+        if kind == FileType::RegularFile && !seen.contains(&id) {
+            seen.push(id);
+            found.push((file, kind));
+        }
     }
     Ok(found)
 }
@@ -121,7 +194,7 @@ fn open_without_symlinks(path: &str) -> Result<OwnedFd, Errno> {
     Ok(opened)
 }
 
-fn present(opened: Result<OwnedFd, Errno>) -> Result<Option<(OwnedFd, FileType)>, Errno> {
+fn present(opened: Result<OwnedFd, Errno>) -> Result<Option<Target>, Errno> {
     match opened {
         Ok(file) => {
             let kind = FileType::from_raw_mode(fstat(&file)?.st_mode);
@@ -195,7 +268,21 @@ mod tests {
 
     #[test]
     fn a_kernel_without_landlock_is_refused() {
-        assert_eq!(ruleset(0, &[]).unwrap_err(), Errno::NOSYS);
+        let refused = ruleset(0, &[], &mut Image::default());
+        assert_eq!(refused.unwrap_err(), Errno::NOSYS);
+    }
+
+    #[test]
+    fn what_the_image_holds_is_opened_once_and_an_agents_file_each_time() {
+        let rules = [rule("sh", "rx"), rule("/usr", "r"), rule("/tmp", "rw")];
+        let mut image = Image::default();
+        for _ in 0..2 {
+            drop(ruleset(1, &rules, &mut image).unwrap());
+            let mut kept: Vec<_> = image.found.keys().map(String::as_str).collect();
+            kept.sort_unstable();
+            assert_eq!(kept, ["/usr", "sh"]);
+            assert_eq!(image.kept, 1 + programs("sh").unwrap().len());
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use rustix::{
 
 use crate::{
     exec::{self, Refusal},
+    rules::{Image, Landlock},
     sockets,
     streams::{self, Streams},
     sys,
@@ -48,7 +49,10 @@ pub(crate) fn run() -> io::Result<()> {
     let ended = sys::child_ends()?;
     let mut guest = Guest {
         link: open_link()?,
-        abi: sys::landlock_abi(),
+        landlock: Landlock {
+            abi: sys::landlock_abi(),
+            image: Image::default(),
+        },
         running: HashMap::new(),
     };
     match guest.serve(&ended) {
@@ -70,7 +74,7 @@ fn open_link() -> io::Result<OwnedFd> {
 
 struct Guest {
     link: OwnedFd,
-    abi: u32,
+    landlock: Landlock,
     /// Which exec a process leads; those that an orphan left to PID 1 are not in here.
     running: HashMap<Pid, u32>,
 }
@@ -79,7 +83,7 @@ impl Guest {
     fn serve(&mut self, ended: &OwnedFd) -> Result<(), WireError> {
         let hello = Reply::Hello {
             version: VERSION,
-            landlock_abi: self.abi,
+            landlock_abi: self.landlock.abi,
             write_meter: sys::has_write_meter(),
         };
         self.reply(&hello, Vec::new())?;
@@ -166,7 +170,7 @@ impl Guest {
         exec: &loki_guest::Exec,
         open: impl FnOnce() -> Result<Streams, Errno>,
     ) -> Result<Vec<OwnedFd>, Refusal> {
-        let started = exec::start(exec, open, self.abi)?;
+        let started = exec::start(exec, open, &mut self.landlock)?;
         self.running.insert(started.leader, exec.id);
         let mut passed = started.host;
         passed.extend(started.listener);
