@@ -4,9 +4,15 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use crate::engine::{Engine, EngineError, Opened, OpenedContainer};
+use crate::{
+    engine::{Engine, EngineError, Opened, OpenedContainer},
+    sandbox::Launcher,
+};
 
-use super::probe::{Output, Probe};
+use super::{
+    probe::{Output, Probe},
+    stage::StageError,
+};
 
 /// Puts things within reach; every control begins with it.
 const OPENING: &str = include_str!("probes/opening.py");
@@ -21,14 +27,13 @@ pub(super) struct Open {
 
 impl Open {
     /// Creates and starts it.
-    pub(super) async fn start(
-        engine: &Arc<dyn Engine>,
-        opened: &Opened,
-    ) -> Result<Self, EngineError> {
-        let container = engine.open(opened).await?;
+    pub(super) async fn start(launcher: &Launcher, opened: Opened) -> Result<Self, StageError> {
+        let engine = Arc::clone(&launcher.engine);
+        let opening = async move { engine.open(&opened).await };
+        let container = launcher.see_through(opening).await?;
         Ok(Self {
-            engine: Arc::clone(engine),
-            container: Mutex::new(container),
+            engine: Arc::clone(&launcher.engine),
+            container: Mutex::new(container.map_err(StageError::Opened)?),
         })
     }
 

@@ -102,10 +102,7 @@ impl Stage {
             .iter()
             .any(|probe| matches!(probe.control, Control::Opened { .. }));
         let opened = Opened::new(&scene.image, &scene.repository, &scene.owner);
-        let open = async {
-            let started = Open::start(&scene.launcher.engine, &opened).await;
-            started.map_err(StageError::Opened)
-        };
+        let open = Open::start(&scene.launcher, opened);
         let when = |needed: bool, place| OptionFuture::from(needed.then(|| scene.stand(place)));
         let (own, empty, armed, decoy, open) = futures_util::join!(
             scene.stand(Place::Own),

@@ -176,24 +176,34 @@ impl Launcher {
         })
     }
 
-    /// Creates the container in a task of its own: of a request that its caller gives up half-way
-    /// nobody would hear whether the engine fulfilled it.
     async fn create(&self, spec: ContainerSpec) -> Result<Guard, SandboxError> {
-        let creating = Arc::clone(&self.creating).read_owned().await;
         let engine = Arc::clone(&self.engine);
+        let made = async move {
+            let made = engine.create(&spec).await;
+            made.map(|container| Guard::new(&engine, container))
+        };
+        Ok(self.see_through(made).await??)
+    }
+
+    /// Makes a container in a task of its own, which [`Launcher::end_own`] waits for: of a request
+    /// that its caller gives up half-way nobody would hear whether the engine fulfilled it.
+    ///
+    /// # Errors
+    /// When the program is ending.
+    pub async fn see_through<T: Send + 'static>(
+        &self,
+        making: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, SandboxError> {
+        let creating = Arc::clone(&self.creating).read_owned().await;
         let (tell, told) = oneshot::channel();
         drop(tokio::runtime::Handle::current().spawn(async move {
-            let made = engine.create(&spec).await;
-            let made = made.map(|container| Guard::new(&engine, container));
-            if let Err(Ok(mut unwanted)) = tell.send(made) {
-                // One that fails here is found by label.
-                unwanted.end().await.ok();
-            }
+            // What nobody waits for any more is dropped: a guard removes its container then.
+            tell.send(making.await).ok();
             drop(creating);
         }));
         // Only a runtime that is being torn down drops the task.
         let gone = |_| SandboxError::Slot(io::Error::other("the program is ending"));
-        Ok(told.await.map_err(gone)??)
+        told.await.map_err(gone)
     }
 
     fn place(&self, occupant: &Occupant, user: (u32, u32)) -> Result<Place, SandboxError> {
