@@ -115,9 +115,20 @@ pub(super) fn carries(labels: &BTreeMap<String, String>, label: &str) -> bool {
     }
 }
 
-/// Whether Podman met a container that was just ending by itself: a moment later it can be removed.
+/// Whether a container cannot be removed for the moment: Podman met it just ending by itself, or
+/// Docker is removing it for somebody else.
 pub(super) fn is_settling(fault: &EngineError) -> bool {
-    matches!(fault, EngineError::Api { status: Some(500), message, .. } if message.contains("could not be stopped"))
+    let EngineError::Api {
+        status, message, ..
+    } = fault
+    else {
+        return false;
+    };
+    match status {
+        Some(500) => message.contains("could not be stopped"),
+        Some(409) => message.contains("already in progress"),
+        _ => false,
+    }
 }
 
 /// Removing what is not there is no fault.
@@ -171,7 +182,8 @@ pub(super) fn split_tag(reference: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::{
-        EngineError, absent, carries, follow, gone_is_fine, split_tag, with_algorithm, within,
+        EngineError, absent, carries, follow, gone_is_fine, is_settling, split_tag, with_algorithm,
+        within,
     };
     use bollard::errors::Error as ApiError;
     use std::{future::pending, time::Duration};
@@ -207,6 +219,25 @@ mod tests {
             fault.to_string(),
             "the engine refused to start (HTTP 500): no"
         );
+    }
+
+    #[test]
+    fn what_ends_by_itself_or_by_another_is_waited_for_and_nothing_else() {
+        let said = |status, message: &str| EngineError::Api {
+            call: "remove".to_owned(),
+            status: Some(status),
+            message: message.to_owned(),
+        };
+        assert!(is_settling(&said(
+            500,
+            "it could not be stopped: state improper"
+        )));
+        assert!(is_settling(&said(
+            409,
+            "removal of it is already in progress"
+        )));
+        assert!(!is_settling(&said(409, "it is in use")));
+        assert!(!is_settling(&said(404, "already in progress")));
     }
 
     #[test]
