@@ -29,7 +29,8 @@ pub(super) async fn run(env: &Environment, args: SandboxRun) -> Result<Exit, Fau
     } else {
         Streams::Pipes
     };
-    play(env, args.sandbox, vec![args.argv], streams).await
+    let played = play(env, args.sandbox, vec![args.argv], streams).await;
+    played.map_err(not_the_programs)
 }
 
 /// Opens a shell as a role on a throw-away copy of a commit, and exits with its code.
@@ -42,28 +43,23 @@ pub(super) async fn shell(env: &Environment, args: SandboxShell) -> Result<Exit,
         .hint("`loki sandbox run --role ROLE -- PROGRAM` runs a program without one"));
     }
     let shells = ["bash", "sh"].map(|shell| vec![shell.to_owned()]);
-    play(env, args, shells.into(), Streams::Terminal).await
+    let played = play(env, args, shells.into(), Streams::Terminal).await;
+    played.map_err(not_the_programs)
 }
 
-/// Runs the first of these programs that is there and may run.
-async fn play(
-    env: &Environment,
-    args: SandboxShell,
-    programs: Vec<Vec<String>>,
-    streams: Streams,
-) -> Result<Exit, Fault> {
-    let played = play_as(env, args, programs, streams).await;
-    played.map_err(|fault| match fault.exit {
-        // The codes below 124 are the program's own.
+/// The codes below 124 are the program's own.
+fn not_the_programs(fault: Fault) -> Fault {
+    match fault.exit {
         Exit::NoSandbox => Fault {
             exit: Exit::RunFailed,
             ..fault
         },
         _ => fault,
-    })
+    }
 }
 
-async fn play_as(
+/// Runs the first of these programs that is there and may run.
+async fn play(
     env: &Environment,
     args: SandboxShell,
     programs: Vec<Vec<String>>,

@@ -99,11 +99,18 @@ fn host_config(spec: &ContainerSpec, dialect: &Dialect) -> HostConfig {
 /// What holds for every sandbox; there is no argument to change it.
 fn fixed() -> HostConfig {
     HostConfig {
-        network_mode: Some("none".to_owned()),
         readonly_rootfs: Some(true),
         cap_drop: Some(vec!["ALL".to_owned()]),
+        ..shared()
+    }
+}
+
+/// What holds for every container of Loki's, opened ones included.
+pub(super) fn shared() -> HostConfig {
+    HostConfig {
+        network_mode: Some("none".to_owned()),
         privileged: Some(false),
-        // The guest is the first process; a daemon's own default would put another in its place.
+        // The first process is ours; a daemon's own default would put another in its place.
         init: Some(false),
         auto_remove: Some(false),
         ipc_mode: Some("private".to_owned()),

@@ -5,22 +5,19 @@
 //! concern the host: it has no mount, no device and no network but its own `lo`, it is limited in
 //! memory, processes and time, and it carries the label by which leftovers are swept.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use bollard::{
     container::LogOutput,
     exec::{CreateExecOptions, StartExecOptions, StartExecResults},
-    models::{
-        ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
-        ResourcesUlimits,
-    },
+    models::{ContainerCreateBody, HostConfig, ResourcesUlimits},
     query_parameters::CreateContainerOptions,
 };
 use futures_util::StreamExt;
 
 use super::{
     ContainerId, ContainerState, Engine, EngineError,
-    body::Dialect,
+    body::{Dialect, shared},
     call::{ASK, CHANGE, absent, within},
     client::Client,
 };
@@ -214,8 +211,6 @@ fn body(opened: &Opened, dialect: &Dialect) -> ContainerCreateBody {
 fn host_config(dialect: &Dialect) -> HostConfig {
     let limit = |value| dialect.limits.then_some(value);
     HostConfig {
-        network_mode: Some("none".to_owned()),
-        privileged: Some(false),
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(CAPABILITIES.map(str::to_owned).into()),
         security_opt: Some(security_options(dialect)),
@@ -228,15 +223,7 @@ fn host_config(dialect: &Dialect) -> HostConfig {
         pids_limit: limit(PROCESSES),
         nano_cpus: limit(1_000_000_000),
         ulimits: Some(ulimits(dialect)),
-        init: Some(false),
-        auto_remove: Some(false),
-        ipc_mode: Some("private".to_owned()),
-        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
-        log_config: Some(HostConfigLogConfig {
-            typ: Some("none".to_owned()),
-            config: Some(HashMap::new()),
-        }),
-        ..HostConfig::default()
+        ..shared()
     }
 }
 

@@ -138,12 +138,7 @@ fn attack_g01_nothing_planted_for_git_runs_on_the_host() {
         );
         // The same script in a repository of the host, and plain git.
         let control = plant + "\ngit status; git diff; git add --all; exit 0";
-        drop(
-            world
-                .start("sh", &["-c", &control])
-                .wait(super::LIMIT)
-                .exits(0),
-        );
+        super::on_the_host(&world, &control);
         assert!(
             marker.exists(),
             "the control did not fire: the test shows nothing"

@@ -44,6 +44,12 @@ fn sink() -> u16 {
     port
 }
 
+/// Runs a shell script where nothing confines it: in the world's repository, on this host.
+#[track_caller]
+fn on_the_host(world: &World, script: &str) {
+    drop(world.start("sh", &["-c", script]).wait(LIMIT).exits(0));
+}
+
 /// A world with a committed repository on an engine.
 fn world(engine: Engine) -> World {
     let world = World::on(engine);
