@@ -12,7 +12,7 @@ use crate::{
     attest::{
         self, Attestation, NotSound, Outcome, Probe, Row, Runtime, Scene, Signed, Stage, catalogue,
     },
-    git::{self, Repository},
+    git,
     journal::{Key, PublicKey},
     sandbox::{self, Launcher},
 };
@@ -133,9 +133,7 @@ fn settings(env: &Environment) -> Result<&Path, Fault> {
 
 /// Finds the role's rights, the engine and the image; returns the hash of the policy, too.
 async fn scene(env: &Environment, args: &SandboxAttest) -> Result<(Scene, String), Fault> {
-    let here = std::env::current_dir().or_exit(Exit::Failed)?;
-    let repository = Repository::open(&here).ok();
-    let policy = setup::policy(env, &args.policy, repository.as_ref().map(Repository::root))?;
+    let policy = setup::policy(env, &args.policy, setup::root()?.as_deref())?;
     let rights = setup::rights(&policy, args.role.as_str())?;
     let engine = setup::engine(env).await?;
     let launcher = setup::launcher(env, engine, [&rights])?;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::{
     diagnostic::explained,
-    git::Repository,
     link::LinkError,
     policy::{Egress, Rights},
     sandbox::{self, SandboxError},
@@ -67,7 +66,7 @@ async fn play(
 ) -> Result<Exit, Fault> {
     let here = std::env::current_dir().or_exit(Exit::RunFailed)?;
     let repository = adhoc::open(&here)?;
-    let mut rights = rights(env, &args, repository.as_ref())?;
+    let mut rights = rights(env, &args)?;
     if streams == Streams::Terminal {
         // These caps are for agents: a person may think, and stay.
         rights.resources.timeout = Duration::MAX;
@@ -99,12 +98,8 @@ async fn play(
     code.map(|code| Exit::Program(u8::try_from(code).unwrap_or(255)))
 }
 
-fn rights(
-    env: &Environment,
-    args: &SandboxShell,
-    repository: Option<&Repository>,
-) -> Result<Rights, Fault> {
-    let policy = setup::policy(env, &args.policy, repository.map(Repository::root))?;
+fn rights(env: &Environment, args: &SandboxShell) -> Result<Rights, Fault> {
+    let policy = setup::policy(env, &args.policy, setup::root()?.as_deref())?;
     let mut rights = setup::rights(&policy, args.role.as_str())?;
     if args.network == Network::None {
         rights.egress = Egress::default();

@@ -176,11 +176,17 @@ pub(super) fn diagnostics(faults: &[Diagnostic]) -> Fault {
     )
 }
 
-/// Returns the root of the repository around the current directory, none outside of one.
+/// Returns the root of the repository around the current directory, none outside of one. One with
+/// no commit yet has one: its policy counts already.
 pub(super) fn root() -> Result<Option<PathBuf>, Fault> {
     let here = std::env::current_dir().or_exit(Exit::Usage)?;
-    let repository = Repository::open(&here).ok();
-    Ok(repository.map(|repository| repository.root().to_owned()))
+    match Repository::open(&here) {
+        Ok(repository) => Ok(Some(repository.root().to_owned())),
+        Err(GitError::NoCommit { root }) => Ok(Some(root)),
+        Err(GitError::NotARepository { .. }) => Ok(None),
+        // Not none: what it says, its policy first, would be left out unsaid.
+        Err(cause) => Err(Fault::new(Exit::Usage, cause)),
+    }
 }
 
 /// Opens the repository around the current directory.

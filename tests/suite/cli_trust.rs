@@ -170,3 +170,34 @@ fn cli_what_is_no_regular_file_is_no_policy_of_a_project() {
     let said = world.loki(&["policy", "check"]).exits(3);
     said.says(&["dir.yaml", "is not a regular file"]);
 }
+
+#[test]
+fn cli_a_repository_that_cannot_be_believed_is_never_taken_for_none() {
+    let world = repository(NARROWS);
+    symlink("/etc/hostname", world.path(".loki/policies/planted.yaml")).unwrap();
+    let explain = ["policy", "explain", "eng-backend", "--write", "docs/a"];
+    for verb in [
+        &["policy", "check"][..],
+        &["policy", "show"],
+        &["agents", "list"],
+        &["policy", "trust", "--yes"],
+        &explain,
+        &["sandbox", "attest", "--only", "N8"],
+    ] {
+        let said = world.loki(verb).exits(2).says(&["planted.yaml"]);
+        assert_eq!(said.stdout, "", "{said}");
+    }
+    // Without the link, the same question is answered by the project's policy.
+    fs::remove_file(world.path(".loki/policies/planted.yaml")).unwrap();
+    drop(world.loki(&explain).exits(1));
+}
+
+#[test]
+fn cli_a_policy_counts_before_the_first_commit() {
+    let world = World::new();
+    world.git(&["init", "--quiet"]);
+    world.write(".loki/policies/team.yaml", "rolls: []\n");
+    for verb in [&["policy", "check"][..], &["agents", "list"]] {
+        drop(world.loki(verb).exits(3).says(&["team.yaml", "rolls"]));
+    }
+}
