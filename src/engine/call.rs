@@ -13,7 +13,7 @@ pub(super) const ASK: Duration = Duration::from_secs(20);
 /// How long a call may take that changes a container.
 pub(super) const CHANGE: Duration = Duration::from_secs(60);
 /// How long a container that ends may take until it can be removed, looked at so many times.
-pub(super) const SETTLE: (Duration, u32) = (Duration::from_millis(100), 50);
+pub(super) const SETTLE: (Duration, u32) = (Duration::from_millis(100), 300);
 /// How long a stream of progress may be silent: an import or build step says nothing while it works.
 pub(super) const SILENCE: Duration = Duration::from_secs(600);
 /// How long a registry may be silent.

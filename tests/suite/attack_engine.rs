@@ -132,7 +132,7 @@ fn attack_k12_what_a_killed_orchestrator_leaves_is_found_and_removed() {
             // The time is the point here.
             std::thread::sleep(whole * point / POINTS);
             running.signal(Signal::KILL);
-            let said = running.wait(LIMIT).in_any_case();
+            let said = running.wait(LIMIT).exits(137);
             swept += said.stderr.matches("removed a sandbox left by run").count();
         }
         world.write("agent.sh", QUICK);
@@ -142,6 +142,11 @@ fn attack_k12_what_a_killed_orchestrator_leaves_is_found_and_removed() {
             swept > 0,
             "no kill left anything: the test shows nothing\n{said}"
         );
+        if !world.leftovers().is_empty() {
+            // The engine may have made one that was still on its way when its orchestrator died:
+            // the next start takes it.
+            drop(world.loki(&START).exits(0));
+        }
         assert_eq!(world.leftovers(), Vec::<String>::new(), "{engine:?}");
         let worktrees = world.git(&["worktree", "list", "--porcelain"]);
         assert_eq!(worktrees.matches("worktree ").count(), 1, "{worktrees}");
