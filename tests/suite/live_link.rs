@@ -16,7 +16,7 @@ use loki::{
     sandbox::{Grant, confinement},
 };
 use loki_guest::{Confinement, GUEST_PATH, PathRule};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 const IMAGE: &str = "loki-test-link:skeleton";
 const SOON: Duration = Duration::from_secs(20);
@@ -617,9 +617,9 @@ async fn descriptors_in_flight_do_not_end_the_guest() {
         .replace("SENDMSG", &libc::SYS_sendmsg.to_string());
     let argv = ["perl", "-e", &flood];
     let mut flooding = sandbox.exec(&argv, rights_of(&[], &[])).await.unwrap();
-    let mut said = [0; 64];
-    let count = flooding.stdout.read(&mut said).await.unwrap();
-    let said = String::from_utf8_lossy(&said[..count]);
+    let mut said = String::new();
+    let mut stdout = BufReader::new(&mut flooding.stdout);
+    stdout.read_line(&mut said).await.unwrap();
     assert!(
         said.ends_with(&format!("then {}\n", libc::ETOOMANYREFS)),
         "{said}"
