@@ -8,6 +8,7 @@ use std::{
     convert::Infallible,
     ffi::CString,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    rc::Rc,
 };
 
 use loki_guest::{Confinement, Exec, Packet, WireError, receive, send};
@@ -19,11 +20,7 @@ use rustix::{
     thread::set_no_new_privs,
 };
 
-use crate::{
-    rules::{self, Landlock},
-    streams::Streams,
-    sys,
-};
+use crate::{rules::Landlock, streams::Streams, sys};
 
 /// Where programs are found when the environment does not say.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -131,7 +128,7 @@ struct Plan {
     argv: Vec<CString>,
     env: Vec<CString>,
     cwd: CString,
-    ruleset: OwnedFd,
+    ruleset: Rc<OwnedFd>,
     filters: Vec<sys::Filter>,
     meter: Option<sys::Filter>,
     limits: Vec<(u32, u64)>,
@@ -161,7 +158,8 @@ impl Plan {
             argv: c_strings(exec.argv.iter().cloned()).map_err(Refusal::at("argv"))?,
             env: c_strings(variables).map_err(Refusal::at("env"))?,
             cwd: working_directory(&exec.cwd).map_err(Refusal::at("cwd"))?,
-            ruleset: rules::ruleset(here.abi.min(*landlock), paths, &mut here.image)
+            ruleset: here
+                .ruleset(*landlock, paths)
                 .map_err(Refusal::at("landlock"))?,
             filters: filters
                 .iter()
@@ -276,15 +274,11 @@ fn c_strings(words: impl IntoIterator<Item = String>) -> Result<Vec<CString>, Er
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::Image;
+    use crate::streams::pipes;
 
     fn none() -> Landlock {
-        Landlock {
-            abi: 0,
-            image: Image::default(),
-        }
+        Landlock::new(0)
     }
-    use crate::streams::pipes;
 
     fn exec(program: &str, env: &[(&str, &str)]) -> Exec {
         Exec {

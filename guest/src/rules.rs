@@ -3,13 +3,7 @@
 //! Every right of the kernel's ABI (up to 6) is handled, so what no rule allows is denied. Network
 //! rights are not handled: the sandbox has no network, and servers on its loopback must work.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    error::Error,
-    io,
-    os::fd::OwnedFd,
-    path::Path,
-};
+use std::{error::Error, io, os::fd::OwnedFd, path::Path, rc::Rc};
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
@@ -33,80 +27,96 @@ const PROGRAM_DIRECTORIES: [&str; 6] = [
 /// The first ABI that knows scopes.
 const SCOPED: u32 = 6;
 
-/// Most descriptors that [`Image`] keeps: an engine may allow a guest no more than 1024 in all.
-const KEPT: usize = 600;
+/// Most rulesets kept: one for the agent, and a few for what else runs beside it.
+const KEPT: usize = 4;
 
 /// What this sandbox gives for rules.
 #[derive(Debug)]
 pub(crate) struct Landlock {
     /// The kernel's ABI, 0 when it has none.
     pub(crate) abi: u32,
-    /// What was opened so far.
-    pub(crate) image: Image,
+    /// What was made so far, the newest last: a role may run hundreds of programs, and looking them
+    /// up and adding their rules for each exec takes longer than the exec itself.
+    made: Vec<Made>,
 }
 
-/// A file, and its kind.
-type Target = (OwnedFd, FileType);
-
-/// What the image holds, opened at its first use: a role may run hundreds of programs, and looking
-/// each up in every directory for each exec takes many times as long as the exec itself. Nothing
-/// outside of the trees that agents write can be replaced in a sandbox, so what a path led to once
-/// it leads to always.
-#[derive(Debug, Default)]
-pub(crate) struct Image {
-    found: HashMap<String, Vec<Target>>,
-    kept: usize,
+/// A ruleset, and what it was made of.
+#[derive(Debug)]
+struct Made {
+    abi: u32,
+    rules: Vec<PathRule>,
+    /// What the rules on trees that agents write led to. Nothing else can be replaced in a sandbox:
+    /// what another rule led to once it leads to always.
+    own: Vec<Vec<Id>>,
+    ruleset: Rc<OwnedFd>,
 }
 
-impl Image {
-    /// Adds what a rule means to a ruleset.
-    fn add(
+/// Device and inode. A ruleset holds on to the files of its rules, so none of them is used anew.
+type Id = (u64, u64);
+
+/// A file that a rule leads to.
+#[derive(Debug)]
+struct Target {
+    file: OwnedFd,
+    kind: FileType,
+    id: Id,
+}
+
+impl Landlock {
+    pub(crate) fn new(abi: u32) -> Self {
+        let made = Vec::new();
+        Self { abi, made }
+    }
+
+    /// Returns the ruleset of these rules, with no right of an ABI newer than `newest`.
+    ///
+    /// # Errors
+    /// `ENOSYS` without Landlock, else what the kernel said. A path that does not exist is skipped.
+    pub(crate) fn ruleset(
         &mut self,
-        created: RulesetCreated,
-        rule: &PathRule,
-        abi: ABI,
-    ) -> Result<RulesetCreated, Errno> {
-        let fixed = !AGENT_TREES
-            .iter()
-            .any(|tree| Path::new(&rule.path).starts_with(tree));
-        match self.found.entry(rule.path.clone()) {
-            Entry::Occupied(known) => add(created, rule, known.get(), abi),
-            Entry::Vacant(vacant) if fixed && self.kept < KEPT => {
-                let found = vacant.insert(targets(rule)?);
-                self.kept += found.len();
-                add(created, rule, found, abi)
-            }
-            Entry::Vacant(_) => add(created, rule, &targets(rule)?, abi),
+        newest: u32,
+        rules: &[PathRule],
+    ) -> Result<Rc<OwnedFd>, Errno> {
+        let abi = self.abi.min(newest).min(NEWEST_LANDLOCK);
+        let opened: Vec<_> = rules.iter().map(own).collect::<Result<_, _>>()?;
+        let ids = |targets: &Vec<Target>| targets.iter().map(|target| target.id).collect();
+        let own: Vec<Vec<Id>> = opened.iter().flatten().map(ids).collect();
+        let same = |made: &&Made| made.abi == abi && made.own == own && made.rules == rules;
+        if let Some(made) = self.made.iter().find(same) {
+            return Ok(Rc::clone(&made.ruleset));
         }
+        let ruleset = Rc::new(ruleset(abi, rules.iter().zip(opened))?);
+        if self.made.len() == KEPT {
+            self.made.remove(0);
+        }
+        self.made.push(Made {
+            abi,
+            rules: rules.to_vec(),
+            own,
+            ruleset: Rc::clone(&ruleset),
+        });
+        Ok(ruleset)
     }
 }
 
-fn add(
-    mut created: RulesetCreated,
-    rule: &PathRule,
-    targets: &[Target],
-    abi: ABI,
-) -> Result<RulesetCreated, Errno> {
-    for (target, kind) in targets {
-        let access = access(rule, *kind, abi);
-        if !access.is_empty() {
-            created = created
-                .add_rule(PathBeneath::new(target, access))
-                .map_err(errno_of)?;
-        }
-    }
-    Ok(created)
+/// Opens what a rule on a tree that agents write leads to; none for another rule.
+fn own(rule: &PathRule) -> Result<Option<Vec<Target>>, Errno> {
+    let own = AGENT_TREES
+        .iter()
+        .any(|tree| Path::new(&rule.path).starts_with(tree));
+    own.then(|| beneath(open_without_symlinks(&rule.path)))
+        .transpose()
 }
 
-/// Returns the ruleset of these rules on a kernel of this Landlock ABI.
-///
-/// # Errors
-/// `ENOSYS` without Landlock, else what the kernel said. A path that does not exist is skipped.
-pub(crate) fn ruleset(abi: u32, rules: &[PathRule], image: &mut Image) -> Result<OwnedFd, Errno> {
+/// Makes the ruleset of rules, some of whose targets are open already.
+fn ruleset<'r>(
+    abi: u32,
+    rules: impl Iterator<Item = (&'r PathRule, Option<Vec<Target>>)>,
+) -> Result<OwnedFd, Errno> {
     if abi == 0 {
         return Err(Errno::NOSYS);
     }
-    let version = ABI::from(abi.min(NEWEST_LANDLOCK).cast_signed());
+    let version = ABI::from(abi.cast_signed());
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(version))
@@ -115,10 +125,28 @@ pub(crate) fn ruleset(abi: u32, rules: &[PathRule], image: &mut Image) -> Result
         ruleset = ruleset.scope(Scope::from_all(version)).map_err(errno_of)?;
     }
     let mut created = ruleset.create().map_err(errno_of)?;
-    for rule in rules {
-        created = image.add(created, rule, version)?;
+    for (rule, opened) in rules {
+        let targets = opened.map_or_else(|| targets(rule), Ok)?;
+        created = add(created, rule, &targets, version)?;
     }
     Option::<OwnedFd>::from(created).ok_or(Errno::NOSYS)
+}
+
+fn add(
+    mut created: RulesetCreated,
+    rule: &PathRule,
+    targets: &[Target],
+    abi: ABI,
+) -> Result<RulesetCreated, Errno> {
+    for Target { file, kind, .. } in targets {
+        let access = access(rule, *kind, abi);
+        if !access.is_empty() {
+            created = created
+                .add_rule(PathBeneath::new(file, access))
+                .map_err(errno_of)?;
+        }
+    }
+    Ok(created)
 }
 
 /// What a rule means for a file of this kind.
@@ -141,21 +169,20 @@ fn access(rule: &PathRule, kind: FileType, abi: ABI) -> BitFlags<AccessFs> {
     access
 }
 
+/// Opens what a rule on the image leads to.
 fn targets(rule: &PathRule) -> Result<Vec<Target>, Errno> {
     let path = Path::new(&rule.path);
     if !path.is_absolute() {
         return programs(&rule.path);
     }
-    let opened = if AGENT_TREES.iter().any(|tree| path.starts_with(tree)) {
-        open_without_symlinks(&rule.path)
-    } else {
-        openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-    };
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    beneath(openat(CWD, path, flags, Mode::empty()))
+}
+
+fn beneath(opened: Result<OwnedFd, Errno>) -> Result<Vec<Target>, Errno> {
     let found = present(opened)?;
-    Ok(found
-        .into_iter()
-        .filter(|(_, kind)| *kind != FileType::Symlink)
-        .collect())
+    let found = found.filter(|target| target.kind != FileType::Symlink);
+    Ok(found.into_iter().collect())
 }
 
 /// Finds a program by its bare name; only regular files are programs. One that several directories
@@ -164,18 +191,16 @@ fn programs(name: &str) -> Result<Vec<Target>, Errno> {
     if name.is_empty() || name.contains('/') {
         return Err(Errno::INVAL);
     }
-    let (mut found, mut seen) = (Vec::new(), Vec::new());
+    let mut found: Vec<Target> = Vec::new();
     for directory in PROGRAM_DIRECTORIES {
         let path = format!("{directory}/{name}");
         let opened = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-        let Some((file, kind)) = present(opened)? else {
+        let Some(target) = present(opened)? else {
             continue;
         };
-        let stat = fstat(&file)?;
-        let id = (stat.st_dev, stat.st_ino);
-        if kind == FileType::RegularFile && !seen.contains(&id) {
-            seen.push(id);
-            found.push((file, kind));
+        let known = found.iter().any(|other| other.id == target.id);
+        if target.kind == FileType::RegularFile && !known {
+            found.push(target);
         }
     }
     Ok(found)
@@ -197,8 +222,12 @@ fn open_without_symlinks(path: &str) -> Result<OwnedFd, Errno> {
 fn present(opened: Result<OwnedFd, Errno>) -> Result<Option<Target>, Errno> {
     match opened {
         Ok(file) => {
-            let kind = FileType::from_raw_mode(fstat(&file)?.st_mode);
-            Ok(Some((file, kind)))
+            let stat = fstat(&file)?;
+            Ok(Some(Target {
+                file,
+                kind: FileType::from_raw_mode(stat.st_mode),
+                id: (stat.st_dev, stat.st_ino),
+            }))
         }
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::ACCESS) => Ok(None),
         Err(errno) => Err(errno),
@@ -232,6 +261,14 @@ mod tests {
             write: has('w'),
             execute: has('x'),
         }
+    }
+
+    /// Makes a directory in a tree that agents write.
+    fn tempdir(name: &str) -> std::path::PathBuf {
+        let name = format!("loki-rules-{name}-{}", std::process::id());
+        let directory = Path::new("/tmp").join(name);
+        std::fs::create_dir(&directory).unwrap();
+        directory
     }
 
     #[test]
@@ -268,34 +305,48 @@ mod tests {
 
     #[test]
     fn a_kernel_without_landlock_is_refused() {
-        let refused = ruleset(0, &[], &mut Image::default());
+        let refused = Landlock::new(0).ruleset(6, &[]);
         assert_eq!(refused.unwrap_err(), Errno::NOSYS);
     }
 
     #[test]
-    fn what_the_image_holds_is_opened_once_and_an_agents_file_each_time() {
-        let rules = [rule("sh", "rx"), rule("/usr", "r"), rule("/tmp", "rw")];
-        let mut image = Image::default();
-        for _ in 0..2 {
-            drop(ruleset(1, &rules, &mut image).unwrap());
-            let mut kept: Vec<_> = image.found.keys().map(String::as_str).collect();
-            kept.sort_unstable();
-            assert_eq!(kept, ["/usr", "sh"]);
-            assert_eq!(image.kept, 1 + programs("sh").unwrap().len());
+    fn a_ruleset_is_made_anew_only_when_rules_or_an_agents_files_changed() {
+        let directory = tempdir("made");
+        let own = directory.join("own");
+        std::fs::create_dir(&own).unwrap();
+        let rules = [rule("sh", "rx"), rule(&own.display().to_string(), "rw")];
+        let mut landlock = Landlock::new(1);
+        let mut made = |rules: &[PathRule]| landlock.ruleset(6, rules).unwrap();
+        let first = made(&rules);
+        assert!(Rc::ptr_eq(&first, &made(&rules)));
+        let fewer = made(&rules[..1]);
+        assert!(!Rc::ptr_eq(&first, &fewer));
+        assert!(Rc::ptr_eq(&first, &made(&rules)));
+        std::fs::rename(&own, directory.join("other")).unwrap();
+        let without = made(&rules);
+        assert!(!Rc::ptr_eq(&first, &without));
+        std::os::unix::fs::symlink(directory.join("other"), &own).unwrap();
+        assert!(Rc::ptr_eq(&without, &made(&rules)), "a link leads nowhere");
+        std::fs::remove_file(&own).unwrap();
+        std::fs::create_dir(&own).unwrap();
+        let anew = made(&rules);
+        assert!(!Rc::ptr_eq(&first, &anew) && !Rc::ptr_eq(&without, &anew));
+        for n in 0..2 * KEPT {
+            drop(made(&[rule(&format!("no-such-{n}"), "x")]));
         }
+        assert!(landlock.made.len() <= KEPT);
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 
     #[test]
     fn an_agents_symbolic_link_leads_nowhere() {
-        let directory = std::env::temp_dir().join(format!("loki-rules-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
+        let directory = tempdir("link");
         let link = directory.join("link");
         std::os::unix::fs::symlink("/usr/bin", &link).unwrap();
         let through = [link.clone(), link.join("env")].map(|path| path.display().to_string());
-        let found = through.map(|path| targets(&rule(&path, "rwx")).unwrap().len());
-        let control = targets(&rule(&directory.display().to_string(), "rwx"))
-            .unwrap()
-            .len();
+        let opened = |path: &str| own(&rule(path, "rwx")).unwrap().unwrap().len();
+        let found = through.map(|path| opened(&path));
+        let control = opened(&directory.display().to_string());
         std::fs::remove_dir_all(&directory).unwrap();
         assert_eq!((found, control), ([0, 0], 1));
     }

@@ -19,7 +19,7 @@ use rustix::{
 
 use crate::{
     exec::{self, Refusal},
-    rules::{Image, Landlock},
+    rules::Landlock,
     sockets,
     streams::{self, Streams},
     sys,
@@ -49,10 +49,7 @@ pub(crate) fn run() -> io::Result<()> {
     let ended = sys::child_ends()?;
     let mut guest = Guest {
         link: open_link()?,
-        landlock: Landlock {
-            abi: sys::landlock_abi(),
-            image: Image::default(),
-        },
+        landlock: Landlock::new(sys::landlock_abi()),
         running: HashMap::new(),
     };
     match guest.serve(&ended) {

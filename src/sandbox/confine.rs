@@ -76,7 +76,7 @@ pub fn confinement(rights: &Rights, grant: &Grant) -> Confinement {
     paths.extend(grant.extra.iter().cloned());
     Confinement {
         paths,
-        filters: syscalls::filters(),
+        filters: vec![syscalls::filter()],
         meter: None,
         limits: vec![
             (LIMIT_FILE_SIZE, rights.resources.disk),

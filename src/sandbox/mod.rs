@@ -24,6 +24,7 @@ mod held;
 mod hierarchy;
 mod idle;
 mod isolation;
+mod joined;
 mod launch;
 mod meter;
 mod own_code;

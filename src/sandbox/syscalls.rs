@@ -1,16 +1,18 @@
-//! The seccomp filters of every agent: what no role needs and what has led out of sandboxes.
+//! The seccomp filter of every agent: what no role needs and what has led out of sandboxes.
 //!
 //! What is not named is allowed: the container has no capabilities and an engine's filter of its
 //! own, and Landlock guards files. `ptrace` and `process_vm_*` stay, for debuggers: Landlock limits
 //! them to the agent's own children. A program for another architecture is killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use libc::c_long;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpOp, SeccompCondition,
     SeccompFilter, SeccompRule, sock_filter,
 };
+
+use super::joined::joined;
 
 // Numbers of young calls, the same on every machine since 424.
 const STATMOUNT: c_long = 457;
@@ -143,21 +145,24 @@ const PERSONALITIES: [u64; 2] = [0, 0xffff_ffff];
 #[cfg(target_arch = "x86_64")]
 const X32_BIT: u32 = 0x4000_0000;
 
-/// Returns the filters, in the form of the link. They are the same for every role.
+/// Returns the filter, in the form of the link. It is the same for every role.
 #[must_use]
-pub(super) fn filters() -> Vec<Vec<u64>> {
-    let mut filters = vec![
-        compiled(denials(), libc::EPERM),
-        compiled(
-            MISSING.iter().map(|call| (*call, Vec::new())).collect(),
-            libc::ENOSYS,
-        ),
+pub(super) fn filter() -> Vec<u64> {
+    let (filters, asked) = parts();
+    joined(filters, &asked).iter().map(pack).collect()
+}
+
+/// Returns the filters by what they answer, and the numbers of all calls that they look at.
+fn parts() -> (Vec<BpfProgram>, BTreeSet<u32>) {
+    let denied = denials();
+    let missing: Rules = MISSING.iter().map(|call| (*call, Vec::new())).collect();
+    let number = |call: &i64| u32::try_from(*call).expect("calls have small numbers");
+    let asked = denied.keys().chain(missing.keys()).map(number).collect();
+    let compiled = [
+        compiled(denied, libc::EPERM),
+        compiled(missing, libc::ENOSYS),
     ];
-    filters.extend(foreign_calls());
-    filters
-        .iter()
-        .map(|program| program.iter().map(pack).collect())
-        .collect()
+    (compiled.into_iter().chain(foreign_calls()).collect(), asked)
 }
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
@@ -294,10 +299,15 @@ mod tests {
     #[cfg(target_arch = "aarch64")]
     const ARCH: u32 = 0xc000_00b7;
 
-    /// Runs one filter as the kernel would.
     fn judged(program: &[u64], data: &[u32; 16]) -> u32 {
-        let (mut at, mut accumulator) = (0, 0);
+        counted(program, data).0
+    }
+
+    /// Runs one filter as the kernel would; returns its answer and the number of steps to it.
+    fn counted(program: &[u64], data: &[u32; 16]) -> (u32, usize) {
+        let (mut at, mut accumulator, mut steps) = (0, 0, 0);
         loop {
+            steps += 1;
             let instruction = program[at];
             let (code, k) = (
                 instruction & 0xffff,
@@ -318,7 +328,7 @@ mod tests {
                 0x15 => jump(accumulator == k),
                 0x25 => jump(accumulator > k),
                 0x35 => jump(accumulator >= k),
-                0x06 => return k,
+                0x06 => return (k, steps),
                 other => panic!("unknown instruction {other:#x}"),
             };
         }
@@ -331,18 +341,7 @@ mod tests {
             data[4 + 2 * index] = u32::try_from(argument & 0xffff_ffff).unwrap();
             data[5 + 2 * index] = u32::try_from(argument >> 32).unwrap();
         }
-        let verdicts = filters()
-            .iter()
-            .map(|filter| judged(filter, &data))
-            .collect::<Vec<_>>();
-        // The kernel takes the action of highest precedence: kill, then errno, then allow.
-        let first = |action| {
-            verdicts
-                .iter()
-                .copied()
-                .find(|verdict| verdict >> 16 == action >> 16)
-        };
-        first(KILL).or(first(ERRNO)).unwrap_or(ALLOW)
+        judged(&filter(), &data)
     }
 
     fn verdict(call: c_long, arguments: &[u64]) -> u32 {
@@ -590,7 +589,50 @@ mod tests {
     }
 
     #[test]
-    fn filters_fit_into_the_kernel() {
-        assert!(filters().iter().all(|filter| filter.len() < 4096));
+    fn the_filter_fits_into_the_kernel() {
+        assert!(filter().len() < 4096);
+    }
+
+    /// Answers as the kernel does for several filters: kill counts before errno, errno before allow.
+    fn judged_apart(parts: &[Vec<u64>], data: &[u32; 16]) -> u32 {
+        let verdicts: Vec<_> = parts.iter().map(|part| judged(part, data)).collect();
+        let first = |action| {
+            let mut all = verdicts.iter();
+            all.find(|verdict| **verdict >> 16 == action >> 16)
+        };
+        *first(KILL).or(first(ERRNO)).unwrap_or(&ALLOW)
+    }
+
+    #[test]
+    fn one_filter_answers_as_its_parts() {
+        let whole = filter();
+        let packed = |part: &BpfProgram| part.iter().map(pack).collect();
+        let parts: Vec<Vec<u64>> = parts().0.iter().map(packed).collect();
+        proptest::proptest!(|(arguments: [u32; 12], small in 0_u32..600, arch: u32)| {
+            let mut data = [0; 16];
+            data[4..].copy_from_slice(&arguments);
+            let numbers = [small, small | 0x4000_0000, arguments[0], 0x3fff_ffff, u32::MAX];
+            let aimed = [small % 64, arguments[1], arguments[2] % 16];
+            for (number, arch) in numbers.into_iter().flat_map(|n| [(n, ARCH), (n, arch)]) {
+                for first in aimed {
+                    (data[0], data[1], data[4]) = (number, arch, first);
+                    proptest::prop_assert_eq!(judged(&whole, &data), judged_apart(&parts, &data));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn calls_that_nobody_looks_at_are_let_by_in_a_few_steps() {
+        let (whole, (_, asked)) = (filter(), parts());
+        let mut steps = 0;
+        let mut calls = 0;
+        for call in (0..500).filter(|call| !asked.contains(call)) {
+            let mut data = [0; 16];
+            (data[0], data[1]) = (call, ARCH);
+            steps += counted(&whole, &data).1;
+            calls += 1;
+        }
+        assert!(steps < 14 * calls, "{steps} steps for {calls} calls");
     }
 }
