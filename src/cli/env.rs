@@ -29,6 +29,8 @@ pub(super) struct Environment {
     pub(super) podman_store: Option<PathBuf>,
     /// This user's settings of Podman's storage.
     pub(super) podman_storage_conf: Option<PathBuf>,
+    /// `HOME`.
+    pub(super) home: Option<PathBuf>,
     cache: Option<PathBuf>,
 }
 
@@ -52,6 +54,7 @@ impl Environment {
             config: under("XDG_CONFIG_HOME", ".config"),
             podman_store: below("XDG_DATA_HOME", ".local/share", "containers/storage"),
             podman_storage_conf: below("XDG_CONFIG_HOME", ".config", "containers/storage.conf"),
+            home: text("HOME").map(PathBuf::from),
             cache: under("XDG_CACHE_HOME", ".cache"),
         }
     }

@@ -11,6 +11,7 @@ mod exit;
 mod image;
 mod policy;
 mod progress;
+mod registries;
 mod roles;
 mod sandbox;
 mod setup;
