@@ -1,4 +1,4 @@
-use proptest::prelude::{Strategy, any, prop, proptest};
+use proptest::prelude::{ProptestConfig as Config, Strategy, any, prop, proptest};
 use zeroize::Zeroizing;
 
 use super::*;
@@ -137,6 +137,7 @@ fn value() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    #![proptest_config(Config::with_cases(64))]
     #[test]
     fn no_splitting_of_a_stream_shows_more_than_the_whole(
         keys in prop::collection::vec(value(), 1..4),
