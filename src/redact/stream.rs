@@ -43,6 +43,21 @@ impl Stream {
         }
     }
 
+    /// Returns how many bytes are held back.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.0.as_ref().map_or(0, |running| running.held.len())
+    }
+
+    /// Returns what is held back as it is, where nothing was found in it yet. Should it turn out to
+    /// begin a value, only the rest of that is masked.
+    pub fn release(&mut self) -> Vec<u8> {
+        match &mut self.0 {
+            Some(running) if running.marks.is_empty() => std::mem::take(&mut running.held),
+            _ => Vec::new(),
+        }
+    }
+
     /// Returns what was held back, masked. The next bytes begin a new stream.
     pub fn finish(&mut self) -> Vec<u8> {
         let Some(running) = &mut self.0 else {
