@@ -28,4 +28,5 @@ pub use error::SecretsError;
 pub use identity::{Identities, generate};
 pub use memory::seal;
 pub use recipients::{Recipient, Recipients};
-pub use store::{Draft, Opened, Store};
+pub use private::LOCK;
+pub use store::{Draft, Opened, RECIPIENTS, STORE, Store};
