@@ -8,8 +8,8 @@ use std::{
 use crate::{
     git::{Repository, remove_tree, run_branch},
     journal::{self, Lock},
-    secrets,
     sandbox::{self, Leftover},
+    secrets,
 };
 
 use super::{
@@ -93,7 +93,12 @@ fn refs(repository: &Repository, args: &args::Clean) -> Result<(Vec<String>, Vec
 }
 
 /// What stands in `.loki` and is the user's: the project's policies, and the secrets.
-const KEPT: [&str; 4] = ["policies", secrets::STORE, secrets::RECIPIENTS, secrets::LOCK];
+const KEPT: [&str; 4] = [
+    "policies",
+    secrets::STORE,
+    secrets::RECIPIENTS,
+    secrets::LOCK,
+];
 
 /// Returns what in `state` is Loki's own: all but what is the user's.
 fn own(state: &Path) -> io::Result<Vec<PathBuf>> {

@@ -102,7 +102,11 @@ pub(super) fn read(sheet: &mut Sheet<'_>, node: &Node) -> Option<Given> {
     }
     if name.is_none() || form.is_none() {
         let help = "write { name: API_KEY, deliver: file }, or the name alone";
-        sheet.fault(node.at, "a secret needs a `name` and how to `deliver` it", Some(help.to_owned()));
+        sheet.fault(
+            node.at,
+            "a secret needs a `name` and how to `deliver` it",
+            Some(help.to_owned()),
+        );
     }
     Some(Given {
         name: name??,

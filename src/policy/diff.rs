@@ -274,7 +274,10 @@ pub fn values(rights: &Rights, tier: Option<Tier>) -> Vec<(&'static str, String)
             "rate_limits.uncounted",
             written::list(written::globs(&rates.uncounted.0)),
         ),
-        ("secrets", delivery::written(&rights.secrets, &rights.deliveries)),
+        (
+            "secrets",
+            delivery::written(&rights.secrets, &rights.deliveries),
+        ),
         ("minimum_isolation.landlock", minimum.landlock.to_string()),
         (
             "minimum_isolation.cgroup",

@@ -1,7 +1,9 @@
 //! Reads one entry of one section: the fields below a role's key.
 
 use super::{
-    DeniedHost, EgressRule, Glob, Program, Tier, delivery, delivery::Given, denials, egress, execute,
+    DeniedHost, EgressRule, Glob, Program, Tier, delivery,
+    delivery::Given,
+    denials, egress, execute,
     limits::{Limit, Limits},
     sheet::{Mark, Placed, Sheet},
     yaml::{Node, Value},

@@ -145,7 +145,8 @@ pub(super) fn no_secret(name: &str, facts: &Facts) -> Option<(String, String)> {
     let help = match closest(name, facts.secrets.iter().map(String::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
         None if facts.secrets.is_empty() => {
-            "keep it first: `loki secrets set NAME` (`loki secrets init` makes the store)".to_owned()
+            "keep it first: `loki secrets set NAME` (`loki secrets init` makes the store)"
+                .to_owned()
         }
         None => "name one of the secrets that are kept".to_owned(),
     };

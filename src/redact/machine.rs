@@ -88,7 +88,10 @@ impl Machine {
 
     /// Notes how much of the end of a whole form may begin another.
     fn learn_end(&mut self, form: &[u8]) {
-        let walk = |from: &[u8]| from.iter().fold(self.start, |at, byte| self.step(at, *byte));
+        let walk = |from: &[u8]| {
+            from.iter()
+                .fold(self.start, |at, byte| self.step(at, *byte))
+        };
         let (whole, ending) = (walk(form), self.open(walk(&form[1..])));
         self.open.entry(whole).or_insert(ending);
     }
@@ -130,13 +133,6 @@ impl Machine {
         state
     }
 
-    /// Returns whether a form lies in the bytes.
-    pub(super) fn finds(&self, bytes: &[u8]) -> bool {
-        let mut marks = Vec::new();
-        self.scan(self.start, bytes, 0, &mut marks);
-        !marks.is_empty()
-    }
-
     /// Returns the longest form that ends here.
     fn found(&self, state: StateID, end: u64) -> Mark {
         let all = (0..self.automaton.match_len(state))
@@ -158,7 +154,11 @@ impl Machine {
 fn add(marks: &mut Vec<Mark>, mut found: Mark) {
     while let Some(last) = marks.pop_if(|last| found.start < last.end) {
         if last.start < found.start {
-            found = Mark { start: last.start, owner: last.owner, ..found };
+            found = Mark {
+                start: last.start,
+                owner: last.owner,
+                ..found
+            };
         }
     }
     marks.push(found);

@@ -41,7 +41,10 @@ mod tests {
     fn texts_of_events_are_masked_and_nothing_else_changes() {
         let redactor = redactor("canary-\"1234\"\n5678");
         let said = ended("it said canary-\"1234\"\n5678 twice");
-        assert_eq!(masked(&redactor, said).unwrap(), ended("it said [secret:KEY] twice"));
+        assert_eq!(
+            masked(&redactor, said).unwrap(),
+            ended("it said [secret:KEY] twice")
+        );
         let other = ended("canary");
         assert_eq!(masked(&redactor, other.clone()).unwrap(), other);
     }
@@ -49,6 +52,9 @@ mod tests {
     #[test]
     fn an_event_that_would_be_none_any_more_is_refused() {
         let refused = masked(&redactor("run_ended"), ended("x")).unwrap_err();
-        assert!(refused.to_string().contains("where a name belongs"), "{refused}");
+        assert!(
+            refused.to_string().contains("where a name belongs"),
+            "{refused}"
+        );
     }
 }

@@ -5,18 +5,21 @@
 //! there; its value comes through a pipe. Programs of the role may read the files that its rights
 //! name and change none.
 
+use std::sync::Arc;
+
 use loki_guest::PathRule;
 use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
 use crate::{
     policy::{Delivery, Files, Form, Program, Rights},
-    redact::Values,
+    redact::{Redactor, Values},
 };
 
 use super::{
     confine::Grant,
     fault::SandboxError,
+    launch::Launcher,
     standing::{Sandbox, is_reserved},
 };
 
@@ -52,6 +55,16 @@ pub(super) fn rules(rights: &Rights) -> impl Iterator<Item = PathRule> {
     })
 }
 
+impl Launcher {
+    /// Gives roles the secrets that their rights name, out of these.
+    #[must_use]
+    pub fn with_secrets(mut self, kept: Arc<Values>) -> Self {
+        self.redactor = Redactor::new(&kept);
+        self.kept = kept;
+        self
+    }
+}
+
 impl Sandbox {
     /// Gives the role what its rights name. Nothing of the role's runs yet.
     pub(super) async fn deliver(&mut self, kept: &Values) -> Result<(), SandboxError> {
@@ -65,7 +78,9 @@ impl Sandbox {
                 .ok_or_else(|| refused("it is not kept; `loki secrets set NAME` keeps it"))?;
             match form {
                 Form::Env if is_reserved(&name) => {
-                    return Err(refused("only Loki sets a variable of this name; deliver a file"));
+                    return Err(refused(
+                        "only Loki sets a variable of this name; deliver a file",
+                    ));
                 }
                 Form::Env => {
                     let value = Zeroizing::new(value.to_owned());
@@ -73,7 +88,9 @@ impl Sandbox {
                 }
                 Form::File => {
                     if !self.write(&path(&name), value).await? {
-                        return Err(refused("its file could not be written; has the image `sh` and `cat`?"));
+                        return Err(refused(
+                            "its file could not be written; has the image `sh` and `cat`?",
+                        ));
                     }
                 }
             }
@@ -84,7 +101,9 @@ impl Sandbox {
     /// Writes a file from within and returns whether that went well.
     async fn write(&self, path: &str, value: &str) -> Result<bool, SandboxError> {
         let rights = Rights {
-            programs: ["sh", "cat"].map(|name| Program::Image(name.to_owned())).into(),
+            programs: ["sh", "cat"]
+                .map(|name| Program::Image(name.to_owned()))
+                .into(),
             files: Files::default(),
             deliveries: Vec::new(),
             ..self.rights.clone()

@@ -67,7 +67,7 @@ pub struct Launcher {
     /// The newest Landlock ABI that sandboxes use, where the kernel has it. No policy sets it.
     pub landlock: u32,
     /// What secrets are delivered from.
-    kept: Arc<Values>,
+    pub(super) kept: Arc<Values>,
     /// Keeps secret values out of what is said and kept of sandboxes.
     pub redactor: Redactor,
     /// Held for reading while a container is being created.
@@ -93,14 +93,6 @@ impl Launcher {
             redactor: Redactor::default(),
             creating: Arc::default(),
         }
-    }
-
-    /// Gives roles the secrets that their rights name, out of these.
-    #[must_use]
-    pub fn with_secrets(mut self, kept: Arc<Values>) -> Self {
-        self.redactor = Redactor::new(&kept);
-        self.kept = kept;
-        self
     }
 
     /// Removes every container that this process made for a repository, those included that the

@@ -116,7 +116,12 @@ impl Sandbox {
     ) -> Result<(Terminal, Ended), SandboxError> {
         let held = self.metered(self.held(&self.rights, &Grant::default()));
         let link = &self.link;
-        let started = link.exec_on_terminal(argv.to_vec(), self.environment(&self.with_secrets(env)), held, size);
+        let started = link.exec_on_terminal(
+            argv.to_vec(),
+            self.environment(&self.with_secrets(env)),
+            held,
+            size,
+        );
         let (mut terminal, ended) = started.await?;
         self.count_writes(terminal.meter.take())?;
         Ok((terminal, ended))

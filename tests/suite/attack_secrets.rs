@@ -6,7 +6,14 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 use super::harness::{Engine, START, Said, World, on_each};
 
 const LIMIT: Duration = Duration::from_secs(180);
-const ROLE: [&str; 6] = ["sandbox", "run", "--policy", "policy.yaml", "--role", "eng-backend"];
+const ROLE: [&str; 6] = [
+    "sandbox",
+    "run",
+    "--policy",
+    "policy.yaml",
+    "--role",
+    "eng-backend",
+];
 const POLICY: &str = "version: 1\nsecrets:\n  eng-backend:\n    - GATE_KEY\n    \
     - { name: FILE_KEY, deliver: file }\n    - { name: ENV_KEY, deliver: env }\n";
 const NAMES: [&str; 3] = ["GATE_KEY", "FILE_KEY", "ENV_KEY"];
@@ -45,10 +52,16 @@ fn kept(engine: Engine) -> Kept {
     world.loki(&["secrets", "init"]).exits(0).prints(&["age1"]);
     let canaries = NAMES.map(|name| (name, canary(name)));
     for (name, value) in &canaries {
-        world.loki_fed(&["secrets", "set", name], value).exits(0).says(&["set"]);
+        world
+            .loki_fed(&["secrets", "set", name], value)
+            .exits(0)
+            .says(&["set"]);
     }
     fs::remove_file(world.path("../tmp/input")).unwrap();
-    Kept { world, canaries: canaries.into() }
+    Kept {
+        world,
+        canaries: canaries.into(),
+    }
 }
 
 /// Makes a value that no other test has, with characters that every encoder treats in its own way.
@@ -96,7 +109,11 @@ impl Kept {
             if kind.is_dir() {
                 seen += self.is_absent_below(&path, names);
             } else if kind.is_file() {
-                self.is_absent(&path.display().to_string(), &fs::read(&path).unwrap(), names);
+                self.is_absent(
+                    &path.display().to_string(),
+                    &fs::read(&path).unwrap(),
+                    names,
+                );
                 seen += 1;
             }
         }
@@ -113,7 +130,10 @@ impl Kept {
             for (file, names) in [("cmdline", &NAMES[..]), ("environ", &NAMES[..2])] {
                 // Processes end meanwhile.
                 if let Ok(bytes) = fs::read(process.join(file)) {
-                    let bytes: Vec<u8> = bytes.iter().map(|byte| if *byte == 0 { b'\n' } else { *byte }).collect();
+                    let bytes: Vec<u8> = bytes
+                        .iter()
+                        .map(|byte| if *byte == 0 { b'\n' } else { *byte })
+                        .collect();
                     self.is_absent(&format!("{}/{file}", process.display()), &bytes, names);
                     seen += 1;
                 }
@@ -127,11 +147,21 @@ impl Kept {
 fn attack_s1_a_secret_that_is_printed_in_any_form_shows_nowhere() {
     on_each(|engine| {
         let kept = kept(engine);
-        let said = kept.world.loki(&[&ROLE[..], &["--", "python3", "prints.py"]].concat()).exits(0);
+        let said = kept
+            .world
+            .loki(&[&ROLE[..], &["--", "python3", "prints.py"]].concat())
+            .exits(0);
         kept.is_absent_in(&said, &NAMES);
         let said = said
-            .prints(&["plain [secret:FILE_KEY] hex [secret:FILE_KEY] [secret:FILE_KEY]", "plain [secret:ENV_KEY]", "json {\"key\": \"[secret:FILE_KEY]\"}"])
-            .says(&["role `eng-backend` gets secret `ENV_KEY` in its environment", "plain [secret:ENV_KEY]"]);
+            .prints(&[
+                "plain [secret:FILE_KEY] hex [secret:FILE_KEY] [secret:FILE_KEY]",
+                "plain [secret:ENV_KEY]",
+                "json {\"key\": \"[secret:FILE_KEY]\"}",
+            ])
+            .says(&[
+                "role `eng-backend` gets secret `ENV_KEY` in its environment",
+                "plain [secret:ENV_KEY]",
+            ]);
         assert!(said.stdout.contains("\n[secret:FILE_KEY]\n"), "{said}");
     });
 }
@@ -145,19 +175,39 @@ fn attack_s1_a_delivered_file_is_the_roles_to_read_and_nobodys_to_change() {
             cat /run/secrets/FILE_KEY | sha256sum
             for act in 'echo x > /run/secrets/FILE_KEY' 'echo x > /run/secrets/NEW' 'rm -f /run/secrets/FILE_KEY' 'ls /run/secrets' 'chmod u+w /run/secrets/FILE_KEY && echo x >> /run/secrets/FILE_KEY'; do
                 sh -c \"$act\" 2>/dev/null && echo \"did: $act\"; done; true";
-        let said = kept.world.loki(&[&ROLE[..], &["--", "sh", "-c", script]].concat()).exits(0);
+        let said = kept
+            .world
+            .loki(&[&ROLE[..], &["--", "sh", "-c", script]].concat())
+            .exits(0);
         let value = &kept.canaries["FILE_KEY"];
         let hash = loki::digest::Digest::of(value.as_bytes());
         let expected = format!("400 {}\ntmpfs\nown\n{hash}  -\n", value.len());
         assert_eq!(said.stdout, expected, "{said}");
 
         // A role that names none has none, and one that names what is not kept does not start.
-        let other = ["sandbox", "run", "--policy", "policy.yaml", "--role", "eng-qa", "--", "sh", "-c", "env; ls /run/secrets"];
+        let other = [
+            "sandbox",
+            "run",
+            "--policy",
+            "policy.yaml",
+            "--role",
+            "eng-qa",
+            "--",
+            "sh",
+            "-c",
+            "env; ls /run/secrets",
+        ];
         let said = kept.world.loki(&other).in_any_case();
         kept.is_absent_in(&said, &NAMES);
         said.says(&["/run/secrets"]);
-        kept.world.loki(&["secrets", "rm", "FILE_KEY"]).exits(0).says(&["removed"]);
-        let refused = kept.world.loki(&[&ROLE[..], &["--", "true"]].concat()).exits(3);
+        kept.world
+            .loki(&["secrets", "rm", "FILE_KEY"])
+            .exits(0)
+            .says(&["removed"]);
+        let refused = kept
+            .world
+            .loki(&[&ROLE[..], &["--", "true"]].concat())
+            .exits(3);
         refused.says(&["no secret is called `FILE_KEY`"]);
     });
 }
@@ -175,19 +225,34 @@ import time; time.sleep(600)";
 
         let ids = kept.world.leftovers();
         assert_eq!(ids.len(), 1);
-        let inspected = kept.world.start(engine.program(), &["inspect", &ids[0]]).wait(LIMIT).exits(0);
+        let inspected = kept
+            .world
+            .start(engine.program(), &["inspect", &ids[0]])
+            .wait(LIMIT)
+            .exits(0);
         assert!(inspected.stdout.contains("/run/secrets"), "{inspected}");
         kept.is_absent_in(&inspected, &NAMES);
-        let logged = kept.world.start(engine.program(), &["logs", &ids[0]]).wait(LIMIT);
+        let logged = kept
+            .world
+            .start(engine.program(), &["logs", &ids[0]])
+            .wait(LIMIT);
         kept.is_absent_in(&logged.in_any_case(), &NAMES);
-        let history = kept.world.start(engine.program(), &["image", "inspect", &kept.world.image()]).wait(LIMIT);
+        let history = kept
+            .world
+            .start(engine.program(), &["image", "inspect", &kept.world.image()])
+            .wait(LIMIT);
         kept.is_absent_in(&history.exits(0), &NAMES);
         assert!(kept.is_absent_of_processes() > 20);
         assert!(kept.is_absent_below(&kept.world.path(".."), &NAMES) > 10);
 
         // No core file, whatever happens to it; no swap, where it may lock memory.
-        let status = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", running.id())).unwrap();
-        let core = status("limits").lines().find(|line| line.starts_with("Max core file size")).unwrap().to_owned();
+        let status =
+            |file: &str| fs::read_to_string(format!("/proc/{}/{file}", running.id())).unwrap();
+        let core = status("limits")
+            .lines()
+            .find(|line| line.starts_with("Max core file size"))
+            .unwrap()
+            .to_owned();
         assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
         running.signal(rustix::process::Signal::TERM);
         drop(running.wait(LIMIT).exits(143));
@@ -198,7 +263,10 @@ import time; time.sleep(600)";
 fn attack_s1_a_gateways_secret_is_nowhere_in_its_sandbox() {
     on_each(|engine| {
         let kept = kept(engine);
-        kept.world.write("policy.yaml", "version: 1\nsecrets: { eng-backend: [GATE_KEY] }\n");
+        kept.world.write(
+            "policy.yaml",
+            "version: 1\nsecrets: { eng-backend: [GATE_KEY] }\n",
+        );
         // The hunter knows only how a canary begins.
         let hunt = r#"
 import os
@@ -216,7 +284,10 @@ for top in ("/proc", "/run", "/tmp", "/home", "/work", "/etc", "/dev/shm"):
             if b"gate_key/" in data and b"hunt" not in data: found.append(path)
 print("read", read > 100, "found", found)
 "#;
-        let said = kept.world.loki(&[&ROLE[..], &["--", "python3", "-c", hunt]].concat()).exits(0);
+        let said = kept
+            .world
+            .loki(&[&ROLE[..], &["--", "python3", "-c", hunt]].concat())
+            .exits(0);
         assert_eq!(said.stdout, "read True found []\n", "{said}");
     });
 }
@@ -227,19 +298,33 @@ fn attack_s1_a_runs_journal_logs_views_and_commits_hold_no_secret() {
         let kept = kept(engine);
         let world = &kept.world;
         world.write("agent.sh", "#!/bin/sh\npython3 prints.py\nmkdir -p src\necho 'print(1)' > src/new.py\n\
-            test \"$LOKI_ATTEMPT\" = 1 && { printf 'last words '; cat /run/secrets/FILE_KEY; exit 3; }\ntrue\n");
+            test \"$LOKI_ATTEMPT\" = 1 && { printf 'last words '; cat /run/secrets/FILE_KEY; exit 3; }\n\
+            test \"$LOKI_ATTEMPT\" = 2 && base64 -w0 < /run/secrets/FILE_KEY > src/kept.txt\ntrue\n");
         world.write("spec.md", "# A\n\nB.\n\n## Tasks\n\n- `one` (eng-backend): Write src/new.py\n  - accept: `test -f src/new.py`\n");
         world.git(&["add", "--all"]);
         world.git(&["commit", "--quiet", "--message=spec"]);
         let args = [&START[..], &["--policy", "policy.yaml"]].concat();
         let said = world.loki(&args).exits(0);
         kept.is_absent_in(&said, &NAMES);
-        for verb in [&["events"][..], &["events", "--json"], &["logs"], &["status"], &["status", "--json"]] {
+        for verb in [
+            &["events"][..],
+            &["events", "--json"],
+            &["logs"],
+            &["status"],
+            &["status", "--json"],
+        ] {
             let said = world.loki(verb).exits(0);
             kept.is_absent_in(&said, &NAMES);
         }
-        world.loki(&["logs"]).exits(0).prints(&["plain [secret:FILE_KEY]", "last words [secret:FILE_KEY]"]);
-        world.loki(&["events", "--json"]).exits(0).prints(&["last words [secret:FILE_KEY]"]);
+        world
+            .loki(&["logs"])
+            .exits(0)
+            .prints(&["plain [secret:FILE_KEY]", "last words [secret:FILE_KEY]"]);
+        world.loki(&["events", "--json"]).exits(0).prints(&[
+            "last words [secret:FILE_KEY]",
+            "secret-value",
+            "src/kept.txt",
+        ]);
         assert!(kept.is_absent_below(&world.path(""), &NAMES) > 10);
         let all = world.git(&["log", "--all", "--patch", "--format=full"]);
         kept.is_absent("the commits", all.as_bytes(), &NAMES);
