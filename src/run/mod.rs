@@ -15,6 +15,7 @@ mod checks;
 mod count;
 mod driver;
 mod land;
+mod masked;
 mod output;
 mod recorder;
 mod room;

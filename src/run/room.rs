@@ -192,7 +192,8 @@ impl Room<'_> {
         process: Process,
         input: &[u8],
     ) -> Result<Heard, Failure> {
-        let log = Log::open(&self.log_path(), self.rights.resources.log)?;
+        let log = Log::open(&self.log_path(), self.rights.resources.log)?
+            .masked(self.work.launcher.redactor.clone());
         let watched = sandbox.overrun(log.spoken());
         let heard = listen(process, input, &log, watched).await;
         let over = match &heard {
@@ -291,11 +292,15 @@ impl Room<'_> {
             .state()
             .join("quarantine")
             .join(self.work.run.as_str());
+        let secrets = self.work.launcher.redactor.clone();
         let archive = kept_in.join(format!("{}.tar", claim.task.id));
         self.work
             .git(move |repository, run| {
                 let caps = Caps::default();
-                let mut handed = repository.hand_over(&worktree, &rules, &caps)?;
+                let mut handed = repository.hand_over(&worktree, &rules, &caps, &secrets)?;
+                if handed.holds_secret() {
+                    return Ok(handed);
+                }
                 if handed.tree.is_none() {
                     let kept = worktree.keep(&archive, caps.total_bytes);
                     handed.breaches.extend(kept.err().map(|cause| lost(&cause)));

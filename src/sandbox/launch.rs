@@ -14,6 +14,7 @@ use crate::{
     event::{Held, HeldBy, Isolation},
     link::{Link, Listener, guest_binary},
     policy::Rights,
+    redact::{Redactor, Values},
 };
 
 use super::{
@@ -65,6 +66,10 @@ pub struct Launcher {
     pub resolver: Arc<dyn Resolve>,
     /// The newest Landlock ABI that sandboxes use, where the kernel has it. No policy sets it.
     pub landlock: u32,
+    /// What secrets are delivered from.
+    pub(super) kept: Arc<Values>,
+    /// Keeps secret values out of what is said and kept of sandboxes.
+    pub redactor: Redactor,
     /// Held for reading while a container is being created.
     creating: Arc<RwLock<()>>,
 }
@@ -84,6 +89,8 @@ impl Launcher {
             threads,
             resolver,
             landlock: NEWEST_LANDLOCK,
+            kept: Arc::default(),
+            redactor: Redactor::default(),
             creating: Arc::default(),
         }
     }
@@ -161,7 +168,7 @@ impl Launcher {
         minimum(&isolation, &occupant.rights.minimum)?;
         let gateway = self.gateway(&occupant.rights, &link, record).await?;
         let rights = occupant.rights.clone();
-        Ok(Sandbox {
+        let mut sandbox = Sandbox {
             container,
             isolation,
             rights,
@@ -173,7 +180,10 @@ impl Launcher {
             gateway: Some(gateway),
             meter,
             guard,
-        })
+            variables: Vec::new(),
+        };
+        sandbox.deliver(&self.kept).await?;
+        Ok(sandbox)
     }
 
     async fn create(&self, spec: ContainerSpec) -> Result<Guard, SandboxError> {
