@@ -279,6 +279,16 @@ fn of_egress(event: &Event) -> Option<String> {
                 place(host, Some(*port))
             )
         }
+        Event::EgressOpened {
+            role,
+            host,
+            port,
+            once,
+        } => {
+            let place = place(host, Some(*port));
+            let times = if *once { "one connection" } else { "this run" };
+            format!("a person opened {place} to {role} for {times}")
+        }
         _ => return None,
     })
 }

@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     name::HostName,
-    policy::{Permit, Protocol, Target, decide},
+    policy::{Permit, Protocol, Target},
 };
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
     dial::{Admitted, DialError},
     hello::{BadHello, Hello, sni},
     limits::Way,
+    openings::Asked,
     record::{Closed, Fact},
     splice::{Meter, splice},
     web,
@@ -36,14 +37,28 @@ const LINGER_BYTES: u64 = 256 * 1024;
 pub(super) async fn serve(context: Arc<Context>, target: Target, mut client: TcpStream) {
     // Without it small messages wait for each other; nothing else changes.
     drop(client.set_nodelay(true));
-    let permit = match decide(&context.egress, &target) {
+    let permit = match context.decide(&target, Asked::ToConnect).await {
         Ok(permit) => permit,
         Err(denied) => return context.deny(&target, &denied.into()),
+    };
+    let _seat = match context.seat(&permit).await {
+        Ok(seat) => seat,
+        Err(why) => return refuse_permitted(&context, &permit, (why, &mut client)).await,
     };
     match permit.protocol() {
         Protocol::Tcp => tunnel(&context, &permit, &mut client, &[]).await,
         Protocol::Tls => tls(&context, &permit, &mut client).await,
         Protocol::Http => web::serve(&context, &permit, &mut client).await,
+    }
+}
+
+/// Says why what the policy allows is not passed on now, as far as the protocol has words for it.
+async fn refuse_permitted(context: &Context, permit: &Permit, (why, client): (Why, &mut TcpStream)) {
+    context.deny(permit.target(), &why);
+    match permit.protocol() {
+        Protocol::Tcp => {}
+        Protocol::Tls => refuse(client, &ACCESS_DENIED).await,
+        Protocol::Http => web::too_many(context, client, (permit.target(), &why)).await,
     }
 }
 
@@ -135,7 +150,7 @@ async fn tunnel(context: &Context, permit: &Permit, client: &mut TcpStream, firs
 pub(super) async fn dial(context: &Context, permit: &Permit) -> Result<TcpStream, DialError> {
     let dialled = async {
         let admitted =
-            Admitted::new(permit, context.resolver.as_ref(), context.limits.dial).await?;
+            Admitted::new(permit, context.way_out(), context.limits.dial).await?;
         let turn = context.turn(permit).await;
         let waited = turn.map_err(|over| DialError::Rate {
             name: permit.target().name.clone(),

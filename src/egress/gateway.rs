@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    event::Usage,
+    event::{Limit, Overrun, Usage},
     name::Role,
     policy::{Egress, Rates},
 };
@@ -27,6 +27,7 @@ use super::{
     limits::Tally,
     names::Names,
     questions,
+    quota::Total,
     record::Record,
 };
 
@@ -64,8 +65,11 @@ pub struct Limits {
     pub dns_connections: usize,
     /// Allowed names that ever get an address; each takes one descriptor per port.
     pub names: usize,
-    /// Different names asked for per minute that have no address yet.
+    /// Different names without an address yet that a role's sandboxes together may ask for in a
+    /// minute.
     pub names_per_minute: usize,
+    /// Connections that a role's sandboxes together may have to one host.
+    pub per_host: usize,
     /// Different denials recorded per second; the rest is summed up.
     pub denials_per_second: usize,
     /// How long the sandbox may take to bind a listener.
@@ -80,6 +84,23 @@ pub struct Limits {
     pub turn: Duration,
 }
 
+impl Limits {
+    /// Returns the caps of a sandbox on a host where this process may open so many files: its
+    /// share is kept for it however many connections others have.
+    #[must_use]
+    pub fn within(files: u64) -> Self {
+        let share = usize::try_from(files / (2 * SANDBOXES)).unwrap_or(usize::MAX);
+        let most = Self::default();
+        Self {
+            connections: share.clamp(16, most.connections),
+            ..most
+        }
+    }
+}
+
+/// How many sandboxes share the files that this process may open.
+const SANDBOXES: u64 = 128;
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -87,6 +108,7 @@ impl Default for Limits {
             dns_connections: 16,
             names: 1024,
             names_per_minute: 600,
+            per_host: 256,
             denials_per_second: 50,
             door: Duration::from_secs(5),
             hello: Duration::from_secs(5),
@@ -132,6 +154,8 @@ pub struct Gateway {
     stop: oneshot::Sender<()>,
     ended: oneshot::Receiver<()>,
     tally: Arc<Tally>,
+    total: Arc<Total>,
+    most: Option<u64>,
 }
 
 impl Gateway {
@@ -147,6 +171,8 @@ impl Gateway {
         drop(inside);
         let (tasks, queue) = mpsc::unbounded_channel();
         let tally = Arc::new(Tally::default());
+        let total = threads.shared.budgets.total(&config.role);
+        let most = config.rates.network_bytes_per_run;
         let context = Arc::new(Context {
             egress: config.egress,
             role: config.role,
@@ -156,7 +182,7 @@ impl Gateway {
             seats: Arc::new(Semaphore::new(config.limits.connections)),
             doors: config.doors,
             rates: config.rates,
-            budgets: Arc::clone(&threads.budgets),
+            shared: Arc::clone(&threads.shared),
             tally: Arc::clone(&tally),
             limits: config.limits,
             tasks,
@@ -168,7 +194,26 @@ impl Gateway {
             // The waiting side takes the end of this sender as the message.
             drop(end);
         }));
-        Ok(Self { stop, ended, tally })
+        Ok(Self {
+            stop,
+            ended,
+            tally,
+            total,
+            most,
+        })
+    }
+
+    /// Resolves once the role, in all its sandboxes, has used up its bytes of the run; never
+    /// without a limit on them.
+    pub async fn overrun(&self) -> Overrun {
+        let Some(allowed) = self.most else {
+            return std::future::pending().await;
+        };
+        Overrun {
+            limit: Limit::Network,
+            allowed,
+            seen: self.total.passed(allowed).await,
+        }
     }
 
     /// Returns what was let out so far, the numbers of writes left at 0.

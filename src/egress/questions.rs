@@ -8,13 +8,13 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
     sync::Semaphore,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 
 use crate::{
     event::EgressKind,
     name::HostName,
-    policy::{Target, decide, name_ports},
+    policy::Target,
 };
 
 use super::{
@@ -22,6 +22,7 @@ use super::{
     context::{Context, Task},
     dns::{Answer, NotQuestion, Question, question},
     names::NoAddress,
+    openings::Asked,
     record::{Decision, Fact},
 };
 
@@ -102,14 +103,15 @@ async fn answer(context: &Arc<Context>, question: &Question) -> Answer {
         return Answer::Code(ResponseCode::NXDomain);
     };
     let mut names = context.names.lock().await;
-    if !names.affords(&name, Instant::now()) {
-        let most = context.limits.names_per_minute;
-        let reason = format!("more than {most} different names were asked for within a minute");
+    let most = context.limits.names_per_minute;
+    if !names.knows(&name) && !context.affords_name(&name) {
+        let reason =
+            format!("names: the role asked for more than {most} different ones within a minute");
         note(context, name.to_string(), Err((None, reason)));
         return Answer::Code(ResponseCode::Refused);
     }
-    let ports = name_ports(&context.egress, &name);
-    let allowed = verdict(context, &name, ports.first().map(|(port, _)| *port));
+    let ports = context.ports(&name);
+    let allowed = verdict(context, &name, ports.first().map(|(port, _)| *port)).await;
     let denied = allowed.is_err();
     note(context, name.to_string(), allowed);
     if !address {
@@ -129,7 +131,7 @@ fn within(text: &str, zone: &str) -> bool {
 }
 
 /// Returns the rule that allows the name on some port, or the rule and reason against it.
-fn verdict(
+async fn verdict(
     context: &Context,
     name: &HostName,
     port: Option<u16>,
@@ -139,7 +141,7 @@ fn verdict(
         name: name.clone(),
         port: port.unwrap_or(443),
     };
-    match decide(&context.egress, &target) {
+    match context.decide(&target, Asked::ToName).await {
         Ok(permit) => Ok(permit.rule().to_owned()),
         Err(denied) => Err((denied.rule, denied.reason)),
     }

@@ -42,14 +42,15 @@ impl Meter {
         }
     }
 
-    /// Passes bytes on once they may go: whoever sends more must wait with us.
+    /// Passes bytes on once they may go: whoever sends more must wait with us. Fails when the role
+    /// has used up its bytes of the run, and then passes none of them.
     pub(super) async fn pass(
         &self,
         way: Way,
         bytes: &[u8],
         to: &mut (impl AsyncWrite + Unpin),
     ) -> io::Result<()> {
-        let waited = self.budget.bytes(bytes.len()).await;
+        let waited = self.budget.bytes(bytes.len()).await?;
         let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
         self.waited_us.fetch_add(waited, Ordering::Relaxed);
         to.write_all(bytes).await?;

@@ -109,6 +109,14 @@ pub enum Event {
         #[serde(default)]
         waited_ms: u64,
     },
+    /// A person is about to open a host to a role, for one connection or for as long as the
+    /// orchestrator runs.
+    EgressOpened {
+        role: Role,
+        host: String,
+        port: u16,
+        once: bool,
+    },
     /// The hand-over gate looked at what an agent left. Empty `breaches` is a pass.
     Gated {
         task: TaskId,

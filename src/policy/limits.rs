@@ -26,6 +26,7 @@ pub(super) enum Limit {
     ApiCalls,
     FileWrites,
     NetworkBytes,
+    NetworkTotal,
     Landlock,
     Cgroup,
     WriteMeter,
@@ -73,7 +74,7 @@ const fn facts(
 }
 
 impl Limit {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Cpus,
         Self::Memory,
         Self::Pids,
@@ -84,6 +85,7 @@ impl Limit {
         Self::ApiCalls,
         Self::FileWrites,
         Self::NetworkBytes,
+        Self::NetworkTotal,
         Self::Landlock,
         Self::Cgroup,
         Self::WriteMeter,
@@ -105,6 +107,7 @@ impl Limit {
             Self::ApiCalls => facts(API_CALLS, RateLimits, Count, ("1", "1000000"), "60"),
             Self::FileWrites => facts(FILE_WRITES, RateLimits, Count, ("1", "10000000"), "600"),
             Self::NetworkBytes => facts(NETWORK, RateLimits, Bytes, ("1KiB", SIZE), "200MiB"),
+            Self::NetworkTotal => facts(NETWORK_TOTAL, RateLimits, Bytes, ("1KiB", SIZE), "8GiB"),
             Self::Landlock => facts("landlock", MinimumIsolation, Count, ("1", "99"), "1"),
             Self::Cgroup => facts(
                 "cgroup",
@@ -230,6 +233,7 @@ impl Limit {
 const API_CALLS: &str = "api_calls_per_minute";
 const FILE_WRITES: &str = "file_writes_per_minute";
 const NETWORK: &str = "network_bytes_per_minute";
+const NETWORK_TOTAL: &str = "network_bytes_per_run";
 
 fn gives_up_cgroups(sheet: &mut Sheet<'_>, at: Mark) {
     if matches!(sheet.source().layer, Layer::Organisation | Layer::User) {
@@ -263,6 +267,7 @@ pub(super) fn rates(value: impl Fn(Limit) -> f64) -> Rates {
         api_calls_per_minute: finite(Limit::ApiCalls).map(|number| number as u32),
         file_writes_per_minute: finite(Limit::FileWrites).map(|number| number as u32),
         network_bytes_per_minute: finite(Limit::NetworkBytes).map(|number| number as u64),
+        network_bytes_per_run: finite(Limit::NetworkTotal).map(|number| number as u64),
         uncounted: Globs::default(),
     }
 }

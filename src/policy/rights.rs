@@ -226,6 +226,8 @@ pub struct Rates {
     pub file_writes_per_minute: Option<u32>,
     /// Bytes through the gateway, both ways.
     pub network_bytes_per_minute: Option<u64>,
+    /// Bytes through the gateway, both ways, of all the role's sandboxes in one run.
+    pub network_bytes_per_run: Option<u64>,
     /// Where writes are not counted, such as build directories.
     pub uncounted: Globs,
 }
