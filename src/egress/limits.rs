@@ -389,7 +389,7 @@ mod tests {
             (vec![past(30, 60)], 30),
             (vec![past(61, 60)], 60),
             (vec![past(50, 10), past(20, 50)], 30),
-            (vec![past(55, 600), past(0, 5)], 55),
+            (vec![past(55, 600), past(0, 5)], 50),
         ] {
             let budget = budget(Some(60), Some(60 * PIECE));
             budget.charge(&before);

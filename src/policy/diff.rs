@@ -269,6 +269,10 @@ pub fn values(rights: &Rights, tier: Option<Tier>) -> Vec<(&'static str, String)
             bytes(rates.network_bytes_per_minute),
         ),
         (
+            "rate_limits.network_bytes_per_run",
+            bytes(rates.network_bytes_per_run),
+        ),
+        (
             "rate_limits.uncounted",
             written::list(written::globs(&rates.uncounted.0)),
         ),
