@@ -82,6 +82,7 @@ pub(super) fn gather(
             trust: trust.unwrap_or_default(),
             // There is no store of secrets yet, so there is no secret.
             secrets: BTreeSet::new(),
+            ..Facts::default()
         },
         changes: pins.map(|pins| pins.changes(&sources)).unwrap_or_default(),
         sources,
