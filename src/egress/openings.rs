@@ -77,6 +77,7 @@ impl Opening {
             host: HostPattern::Exact(self.host.clone()),
             port: self.port,
             protocol: self.protocol,
+            request: None,
             origin: Origin {
                 file: format!("loki egress allow {}", self.times.option()),
                 ..Origin::default()
