@@ -241,6 +241,20 @@ fn of_task(event: &Event) -> Option<String> {
 fn of_egress(event: &Event) -> Option<String> {
     Some(match event {
         Event::Egress {
+            kind: EgressKind::Ask,
+            host,
+            port,
+            sandbox,
+            role,
+            ..
+        } => {
+            let place = place(host, *port);
+            format!(
+                "{sandbox}: {role} asks for {place}; it waits for you: \
+                 loki egress allow {place} --role {role} --once (or --run)"
+            )
+        }
+        Event::Egress {
             kind,
             host,
             port,

@@ -18,7 +18,6 @@ use super::{
     dial::{Admitted, DialError},
     hello::{BadHello, Hello, sni},
     limits::Way,
-    openings::Asked,
     record::{Closed, Fact},
     splice::{Meter, splice},
     web,
@@ -37,7 +36,7 @@ const LINGER_BYTES: u64 = 256 * 1024;
 pub(super) async fn serve(context: Arc<Context>, target: Target, mut client: TcpStream) {
     // Without it small messages wait for each other; nothing else changes.
     drop(client.set_nodelay(true));
-    let permit = match context.decide(&target, Asked::ToConnect).await {
+    let permit = match context.decide_or_ask(&target).await {
         Ok(permit) => permit,
         Err(denied) => return context.deny(&target, &denied.into()),
     };

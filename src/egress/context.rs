@@ -16,6 +16,7 @@ use crate::{
 };
 
 use super::{
+    ask::Asking,
     dial::Resolve,
     gateway::{Doors, Limits},
     ledger::Ledger,
@@ -76,6 +77,8 @@ pub(super) struct Context {
     pub(super) ledger: Ledger,
     pub(super) resolver: Arc<dyn Resolve>,
     pub(super) names: Mutex<Names>,
+    /// What a person is asked for now.
+    pub(super) asking: Asking,
     /// One seat per open connection of the sandbox.
     pub(super) seats: Arc<Semaphore>,
     pub(super) doors: Arc<dyn Doors>,
@@ -110,7 +113,7 @@ impl Context {
     }
 
     /// Decides by the role's rules and by what a person opened to it.
-    pub(super) async fn decide(&self, target: &Target, asked: Asked) -> Result<Permit, Denied> {
+    pub(super) fn decide(&self, target: &Target, asked: Asked) -> Result<Permit, Denied> {
         let own = (&self.role, &self.egress);
         self.shared.openings.decide(own, target, asked)
     }
@@ -122,6 +125,10 @@ impl Context {
             if !ports.iter().any(|(had, _)| *had == port) {
                 ports.push((port, protocol));
             }
+        }
+        // So that there is a connection to ask about.
+        if ports.is_empty() && self.asks_for_name(name) {
+            ports.extend([(443, Protocol::Tls), (80, Protocol::Http)]);
         }
         ports
     }
@@ -180,6 +187,18 @@ impl Context {
     /// Writes down that a connection is denied.
     pub(super) fn deny(&self, target: &Target, why: &Why) {
         self.connect(target, Err(why.rule.as_deref()), Some(why.reason.clone()));
+    }
+
+    /// Writes down that a person is asked.
+    pub(super) fn note_ask(&self, target: &Target, reason: String) {
+        self.ledger.note(Fact::Decision(Decision {
+            kind: EgressKind::Ask,
+            host: target.name.to_string(),
+            port: Some(target.port),
+            allowed: false,
+            rule: None,
+            reason: Some(reason),
+        }));
     }
 
     fn connect(&self, target: &Target, rule: Result<&str, Option<&str>>, reason: Option<String>) {

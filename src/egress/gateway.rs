@@ -21,6 +21,7 @@ use crate::{
 
 use super::{
     StartError, Threads,
+    ask::Asking,
     context::{Context, Task},
     dial::Resolve,
     ledger::Ledger,
@@ -82,6 +83,10 @@ pub struct Limits {
     pub dial: Duration,
     /// How long a call over the role's rate may wait for its turn before it is refused.
     pub turn: Duration,
+    /// How long a connection waits for a person who is asked, before it is denied.
+    pub ask: Duration,
+    /// Hosts and ports that a person is asked for at once; further ones are denied.
+    pub asks: usize,
 }
 
 impl Limits {
@@ -115,6 +120,8 @@ impl Default for Limits {
             head: Duration::from_secs(10),
             dial: Duration::from_secs(10),
             turn: Duration::from_secs(30),
+            ask: Duration::from_secs(60),
+            asks: 16,
         }
     }
 }
@@ -179,6 +186,7 @@ impl Gateway {
             ledger: Ledger::new(config.limits.denials_per_second, config.record),
             resolver: config.resolver,
             names: Mutex::new(Names::new(&config.limits)),
+            asking: Asking::default(),
             seats: Arc::new(Semaphore::new(config.limits.connections)),
             doors: config.doors,
             rates: config.rates,

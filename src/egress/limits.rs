@@ -203,8 +203,8 @@ impl Bucket {
             before = Some(ago);
         }
         used -= regained(before.unwrap_or_default());
-        // Whole cells: at most a minute's, and below 0 none.
-        let left = NonZeroU32::new(used as u32).and_then(|cells| self.left(cells));
+        // Whole cells, begun ones too: at most a minute's, and below 0 none.
+        let left = NonZeroU32::new(used.ceil() as u32).and_then(|cells| self.left(cells));
         debug_assert_eq!(left, None, "a fresh bucket has a minute's worth");
     }
 

@@ -13,6 +13,7 @@
 //! name and protocol are checked, and to outlive its [`Gateway`].
 
 mod accept;
+mod ask;
 mod connection;
 mod context;
 mod dial;

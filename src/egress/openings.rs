@@ -73,17 +73,35 @@ impl Opening {
     }
 
     fn rule(&self) -> EgressRule {
-        EgressRule {
-            host: HostPattern::Exact(self.host.clone()),
+        let target = Target {
+            name: self.host.clone(),
             port: self.port,
-            protocol: self.protocol,
-            request: None,
-            origin: Origin {
-                file: format!("loki egress allow {}", self.times.option()),
-                ..Origin::default()
-            },
-        }
+        };
+        let origin = Origin {
+            file: format!("loki egress allow {}", self.times.option()),
+            ..Origin::default()
+        };
+        rule(&target, self.protocol, origin)
     }
+}
+
+fn rule(Target { name, port }: &Target, protocol: Protocol, origin: Origin) -> EgressRule {
+    EgressRule {
+        host: HostPattern::Exact(name.clone()),
+        port: *port,
+        protocol,
+        request: None,
+        origin,
+    }
+}
+
+/// Returns whether a person could open a target: no `deny` entry closes it.
+pub(super) fn may_open(egress: &Egress, target: &Target) -> bool {
+    let opened = Egress {
+        rules: vec![rule(target, Protocol::Tls, Origin::default())],
+        ..egress.clone()
+    };
+    decide(&opened, target).is_ok()
 }
 
 /// What a decision is asked for.

@@ -111,9 +111,12 @@ async fn answer(context: &Arc<Context>, question: &Question) -> Answer {
         return Answer::Code(ResponseCode::Refused);
     }
     let ports = context.ports(&name);
-    let allowed = verdict(context, &name, ports.first().map(|(port, _)| *port)).await;
-    let denied = allowed.is_err();
-    note(context, name.to_string(), allowed);
+    let allowed = verdict(context, &name, ports.first().map(|(port, _)| *port));
+    // What a person is asked for is decided when it is connected to.
+    let denied = allowed.is_err() && ports.is_empty();
+    if allowed.is_ok() || denied {
+        note(context, name.to_string(), allowed);
+    }
     if !address {
         return Answer::Empty;
     }
@@ -131,7 +134,7 @@ fn within(text: &str, zone: &str) -> bool {
 }
 
 /// Returns the rule that allows the name on some port, or the rule and reason against it.
-async fn verdict(
+fn verdict(
     context: &Context,
     name: &HostName,
     port: Option<u16>,
@@ -141,7 +144,7 @@ async fn verdict(
         name: name.clone(),
         port: port.unwrap_or(443),
     };
-    match context.decide(&target, Asked::ToName).await {
+    match context.decide(&target, Asked::ToName) {
         Ok(permit) => Ok(permit.rule().to_owned()),
         Err(denied) => Err((denied.rule, denied.reason)),
     }

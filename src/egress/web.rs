@@ -186,7 +186,7 @@ pub(super) async fn explain(context: Arc<Context>, mut client: TcpStream) {
         name: head.host,
         port: head.port.unwrap_or(80),
     };
-    let denied = match context.decide(&target, Asked::ToName).await {
+    let denied = match context.decide(&target, Asked::ToName) {
         Err(denied) => denied.into(),
         Ok(permit) => {
             let name = &target.name;

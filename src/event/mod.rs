@@ -204,6 +204,8 @@ pub enum EgressKind {
     Name,
     /// A connection was opened.
     Connect,
+    /// A connection waits for a person, who is asked whether to open it.
+    Ask,
 }
 
 /// Why work may not leave a sandbox.

@@ -23,7 +23,7 @@ use super::{
 pub(super) struct Entry {
     pub(super) time: Timestamp,
     pub(super) seq: u64,
-    /// `name`, `connect`, `closed` or `opened`.
+    /// `name`, `connect`, `ask`, `closed` or `opened`.
     pub(super) what: &'static str,
     pub(super) role: Role,
     pub(super) task: Option<TaskId>,
@@ -158,6 +158,7 @@ fn decided(record: &Record) -> Entry {
     let what = match kind {
         EgressKind::Name => "name",
         EgressKind::Connect => "connect",
+        EgressKind::Ask => "ask",
     };
     Entry {
         task: task.clone(),
@@ -183,6 +184,7 @@ impl Entry {
     /// Says it in one line, text of unknown origin made visible.
     fn line(&self) -> String {
         let word = match self.allowed {
+            _ if self.what == "ask" => "asks for",
             Some(true) => "allowed",
             Some(false) => "denied ",
             None => "closed ",

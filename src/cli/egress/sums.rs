@@ -95,7 +95,7 @@ pub(in crate::cli) fn denied(env: &Environment, asked: &Sums) -> Result<Exit, Fa
     let policy = setup::policy(env, &asked.policy, setup::root()?.as_deref())?;
     let mut sums = BTreeMap::<(Role, String, Option<u16>, String), (u64, Option<String>)>::new();
     for entry in entries(asked)? {
-        if entry.allowed == Some(false) {
+        if entry.allowed == Some(false) && entry.what != "ask" {
             let reason = entry.reason.unwrap_or_default();
             let key = (entry.role, entry.host, entry.port, reason);
             let (count, rule) = sums.entry(key).or_default();

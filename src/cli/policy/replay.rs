@@ -164,6 +164,10 @@ impl Ledger {
         else {
             return;
         };
+        // What came of it is recorded by itself.
+        if *kind == EgressKind::Ask {
+            return;
+        }
         let misused = !allowed && covered(rule.as_deref(), *port);
         if misused || host == MANY {
             self.unasked += count;
