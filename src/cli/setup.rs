@@ -242,7 +242,9 @@ pub(super) fn launcher<'a>(
         );
     }
     let proxies = Proxies::new(&env.proxies);
-    proxies.unusable().for_each(|one| ui::warning(one.to_string()));
+    proxies
+        .unusable()
+        .for_each(|one| ui::warning(one.to_string()));
     let threads = Threads::through(proxies).or_exit(Exit::NoSandbox)?;
     let resolver = SystemResolver::new().or_exit(Exit::NoSandbox)?;
     Ok(Launcher::new(

@@ -81,7 +81,9 @@ impl Context {
         let pending = self.asking.begin(target, self.limits.asks);
         let Ok(pending) = pending else {
             let most = self.limits.asks;
-            return Err(because(format!("a person is asked for {most} others already")));
+            return Err(because(format!(
+                "a person is asked for {most} others already"
+            )));
         };
         let seconds = self.limits.ask.as_secs();
         if pending.is_some() {
@@ -93,6 +95,8 @@ impl Context {
                 return Ok(permit);
             }
         }
-        Err(because(format!("a person was asked, without an answer within {seconds} s")))
+        Err(because(format!(
+            "a person was asked, without an answer within {seconds} s"
+        )))
     }
 }

@@ -52,7 +52,11 @@ pub(super) async fn serve(context: Arc<Context>, target: Target, mut client: Tcp
 }
 
 /// Says why what the policy allows is not passed on now, as far as the protocol has words for it.
-async fn refuse_permitted(context: &Context, permit: &Permit, (why, client): (Why, &mut TcpStream)) {
+async fn refuse_permitted(
+    context: &Context,
+    permit: &Permit,
+    (why, client): (Why, &mut TcpStream),
+) {
     context.deny(permit.target(), &why);
     match permit.protocol() {
         Protocol::Tcp => {}
@@ -148,8 +152,7 @@ async fn tunnel(context: &Context, permit: &Permit, client: &mut TcpStream, firs
 /// Resolves, writes down the decision, and connects.
 pub(super) async fn dial(context: &Context, permit: &Permit) -> Result<TcpStream, DialError> {
     let dialled = async {
-        let admitted =
-            Admitted::new(permit, context.way_out(), context.limits.dial).await?;
+        let admitted = Admitted::new(permit, context.way_out(), context.limits.dial).await?;
         let turn = context.turn(permit).await;
         let waited = turn.map_err(|over| DialError::Rate {
             name: permit.target().name.clone(),

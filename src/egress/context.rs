@@ -109,7 +109,9 @@ impl Context {
 
     /// Returns what the role has left under the rule that allows a connection.
     pub(super) fn budget(&self, permit: &Permit) -> Arc<Budget> {
-        self.shared.budgets.of(&self.role, permit.rule(), &self.rates)
+        self.shared
+            .budgets
+            .of(&self.role, permit.rule(), &self.rates)
     }
 
     /// Decides by the role's rules and by what a person opened to it.

@@ -130,7 +130,9 @@ impl Budget {
     pub(super) async fn bytes(&self, count: usize) -> io::Result<Duration> {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         if !self.total.add(count, self.most) {
-            return Err(io::Error::other("the role has used up its bytes of the run"));
+            return Err(io::Error::other(
+                "the role has used up its bytes of the run",
+            ));
         }
         Ok(self.in_pace(count).await)
     }
@@ -197,7 +199,9 @@ impl Bucket {
         let regained = |time: Duration| a_minute * time.as_secs_f64() / 60.0;
         let (mut used, mut before) = (0.0, None);
         for (ago, cells) in past {
-            let since = before.map_or(Duration::ZERO, |before: Duration| before.saturating_sub(ago));
+            let since = before.map_or(Duration::ZERO, |before: Duration| {
+                before.saturating_sub(ago)
+            });
             used = (used - regained(since)).max(0.0) + cells as f64;
             used = used.min(a_minute);
             before = Some(ago);
@@ -373,7 +377,10 @@ mod tests {
         for _ in 0..1023 {
             assert_eq!(budget.bytes(1).await.unwrap(), Duration::ZERO);
         }
-        assert!(budget.bytes(1).await.unwrap() > Duration::ZERO, "parts add up");
+        assert!(
+            budget.bytes(1).await.unwrap() > Duration::ZERO,
+            "parts add up"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -399,8 +406,15 @@ mod tests {
             }
             assert_eq!(free, left, "{before:?}");
             let bytes = usize::try_from(left * PIECE).unwrap();
-            assert_eq!(budget.bytes(bytes).await.unwrap(), Duration::ZERO, "{before:?}");
-            assert!(budget.bytes(1024).await.unwrap() > Duration::ZERO, "{before:?}");
+            assert_eq!(
+                budget.bytes(bytes).await.unwrap(),
+                Duration::ZERO,
+                "{before:?}"
+            );
+            assert!(
+                budget.bytes(1024).await.unwrap() > Duration::ZERO,
+                "{before:?}"
+            );
         }
     }
 

@@ -55,7 +55,9 @@ impl Times {
 
 impl fmt::Display for Opening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { role, host, port, .. } = self;
+        let Self {
+            role, host, port, ..
+        } = self;
         write!(f, "{host}:{port} for {role}, {}", self.times.option())
     }
 }
@@ -225,9 +227,15 @@ mod tests {
         let ask = |name, asked| openings.decide((&role(), &egress), &target(name), asked);
         assert!(ask("a.test", Asked::ToConnect).is_err());
         openings.add(opening("a.test", Times::Once));
-        assert!(ask("a.test", Asked::ToName).is_ok(), "a name uses nothing up");
+        assert!(
+            ask("a.test", Asked::ToName).is_ok(),
+            "a name uses nothing up"
+        );
         let permit = ask("a.test", Asked::ToConnect).unwrap();
-        assert!(permit.rule().contains("loki egress allow --once"), "{permit:?}");
+        assert!(
+            permit.rule().contains("loki egress allow --once"),
+            "{permit:?}"
+        );
         assert!(ask("a.test", Asked::ToConnect).is_err());
         openings.add(opening("b.test", Times::Run));
         openings.add(opening("b.test", Times::Run));
@@ -243,10 +251,15 @@ mod tests {
         openings.add(opening("a.test", Times::Run));
         let ask = |role: &str, egress: &Egress, target: &Target| {
             let role = role.parse().unwrap();
-            openings.decide((&role, egress), target, Asked::ToConnect).is_ok()
+            openings
+                .decide((&role, egress), target, Asked::ToConnect)
+                .is_ok()
         };
         let none = Egress::default();
-        let other_port = Target { port: 80, ..target("a.test") };
+        let other_port = Target {
+            port: 80,
+            ..target("a.test")
+        };
         assert!(ask("eng-backend", &none, &target("a.test")));
         assert!(!ask("eng-frontend", &none, &target("a.test")));
         assert!(!ask("eng-backend", &none, &other_port));

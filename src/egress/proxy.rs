@@ -96,7 +96,11 @@ impl Proxies {
     /// # Errors
     ///
     /// When there is one that cannot be used.
-    pub(super) fn of(&self, target: &Target, protocol: Protocol) -> Result<Option<&Proxy>, &Unusable> {
+    pub(super) fn of(
+        &self,
+        target: &Target,
+        protocol: Protocol,
+    ) -> Result<Option<&Proxy>, &Unusable> {
         let server = match protocol {
             Protocol::Http => &self.http,
             Protocol::Tls | Protocol::Tcp => &self.https,
@@ -123,13 +127,19 @@ impl Exception {
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim().trim_end_matches('.').to_ascii_lowercase();
         if text == "*" {
-            return Some(Self { name: None, port: None });
+            return Some(Self {
+                name: None,
+                port: None,
+            });
         }
         let (name, port) = match text.rsplit_once(':') {
             Some((name, port)) if !name.contains(':') => (name, Some(port.parse().ok()?)),
             _ => (text.as_str(), None),
         };
-        let name = name.strip_prefix('*').unwrap_or(name).trim_start_matches('.');
+        let name = name
+            .strip_prefix('*')
+            .unwrap_or(name)
+            .trim_start_matches('.');
         (!name.is_empty()).then(|| Self {
             name: Some(name.to_owned()),
             port,
@@ -195,7 +205,10 @@ impl Proxy {
         };
         let (host, port) = (&self.host, self.port);
         let named = |error: io::Error| {
-            io::Error::new(error.kind(), format!("through the proxy `{host}:{port}`: {error}"))
+            io::Error::new(
+                error.kind(),
+                format!("through the proxy `{host}:{port}`: {error}"),
+            )
         };
         timeout(limit, connected)
             .await
@@ -220,13 +233,21 @@ fn authorization(url: &Url) -> Result<Option<Zeroizing<String>>, &'static str> {
     if url.username().is_empty() && url.password().is_none() {
         return Ok(None);
     }
-    let decode = |text: &str| Zeroizing::new(percent_encoding::percent_decode_str(text).collect::<Vec<u8>>());
-    let (user, password) = (decode(url.username()), decode(url.password().unwrap_or_default()));
+    let decode = |text: &str| {
+        Zeroizing::new(percent_encoding::percent_decode_str(text).collect::<Vec<u8>>())
+    };
+    let (user, password) = (
+        decode(url.username()),
+        decode(url.password().unwrap_or_default()),
+    );
     if user.contains(&b':') {
         return Err("has a colon in its user name, which cannot be sent");
     }
     let pair = Zeroizing::new([&user[..], b":", &password[..]].concat());
-    Ok(Some(Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(&*pair)))))
+    Ok(Some(Zeroizing::new(format!(
+        "Basic {}",
+        BASE64_STANDARD.encode(&*pair)
+    ))))
 }
 
 /// Reads the head of an answer and not a byte more: what follows is the other side's.
@@ -263,13 +284,15 @@ async fn head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 fn granted(answer: &[u8]) -> Result<(), String> {
     let line = answer.split(|b| *b == b'\r').next().unwrap_or_default();
     let mut words = line.split(|b| *b == b' ');
-    let is_http = words.next().is_some_and(|word| word.starts_with(b"HTTP/1."));
+    let is_http = words
+        .next()
+        .is_some_and(|word| word.starts_with(b"HTTP/1."));
     let status = words.next().unwrap_or_default();
     match status {
         [b'2', b, c] if is_http && b.is_ascii_digit() && c.is_ascii_digit() => Ok(()),
-        b"407" if is_http => Err(
-            "it wants a user and password: set `http://user:password@host:port`".to_owned(),
-        ),
+        b"407" if is_http => {
+            Err("it wants a user and password: set `http://user:password@host:port`".to_owned())
+        }
         _ => Err(format!("it answered `{}`", line.escape_ascii())),
     }
 }
@@ -341,12 +364,23 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_never_gone_around() {
-        for text in ["socks5://p:1080", "https://p:443", "http://", "http://u%3av@p:1", "http://p:99999"] {
+        for text in [
+            "socks5://p:1080",
+            "https://p:443",
+            "http://",
+            "http://u%3av@p:1",
+            "http://p:99999",
+        ] {
             let proxies = proxies(text, "b.test");
             let refused = proxies.of(&target("a.test", 443), Protocol::Tls);
             let said = refused.expect_err(text).to_string();
             assert!(said.starts_with("`HTTPS_PROXY` of this host "), "{said}");
-            assert!(proxies.of(&target("b.test", 443), Protocol::Tls).unwrap().is_none());
+            assert!(
+                proxies
+                    .of(&target("b.test", 443), Protocol::Tls)
+                    .unwrap()
+                    .is_none()
+            );
             assert_eq!(proxies.unusable().count(), 1);
         }
     }
@@ -362,12 +396,18 @@ mod tests {
         );
         assert_eq!(*proxy.request(&to), expected);
         let shown = format!("{proxies:?}");
-        assert!(!shown.contains("p@ss") && !shown.contains(&basic), "{shown}");
+        assert!(
+            !shown.contains("p@ss") && !shown.contains(&basic),
+            "{shown}"
+        );
     }
 
     #[test]
     fn only_a_2xx_is_a_connection() {
-        assert_eq!(granted(b"HTTP/1.1 200 Connection established\r\n\r\n"), Ok(()));
+        assert_eq!(
+            granted(b"HTTP/1.1 200 Connection established\r\n\r\n"),
+            Ok(())
+        );
         assert_eq!(granted(b"HTTP/1.0 200\r\n\r\n"), Ok(()));
         for bad in [
             &b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"[..],

@@ -11,11 +11,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{
-    event::EgressKind,
-    name::HostName,
-    policy::Target,
-};
+use crate::{event::EgressKind, name::HostName, policy::Target};
 
 use super::{
     accept::accept,

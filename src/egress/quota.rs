@@ -31,9 +31,17 @@ pub(super) struct Quotas {
 
 impl Quotas {
     /// Returns whether a role may ask for one more name, `most` in a minute.
-    pub(super) fn affords(&self, role: &Role, name: &HostName, (most, now): (usize, Instant)) -> bool {
+    pub(super) fn affords(
+        &self,
+        role: &Role,
+        name: &HostName,
+        (most, now): (usize, Instant),
+    ) -> bool {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.entry(role.clone()).or_default().affords(name, most, now)
+        names
+            .entry(role.clone())
+            .or_default()
+            .affords(name, most, now)
     }
 
     /// Takes one of the `most` connections that a role may have to one host, once there is one
@@ -169,10 +177,20 @@ mod tests {
         let qa = role("eng-qa");
         let kept = quotas.connection((&qa, &name(0)), 1, MINUTE).await;
         for n in 1..2 * FORGET {
-            assert!(quotas.connection((&qa, &name(n)), 1, MINUTE).await.is_some());
+            assert!(
+                quotas
+                    .connection((&qa, &name(n)), 1, MINUTE)
+                    .await
+                    .is_some()
+            );
         }
         assert!(quotas.hosts.lock().unwrap().len() <= FORGET);
-        assert!(quotas.connection((&qa, &name(0)), 1, MINUTE).await.is_none());
+        assert!(
+            quotas
+                .connection((&qa, &name(0)), 1, MINUTE)
+                .await
+                .is_none()
+        );
         drop(kept);
     }
 

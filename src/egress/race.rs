@@ -4,11 +4,7 @@
 //! second after the last, or at once when that failed; the first connection wins and the others
 //! are dropped. It resolves nothing and admits nothing: it is given addresses that passed.
 
-use std::{
-    io,
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{
@@ -97,7 +93,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_address_costs_a_quarter_of_a_second_and_a_refusing_one_nothing() {
-        let (silent, refusing, good) = (at("[2001:db8::1]:1"), at("192.0.2.1:1"), at("192.0.2.2:1"));
+        let (silent, refusing, good) =
+            (at("[2001:db8::1]:1"), at("192.0.2.1:1"), at("192.0.2.2:1"));
         let begun = Instant::now();
         let asked = RefCell::new(Vec::new());
         let dial = |address| {
@@ -114,7 +111,10 @@ mod tests {
         assert_eq!(won, good);
         let asked = asked.into_inner();
         assert_eq!(
-            asked.iter().map(|(address, _)| *address).collect::<Vec<_>>(),
+            asked
+                .iter()
+                .map(|(address, _)| *address)
+                .collect::<Vec<_>>(),
             [silent, refusing, good]
         );
         let elapsed = begun.elapsed();

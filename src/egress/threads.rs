@@ -91,7 +91,10 @@ impl Threads {
         let mut by_rule = BTreeMap::<String, Vec<Past>>::new();
         for (target, past) in past {
             if let Ok(permit) = decide(egress, target) {
-                by_rule.entry(permit.rule().to_owned()).or_default().push(*past);
+                by_rule
+                    .entry(permit.rule().to_owned())
+                    .or_default()
+                    .push(*past);
             }
         }
         for (rule, past) in by_rule {

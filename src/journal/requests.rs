@@ -78,7 +78,9 @@ impl Requests {
             if !event.is_ok_and(|event| event.kind.is_access()) {
                 for name in names(&of) {
                     // Nobody listens any more only while the watch is being dropped.
-                    take(&place, &name).into_iter().for_each(|one| drop(tell.send(one)));
+                    take(&place, &name)
+                        .into_iter()
+                        .for_each(|one| drop(tell.send(one)));
                 }
             }
         };
@@ -210,11 +212,24 @@ mod tests {
         let other = home.path().join("other");
         file(0o600, b"x".to_vec())(&other);
         plant(home.path(), "a.json", file(0o644, b"x".to_vec()));
-        assert_eq!(soon(&mut requests).await.unwrap_err().why, "can be read or written by others");
-        plant(home.path(), "b.json", |at| std::fs::hard_link(&other, at).unwrap());
-        assert_eq!(soon(&mut requests).await.unwrap_err().why, "has another name");
-        plant(home.path(), "c.json", |at| std::os::unix::fs::symlink(&other, at).unwrap());
-        assert_eq!(soon(&mut requests).await.unwrap_err().why, "cannot be opened");
+        assert_eq!(
+            soon(&mut requests).await.unwrap_err().why,
+            "can be read or written by others"
+        );
+        plant(home.path(), "b.json", |at| {
+            std::fs::hard_link(&other, at).unwrap()
+        });
+        assert_eq!(
+            soon(&mut requests).await.unwrap_err().why,
+            "has another name"
+        );
+        plant(home.path(), "c.json", |at| {
+            std::os::unix::fs::symlink(&other, at).unwrap()
+        });
+        assert_eq!(
+            soon(&mut requests).await.unwrap_err().why,
+            "cannot be opened"
+        );
         plant(home.path(), "d.json", file(0o600, vec![b' '; 4097]));
         assert_eq!(soon(&mut requests).await.unwrap_err().why, "is too long");
         plant(home.path(), "e.json", file(0o600, vec![0xff]));

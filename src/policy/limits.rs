@@ -171,7 +171,9 @@ impl Limit {
             Kind::Choice(other) => return (text == other).then_some(0.0),
             Kind::Words(one, zero) => {
                 let value = [(one, 1.0), (zero, 0.0)];
-                return value.into_iter().find_map(|(word, value)| (word == text).then_some(value));
+                return value
+                    .into_iter()
+                    .find_map(|(word, value)| (word == text).then_some(value));
             }
             _ if facts.section == Section::RateLimits && text == "none" => {
                 return Some(f64::INFINITY);

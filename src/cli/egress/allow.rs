@@ -42,7 +42,9 @@ pub(in crate::cli) async fn allow(env: &Environment, asked: &Allow) -> Result<Ex
         ui::note(format!("allowed already: rule {}", ui::visible(&rule)));
         return Ok(Exit::Done);
     }
-    let advice = now.next.ok_or_else(|| Fault::new(Exit::Usage, now.reason))?;
+    let advice = now
+        .next
+        .ok_or_else(|| Fault::new(Exit::Usage, now.reason))?;
     if asked.save {
         return save(env, (gathered, &advice), (&rights, &asked.target.0));
     }
@@ -68,7 +70,9 @@ fn usual(port: u16) -> Protocol {
 }
 
 fn check(gathered: &Gathered) -> Result<Policy, Fault> {
-    gathered.check().map_err(|faults| setup::diagnostics(&faults))
+    gathered
+        .check()
+        .map_err(|faults| setup::diagnostics(&faults))
 }
 
 /// Refuses what would stay denied with the rule in place.
@@ -94,8 +98,10 @@ fn opens(policy: &Policy, rights: &Rights, Target { name, port }: &Target) -> bo
 }
 
 fn stays_closed(target: &Target) -> Fault {
-    let message = format!("`{target}` would stay closed: a `deny` entry or a later layer decides it");
-    Fault::new(Exit::Failed, message).hint("`loki policy explain ROLE --connect HOST:PORT` says which")
+    let message =
+        format!("`{target}` would stay closed: a `deny` entry or a later layer decides it");
+    Fault::new(Exit::Failed, message)
+        .hint("`loki policy explain ROLE --connect HOST:PORT` says which")
 }
 
 /// Asks the orchestrator that runs here, and waits until the opening is in its journal.
@@ -116,7 +122,9 @@ async fn open(opening: &Opening) -> Result<Exit, Fault> {
         // Else a later orchestrator would find it; that it is gone already is as good.
         fs::remove_file(left).ok();
         let message = format!("run {} did not open it", holder.run);
-        return Err(Fault::new(Exit::Failed, message).hint("`loki status` says whether it still runs"));
+        return Err(
+            Fault::new(Exit::Failed, message).hint("`loki status` says whether it still runs")
+        );
     }
     ui::note(format!("opened {opening}, in run {}", holder.run));
     Ok(Exit::Done)
@@ -159,8 +167,12 @@ fn save(
     if !opens(&policy, rights, target) {
         return Err(stays_closed(target));
     }
-    replace(&directory, &file, &text)
-        .map_err(|cause| Fault::new(Exit::Failed, format!("`{}` cannot be written: {cause}", file.display())))?;
+    replace(&directory, &file, &text).map_err(|cause| {
+        Fault::new(
+            Exit::Failed,
+            format!("`{}` cannot be written: {cause}", file.display()),
+        )
+    })?;
     ui::note(format!("wrote {}:", file.display()));
     for line in changes(&before, &text) {
         ui::data(ui::visible(&line));

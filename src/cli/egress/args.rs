@@ -77,7 +77,9 @@ impl FromStr for Place {
             None => (text, Some(443)),
         };
         let port = port.ok_or("ports are 1 to 65535: write api.example.com:443")?;
-        let name = name.parse::<HostName>().map_err(|cause| cause.to_string())?;
+        let name = name
+            .parse::<HostName>()
+            .map_err(|cause| cause.to_string())?;
         Ok(Self(Target { name, port }))
     }
 }
@@ -91,7 +93,16 @@ mod tests {
         let read = |text: &str| text.parse::<Place>().map(|place| place.0.to_string());
         assert_eq!(read("a.test").as_deref(), Ok("a.test:443"));
         assert_eq!(read("A.test:5432").as_deref(), Ok("a.test:5432"));
-        for bad in ["", "a.test:", "a.test:0", "a.test:65536", "*.a.test", "10.0.0.1", "[::1]:443", "a b"] {
+        for bad in [
+            "",
+            "a.test:",
+            "a.test:0",
+            "a.test:65536",
+            "*.a.test",
+            "10.0.0.1",
+            "[::1]:443",
+            "a b",
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }

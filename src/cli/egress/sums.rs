@@ -67,7 +67,9 @@ pub(in crate::cli) fn top(asked: &Sums) -> Result<Exit, Fault> {
     }
     // A name alone says nothing that its connections do not, unless it was denied.
     let mut sums: Vec<Sum> = sums.into_values().filter(Sum::says_something).collect();
-    sums.sort_by_key(|sum| std::cmp::Reverse((sum.sent.saturating_add(sum.received), sum.calls, sum.denied)));
+    sums.sort_by_key(|sum| {
+        std::cmp::Reverse((sum.sent.saturating_add(sum.received), sum.calls, sum.denied))
+    });
     if asked.json {
         ui::json(&serde_json::json!({ "schema": 1, "hosts": sums }))?;
         return Ok(Exit::Done);
@@ -75,7 +77,9 @@ pub(in crate::cli) fn top(asked: &Sums) -> Result<Exit, Fault> {
     let cells = |sum: &Sum| {
         let numbers = [sum.calls, sum.denied, sum.sent, sum.received];
         let numbers = numbers.iter().map(u64::to_string);
-        std::iter::once(place(&sum.host, sum.port)).chain(numbers).collect()
+        std::iter::once(place(&sum.host, sum.port))
+            .chain(numbers)
+            .collect()
     };
     ui::table(
         &["HOST", "CALLS", "DENIED", "BYTES OUT", "BYTES IN"],
@@ -130,7 +134,10 @@ fn entries(asked: &Sums) -> Result<Vec<Entry>, Fault> {
     };
     let mut entries = Entries::of(asked.role.as_ref());
     let records = chosen.records()?;
-    Ok(records.iter().filter_map(|record| entries.take(record)).collect())
+    Ok(records
+        .iter()
+        .filter_map(|record| entries.take(record))
+        .collect())
 }
 
 /// Returns what would allow a denied target, by what `loki policy explain` asks; a name alone is

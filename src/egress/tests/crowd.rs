@@ -44,10 +44,17 @@ fn round_trip(lab: &Lab) -> Duration {
 fn among(threads: &Arc<Threads>, name: &str, limits: Limits) -> (Lab, super::lab::Upstream) {
     let server = echo();
     let port = if name == "a.test" { 443 } else { 22 };
-    let protocol = if port == 443 { Protocol::Tls } else { Protocol::Tcp };
+    let protocol = if port == 443 {
+        Protocol::Tls
+    } else {
+        Protocol::Tcp
+    };
     let egress = pin(rules(&[(name, port, protocol)]), name, server.at);
     let inside = (egress, Table::default());
-    (Lab::among(Arc::clone(threads), inside, (limits, Rates::default())), server)
+    (
+        Lab::among(Arc::clone(threads), inside, (limits, Rates::default())),
+        server,
+    )
 }
 
 #[test]
@@ -62,7 +69,10 @@ fn attack_k11_a_crowd_of_half_open_connections_harms_nobody_else_and_goes_by() {
     };
     let (hostile, server) = among(&threads, "a.test", limits);
     let (peaceful, _echo) = among(&threads, "b.test", Limits::default());
-    assert!(round_trip(&peaceful) < Duration::from_secs(1), "the control");
+    assert!(
+        round_trip(&peaceful) < Duration::from_secs(1),
+        "the control"
+    );
     let address = hostile.lookup("a.test").unwrap();
     let at = hostile.stands_at(SocketAddr::from((address, 443)));
     let before = descriptors();

@@ -7,6 +7,6 @@ mod limits;
 mod names;
 mod opened;
 mod proxied;
-mod spent;
 mod speaking;
+mod spent;
 mod web;

@@ -40,15 +40,25 @@ fn a_host_opened_once_takes_one_connection() {
     lab.threads.open(opening("a.test", Times::Once));
     assert_eq!(lab.say_and_end("a.test", 22, b"open"), "open");
     lab.threads.open(opening("b.test", Times::Run));
-    assert!(lab.connect("a.test", 22).is_err(), "the name is denied again");
+    assert!(
+        lab.connect("a.test", 22).is_err(),
+        "the name is denied again"
+    );
     let denials = lab.denials();
-    assert!(denials.iter().any(|one| one.host == "a.test"), "{denials:?}");
+    assert!(
+        denials.iter().any(|one| one.host == "a.test"),
+        "{denials:?}"
+    );
 }
 
 #[test]
 fn a_port_opened_later_listens_on_the_address_that_the_name_has() {
     let server = echo();
-    let egress = pin(rules(&[("a.test", 80, Protocol::Http)]), "a.test", server.at);
+    let egress = pin(
+        rules(&[("a.test", 80, Protocol::Http)]),
+        "a.test",
+        server.at,
+    );
     let lab = Lab::new(egress);
     let address = lab.lookup("a.test").unwrap();
     lab.threads.open(opening("a.test", Times::Run));
@@ -71,10 +81,11 @@ fn asking(to: std::net::SocketAddr, ask: Duration) -> Lab {
 }
 
 fn asks(lab: &Lab) -> usize {
-    let is_ask = |fact: &crate::egress::Fact| {
-        matches!(fact, crate::egress::Fact::Decision(one) if one.kind == EgressKind::Ask)
-    };
-    lab.recorded().iter().filter(|record| is_ask(&record.fact)).count()
+    let is_ask = |fact: &crate::egress::Fact| matches!(fact, crate::egress::Fact::Decision(one) if one.kind == EgressKind::Ask);
+    lab.recorded()
+        .iter()
+        .filter(|record| is_ask(&record.fact))
+        .count()
 }
 
 #[test]
@@ -119,8 +130,14 @@ fn silence_is_a_no_and_so_are_too_many_questions() {
             .find(|one| one.host == host && one.kind == EgressKind::Connect);
         found.and_then(|one| one.reason.clone()).unwrap_or_default()
     };
-    assert!(reason("a.test").ends_with("without an answer within 0 s"), "{denials:?}");
-    assert!(reason("b.test").contains("asked for 1 others"), "{denials:?}");
+    assert!(
+        reason("a.test").ends_with("without an answer within 0 s"),
+        "{denials:?}"
+    );
+    assert!(
+        reason("b.test").contains("asked for 1 others"),
+        "{denials:?}"
+    );
     assert!(server.heard.try_recv().is_err());
 }
 

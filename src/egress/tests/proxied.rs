@@ -62,21 +62,39 @@ fn failures(lab: &mut Lab) -> Vec<Decision> {
         Fact::Decision(one) if one.reason.is_some() => Some(one),
         _ => None,
     };
-    lab.close().into_iter().filter_map(|one| failed(one.fact)).collect()
+    lab.close()
+        .into_iter()
+        .filter_map(|one| failed(one.fact))
+        .collect()
 }
 
 #[test]
 fn an_allowed_name_is_asked_of_the_proxy_and_never_resolved_here() {
     let server = echo();
-    let proxy = proxy(b"HTTP/1.1 200 Connection established\r\n\r\n", Some(server.at));
-    let mut lab = lab(rules(&[("a.test", 22, Protocol::Tcp)]), &through(proxy.at, ""));
+    let proxy = proxy(
+        b"HTTP/1.1 200 Connection established\r\n\r\n",
+        Some(server.at),
+    );
+    let mut lab = lab(
+        rules(&[("a.test", 22, Protocol::Tcp)]),
+        &through(proxy.at, ""),
+    );
     assert_eq!(lab.say_and_end("a.test", 22, b"hello"), "hello");
     let head = String::from_utf8(proxy.heard.recv().unwrap()).unwrap();
-    assert!(head.starts_with("CONNECT a.test:22 HTTP/1.1\r\nHost: a.test:22\r\n"), "{head}");
-    assert!(head.contains("\r\nProxy-Authorization: Basic bWU6c0BjcmV0\r\n"), "{head}");
+    assert!(
+        head.starts_with("CONNECT a.test:22 HTTP/1.1\r\nHost: a.test:22\r\n"),
+        "{head}"
+    );
+    assert!(
+        head.contains("\r\nProxy-Authorization: Basic bWU6c0BjcmV0\r\n"),
+        "{head}"
+    );
     assert_eq!(lab.asked(), 0);
     let records = format!("{:?}", lab.close());
-    assert!(!records.contains("cret"), "a password was recorded: {records}");
+    assert!(
+        !records.contains("cret"),
+        "a password was recorded: {records}"
+    );
 }
 
 #[test]
@@ -87,7 +105,10 @@ fn what_comes_right_behind_the_answer_is_the_servers() {
         stream.shutdown(Shutdown::Write)?;
         Ok(head)
     });
-    let lab = lab(rules(&[("a.test", 22, Protocol::Tcp)]), &through(proxy.at, ""));
+    let lab = lab(
+        rules(&[("a.test", 22, Protocol::Tcp)]),
+        &through(proxy.at, ""),
+    );
     let mut stream = lab.connect("a.test", 22).unwrap();
     assert_eq!(all(&mut stream), b"SSH-2.0-first words\r\n");
 }
@@ -96,7 +117,10 @@ fn what_comes_right_behind_the_answer_is_the_servers() {
 fn a_denied_name_is_never_asked_of_the_proxy() {
     let server = echo();
     let proxy = proxy(b"HTTP/1.1 200 ok\r\n\r\n", Some(server.at));
-    let lab = lab(rules(&[("a.test", 22, Protocol::Tcp)]), &through(proxy.at, ""));
+    let lab = lab(
+        rules(&[("a.test", 22, Protocol::Tcp)]),
+        &through(proxy.at, ""),
+    );
     assert!(lab.connect("denied.test", 22).is_err());
     assert!(lab.connect("a.test", 443).is_err());
     assert!(proxy.heard.try_recv().is_err());
@@ -110,7 +134,11 @@ fn a_pinned_name_and_one_of_no_proxy_are_reached_directly() {
     let egress = pin(rules(&names), "a.test", server.at);
     let mut lab = lab(egress, &through(nowhere.at, ".b.test"));
     assert_eq!(lab.say_and_end("a.test", 22, b"direct"), "direct");
-    assert_eq!(lab.say_and_end("b.test", 22, b"direct"), "", "b.test does not resolve here");
+    assert_eq!(
+        lab.say_and_end("b.test", 22, b"direct"),
+        "",
+        "b.test does not resolve here"
+    );
     assert_eq!(lab.asked(), 1);
     assert!(nowhere.heard.try_recv().is_err());
     assert_eq!(failures(&mut lab).len(), 1);
@@ -119,17 +147,29 @@ fn a_pinned_name_and_one_of_no_proxy_are_reached_directly() {
 #[test]
 fn a_proxy_that_does_not_connect_ends_the_connection_and_is_named_in_the_record() {
     for (answer, said) in [
-        (&b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"[..], "wants a user and password"),
-        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno", "it answered `HTTP/1.1 403 Forbidden`"),
+        (
+            &b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"[..],
+            "wants a user and password",
+        ),
+        (
+            b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno",
+            "it answered `HTTP/1.1 403 Forbidden`",
+        ),
         (b"HTTP/1.1 20", "hung up"),
         (b"SSH-2.0-x\r\n\r\n", "it answered `SSH-2.0-x`"),
     ] {
         let proxy = proxy(answer, None);
-        let mut lab = lab(rules(&[("a.test", 22, Protocol::Tcp)]), &through(proxy.at, ""));
+        let mut lab = lab(
+            rules(&[("a.test", 22, Protocol::Tcp)]),
+            &through(proxy.at, ""),
+        );
         assert_eq!(lab.say_and_end("a.test", 22, b"hello"), "");
         let failed = failures(&mut lab);
         let reason = failed[0].reason.as_deref().unwrap();
-        assert!(reason.contains(said) && reason.contains("through the proxy"), "{reason}");
+        assert!(
+            reason.contains(said) && reason.contains("through the proxy"),
+            "{reason}"
+        );
     }
 }
 

@@ -41,7 +41,11 @@ fn rates(per_run: u64) -> Rates {
 #[test]
 fn attack_n37_a_slow_leak_uses_up_the_bytes_of_the_run_and_ends_the_role() {
     let server = closing();
-    let egress = pin(rules(&[("a.test", 80, Protocol::Http)]), "a.test", server.at);
+    let egress = pin(
+        rules(&[("a.test", 80, Protocol::Http)]),
+        "a.test",
+        server.at,
+    );
     let threads = Arc::new(Threads::start().unwrap());
     let lab = |per_run| {
         let (egress, threads) = (egress.clone(), Arc::clone(&threads));
@@ -49,7 +53,10 @@ fn attack_n37_a_slow_leak_uses_up_the_bytes_of_the_run_and_ends_the_role() {
         Lab::among(threads, (egress, Table::default()), paced)
     };
     let (mut first, second) = (lab(400 * 1024), lab(400 * 1024));
-    let leak = format!("GET /?{} HTTP/1.1\r\nHost: a.test\r\n\r\n", "x".repeat(4096));
+    let leak = format!(
+        "GET /?{} HTTP/1.1\r\nHost: a.test\r\n\r\n",
+        "x".repeat(4096)
+    );
     // Turn by turn out of two sandboxes of the role: neither would trip alone.
     let passed = (0..200)
         .filter(|n| {
@@ -57,17 +64,26 @@ fn attack_n37_a_slow_leak_uses_up_the_bytes_of_the_run_and_ends_the_role() {
             lab.say("a.test", 80, leak.as_bytes()).ends_with("ok")
         })
         .count();
-    assert!((80..100).contains(&passed), "{passed} of 200 requests passed");
+    assert!(
+        (80..100).contains(&passed),
+        "{passed} of 200 requests passed"
+    );
     let over = first.overrun();
     assert_eq!((over.limit, over.allowed), (Limit::Network, 400 * 1024));
     assert!(over.to_string().starts_with("its role passed "), "{over}");
     let denials = first.denials();
     let spent = |one: &crate::egress::Decision| {
-        one.reason.as_deref().is_some_and(|why| why.starts_with("bytes: "))
+        one.reason
+            .as_deref()
+            .is_some_and(|why| why.starts_with("bytes: "))
     };
     assert!(denials.iter().any(spent), "{denials:?}");
     // The control: with more bytes all of them pass.
-    let control = Lab::paced(egress, Table::default(), (Limits::default(), rates(2 << 20)));
+    let control = Lab::paced(
+        egress,
+        Table::default(),
+        (Limits::default(), rates(2 << 20)),
+    );
     let passed = (0..200).filter(|_| control.say("a.test", 80, leak.as_bytes()).ends_with("ok"));
     assert_eq!(passed.count(), 200);
 }
@@ -85,7 +101,11 @@ fn connections_of_a_role_to_one_host_are_limited_over_all_its_sandboxes() {
     };
     let lab = || {
         let inside = (egress.clone(), Table::default());
-        Lab::among(Arc::clone(&threads), inside, (limits.clone(), Rates::default()))
+        Lab::among(
+            Arc::clone(&threads),
+            inside,
+            (limits.clone(), Rates::default()),
+        )
     };
     let (first, mut second) = (lab(), lab());
     let mut held = first.connect("a.test", 22).unwrap();
@@ -104,7 +124,11 @@ fn connections_of_a_role_to_one_host_are_limited_over_all_its_sandboxes() {
 #[test]
 fn a_restart_gives_a_role_no_second_minute() {
     let server = closing();
-    let egress = pin(rules(&[("a.test", 80, Protocol::Http)]), "a.test", server.at);
+    let egress = pin(
+        rules(&[("a.test", 80, Protocol::Http)]),
+        "a.test",
+        server.at,
+    );
     let rates = Rates {
         api_calls_per_minute: Some(2),
         ..Rates::default()
@@ -125,7 +149,11 @@ fn a_restart_gives_a_role_no_second_minute() {
         turn: Duration::from_millis(100),
         ..Limits::default()
     };
-    let lab = Lab::among(Arc::new(threads), (egress, Table::default()), (limits, rates));
+    let lab = Lab::among(
+        Arc::new(threads),
+        (egress, Table::default()),
+        (limits, rates),
+    );
     let get = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
     assert!(lab.say("a.test", 80, get).ends_with("ok"));
     assert!(lab.say("a.test", 80, get).starts_with("HTTP/1.1 429 "));
