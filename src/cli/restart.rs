@@ -81,7 +81,7 @@ fn one(event: &Event) -> Option<(&Role, &str, u16, u64, u64)> {
     match event {
         Event::Egress {
             role,
-            kind: EgressKind::Connect,
+            kind: EgressKind::Connect | EgressKind::Request,
             host,
             port: Some(port),
             allowed: true,
@@ -134,6 +134,8 @@ mod tests {
             rule: None,
             reason: reason.map(str::to_owned),
             count: 3,
+            method: None,
+            path: None,
         }
     }
 
@@ -147,6 +149,9 @@ mod tests {
             received: 20,
             elapsed_ms: 1,
             waited_ms: 0,
+            method: None,
+            path: None,
+            status: None,
         }
     }
 

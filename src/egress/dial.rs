@@ -157,6 +157,7 @@ impl<'a> Admitted<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::{Egress, EgressRule, Target, decide};
 
     #[test]
     fn the_settings_of_this_machine_resolve_its_own_name() {
@@ -172,5 +173,64 @@ mod tests {
             !found.is_empty() && found.iter().all(IpAddr::is_loopback),
             "{found:?}"
         );
+    }
+
+    /// A name server that says something else each time it is asked.
+    struct Rebinding(std::sync::Mutex<Vec<Vec<IpAddr>>>);
+
+    impl Resolve for Rebinding {
+        fn resolve<'a>(&'a self, _: &'a HostName) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+            let answer = self.0.lock().unwrap().remove(0);
+            Box::pin(std::future::ready(Ok(answer)))
+        }
+    }
+
+    #[tokio::test]
+    async fn attack_n28_a_name_that_rebinds_is_judged_each_time_and_dialled_only_where_it_was() {
+        let egress = Egress {
+            rules: vec![EgressRule {
+                host: "a.test".parse().unwrap(),
+                port: 443,
+                protocol: crate::policy::Protocol::Tls,
+                request: None,
+                origin: crate::policy::Origin::default(),
+            }],
+            ..Egress::default()
+        };
+        let target = Target {
+            name: "a.test".parse().unwrap(),
+            port: 443,
+        };
+        let permit = decide(&egress, &target).unwrap();
+        // Addresses of the world outside, which nothing here connects to.
+        let good: IpAddr = "9.9.9.9".parse().unwrap();
+        let hostile = [
+            "127.0.0.1",
+            "169.254.169.254",
+            "10.0.0.1",
+            "::1",
+            "::ffff:127.0.0.1",
+        ];
+        let hostile: Vec<IpAddr> = hostile.iter().map(|text| text.parse().unwrap()).collect();
+        let mut answers = vec![vec![good], [vec![good], hostile.clone()].concat()];
+        answers.extend(hostile.iter().map(|one| vec![*one]));
+        let resolver = Rebinding(std::sync::Mutex::new(answers));
+        let proxies = Proxies::default();
+        let admit = || Admitted::new(&permit, (&resolver, &proxies), Duration::from_secs(1));
+        let leads = |admitted: Admitted<'_>| match admitted.way {
+            Way::Direct(addresses) => addresses,
+            Way::Through(_) => panic!("there is no proxy"),
+        };
+        let there = vec![SocketAddr::new(good, 443)];
+        // The control: what an honest answer names is dialled.
+        assert_eq!(leads(admit().await.unwrap()), there);
+        assert_eq!(leads(admit().await.unwrap()), there, "the rest is left out");
+        for one in hostile {
+            let denied = admit().await;
+            assert!(
+                matches!(denied, Err(DialError::Denied(_))),
+                "{one}: {denied:?}"
+            );
+        }
     }
 }

@@ -12,6 +12,7 @@ use tokio::{
     sync::{Mutex, Semaphore, mpsc, oneshot},
     task::JoinSet,
 };
+use zeroize::Zeroizing;
 
 use crate::{
     event::{Limit, Overrun, Usage},
@@ -46,6 +47,9 @@ where
         self(at)
     }
 }
+
+/// Looks a secret up by its name; none when there is no such secret.
+pub type SecretValues = Arc<dyn Fn(&str) -> Option<Zeroizing<String>> + Send + Sync>;
 
 /// The sockets that the sandbox bound to 127.0.0.1:53.
 #[derive(Debug)]
@@ -144,6 +148,8 @@ pub struct Config {
     pub rates: Rates,
     /// Caps.
     pub limits: Limits,
+    /// Gives the credentials that rules add to requests; the sandbox never sees one.
+    pub secrets: SecretValues,
 }
 
 impl fmt::Debug for Config {
@@ -192,6 +198,8 @@ impl Gateway {
             rates: config.rates,
             shared: Arc::clone(&threads.shared),
             tally: Arc::clone(&tally),
+            inspection: Arc::clone(&threads.inspection),
+            secrets: config.secrets,
             limits: config.limits,
             tasks,
         });

@@ -14,7 +14,8 @@ use crate::{
 };
 
 use super::{
-    StartError,
+    StartError, Trust,
+    inspect::Inspection,
     limits::{Budgets, Past},
     openings::{Opening, Openings},
     proxy::Proxies,
@@ -35,17 +36,19 @@ pub(super) struct Shared {
 pub struct Threads {
     handle: Handle,
     pub(super) shared: Arc<Shared>,
+    pub(super) inspection: Arc<Inspection>,
     // The thread blocks on the other end, so dropping this is the signal to end.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Threads {
-    /// Starts the thread, on a host that reaches the network directly.
+    /// Starts the thread, on a host that reaches the network directly, and makes the certificate
+    /// authority of this process.
     ///
     /// # Errors
     ///
-    /// When the system has no thread or no event queue left.
+    /// When the system has no thread, no event queue or no random bytes left.
     pub fn start() -> Result<Self, StartError> {
         Self::through(Proxies::default())
     }
@@ -54,12 +57,13 @@ impl Threads {
     ///
     /// # Errors
     ///
-    /// When the system has no thread or no event queue left.
+    /// When the system has no thread, no event queue or no random bytes left.
     pub fn through(proxies: Proxies) -> Result<Self, StartError> {
-        Self::build(proxies).map_err(StartError::Thread)
+        let inspection = Arc::new(Inspection::new()?);
+        Self::build(proxies, inspection).map_err(StartError::Thread)
     }
 
-    fn build(proxies: Proxies) -> io::Result<Self> {
+    fn build(proxies: Proxies, inspection: Arc<Inspection>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -75,6 +79,7 @@ impl Threads {
                 proxies,
                 ..Shared::default()
             }),
+            inspection,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -100,6 +105,12 @@ impl Threads {
         for (rule, past) in by_rule {
             self.shared.budgets.of(role, &rule, rates).charge(&past);
         }
+    }
+
+    /// Returns the trust files of sandboxes: what this machine trusts, and the gateway's authority.
+    #[must_use]
+    pub fn trust(&self) -> Arc<Trust> {
+        self.inspection.trust()
     }
 
     /// Returns the runtime that gateways run on.

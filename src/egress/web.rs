@@ -145,6 +145,14 @@ fn check(permit: &Permit, head: &Head) -> Result<(), (&'static str, String)> {
     Ok(())
 }
 
+/// The usual port.
+pub(super) const PORT: u16 = 80;
+
+/// Says that a target is denied.
+pub(super) async fn forbid(context: &Context, client: &mut TcpStream, what: (&Target, &Why)) {
+    tell(context, client, FORBIDDEN, what).await;
+}
+
 /// Says that there is no more for now.
 pub(super) async fn too_many(context: &Context, client: &mut TcpStream, what: (&Target, &Why)) {
     tell(context, client, TOO_MANY, what).await;

@@ -96,8 +96,14 @@ pub enum Event {
         rule: Option<String>,
         reason: Option<String>,
         count: u64,
+        /// Of a request alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        method: Option<String>,
+        /// Of a request alone, without its query.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
     },
-    /// A connection through the gateway ended.
+    /// A connection through the gateway ended, or a request on one.
     EgressClosed {
         sandbox: String,
         role: Role,
@@ -108,6 +114,15 @@ pub enum Event {
         elapsed_ms: u64,
         #[serde(default)]
         waited_ms: u64,
+        /// Of a request alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        method: Option<String>,
+        /// Of a request alone, without its query.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+        /// How the server answered a request; none when it did not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
     },
     /// A person is about to open a host to a role, for one connection or for as long as the
     /// orchestrator runs.
@@ -206,6 +221,8 @@ pub enum EgressKind {
     Connect,
     /// A connection waits for a person, who is asked whether to open it.
     Ask,
+    /// Something was asked on a connection.
+    Request,
 }
 
 /// Why work may not leave a sandbox.

@@ -23,7 +23,7 @@ use super::{
 pub(super) struct Entry {
     pub(super) time: Timestamp,
     pub(super) seq: u64,
-    /// `name`, `connect`, `ask`, `closed` or `opened`.
+    /// `name`, `connect`, `request`, `ask`, `closed` or `opened`.
     pub(super) what: &'static str,
     pub(super) role: Role,
     pub(super) task: Option<TaskId>,
@@ -40,6 +40,10 @@ pub(super) struct Entry {
     pub(super) received: u64,
     pub(super) elapsed_ms: u64,
     pub(super) waited_ms: u64,
+    /// Of a request alone, as are the next two.
+    pub(super) method: Option<String>,
+    pub(super) path: Option<String>,
+    pub(super) status: Option<u16>,
 }
 
 /// Makes entries of the records of one run, in their order.
@@ -101,6 +105,9 @@ impl Entries {
             received,
             elapsed_ms,
             waited_ms,
+            method,
+            path,
+            status,
         } = &record.event
         else {
             unreachable!("asked of connections that ended")
@@ -112,6 +119,9 @@ impl Entries {
             received: *received,
             elapsed_ms: *elapsed_ms,
             waited_ms: *waited_ms,
+            method: method.clone(),
+            path: path.clone(),
+            status: *status,
             ..bare(record, "closed", (role, host, Some(*port)))
         }
     }
@@ -139,6 +149,9 @@ fn bare(
         received: 0,
         elapsed_ms: 0,
         waited_ms: 0,
+        method: None,
+        path: None,
+        status: None,
     }
 }
 
@@ -154,7 +167,8 @@ fn decided(record: &Record) -> Entry {
         rule,
         reason,
         count,
-        ..
+        method,
+        path,
     } = &record.event
     else {
         unreachable!("asked of decisions")
@@ -163,6 +177,7 @@ fn decided(record: &Record) -> Entry {
         EgressKind::Name => "name",
         EgressKind::Connect => "connect",
         EgressKind::Ask => "ask",
+        EgressKind::Request => "request",
     };
     Entry {
         task: task.clone(),
@@ -171,6 +186,8 @@ fn decided(record: &Record) -> Entry {
         rule: rule.clone(),
         reason: reason.clone(),
         count: *count,
+        method: method.clone(),
+        path: path.clone(),
         ..bare(record, what, (role, host, *port))
     }
 }
@@ -197,7 +214,13 @@ impl Entry {
             Some(task) => format!("{} ({task})", self.role),
             None => self.role.to_string(),
         };
-        let place = place(&self.host, self.port);
+        let place = match (&self.method, &self.path) {
+            (Some(method), Some(path)) => {
+                let place = place(&self.host, self.port);
+                format!("{} {place}{}", ui::visible(method), ui::visible(path))
+            }
+            _ => place(&self.host, self.port),
+        };
         let what = if self.what == "name" { "name " } else { "" };
         let times = match self.count {
             1 => String::new(),
@@ -214,8 +237,11 @@ impl Entry {
                 0 => String::new(),
                 ms => format!(", {ms} ms of it waiting for its minute"),
             };
+            let status = self
+                .status
+                .map_or_else(String::new, |status| format!(", {status}"));
             return format!(
-                ", {} bytes out, {} in, {seconds} s{waited}",
+                "{status}, {} bytes out, {} in, {seconds} s{waited}",
                 self.sent, self.received
             );
         }

@@ -30,7 +30,9 @@ struct Sum {
     port: Option<u16>,
     /// Connections that were let out.
     calls: u64,
-    /// Connections that were denied, and names.
+    /// Requests that were let out, where they are seen.
+    requests: u64,
+    /// Names, connections and requests that were denied.
     denied: u64,
     sent: u64,
     received: u64,
@@ -59,7 +61,8 @@ pub(in crate::cli) fn top(asked: &Sums) -> Result<Exit, Fault> {
         sum.port = entry.port;
         match (entry.what, entry.allowed) {
             ("connect", Some(true)) => sum.calls += entry.count,
-            ("connect" | "name", Some(false)) => sum.denied += entry.count,
+            ("request", Some(true)) => sum.requests += entry.count,
+            ("connect" | "name" | "request", Some(false)) => sum.denied += entry.count,
             _ => {}
         }
         sum.sent = sum.sent.saturating_add(entry.sent);
@@ -75,14 +78,21 @@ pub(in crate::cli) fn top(asked: &Sums) -> Result<Exit, Fault> {
         return Ok(Exit::Done);
     }
     let cells = |sum: &Sum| {
-        let numbers = [sum.calls, sum.denied, sum.sent, sum.received];
+        let numbers = [sum.calls, sum.requests, sum.denied, sum.sent, sum.received];
         let numbers = numbers.iter().map(u64::to_string);
         std::iter::once(place(&sum.host, sum.port))
             .chain(numbers)
             .collect()
     };
     ui::table(
-        &["HOST", "CALLS", "DENIED", "BYTES OUT", "BYTES IN"],
+        &[
+            "HOST",
+            "CALLS",
+            "REQUESTS",
+            "DENIED",
+            "BYTES OUT",
+            "BYTES IN",
+        ],
         sums.iter().map(cells),
     );
     Ok(Exit::Done)
@@ -90,7 +100,13 @@ pub(in crate::cli) fn top(asked: &Sums) -> Result<Exit, Fault> {
 
 impl Sum {
     fn says_something(&self) -> bool {
-        [self.calls, self.denied, self.sent, self.received] != [0; 4]
+        [
+            self.calls,
+            self.requests,
+            self.denied,
+            self.sent,
+            self.received,
+        ] != [0; 5]
     }
 }
 

@@ -23,7 +23,9 @@ use hickory_proto::{
 use tokio::time::Instant;
 
 use crate::{
-    egress::{Config, Decision, DnsSockets, Fact, Gateway, Limits, Record, Resolve, Threads},
+    egress::{
+        Config, Decision, DnsSockets, Fact, Gateway, Limits, Record, Resolve, SecretValues, Threads,
+    },
     event::Usage,
     name::HostName,
     policy::{Egress, EgressRule, HostEntry, HostPattern, Origin, Protocol, Rates},
@@ -122,6 +124,24 @@ impl Lab {
     pub(super) fn among(
         threads: Arc<Threads>,
         (egress, resolver): (Egress, Table),
+        paced: (Limits, Rates),
+    ) -> Self {
+        Self::standing(threads, egress, (resolver, Arc::new(|_| None)), paced)
+    }
+
+    /// A gateway that knows secrets.
+    pub(super) fn trusted(
+        egress: Egress,
+        known: (Table, SecretValues),
+        paced: (Limits, Rates),
+    ) -> Self {
+        Self::standing(Arc::new(Threads::start().unwrap()), egress, known, paced)
+    }
+
+    fn standing(
+        threads: Arc<Threads>,
+        egress: Egress,
+        (resolver, secrets): (Table, SecretValues),
         (limits, rates): (Limits, Rates),
     ) -> Self {
         let standing = Standing::default();
@@ -149,6 +169,7 @@ impl Lab {
             resolver: Arc::clone(&resolver) as Arc<dyn Resolve>,
             rates,
             limits,
+            secrets,
         };
         let gateway = Some(Gateway::start(config, &threads).unwrap());
         Self {

@@ -2,6 +2,11 @@
 //! real listeners, upstreams that the test owns, and a resolver that counts.
 
 mod crowd;
+mod inspect;
+mod inspect_attacks;
+mod inspect_h2;
+mod inspect_lab;
+mod inspect_secrets;
 mod lab;
 mod limits;
 mod names;
