@@ -2,6 +2,7 @@
 //! real listeners, upstreams that the test owns, and a resolver that counts.
 
 mod crowd;
+mod fuzz;
 mod inspect;
 mod inspect_attacks;
 mod inspect_h2;
