@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     diagnostic::{Diagnostic, closest, explained},
-    egress::{SystemResolver, Threads},
+    egress::{Proxies, SystemResolver, Threads},
     engine::{self, Engine, images},
     git::{GitError, Repository},
     name::Role,
@@ -82,6 +82,7 @@ pub(super) fn gather(
             trust: trust.unwrap_or_default(),
             // There is no store of secrets yet, so there is no secret.
             secrets: BTreeSet::new(),
+            ..Facts::default()
         },
         changes: pins.map(|pins| pins.changes(&sources)).unwrap_or_default(),
         sources,
@@ -240,7 +241,11 @@ pub(super) fn launcher<'a>(
             "memory and processors are not held here, only processes are: a policy accepts `cgroup: none`",
         );
     }
-    let threads = Threads::start().or_exit(Exit::NoSandbox)?;
+    let proxies = Proxies::new(&env.proxies);
+    proxies
+        .unusable()
+        .for_each(|one| ui::warning(one.to_string()));
+    let threads = Threads::through(proxies).or_exit(Exit::NoSandbox)?;
     let resolver = SystemResolver::new().or_exit(Exit::NoSandbox)?;
     Ok(Launcher::new(
         engine,
