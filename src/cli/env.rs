@@ -34,6 +34,8 @@ pub(super) struct Environment {
     /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, or the same in small letters, which
     /// count first.
     pub(super) proxies: ProxySettings,
+    /// `HOME`.
+    pub(super) home: Option<PathBuf>,
     cache: Option<PathBuf>,
 }
 
@@ -64,6 +66,7 @@ impl Environment {
                 all: either("ALL_PROXY"),
                 no: either("NO_PROXY"),
             },
+            home: text("HOME").map(PathBuf::from),
             cache: under("XDG_CACHE_HOME", ".cache"),
         }
     }

@@ -12,6 +12,8 @@ mod exit;
 mod image;
 mod policy;
 mod progress;
+
+mod registries;
 mod restart;
 mod roles;
 mod sandbox;

@@ -20,7 +20,7 @@ use crate::{
 use super::{
     env::Environment,
     exit::{Exit, Fault, OrExit},
-    policy, ui,
+    policy, registries, ui,
 };
 
 /// Largest policy file that is read.
@@ -82,7 +82,7 @@ pub(super) fn gather(
             trust: trust.unwrap_or_default(),
             // There is no store of secrets yet, so there is no secret.
             secrets: BTreeSet::new(),
-            ..Facts::default()
+            registries: registries::find(env, &sources),
         },
         changes: pins.map(|pins| pins.changes(&sources)).unwrap_or_default(),
         sources,

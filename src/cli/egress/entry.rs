@@ -245,11 +245,11 @@ impl Entry {
                 self.sent, self.received
             );
         }
-        let both = [self.reason.as_deref(), self.rule.as_deref()];
-        let told: Vec<String> = both.into_iter().flatten().map(ui::visible).collect();
+        let rule = self.rule.as_ref().map(|rule| format!("rule {rule}"));
+        let told: Vec<String> = [self.reason.clone(), rule].into_iter().flatten().collect();
         match told.is_empty() {
             true => String::new(),
-            false => format!(" — {}", told.join(", rule ")).replace("— , rule ", "— rule "),
+            false => format!(" — {}", ui::visible(&told.join(", "))),
         }
     }
 }

@@ -155,6 +155,8 @@ fn nobody_is_asked_for_what_a_denial_closes() {
     };
     let lab = Lab::new(egress);
     assert_eq!(lab.lookup("a.test"), Ok(EXPLAINING));
-    assert!(lab.connect("a.test", 443).is_err());
+    // There it is explained over TLS, and nobody is asked.
+    lab.say("a.test", 443, b"no TLS");
     assert_eq!(asks(&lab), 0);
+    assert_eq!(server.peak.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
