@@ -79,7 +79,10 @@ fn gateway(to: SocketAddr, threads: &Threads) -> io::Result<(Gateway, SocketAddr
         });
         Box::pin(std::future::ready(listener))
     };
-    let (udp, tcp) = (UdpSocket::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+    let (udp, tcp) = (
+        UdpSocket::bind("127.0.0.1:0")?,
+        TcpListener::bind("127.0.0.1:0")?,
+    );
     let dns = udp.local_addr()?;
     let config = Config {
         egress: policy.rights(&role).expect("the policy names it").egress,

@@ -269,8 +269,8 @@ fn of_egress(event: &Event) -> Option<String> {
             let what = match kind {
                 EgressKind::Name => "name",
                 EgressKind::Connect => "connection",
-                EgressKind::Ask => "question",
                 EgressKind::Request => "request",
+                EgressKind::Ask => "question",
             };
             let why = reason
                 .as_deref()

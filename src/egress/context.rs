@@ -19,7 +19,6 @@ use super::{
     ask::Asking,
     dial::Resolve,
     gateway::{Doors, Limits, SecretValues},
-    inspect::Inspection,
     ledger::Ledger,
     limits::{Budget, Tally, TooMany},
     names::Names,
@@ -104,7 +103,6 @@ pub(super) struct Context {
     /// What all gateways of the orchestrator have in common.
     pub(super) shared: Arc<Shared>,
     pub(super) tally: Arc<Tally>,
-    pub(super) inspection: Arc<Inspection>,
     pub(super) secrets: SecretValues,
     /// To the one task that owns all others, so that they end with it.
     pub(super) tasks: mpsc::UnboundedSender<Task>,
@@ -243,12 +241,12 @@ impl Context {
     pub(super) fn note_ask(&self, target: &Target, reason: String) {
         self.ledger.note(Fact::Decision(Decision {
             kind: EgressKind::Ask,
-            call: None,
             host: target.name.to_string(),
             port: Some(target.port),
             allowed: false,
             rule: None,
             reason: Some(reason),
+            call: None,
         }));
     }
 

@@ -198,7 +198,6 @@ impl Gateway {
             rates: config.rates,
             shared: Arc::clone(&threads.shared),
             tally: Arc::clone(&tally),
-            inspection: Arc::clone(&threads.inspection),
             secrets: config.secrets,
             limits: config.limits,
             tasks,

@@ -42,11 +42,8 @@ impl Meter {
         }
     }
 
-    /// Waits until so many bytes may go, and counts them.
-    ///
-    /// # Errors
-    ///
-    /// When the role has used up its bytes of the run: then none of them may pass.
+    /// Waits until so many bytes may go, and counts them. Fails when the role has used up its bytes
+    /// of the run.
     pub(super) async fn take(&self, way: Way, count: usize) -> io::Result<()> {
         self.wait(count).await?;
         self.count(way, count);

@@ -23,12 +23,13 @@ use super::{
 };
 
 /// What the gateways of an orchestrator have in common.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) budgets: Budgets,
     pub(super) quotas: Quotas,
     pub(super) openings: Openings,
     pub(super) proxies: Proxies,
+    pub(super) inspection: Inspection,
 }
 
 /// One dedicated thread with a runtime of its own. Dropping it ends every gateway on it.
@@ -36,7 +37,6 @@ pub(super) struct Shared {
 pub struct Threads {
     handle: Handle,
     pub(super) shared: Arc<Shared>,
-    pub(super) inspection: Arc<Inspection>,
     // The thread blocks on the other end, so dropping this is the signal to end.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -59,11 +59,17 @@ impl Threads {
     ///
     /// When the system has no thread, no event queue or no random bytes left.
     pub fn through(proxies: Proxies) -> Result<Self, StartError> {
-        let inspection = Arc::new(Inspection::new()?);
-        Self::build(proxies, inspection).map_err(StartError::Thread)
+        let shared = Shared {
+            budgets: Budgets::default(),
+            quotas: Quotas::default(),
+            openings: Openings::default(),
+            proxies,
+            inspection: Inspection::new()?,
+        };
+        Self::build(shared).map_err(StartError::Thread)
     }
 
-    fn build(proxies: Proxies, inspection: Arc<Inspection>) -> io::Result<Self> {
+    fn build(shared: Shared) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -75,14 +81,16 @@ impl Threads {
             })?;
         Ok(Self {
             handle,
-            shared: Arc::new(Shared {
-                proxies,
-                ..Shared::default()
-            }),
-            inspection,
+            shared: Arc::new(shared),
             stop: Some(stop),
             thread: Some(thread),
         })
+    }
+
+    /// Returns the trust files of sandboxes: what this machine trusts, and the gateway's authority.
+    #[must_use]
+    pub fn trust(&self) -> Arc<Trust> {
+        self.shared.inspection.trust()
     }
 
     /// Opens a host to a role, in all its sandboxes, standing and to come.
@@ -105,12 +113,6 @@ impl Threads {
         for (rule, past) in by_rule {
             self.shared.budgets.of(role, &rule, rates).charge(&past);
         }
-    }
-
-    /// Returns the trust files of sandboxes: what this machine trusts, and the gateway's authority.
-    #[must_use]
-    pub fn trust(&self) -> Arc<Trust> {
-        self.inspection.trust()
     }
 
     /// Returns the runtime that gateways run on.

@@ -219,10 +219,10 @@ pub enum EgressKind {
     Name,
     /// A connection was opened.
     Connect,
-    /// A connection waits for a person, who is asked whether to open it.
-    Ask,
     /// Something was asked on a connection.
     Request,
+    /// A connection waits for a person, who is asked whether to open it.
+    Ask,
 }
 
 /// Why work may not leave a sandbox.

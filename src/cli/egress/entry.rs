@@ -30,6 +30,13 @@ pub(super) struct Entry {
     pub(super) sandbox: Option<String>,
     pub(super) host: String,
     pub(super) port: Option<u16>,
+    /// Of a request: its method, its path without the query, and how the server answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) status: Option<u16>,
     /// None of a connection that ended.
     pub(super) allowed: Option<bool>,
     pub(super) rule: Option<String>,
@@ -40,10 +47,6 @@ pub(super) struct Entry {
     pub(super) received: u64,
     pub(super) elapsed_ms: u64,
     pub(super) waited_ms: u64,
-    /// Of a request alone, as are the next two.
-    pub(super) method: Option<String>,
-    pub(super) path: Option<String>,
-    pub(super) status: Option<u16>,
 }
 
 /// Makes entries of the records of one run, in their order.
@@ -141,6 +144,9 @@ fn bare(
         sandbox: None,
         host: host.to_owned(),
         port,
+        method: None,
+        path: None,
+        status: None,
         allowed: None,
         rule: None,
         reason: None,
@@ -149,9 +155,6 @@ fn bare(
         received: 0,
         elapsed_ms: 0,
         waited_ms: 0,
-        method: None,
-        path: None,
-        status: None,
     }
 }
 
@@ -176,8 +179,8 @@ fn decided(record: &Record) -> Entry {
     let what = match kind {
         EgressKind::Name => "name",
         EgressKind::Connect => "connect",
-        EgressKind::Ask => "ask",
         EgressKind::Request => "request",
+        EgressKind::Ask => "ask",
     };
     Entry {
         task: task.clone(),
@@ -214,12 +217,12 @@ impl Entry {
             Some(task) => format!("{} ({task})", self.role),
             None => self.role.to_string(),
         };
+        let place = place(&self.host, self.port);
         let place = match (&self.method, &self.path) {
             (Some(method), Some(path)) => {
-                let place = place(&self.host, self.port);
                 format!("{} {place}{}", ui::visible(method), ui::visible(path))
             }
-            _ => place(&self.host, self.port),
+            _ => place,
         };
         let what = if self.what == "name" { "name " } else { "" };
         let times = match self.count {
@@ -239,7 +242,7 @@ impl Entry {
             };
             let status = self
                 .status
-                .map_or_else(String::new, |status| format!(", {status}"));
+                .map_or_else(String::new, |status| format!(", answered {status}"));
             return format!(
                 "{status}, {} bytes out, {} in, {seconds} s{waited}",
                 self.sent, self.received

@@ -69,11 +69,7 @@ impl Account {
         self.echoed.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until a head may go, and counts it.
-    ///
-    /// # Errors
-    ///
-    /// When the role has used up its bytes of the run.
+    /// Waits until a head may go, and counts it. Fails when the role has used up its bytes of the run.
     pub(super) async fn head(&self, way: Way, first: usize, headers: &HeaderMap) -> io::Result<()> {
         let lines = headers
             .iter()
@@ -236,11 +232,9 @@ where
         let this = self.get_mut();
         loop {
             if let Some(turn) = &mut this.turn {
-                let passes = ready!(turn.as_mut().poll(cx));
+                let may = ready!(turn.as_mut().poll(cx));
                 this.turn = None;
-                if let Err(spent) = passes {
-                    return Poll::Ready(Some(Err(spent.into())));
-                }
+                may?;
             }
             if let Some(frame) = this.ready.pop_front() {
                 return Poll::Ready(Some(Ok(frame)));

@@ -123,26 +123,17 @@ impl Lab {
     /// One of several gateways of an orchestrator, or one whose way out is special.
     pub(super) fn among(
         threads: Arc<Threads>,
-        (egress, resolver): (Egress, Table),
+        given: (Egress, Table),
         paced: (Limits, Rates),
     ) -> Self {
-        Self::standing(threads, egress, (resolver, Arc::new(|_| None)), paced)
+        Self::trusted(threads, given, (Arc::new(|_| None), paced))
     }
 
     /// A gateway that knows secrets.
     pub(super) fn trusted(
-        egress: Egress,
-        known: (Table, SecretValues),
-        paced: (Limits, Rates),
-    ) -> Self {
-        Self::standing(Arc::new(Threads::start().unwrap()), egress, known, paced)
-    }
-
-    fn standing(
         threads: Arc<Threads>,
-        egress: Egress,
-        (resolver, secrets): (Table, SecretValues),
-        (limits, rates): (Limits, Rates),
+        (egress, resolver): (Egress, Table),
+        (secrets, (limits, rates)): (SecretValues, (Limits, Rates)),
     ) -> Self {
         let standing = Standing::default();
         let records = Arc::new(Mutex::new(Vec::new()));
