@@ -1,7 +1,7 @@
 # Two commands for people: `make demo` and `make test`. The rest is what they are made of.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint deny bench-decide bench-meter bench-redact soak
+.PHONY: help demo test build lint deny bench-decide bench-egress bench-meter bench-redact crowd fuzz soak
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -19,6 +19,16 @@ lint: ## Formatting, lints and documentation, every warning an error.
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+
+bench-egress: ## Measures what the gateway costs beside direct loopback; prints JSON.
+	cargo bench --locked --bench egress
+
+crowd: ## Opens 10,000 half-open and 10,000 idle connections on one gateway while another works; needs 12,000 open files.
+	LOKI_CROWD=10000 cargo test --locked --lib attack_k11 -- --nocapture --test-threads=1
+
+fuzz: ## Reads a million changed messages with each reader of hostile bytes: DNS, TLS hellos, HTTP heads, link messages.
+	PROPTEST_CASES=1000000 cargo test --locked --lib egress::tests::fuzz
+	PROPTEST_CASES=1000000 cargo test --locked --package loki-guest --lib noise_never_panics
 
 bench-meter: ## Measures what the write meter costs, in real sandboxes.
 	cargo bench --locked --bench meter

@@ -34,18 +34,25 @@ pub(super) fn find(
         let names = |text: &str| text.contains("registry:") && text.contains(kind.name());
         sources.iter().any(|source| names(&source.text))
     };
-    let mut found = BTreeMap::new();
-    let asked: [(RegistryKind, fn(&Tools<'_>) -> Vec<String>); 4] = [
-        (RegistryKind::Npm, npm),
-        (RegistryKind::Pypi, pypi),
-        (RegistryKind::Crates, crates),
-        (RegistryKind::Debian, debian),
+    let kinds = [
+        RegistryKind::Npm,
+        RegistryKind::Pypi,
+        RegistryKind::Crates,
+        RegistryKind::Debian,
     ];
-    for (kind, ask) in asked.into_iter().filter(|(kind, _)| named(*kind)) {
-        let hosts = Tools::new(env).map_or_else(Vec::new, |tools| hosts(&ask(&tools)));
-        found.insert(kind, hosts);
-    }
-    found
+    let ask = |kind: RegistryKind| {
+        let tools = Tools::new(env)?;
+        Some(match kind {
+            RegistryKind::Npm => npm(&tools),
+            RegistryKind::Pypi => pypi(&tools),
+            RegistryKind::Crates => crates(&tools),
+            RegistryKind::Debian => debian(&tools),
+        })
+    };
+    let named = kinds.into_iter().filter(|kind| named(*kind));
+    named
+        .map(|kind| (kind, hosts(&ask(kind).unwrap_or_default())))
+        .collect()
 }
 
 /// Where tools are asked, and with what.
