@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::egress::ProxySettings;
+
 use super::exit::{Exit, Fault};
 
 /// What Loki takes from the environment.
@@ -29,6 +31,9 @@ pub(super) struct Environment {
     pub(super) podman_store: Option<PathBuf>,
     /// This user's settings of Podman's storage.
     pub(super) podman_storage_conf: Option<PathBuf>,
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, or the same in small letters, which
+    /// count first.
+    pub(super) proxies: ProxySettings,
     /// `HOME`.
     pub(super) home: Option<PathBuf>,
     cache: Option<PathBuf>,
@@ -43,6 +48,7 @@ impl Environment {
             let place = place.or_else(|| text("HOME").map(|home| Path::new(&home).join(usual)));
             place.map(|place| place.join(inside))
         };
+        let either = |name: &str| text(&name.to_ascii_lowercase()).or_else(|| text(name));
         let under = |name: &str, usual: &str| below(name, usual, "loki");
         Self {
             engine: text("LOKI_ENGINE"),
@@ -54,6 +60,12 @@ impl Environment {
             config: under("XDG_CONFIG_HOME", ".config"),
             podman_store: below("XDG_DATA_HOME", ".local/share", "containers/storage"),
             podman_storage_conf: below("XDG_CONFIG_HOME", ".config", "containers/storage.conf"),
+            proxies: ProxySettings {
+                https: either("HTTPS_PROXY"),
+                http: either("HTTP_PROXY"),
+                all: either("ALL_PROXY"),
+                no: either("NO_PROXY"),
+            },
             home: text("HOME").map(PathBuf::from),
             cache: under("XDG_CACHE_HOME", ".cache"),
         }

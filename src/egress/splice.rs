@@ -42,24 +42,42 @@ impl Meter {
         }
     }
 
-    /// Passes bytes on once they may go: whoever sends more must wait with us.
-    pub(super) async fn pass(
-        &self,
-        way: Way,
-        bytes: &[u8],
-        to: &mut (impl AsyncWrite + Unpin),
-    ) -> io::Result<()> {
-        let waited = self.budget.bytes(bytes.len()).await;
+    /// Waits until so many bytes may go, and counts them. Fails when the role has used up its bytes
+    /// of the run.
+    pub(super) async fn take(&self, way: Way, count: usize) -> io::Result<()> {
+        self.wait(count).await?;
+        self.count(way, count);
+        Ok(())
+    }
+
+    async fn wait(&self, count: usize) -> io::Result<()> {
+        let waited = self.budget.bytes(count).await?;
         let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
         self.waited_us.fetch_add(waited, Ordering::Relaxed);
-        to.write_all(bytes).await?;
-        let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        Ok(())
+    }
+
+    fn count(&self, way: Way, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
         self.tally.bytes(way, count);
         let side = match way {
             Way::Out => &self.sent,
             Way::In => &self.received,
         };
         side.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Passes bytes on once they may go: whoever sends more must wait with us. Fails when the role
+    /// has used up its bytes of the run, and then passes none of them.
+    pub(super) async fn pass(
+        &self,
+        way: Way,
+        bytes: &[u8],
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<()> {
+        self.wait(bytes.len()).await?;
+        to.write_all(bytes).await?;
+        self.count(way, bytes.len());
         Ok(())
     }
 

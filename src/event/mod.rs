@@ -96,8 +96,14 @@ pub enum Event {
         rule: Option<String>,
         reason: Option<String>,
         count: u64,
+        /// Of a request alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        method: Option<String>,
+        /// Of a request alone, without its query.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
     },
-    /// A connection through the gateway ended.
+    /// A connection through the gateway ended, or a request on one.
     EgressClosed {
         sandbox: String,
         role: Role,
@@ -108,6 +114,23 @@ pub enum Event {
         elapsed_ms: u64,
         #[serde(default)]
         waited_ms: u64,
+        /// Of a request alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        method: Option<String>,
+        /// Of a request alone, without its query.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+        /// How the server answered a request; none when it did not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+    },
+    /// A person is about to open a host to a role, for one connection or for as long as the
+    /// orchestrator runs.
+    EgressOpened {
+        role: Role,
+        host: String,
+        port: u16,
+        once: bool,
     },
     /// The hand-over gate looked at what an agent left. Empty `breaches` is a pass.
     Gated {
@@ -196,6 +219,10 @@ pub enum EgressKind {
     Name,
     /// A connection was opened.
     Connect,
+    /// Something was asked on a connection.
+    Request,
+    /// A connection waits for a person, who is asked whether to open it.
+    Ask,
 }
 
 /// Why work may not leave a sandbox.

@@ -9,7 +9,7 @@ use loki_guest::NEWEST_LANDLOCK;
 use tokio::sync::{RwLock, oneshot};
 
 use crate::{
-    egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, Threads},
+    egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, SecretValues, Threads},
     engine::{ContainerId, ContainerSpec, Engine, EngineError},
     event::{Held, HeldBy, Isolation},
     link::{Link, Listener, guest_binary},
@@ -28,6 +28,7 @@ use super::{
     slot::{Home, Slot},
     standing::{Guard, Sandbox},
     sweep::end_own,
+    trust,
     watch::{self, Watch},
 };
 
@@ -63,6 +64,8 @@ pub struct Launcher {
     pub threads: Arc<Threads>,
     /// How names are resolved on the host.
     pub resolver: Arc<dyn Resolve>,
+    /// Gives the credentials that gateways add to requests; at first there is none.
+    pub secrets: SecretValues,
     /// The newest Landlock ABI that sandboxes use, where the kernel has it. No policy sets it.
     pub landlock: u32,
     /// Held for reading while a container is being created.
@@ -83,6 +86,7 @@ impl Launcher {
             cache,
             threads,
             resolver,
+            secrets: Arc::new(|_| None),
             landlock: NEWEST_LANDLOCK,
             creating: Arc::default(),
         }
@@ -133,6 +137,7 @@ impl Launcher {
             &occupant.home,
             &writable_directories(&occupant.rights),
         )
+        .and_then(|()| trust::write(slot, &self.threads.trust()))
         .map_err(SandboxError::Slot)?;
         let listener = Listener::bind(&slot.link())?;
         let place = self.place(occupant, user)?;
@@ -329,10 +334,17 @@ impl Launcher {
             record,
             resolver: Arc::clone(&self.resolver),
             rates: rights.rates.clone(),
-            limits: Limits::default(),
+            limits: Limits::within(files()),
+            secrets: Arc::clone(&self.secrets),
         };
         Ok(Gateway::start(config, &self.threads)?)
     }
+}
+
+/// Returns how many files this process may open.
+fn files() -> u64 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current.unwrap_or(u64::MAX)
 }
 
 /// The limits a role is given: bytes of memory, processes, thousandths of a processor.
