@@ -194,7 +194,8 @@ fn cli_policy_explain_asks_of_one_request_what_the_gateway_asks() {
     let world = world();
     let own = "version: 1\nagents: { shop-books: {} }\nnetwork_policies:\n  shop-books:\n    egress:\n      \
         - { host: api.stripe.com, port: 443, methods: [GET], paths: [\"/v1/**\"] }\n      \
-        - \"open.stripe.com:443\"\n";
+        - \"open.stripe.com:443\"\n      \
+        - { host: plain.stripe.com, port: 8080, protocol: http, methods: [GET] }\n";
     world.write("asks.yaml", own);
     let ask = |question: &str| {
         let words = format!("explain shop-books --policy asks.yaml --connect {question}");
@@ -210,6 +211,9 @@ fn cli_policy_explain_asks_of_one_request_what_the_gateway_asks() {
             "rule    api.stripe.com:443 (asks.yaml:6)",
             "inside  the gateway passes it on",
         ]);
+    ask("plain.stripe.com:8080 --path /x")
+        .exits(0)
+        .prints(&["http://plain.stripe.com:8080/x"]);
     let said = ask("api.stripe.com:443 --method POST --path /v1/charges").exits(1);
     let said = said.prints(&[
         "reason  `POST` is not allowed there, only `GET`",

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::name::{Role, RunId};
+use crate::{
+    name::{Role, RunId},
+    policy::{Act, Egress, Protocol, decide},
+};
 
 /// Policy files and the form of the answer, which all verbs have.
 #[derive(Debug, Args)]
@@ -54,6 +57,44 @@ pub(in crate::cli) struct Explain {
     pub(in crate::cli) path: Option<String>,
     #[command(flatten)]
     pub(in crate::cli) asked: Asked,
+}
+
+impl Explain {
+    /// Returns the connections and the requests that are asked about: with a method or a path each
+    /// connection is a request.
+    pub(super) fn connections(&self, egress: &Egress) -> (Vec<String>, Vec<String>) {
+        if self.method.is_none() && self.path.is_none() {
+            return (self.connect.clone(), Vec::new());
+        }
+        let method = self.method.as_deref().unwrap_or("GET");
+        let path = self.path.as_deref().unwrap_or("/");
+        let request = |host: &String| {
+            let scheme = if speaks_http(egress, host) {
+                "http"
+            } else {
+                "https"
+            };
+            format!("{method} {scheme}://{host}{path}")
+        };
+        let (whole, without): (Vec<&String>, Vec<&String>) =
+            self.connect.iter().partition(|host| host.contains(':'));
+        // One without a port is no question, and is told so as it is without a method.
+        (
+            without.into_iter().cloned().collect(),
+            whole.into_iter().map(request).collect(),
+        )
+    }
+}
+
+/// Returns whether plain HTTP is spoken on `HOST:PORT`: as a rule says, else as is usual.
+fn speaks_http(egress: &Egress, host: &str) -> bool {
+    let permit = match format!("connect {host}").parse() {
+        Ok(Act::Connect(target)) => decide(egress, &target).ok(),
+        _ => None,
+    };
+    permit.map_or(host.ends_with(":80"), |permit| {
+        permit.protocol() == Protocol::Http
+    })
 }
 
 /// `loki policy diff`.

@@ -36,7 +36,7 @@ pub(in crate::cli) fn explain(env: &Environment, asked: &Explain) -> Result<Exit
     let rights = rights(&policy, &asked.role)?;
     let case = Case::new(&rights);
     let mut told = Vec::new();
-    let (connect, requests) = questions(asked);
+    let (connect, requests) = asked.connections(&rights.egress);
     for (question, texts) in [
         ("write", &asked.write),
         ("read", &asked.read),
@@ -61,31 +61,6 @@ pub(in crate::cli) fn explain(env: &Environment, asked: &Explain) -> Result<Exit
     }
     let allowed = told.iter().all(|told| told.allowed);
     Ok(if allowed { Exit::Done } else { Exit::Failed })
-}
-
-/// Returns the connections and the requests that are asked about: with a method or a path each
-/// connection is a request.
-fn questions(asked: &Explain) -> (Vec<String>, Vec<String>) {
-    if asked.method.is_none() && asked.path.is_none() {
-        return (asked.connect.clone(), Vec::new());
-    }
-    let method = asked.method.as_deref().unwrap_or("GET");
-    let path = asked.path.as_deref().unwrap_or("/");
-    let request = |host: &String| {
-        let scheme = if host.ends_with(":80") {
-            "http"
-        } else {
-            "https"
-        };
-        format!("{method} {scheme}://{host}{path}")
-    };
-    let (whole, without): (Vec<&String>, Vec<&String>) =
-        asked.connect.iter().partition(|host| host.contains(':'));
-    // One without a port is no question, and is told so as it is without a method.
-    (
-        without.into_iter().cloned().collect(),
-        whole.into_iter().map(request).collect(),
-    )
 }
 
 /// Takes back advice that would not help, because a denial closes what was asked.
