@@ -6,7 +6,8 @@ use crate::{
 };
 
 use super::{
-    attempt::{Claim, Failure, Finished},
+    attempt::{Claim, Finished},
+    failure::Failure,
     checks,
     room::Room,
 };
