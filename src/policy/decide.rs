@@ -10,6 +10,7 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
 };
 
 use super::{DeniedHost, Egress, EgressRule, Protocol, address};
@@ -37,6 +38,8 @@ pub struct Permit {
     rule: String,
     protocol: Protocol,
     pinned: Option<SocketAddr>,
+    ca: Option<PathBuf>,
+    inspected: bool,
 }
 
 impl Permit {
@@ -62,6 +65,20 @@ impl Permit {
     #[must_use]
     pub fn pinned(&self) -> Option<SocketAddr> {
         self.pinned
+    }
+
+    /// Returns the file of the certificates that the server is checked against, none for those of
+    /// the host.
+    #[must_use]
+    pub fn ca(&self) -> Option<&Path> {
+        self.ca.as_deref()
+    }
+
+    /// Returns whether some rule for the target says what may be asked there: then each request is
+    /// to be decided by [`decide_request`](super::decide_request).
+    #[must_use]
+    pub fn inspected(&self) -> bool {
+        self.inspected
     }
 
     /// Returns what to dial when the name leads to `resolved`.
@@ -95,9 +112,9 @@ impl Permit {
 
 /// Why a target may not be connected to. Its text is one sentence.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("connecting to `{target}` is denied: {reason}{}", rule.as_deref().map(|rule| format!(" (rule {rule})")).unwrap_or_default())]
+#[error("access to `{target}` is denied: {reason}{}", rule.as_deref().map(|rule| format!(" (rule {rule})")).unwrap_or_default())]
 pub struct Denied {
-    /// What was asked for, such as `api.stripe.com:443`.
+    /// What was asked for, such as `api.stripe.com:443` or `GET https://api.stripe.com/v1`.
     pub target: String,
     /// The rule that covered the name, if any did.
     pub rule: Option<String>,
@@ -118,23 +135,23 @@ pub fn decide(egress: &Egress, target: &Target) -> Result<Permit, Denied> {
             reason: "a `deny` entry covers it".to_owned(),
         });
     }
-    let rule = egress
+    let mut covering = egress
         .rules
         .iter()
-        .find(|rule| rule.host.matches(&target.name) && rule.port == target.port);
-    let Some(rule) = rule else {
+        .filter(|rule| rule.covers_target(target));
+    let Some(first) = covering.clone().next() else {
         return Err(deny(egress, target));
     };
-    let pinned = egress
-        .hosts
-        .iter()
-        .find(|entry| entry.name == target.name)
-        .map(|entry| entry.to);
+    // A rule on requests is held even where another rule for the target stands before it.
+    let asking = covering.find(|rule| rule.request.is_some());
+    let pinned = egress.hosts.iter().find(|entry| entry.name == target.name);
     Ok(Permit {
         target: target.clone(),
-        rule: rule.to_string(),
-        protocol: rule.protocol,
-        pinned,
+        rule: asking.unwrap_or(first).to_string(),
+        protocol: asking.unwrap_or(first).protocol,
+        pinned: pinned.map(|entry| entry.to),
+        ca: pinned.and_then(|entry| entry.ca.clone()),
+        inspected: asking.is_some(),
     })
 }
 
@@ -179,6 +196,13 @@ fn deny(egress: &Egress, target: &Target) -> Denied {
     }
 }
 
+impl EgressRule {
+    /// Returns whether the rule is about this name and port.
+    pub(super) fn covers_target(&self, target: &Target) -> bool {
+        self.host.matches(&target.name) && self.port == target.port
+    }
+}
+
 impl fmt::Display for EgressRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{} ({})", self.host, self.port, self.origin)
@@ -219,6 +243,7 @@ mod tests {
             host: host.parse().unwrap(),
             port,
             protocol: Protocol::Tls,
+            request: None,
             origin,
         }
     }
@@ -227,6 +252,7 @@ mod tests {
         HostEntry {
             name: name.parse().unwrap(),
             to: to.parse().unwrap(),
+            ca: None,
             origin: Origin::default(),
         }
     }
@@ -271,9 +297,9 @@ mod tests {
             "api.stripe.com:443 (x.yaml:3)"
         );
         let denied = decide(&egress, &target("api.stripe.com", 80)).unwrap_err();
-        insta::assert_snapshot!(denied, @"connecting to `api.stripe.com:80` is denied: port 80 is not open, only port 443 is (rule api.stripe.com:443 (x.yaml:3))");
+        insta::assert_snapshot!(denied, @"access to `api.stripe.com:80` is denied: port 80 is not open, only port 443 is (rule api.stripe.com:443 (x.yaml:3))");
         let denied = decide(&egress, &target("evil.test", 443)).unwrap_err();
-        insta::assert_snapshot!(denied, @"connecting to `evil.test:443` is denied: no egress rule names `evil.test`");
+        insta::assert_snapshot!(denied, @"access to `evil.test:443` is denied: no egress rule names `evil.test`");
     }
 
     #[test]
@@ -370,6 +396,7 @@ mod tests {
                 host,
                 port,
                 protocol: Protocol::Tcp,
+                request: None,
                 origin: Origin::default(),
             }
         });

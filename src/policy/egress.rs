@@ -218,6 +218,7 @@ fn rules(sheet: &mut Sheet<'_>, draft: Draft<'_>) -> Vec<EgressRule> {
             host: host.clone(),
             port,
             protocol,
+            request: None,
             origin: origin.clone(),
         }),
         None => {
@@ -262,6 +263,7 @@ pub(super) fn hosts(sheet: &mut Sheet<'_>, node: &Node) -> Vec<HostEntry> {
             entries.push(HostEntry {
                 name,
                 to,
+                ca: None,
                 origin: sheet.origin(at),
             });
         }

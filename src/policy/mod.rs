@@ -30,6 +30,7 @@ mod layers;
 mod limits;
 mod names;
 mod programs;
+mod request;
 mod resolve;
 mod rights;
 pub mod schema;
@@ -53,6 +54,10 @@ use std::{
 pub use decide::{Denied, Permit, Target, decide, name_ports};
 pub use glob::{GlobError, Matcher};
 pub use host::HostError;
+pub use request::{
+    Credential, CredentialForm, GitRule, PathError, PathPattern, Push, RegistryKind, RegistryRule,
+    Request, RequestPermit, RequestRule, UrlPath, decide_request,
+};
 pub use rights::{
     DeniedHost, DeniedNames, Egress, EgressRule, Files, Glob, Globs, HostEntry, HostPattern,
     Minimum, Origin, Program, Protocol, Rates, Resources, Rights,

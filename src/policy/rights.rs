@@ -1,10 +1,10 @@
 //! The checked form of a role's rights: what the rest of Loki sees of a policy.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
-use super::Layer;
+use super::{Layer, RequestRule};
 use crate::name::{HostName, Role};
 
 /// Everything one role may do.
@@ -161,6 +161,9 @@ pub struct EgressRule {
     pub port: u16,
     /// What is spoken there.
     pub protocol: Protocol,
+    /// What may be asked there; none is anything, and then nothing is inspected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<Box<RequestRule>>,
     /// Where the rule was written.
     pub origin: Origin,
 }
@@ -193,6 +196,10 @@ pub struct HostEntry {
     pub name: HostName,
     /// What is dialled instead of a resolved address; the port replaces the asked one.
     pub to: SocketAddr,
+    /// The file of the certificates that its TLS server is checked against where its traffic is
+    /// inspected; none is those of the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
     /// Where the entry was written.
     pub origin: Origin,
 }

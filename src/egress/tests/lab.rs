@@ -75,6 +75,7 @@ pub(super) fn rules(rules: &[(&str, u16, Protocol)]) -> Egress {
         },
         port: *port,
         protocol: *protocol,
+        request: None,
         origin: Origin {
             file: "policy.yaml".to_owned(),
             line: n + 1,
@@ -97,6 +98,7 @@ pub(super) fn pin(mut egress: Egress, name: &str, to: SocketAddr) -> Egress {
     egress.hosts.push(HostEntry {
         name: host(name),
         to,
+        ca: None,
         origin,
     });
     egress

@@ -1,0 +1,280 @@
+//! Paths of requests, and the patterns that rules have for them.
+//!
+//! One path has many spellings, and a server may read more of them alike than we do. So a path is
+//! brought into a normal form, and what could still be read as another path (`..`, an empty
+//! component, `%2F`, a doubly escaped byte) is told: a rule that names paths never covers it.
+//! Nothing is resolved here: `/a/../b` is not `/b`, it is refused.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Serialize, Serializer};
+
+/// A path in its normal form, without its query: every escape of a character that may stand for
+/// itself is decoded, all others are upper case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UrlPath {
+    text: String,
+    /// What makes it ambiguous in a way that no pattern can spell.
+    twofold: Option<&'static str>,
+}
+
+/// A text that is no path of a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the path {why}")]
+pub struct PathError {
+    /// What is wrong with it.
+    pub why: &'static str,
+}
+
+/// The longest path there is.
+const LONGEST: usize = 16 * 1024;
+
+impl FromStr for UrlPath {
+    type Err = PathError;
+
+    /// Reads the path of a request as it was sent, without its query.
+    fn from_str(sent: &str) -> Result<Self, PathError> {
+        if !sent.starts_with('/') {
+            return Err(PathError {
+                why: "does not begin with `/`",
+            });
+        }
+        if sent.len() > LONGEST {
+            return Err(PathError {
+                why: "is longer than 16 KiB",
+            });
+        }
+        let (text, bad) = decoded(sent)?;
+        let twofold = bad.or_else(|| bad_component(&text));
+        Ok(Self { text, twofold })
+    }
+}
+
+/// Returns the normal form, and what a server could read differently in single characters.
+fn decoded(sent: &str) -> Result<(String, Option<&'static str>), PathError> {
+    let mut text = String::with_capacity(sent.len());
+    let mut raw = Vec::with_capacity(sent.len());
+    let mut bad = None;
+    let mut bytes = sent.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            if !stands_for_itself(byte) && !matches!(byte, b'/' | b';') {
+                return Err(PathError {
+                    why: "holds a character that no path may hold",
+                });
+            }
+            text.push(char::from(byte));
+            raw.push(byte);
+            continue;
+        }
+        let escaped = hex(bytes.next()).zip(hex(bytes.next()));
+        let Some((high, low)) = escaped else {
+            return Err(PathError {
+                why: "holds a `%` without two hexadecimal digits",
+            });
+        };
+        let byte = high * 16 + low;
+        raw.push(byte);
+        if stands_for_itself(byte) {
+            text.push(char::from(byte));
+        } else {
+            bad = bad.or(twofold(byte));
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    Ok((text, bad.or_else(|| bad_letters(&raw))))
+}
+
+/// Returns whether a byte may stand in a component without its escape.
+fn stands_for_itself(byte: u8) -> bool {
+    byte.is_ascii_graphic()
+        && !matches!(
+            byte,
+            b'/' | b';' | b'%' | b'?' | b'#' | b'\\' | b'"' | b'<' | b'>' | b'`'
+        )
+}
+
+fn hex(digit: Option<u8>) -> Option<u8> {
+    let value = char::from(digit?).to_digit(16)?;
+    u8::try_from(value).ok()
+}
+
+/// Returns why an escaped byte may be read as another path. An escaped `/` or `;` is judged later:
+/// a pattern may spell it.
+fn twofold(byte: u8) -> Option<&'static str> {
+    match byte {
+        b'%' => Some("holds an escaped `%`, which may be decoded twice"),
+        b'\\' => Some("holds an escaped `\\`, which some servers read as `/`"),
+        b'?' | b'#' => Some("holds an escaped `?` or `#`, where some servers end it"),
+        b';' => Some("holds an escaped `;`, where some servers end a component"),
+        _ if byte.is_ascii_control() => Some("holds an escaped control character"),
+        _ => None,
+    }
+}
+
+/// Returns why letters beyond ASCII may be read as another path: what is no letter may be folded
+/// into a dot or a slash, and what is no UTF-8 into anything.
+fn bad_letters(raw: &[u8]) -> Option<&'static str> {
+    let Ok(text) = std::str::from_utf8(raw) else {
+        return Some("holds escapes that are no UTF-8");
+    };
+    let odd = text.chars().any(|c| !c.is_ascii() && !c.is_alphabetic());
+    odd.then_some("holds a sign beyond ASCII that is no letter")
+}
+
+/// Returns why components may be read as another path, whatever a server splits them at.
+fn bad_component(text: &str) -> Option<&'static str> {
+    let apart = text.replace("%2F", "/").replace(';', "/");
+    let parts: Vec<&str> = apart.split('/').skip(1).collect();
+    if parts.iter().any(|part| matches!(*part, "." | "..")) {
+        return Some("holds a `.` or `..` component");
+    }
+    let (_, inner) = parts.split_last()?;
+    let empty = inner.iter().any(|part| part.is_empty());
+    empty.then_some("holds an empty component (`//`)")
+}
+
+impl UrlPath {
+    /// Returns the normal form.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns why a server could read another path than a rule does, none when it could not.
+    #[must_use]
+    pub fn ambiguity(&self) -> Option<&'static str> {
+        self.twofold.or_else(|| {
+            (self.text.contains("%2F") || self.text.contains(';'))
+                .then_some("holds `%2F` or `;`, where some servers end a component")
+        })
+    }
+}
+
+impl fmt::Display for UrlPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A pattern over paths: `*` is any text within a component, `**` alone between slashes is any
+/// components, at the end at least one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PathPattern {
+    text: String,
+}
+
+impl Serialize for PathPattern {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.text)
+    }
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for PathPattern {
+    type Err = PathError;
+
+    /// Reads a pattern and brings it into the normal form of paths. It may spell `%2F` and `;`,
+    /// which no wildcard covers.
+    fn from_str(written: &str) -> Result<Self, PathError> {
+        let fail = |why| Err(PathError { why });
+        if written.contains(['?', '#']) {
+            return fail("holds a `?` or `#`: a query is no part of the match");
+        }
+        if written.to_ascii_uppercase().contains("%2A") {
+            return fail("holds an escaped `*`: write the `*`, which covers itself");
+        }
+        let path: UrlPath = written.parse()?;
+        if let Some(why) = path.twofold {
+            return fail(why);
+        }
+        let stars = |part: &str| part.contains("**") && part != "**";
+        if path.text.split('/').any(stars) {
+            return fail("has `**` next to other text");
+        }
+        if path.text.split('/').count() > 64 {
+            return fail("has more than 63 components");
+        }
+        Ok(Self { text: path.text })
+    }
+}
+
+impl PathPattern {
+    /// Returns the pattern in its normal form.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns whether the pattern covers a path. An ambiguous path is covered only where the
+    /// pattern itself spells what is ambiguous.
+    #[must_use]
+    pub fn matches(&self, path: &UrlPath) -> bool {
+        if path.twofold.is_some() {
+            return false;
+        }
+        let mine: Vec<&str> = self.text.split('/').skip(1).collect();
+        let asked: Vec<&str> = path.text.split('/').skip(1).collect();
+        // `next[j]`: the components of mine behind this one cover those of the path from `j`.
+        let mut next = vec![false; asked.len() + 1];
+        next[asked.len()] = true;
+        for (at, part) in mine.iter().enumerate().rev() {
+            let mut row = vec![false; asked.len() + 1];
+            let last = at + 1 == mine.len();
+            for from in (0..=asked.len()).rev() {
+                row[from] = match (*part, asked.get(from)) {
+                    ("**", Some(one)) if last => plain(one) && (next[from + 1] || row[from + 1]),
+                    ("**", Some(one)) => next[from] || (plain(one) && row[from + 1]),
+                    ("**", None) => !last && next[from],
+                    (_, Some(one)) => next[from + 1] && component(part, one),
+                    (_, None) => false,
+                };
+            }
+            next = row;
+        }
+        next[0]
+    }
+}
+
+/// Returns whether a wildcard may cover a text: nothing ambiguous, and no escape cut in two.
+fn plain(text: &str) -> bool {
+    let from = text.len().saturating_sub(2);
+    let cut = text.as_bytes()[from..].contains(&b'%');
+    !cut && !text.contains("%2F") && !text.contains(';')
+}
+
+/// Returns whether one component of a pattern covers one of a path. The empty one behind a last
+/// slash is covered by itself alone.
+fn component(mine: &str, asked: &str) -> bool {
+    if asked.is_empty() {
+        return mine.is_empty();
+    }
+    let mut pieces = mine.split('*');
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = asked.strip_prefix(first) else {
+        return false;
+    };
+    let mut pieces = pieces.peekable();
+    if pieces.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(piece) = pieces.next() {
+        if pieces.peek().is_none() {
+            return rest.strip_suffix(piece).is_some_and(plain);
+        }
+        // The leftmost place is right: whatever follows a star finds the most room there.
+        let Some((skipped, behind)) = rest.split_once(piece) else {
+            return false;
+        };
+        if !plain(skipped) {
+            return false;
+        }
+        rest = behind;
+    }
+    false
+}
