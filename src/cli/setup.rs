@@ -80,6 +80,7 @@ pub(super) fn gather(
     Ok(Gathered {
         facts: Facts {
             trust: trust.unwrap_or_default(),
+            provider: None,
             // There is no store of secrets yet, so there is no secret.
             secrets: BTreeSet::new(),
         },
@@ -151,7 +152,17 @@ pub(super) fn policy(
     given: &[PathBuf],
     root: Option<&Path>,
 ) -> Result<Policy, Fault> {
-    let gathered = gather(env, given, root)?;
+    policy_with(env, given, (root, None))
+}
+
+/// Checks all layers, with what an agent program needs added to the roles that work.
+pub(super) fn policy_with(
+    env: &Environment,
+    given: &[PathBuf],
+    (root, provider): (Option<&Path>, Option<Role>),
+) -> Result<Policy, Fault> {
+    let mut gathered = gather(env, given, root)?;
+    gathered.facts.provider = provider;
     let policy = gathered.check().map_err(|faults| diagnostics(&faults))?;
     say_notes(&gathered, &policy);
     Ok(policy)

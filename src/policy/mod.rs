@@ -30,6 +30,7 @@ mod layers;
 mod limits;
 mod names;
 mod programs;
+mod provider;
 mod request;
 mod resolve;
 mod rights;
@@ -54,6 +55,7 @@ use std::{
 pub use decide::{Denied, Permit, Target, decide, name_ports};
 pub use glob::{GlobError, Matcher};
 pub use host::HostError;
+pub use provider::{entry_of, is_internal};
 pub use request::{
     Credential, CredentialForm, GitRule, PathError, PathPattern, Push, RegistryKind, RegistryRule,
     Request, RequestPermit, RequestRule, UrlPath, decide_request,
@@ -106,6 +108,9 @@ pub struct Facts {
     pub secrets: BTreeSet<String>,
     /// Whether a person trusts the project's files as they are.
     pub trust: Trust,
+    /// The entry of the agent program that works, such as `provider-claude`: what it needs is
+    /// added to every role but Loki's own.
+    pub provider: Option<Role>,
 }
 
 /// Whether the project's own files may widen rights.
@@ -156,6 +161,7 @@ impl Policy {
             ("product", include_str!("../../policies/product.yaml")),
             ("growth", include_str!("../../policies/growth.yaml")),
             ("review", include_str!("../../policies/review.yaml")),
+            ("providers", include_str!("../../policies/providers.yaml")),
         ];
         let source = |(name, text): (&str, &str)| Source {
             layer: Layer::BuiltIn,

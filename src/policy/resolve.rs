@@ -36,6 +36,7 @@ pub(super) fn check(sources: &[Source], facts: &Facts) -> Result<Policy, Vec<Dia
             sheets: &mut sheets,
             stack: &stack,
             hosts: hosts(sources, &contents),
+            provider: facts.provider.clone(),
             widenings: Vec::new(),
         };
         made = bench.roles(&roles, facts.trust);
@@ -51,7 +52,7 @@ pub(super) fn check(sources: &[Source], facts: &Facts) -> Result<Policy, Vec<Dia
         pool,
         rotation,
         notes: sheets.into_iter().flat_map(Sheet::into_notes).collect(),
-        sha256: hash(sources, facts.trust),
+        sha256: hash(sources, facts),
     })
 }
 
@@ -110,11 +111,14 @@ fn hosts(sources: &[Source], contents: &[Content]) -> Vec<HostEntry> {
     by_name.into_values().collect()
 }
 
-fn hash(sources: &[Source], trust: Trust) -> String {
+fn hash(sources: &[Source], facts: &Facts) -> String {
     let mut sha = Sha256::new();
+    if let Some(provider) = &facts.provider {
+        sha.update(format!("{provider}\n"));
+    }
     for source in sources {
         // The same files of a project say less while they are not trusted.
-        let trust = (source.layer == Layer::Project).then_some(trust);
+        let trust = (source.layer == Layer::Project).then_some(facts.trust);
         sha.update(format!(
             "{:?} {trust:?} {}\n",
             source.layer,
