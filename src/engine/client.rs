@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 use serde_json::Value;
 
 use super::{
-    Answer, ContainerId, ContainerSpec, ContainerState, Engine, EngineError, EngineReport,
+    Answer, ContainerId, ContainerSpec, ContainerState, Context, Engine, EngineError, EngineReport,
     Environment, Image, Import, Listed, Opened, OpenedContainer, Progress, Said, admission,
     body::{self, Dialect},
     call::{

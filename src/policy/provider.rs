@@ -15,7 +15,9 @@ const NEEDY: [&str; 1] = ["claude"];
 #[must_use]
 pub fn entry_of(provider: &str) -> Option<Role> {
     NEEDY.contains(&provider).then(|| {
-        format!("provider-{provider}").parse().expect("a provider's name makes a role's")
+        format!("provider-{provider}")
+            .parse()
+            .expect("a provider's name makes a role's")
     })
 }
 
@@ -69,21 +71,37 @@ mod tests {
     }
 
     fn runs_it(rights: &Rights) -> bool {
-        rights.programs.contains(&Program::Image("claude".to_owned()))
+        rights
+            .programs
+            .contains(&Program::Image("claude".to_owned()))
     }
 
     fn hosts(rights: &Rights) -> Vec<String> {
-        rights.egress.rules.iter().map(|rule| format!("{}:{}", rule.host, rule.port)).collect()
+        rights
+            .egress
+            .rules
+            .iter()
+            .map(|rule| format!("{}:{}", rule.host, rule.port))
+            .collect()
     }
 
     const CLAUDE: Option<&str> = Some("provider-claude");
 
     #[test]
     fn a_provider_adds_what_it_needs_with_its_origin_and_takes_nothing() {
-        let (without, with) = (rights("", "eng-backend", None), rights("", "eng-backend", CLAUDE));
+        let (without, with) = (
+            rights("", "eng-backend", None),
+            rights("", "eng-backend", CLAUDE),
+        );
         assert!(!runs_it(&without) && runs_it(&with));
-        assert_eq!((hosts(&without).len(), hosts(&with)), (0, vec!["api.anthropic.com:443".to_owned()]));
-        assert_eq!((without.image.as_str(), with.image.as_str()), ("base", "base+claude"));
+        assert_eq!(
+            (hosts(&without).len(), hosts(&with)),
+            (0, vec!["api.anthropic.com:443".to_owned()])
+        );
+        assert_eq!(
+            (without.image.as_str(), with.image.as_str()),
+            ("base", "base+claude")
+        );
         assert_eq!(with.files, without.files);
         let from = |origin: &Origin| origin.file == "policies/providers.yaml" && origin.line > 1;
         assert!(from(&with.egress.rules[0].origin) && from(&with.program_origins["claude"]));
@@ -94,7 +112,10 @@ mod tests {
     #[test]
     fn a_host_of_the_role_stays_beside_that_of_the_provider() {
         let with = rights("", "biz-finance", CLAUDE);
-        assert_eq!(hosts(&with), ["api.stripe.com:443", "api.anthropic.com:443"]);
+        assert_eq!(
+            hosts(&with),
+            ["api.stripe.com:443", "api.anthropic.com:443"]
+        );
     }
 
     #[test]
@@ -115,7 +136,11 @@ mod tests {
 
     #[test]
     fn denials_hold_for_what_a_provider_needs() {
-        let closed = rights("network_policies: { deny: [\"*.anthropic.com\"] }\n", "eng-backend", CLAUDE);
+        let closed = rights(
+            "network_policies: { deny: [\"*.anthropic.com\"] }\n",
+            "eng-backend",
+            CLAUDE,
+        );
         assert!(hosts(&closed).is_empty() && runs_it(&closed));
         let role = "permissions: { eng-qa: { deny: { execute: [claude] } } }\n";
         assert!(!runs_it(&rights(role, "eng-qa", CLAUDE)));
@@ -124,7 +149,11 @@ mod tests {
 
     #[test]
     fn an_organisation_may_name_another_host_for_a_provider() {
-        let text = "network_policies: { provider-claude: { egress: [\"models.example.com:443\"] } }\n";
-        assert_eq!(hosts(&rights(text, "eng-backend", CLAUDE)), ["models.example.com:443"]);
+        let text =
+            "network_policies: { provider-claude: { egress: [\"models.example.com:443\"] } }\n";
+        assert_eq!(
+            hosts(&rights(text, "eng-backend", CLAUDE)),
+            ["models.example.com:443"]
+        );
     }
 }

@@ -54,6 +54,6 @@ pub enum ProviderError {
         task: TaskId,
     },
     /// The system gives no random numbers.
-    #[error("the system gives no random numbers for the name of a session")]
-    Random(#[source] getrandom::Error),
+    #[error("the system gives no random numbers for the name of a session: {0}")]
+    Random(getrandom::Error),
 }

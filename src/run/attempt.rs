@@ -150,7 +150,9 @@ async fn agent(
     let mut reader = room.work().provider.reader();
     let talk = Talk {
         input: &launch.stdin,
-        reader: reader.as_mut().map(|reader| &mut **reader as &mut dyn Reader),
+        reader: reader
+            .as_mut()
+            .map(|reader| &mut **reader as &mut dyn Reader),
     };
     let heard = room.attend(sandbox, process, talk).await?;
     let (code, cut) = match heard.end {
@@ -165,7 +167,9 @@ async fn agent(
             attempt: claim.attempt,
             code,
             elapsed_ms: millis(begun.elapsed()),
-            reason: cut.clone().or_else(|| trouble.map(|one| one.reason.clone())),
+            reason: cut
+                .clone()
+                .or_else(|| trouble.map(|one| one.reason.clone())),
         })
         .await?;
     if let Some(Report { spent, .. }) = &report {
@@ -173,7 +177,13 @@ async fn agent(
     }
     match (cut, report) {
         (Some(reason), _) => Err(Failure::retry(reason)),
-        (None, Some(Report { trouble: Some(trouble), .. })) => Err(trouble.into()),
+        (
+            None,
+            Some(Report {
+                trouble: Some(trouble),
+                ..
+            }),
+        ) => Err(trouble.into()),
         (None, Some(report)) => Ok(report.answer.into_bytes()),
         (None, None) => by_code(code, heard),
     }

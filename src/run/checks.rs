@@ -14,8 +14,8 @@ use crate::{
 
 use super::{
     attempt::KILLED,
-    failure::Failure,
     count::tests_run,
+    failure::Failure,
     output::{End, Talk, last_lines},
     recorder::Recorder,
     room::Room,

@@ -19,8 +19,8 @@ use crate::{
 
 use super::{
     attempt::{Claim, Finished, attempt},
-    failure::Failure,
     checks,
+    failure::Failure,
     recorder::{Message, Position, Recorder},
     work::Work,
 };

@@ -7,8 +7,8 @@ use crate::{
 
 use super::{
     attempt::{Claim, Finished},
-    failure::Failure,
     checks,
+    failure::Failure,
     room::Room,
 };
 

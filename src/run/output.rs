@@ -150,7 +150,12 @@ pub(super) async fn listen(
     ) = process.split();
     let (out, err) = (Mutex::new(VecDeque::new()), Mutex::new(VecDeque::new()));
     let end = {
-        let pumps = async { tokio::join!(pump(stdout, log, &out, hear), pump(stderr, log, &err, |_| {})) };
+        let pumps = async {
+            tokio::join!(
+                pump(stdout, log, &out, hear),
+                pump(stderr, log, &err, |_| {})
+            )
+        };
         let ended = async {
             let (exit, ()) = tokio::join!(ended.wait(), feed(stdin, input));
             exit

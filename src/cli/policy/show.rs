@@ -42,7 +42,10 @@ fn in_force(env: &Environment, show: &Show) -> Result<Policy, Fault> {
         return load(env, &show.asked.policy);
     };
     let needs = policy::entry_of(provider).ok_or_else(|| {
-        let message = format!("no policy says what a provider `{}` needs", visible(provider));
+        let message = format!(
+            "no policy says what a provider `{}` needs",
+            visible(provider)
+        );
         Fault::new(Exit::Usage, message).hint("`claude` needs something, all others nothing")
     })?;
     let root = setup::root()?;

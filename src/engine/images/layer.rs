@@ -33,11 +33,11 @@ const LAYERS: [(&str, &str); 1] = [("claude", include_str!("../../../images/clau
 /// A program that is laid over an image.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Layer {
+struct Layer {
     /// Its name.
-    pub name: String,
+    name: String,
     /// The exact version of its package.
-    pub version: String,
+    version: String,
     /// What `--version` prints.
     says: String,
     /// The file in the package, which is also the program's name.
@@ -91,7 +91,13 @@ impl Layered {
     /// Returns the tag under which an engine holds the image: it changes with what is below.
     pub(super) fn reference(&self, under: &str) -> String {
         let mut hash = Sha256::new();
-        for part in [FORMAT, under, self.text, PROGRAMS, &containerfile(under, &self.layer)] {
+        for part in [
+            FORMAT,
+            under,
+            self.text,
+            PROGRAMS,
+            &containerfile(under, &self.layer),
+        ] {
             hash.update(part);
             hash.update([0]);
         }
@@ -115,14 +121,27 @@ impl Layered {
 
     /// Writes the context's tar beside the cached program: it is too large to hold in memory.
     fn context(&self, under: &Plan, program: &Path) -> Result<tempfile::NamedTempFile, ImageError> {
-        let failed = |source| ImageError::Cache { path: under.folder().to_owned(), source };
+        let failed = |source| ImageError::Cache {
+            path: under.folder().to_owned(),
+            source,
+        };
         let write = || {
-            let file = tempfile::Builder::new().prefix(".layer-").tempfile_in(under.folder())?;
+            let file = tempfile::Builder::new()
+                .prefix(".layer-")
+                .tempfile_in(under.folder())?;
             let mut tar = tar::Builder::new(io::BufWriter::new(file.reopen()?));
             let text = containerfile(&under.reference, &self.layer);
-            append(&mut tar, "Containerfile", (text.len() as u64, text.as_bytes()))?;
+            append(
+                &mut tar,
+                "Containerfile",
+                (text.len() as u64, text.as_bytes()),
+            )?;
             let program = File::open(program)?;
-            append(&mut tar, &self.layer.file, (program.metadata()?.len(), program))?;
+            append(
+                &mut tar,
+                &self.layer.file,
+                (program.metadata()?.len(), program),
+            )?;
             tar.into_inner()?.flush()?;
             Ok(file)
         };
@@ -144,18 +163,31 @@ impl Layer {
         let Some(build) = self.builds.iter().find(|build| build.arch == arch) else {
             return Err(missing(format!("there is no build of it for {arch}")));
         };
-        let failed = |source| ImageError::Cache { path: kept.clone(), source };
+        let failed = |source| ImageError::Cache {
+            path: kept.clone(),
+            source,
+        };
         if kept.exists() {
             self.verify(&kept, build).map_err(missing)?;
             return Ok(kept);
         }
-        let folder = tempfile::Builder::new().prefix(".program-").tempdir_in(cache).map_err(failed)?;
-        progress(&format!("fetching `{}` {} through npm", self.name, self.version));
+        let folder = tempfile::Builder::new()
+            .prefix(".program-")
+            .tempdir_in(cache)
+            .map_err(failed)?;
+        progress(&format!(
+            "fetching `{}` {} through npm",
+            self.name, self.version
+        ));
         let wanted = format!("{}@{}", build.package, self.version);
         bootstrap::follow("npm", &arguments(folder.path(), wanted), progress)
             .await
             .map_err(|fault| missing(fault.told("npm")))?;
-        let brought = folder.path().join("node_modules").join(&build.package).join(&self.file);
+        let brought = folder
+            .path()
+            .join("node_modules")
+            .join(&build.package)
+            .join(&self.file);
         self.verify(&brought, build).map_err(missing)?;
         fs::rename(&brought, &kept).map_err(failed)?;
         Ok(kept)
@@ -178,8 +210,14 @@ impl Layer {
 /// Nothing of the package runs, and nothing but the package is asked for.
 fn arguments(folder: &Path, wanted: String) -> Vec<std::ffi::OsString> {
     let mut arguments: Vec<std::ffi::OsString> = [
-        "install", "--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund",
-        "--no-update-notifier", "--prefix",
+        "install",
+        "--no-save",
+        "--no-package-lock",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--no-update-notifier",
+        "--prefix",
     ]
     .map(Into::into)
     .into();
@@ -200,7 +238,11 @@ fn containerfile(under: &str, layer: &Layer) -> String {
     )
 }
 
-fn append(tar: &mut tar::Builder<impl Write>, path: &str, (size, from): (u64, impl Read)) -> io::Result<()> {
+fn append(
+    tar: &mut tar::Builder<impl Write>,
+    path: &str,
+    (size, from): (u64, impl Read),
+) -> io::Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_size(size);
     header.set_mode(0o755);
@@ -232,7 +274,10 @@ mod tests {
             assert_eq!(both.layer.name, name);
             assert!(both.layer.says.contains(&both.layer.version));
             for build in &both.layer.builds {
-                let hexadecimal = build.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+                let hexadecimal = build
+                    .sha256
+                    .bytes()
+                    .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
                 assert!(build.sha256.len() == 64 && hexadecimal, "{}", build.arch);
                 assert!(build.sha256.bytes().any(|b| b != b'0'), "{}", build.arch);
             }
@@ -249,7 +294,14 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_refused_with_what_there_is() {
-        for name in ["base+", "+claude", "none+claude", "base+vim", "base+claude+claude", "claude+claude"] {
+        for name in [
+            "base+",
+            "+claude",
+            "none+claude",
+            "base+vim",
+            "base+claude+claude",
+            "claude+claude",
+        ] {
             let fault = layered(name).unwrap_err();
             assert!(fault.to_string().contains("base, node"), "{fault}");
         }
@@ -274,8 +326,13 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let layer = layered("claude").unwrap().expect("a layer").layer;
         let name = format!("claude-{}-{}", layer.version, std::env::consts::ARCH);
-        File::create(cache.path().join(name)).and_then(|mut file| file.write_all(b"#!/bin/sh\n")).unwrap();
+        File::create(cache.path().join(name))
+            .and_then(|mut file| file.write_all(b"#!/bin/sh\n"))
+            .unwrap();
         let fault = layer.program(cache.path(), &|_| {}).await.unwrap_err();
-        assert!(fault.to_string().contains("is not the pinned program"), "{fault}");
+        assert!(
+            fault.to_string().contains("is not the pinned program"),
+            "{fault}"
+        );
     }
 }

@@ -216,7 +216,8 @@ impl Plan {
                 source,
             })?;
         Ok(engine
-            .build(&self.reference, Context::Whole(context), progress).await?)
+            .build(&self.reference, Context::Whole(context), progress)
+            .await?)
     }
 
     /// The cache.
@@ -227,24 +228,24 @@ impl Plan {
 
 /// Takes a lock; it is released when the file is dropped.
 async fn lock(path: PathBuf, progress: Progress<'_>) -> Result<File, ImageError> {
-        let failed = |source| ImageError::Cache {
-            path: path.clone(),
-            source,
-        };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(failed)?;
-        }
-        let file = File::create(&path).map_err(failed)?;
-        use rustix::fs::{FlockOperation, flock};
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            return Ok(file);
-        }
-        progress("waiting for another process that builds this image");
-        let waiting = tokio::task::spawn_blocking(move || {
-            flock(&file, FlockOperation::LockExclusive).map(|()| file)
-        });
-        let locked = waiting
-            .await
-            .map_err(|fault| failed(io::Error::other(fault)))?;
-        locked.map_err(|errno| failed(errno.into()))
+    let failed = |source| ImageError::Cache {
+        path: path.clone(),
+        source,
+    };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let file = File::create(&path).map_err(failed)?;
+    use rustix::fs::{FlockOperation, flock};
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        return Ok(file);
+    }
+    progress("waiting for another process that builds this image");
+    let waiting = tokio::task::spawn_blocking(move || {
+        flock(&file, FlockOperation::LockExclusive).map(|()| file)
+    });
+    let locked = waiting
+        .await
+        .map_err(|fault| failed(io::Error::other(fault)))?;
+    locked.map_err(|errno| failed(errno.into()))
 }

@@ -70,7 +70,10 @@ impl Heard {
                 self.malformed, self.too_long
             ));
         }
-        Trouble { reason, remedy: Remedy::Again }
+        Trouble {
+            reason,
+            remedy: Remedy::Again,
+        }
     }
 
     fn failure(&self, ending: &Ending) -> Trouble {
@@ -78,11 +81,17 @@ impl Heard {
         let reason = match ending.api_error_status {
             Some(status) => {
                 let kind = ending.api_error_type.as_deref().unwrap_or("no type");
-                format!("the model's server answered {status} ({}): {said}", cut(kind.to_owned(), 100))
+                format!(
+                    "the model's server answered {status} ({}): {said}",
+                    cut(kind.to_owned(), 100)
+                )
             }
             None => format!("`claude` gave up ({}): {said}", why(ending)),
         };
-        Trouble { remedy: self.remedy(ending), reason }
+        Trouble {
+            remedy: self.remedy(ending),
+            reason,
+        }
     }
 
     fn remedy(&self, ending: &Ending) -> Remedy {
@@ -102,7 +111,9 @@ impl Heard {
 
     /// How long the program itself would have waited.
     fn pause(&self) -> Duration {
-        let asked = self.retry.map(|(_, delay_ms)| Duration::from_millis(delay_ms));
+        let asked = self
+            .retry
+            .map(|(_, delay_ms)| Duration::from_millis(delay_ms));
         asked.unwrap_or(PAUSE).max(PAUSE)
     }
 }
@@ -122,7 +133,15 @@ fn why(ending: &Ending) -> String {
 
 fn quoted(ending: &Ending) -> String {
     let errors = ending.errors.join("; ");
-    let said = ending.result.as_ref().filter(|text| !text.is_empty()).unwrap_or(&errors);
+    let said = ending
+        .result
+        .as_ref()
+        .filter(|text| !text.is_empty())
+        .unwrap_or(&errors);
     let first: String = said.chars().take(QUOTED_MAX).collect();
-    if first.is_empty() { "it says nothing more".to_owned() } else { first }
+    if first.is_empty() {
+        "it says nothing more".to_owned()
+    } else {
+        first
+    }
 }

@@ -86,7 +86,13 @@ fn session() -> Result<String, ProviderError> {
     let variant = (version & !(0x3 << 62)) | (0x2 << 62);
     let hex = format!("{variant:032x}");
     let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default();
-    let parts = [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)];
+    let parts = [
+        part(0..8),
+        part(8..12),
+        part(12..16),
+        part(16..20),
+        part(20..32),
+    ];
     Ok(parts.join("-"))
 }
 
@@ -96,7 +102,11 @@ mod tests {
 
     fn launch() -> Launch {
         let task = task("store");
-        let assignment = Assignment { task: &task, attempt: 1, brief: "# Task" };
+        let assignment = Assignment {
+            task: &task,
+            attempt: 1,
+            brief: "# Task",
+        };
         Claude.launch(&assignment).expect("a launch")
     }
 
@@ -105,17 +115,29 @@ mod tests {
         let launch = launch();
         let argv = launch.argv("/home/agent");
         assert_eq!(argv[0], "claude");
-        for flag in ["-p", "--verbose", "--output-format=stream-json", "--setting-sources=user", "--strict-mcp-config"] {
+        for flag in [
+            "-p",
+            "--verbose",
+            "--output-format=stream-json",
+            "--setting-sources=user",
+            "--strict-mcp-config",
+        ] {
             assert!(argv.iter().any(|word| word == flag), "{flag}");
         }
-        assert_eq!(launch.stdin, b"# Task", "the brief is no argument: `ps` shows those");
+        assert_eq!(
+            launch.stdin, b"# Task",
+            "the brief is no argument: `ps` shows those"
+        );
         assert!(launch.files.is_empty());
     }
 
     #[test]
     fn the_key_in_its_environment_is_a_placeholder() {
         let env = launch().env;
-        let keys: Vec<_> = env.iter().filter(|(name, _)| name.contains("KEY") || name.contains("TOKEN")).collect();
+        let keys: Vec<_> = env
+            .iter()
+            .filter(|(name, _)| name.contains("KEY") || name.contains("TOKEN"))
+            .collect();
         assert_eq!(keys.len(), 1, "{keys:?}");
         assert_eq!(keys[0].1, "loki-placeholder-ANTHROPIC_API_KEY");
     }

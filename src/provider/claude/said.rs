@@ -13,7 +13,10 @@ pub(super) enum Said {
     /// A request failed and is repeated after so many milliseconds.
     Retrying { status: Option<u16>, delay_ms: u64 },
     /// A plan's limit was met; seconds since 1970 when it ends.
-    Limited { kind: String, resets_at: Option<u64> },
+    Limited {
+        kind: String,
+        resets_at: Option<u64>,
+    },
     /// The end, in its own words.
     Ended(Box<Ending>),
     /// Anything else.
@@ -107,17 +110,25 @@ impl Said {
         match (head.kind.as_str(), head.subtype.as_deref()) {
             ("result", _) => serde_json::from_slice::<Ending>(line)
                 .map_or(Self::Malformed, |ending| Self::Ended(Box::new(ending))),
-            ("system", Some("init")) => serde_json::from_slice::<Begun>(line)
-                .map_or(Self::Other, |said| Self::Begun { model: cut(said.model, 200) }),
+            ("system", Some("init")) => {
+                serde_json::from_slice::<Begun>(line).map_or(Self::Other, |said| Self::Begun {
+                    model: cut(said.model, 200),
+                })
+            }
             ("system", Some("api_retry")) => {
-                serde_json::from_slice::<Retrying>(line).map_or(Self::Other, |said| Self::Retrying {
-                    status: said.error_status,
-                    delay_ms: whole(said.retry_delay_ms),
+                serde_json::from_slice::<Retrying>(line).map_or(Self::Other, |said| {
+                    Self::Retrying {
+                        status: said.error_status,
+                        delay_ms: whole(said.retry_delay_ms),
+                    }
                 })
             }
             ("rate_limit_event", _) => match serde_json::from_slice::<Limited>(line) {
                 Ok(said) if said.rate_limit_info.status == "rejected" => Self::Limited {
-                    kind: cut(said.rate_limit_info.rate_limit_type.unwrap_or_default(), 200),
+                    kind: cut(
+                        said.rate_limit_info.rate_limit_type.unwrap_or_default(),
+                        200,
+                    ),
                     resets_at: said.rate_limit_info.resets_at,
                 },
                 _ => Self::Other,
