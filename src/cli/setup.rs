@@ -83,6 +83,7 @@ pub(super) fn gather(
             provider: None,
             // There is no store of secrets yet, so there is no secret.
             secrets: BTreeSet::new(),
+            ..Facts::default()
         },
         changes: pins.map(|pins| pins.changes(&sources)).unwrap_or_default(),
         sources,

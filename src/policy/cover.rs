@@ -6,7 +6,7 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use super::{DeniedHost, DeniedNames, EgressRule, Glob, HostPattern, Program};
+use super::{DeniedHost, DeniedNames, EgressRule, Glob, HostPattern, Program, request};
 
 /// A rule that can be compared with others.
 pub(super) trait Cover<T> {
@@ -37,7 +37,10 @@ impl Written for Program {
 
 impl Written for EgressRule {
     fn written(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        match &self.request {
+            None => format!("{}:{}", self.host, self.port),
+            Some(request) => format!("{}:{} ({request})", self.host, self.port),
+        }
     }
 }
 
@@ -65,12 +68,17 @@ impl Cover<Self> for Program {
 
 impl Cover<Self> for EgressRule {
     fn covers(&self, other: &Self) -> bool {
-        let host = match (&self.host, &other.host) {
-            (mine, HostPattern::Exact(name)) => mine.matches(name),
-            (mine, wildcard) => mine == wildcard,
-        };
-        host && self.port == other.port && self.protocol == other.protocol
+        is_at(self, other) && self.protocol == other.protocol && request::cover::covers(self, other)
     }
+}
+
+/// Returns whether `rule` is about all hosts and ports that `other` is about.
+pub(super) fn is_at(rule: &EgressRule, other: &EgressRule) -> bool {
+    let host = match (&rule.host, &other.host) {
+        (mine, HostPattern::Exact(name)) => mine.matches(name),
+        (mine, wildcard) => mine == wildcard,
+    };
+    host && rule.port == other.port
 }
 
 impl Cover<EgressRule> for DeniedHost {
@@ -97,9 +105,8 @@ enum Step<'g> {
 }
 
 /// Returns the steps of a glob; a `**` at the end stands for at least one component.
-fn steps(text: &str) -> Vec<Step<'_>> {
-    let mut steps: Vec<_> = text
-        .split('/')
+fn steps<'g>(parts: impl Iterator<Item = &'g str>) -> Vec<Step<'g>> {
+    let mut steps: Vec<_> = parts
         .map(|part| {
             if part == "**" {
                 Step::Any
@@ -109,39 +116,46 @@ fn steps(text: &str) -> Vec<Step<'_>> {
         })
         .collect();
     if steps.last() == Some(&Step::Any) {
-        steps.push(Step::One("*"));
+        steps.push(Step::One("**"));
     }
     steps
 }
 
 impl Cover<Self> for Glob {
     fn covers(&self, other: &Self) -> bool {
-        if self.text == other.text {
-            return true;
-        }
-        let (mine, other) = (steps(&self.text), steps(&other.text));
-        // `rows[i][j]`: the steps of mine from `i` cover the steps of other from `j`.
-        let mut next = vec![false; other.len() + 1];
-        next[other.len()] = true;
-        for step in mine.iter().rev() {
-            let mut row = vec![false; other.len() + 1];
-            for at in (0..=other.len()).rev() {
-                row[at] = match (step, other.get(at)) {
-                    (Step::Any, Some(_)) => next[at] || row[at + 1],
-                    (Step::Any, None) => next[at],
-                    (Step::One(mine), Some(Step::One(other))) => next[at + 1] && one(mine, other),
-                    (Step::One(_), _) => false,
-                };
-            }
-            next = row;
-        }
-        next[0]
+        self.text == other.text || spans(self.text.split('/'), other.text.split('/'), one)
     }
+}
+
+/// Returns whether the components `mine` cover the components `other`, where `one` says it of
+/// single components.
+pub(super) fn spans<'g>(
+    mine: impl Iterator<Item = &'g str>,
+    other: impl Iterator<Item = &'g str>,
+    one: fn(&str, &str) -> bool,
+) -> bool {
+    let (mine, other) = (steps(mine), steps(other));
+    // `rows[i][j]`: the steps of mine from `i` cover the steps of other from `j`.
+    let mut next = vec![false; other.len() + 1];
+    next[other.len()] = true;
+    for step in mine.iter().rev() {
+        let mut row = vec![false; other.len() + 1];
+        for at in (0..=other.len()).rev() {
+            row[at] = match (step, other.get(at)) {
+                (Step::Any, Some(_)) => next[at] || row[at + 1],
+                (Step::Any, None) => next[at],
+                (Step::One(mine), Some(Step::One(other))) => next[at + 1] && one(mine, other),
+                (Step::One(_), _) => false,
+            };
+        }
+        next = row;
+    }
+    next[0]
 }
 
 /// Returns whether the component `mine` covers the component `other`.
 fn one(mine: &str, other: &str) -> bool {
-    mine == "*"
+    matches!(mine, "*" | "**")
         || mine == other
         || (is_literal(other) && matcher(mine).is_some_and(|m| m.is_match(other)))
 }
@@ -168,7 +182,9 @@ pub(super) fn apart(a: &Glob, b: &Glob) -> bool {
         _ => None,
     };
     // Steps stand at the same depth until one glob spans directories.
-    let pairs = steps(&a.text).into_iter().zip(steps(&b.text));
+    let pairs = steps(a.text.split('/'))
+        .into_iter()
+        .zip(steps(b.text.split('/')));
     pairs.map_while(differ).any(|differs| differs)
 }
 

@@ -140,7 +140,9 @@ fn beyond(one: &Rights, other: &Rights) -> Vec<Right> {
         }
     }
     for pin in &one.egress.hosts {
-        let same = |entry: &super::HostEntry| (&entry.name, entry.to) == (&pin.name, pin.to);
+        let same = |entry: &super::HostEntry| {
+            (&entry.name, entry.to, &entry.ca) == (&pin.name, pin.to, &pin.ca)
+        };
         if !other.egress.hosts.iter().any(same) {
             rights.push(Right {
                 kind: "pin",
@@ -224,7 +226,7 @@ fn of_glob(kind: &'static str, glob: &Glob) -> Right {
 fn of_rule(rule: &EgressRule) -> Right {
     Right {
         kind: "connect",
-        item: format!("{}:{} {}", rule.host, rule.port, rule.protocol),
+        item: written::connects(rule),
         origin: Some(rule.origin.clone()),
     }
 }

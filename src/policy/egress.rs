@@ -1,10 +1,12 @@
-//! Reads `egress` lists and the `hosts` table.
+//! Reads `egress` lists and the `hosts` table. What rules say of requests is read by
+//! [`request`](super::request).
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
     EgressRule, HostEntry, HostPattern, Protocol, address,
-    fields::{self, List, items, map, text, unknown},
+    fields::{self, List, items, map, scalar, text, unknown},
+    request::{read, registry},
     sheet::{Mark, Sheet},
     yaml::{Node, Value},
 };
@@ -21,11 +23,7 @@ pub(super) fn list(sheet: &mut Sheet<'_>, node: &Node) -> List<EgressRule> {
         && is_number(number)
     {
         let port = self::port(sheet, number, port.at);
-        let draft = Draft {
-            host: (name, host.at),
-            ports: port.into_iter().collect(),
-            protocol: None,
-        };
+        let draft = Draft::of(name, host.at, port);
         let rules = rules(sheet, draft).into_iter();
         let rules = rules.map(|rule| sheet.placed(rule, host.at)).collect();
         return sheet.placed(rules, node.at);
@@ -38,6 +36,19 @@ struct Draft<'n> {
     host: (&'n str, Mark),
     ports: Vec<(u16, Mark)>,
     protocol: Option<Protocol>,
+    request: read::Draft,
+}
+
+impl<'n> Draft<'n> {
+    /// A short rule: it says nothing but a host and a port.
+    fn of(name: &'n str, at: Mark, port: Option<(u16, Mark)>) -> Self {
+        Self {
+            host: (name, at),
+            ports: port.into_iter().collect(),
+            protocol: None,
+            request: read::Draft::default(),
+        }
+    }
 }
 
 fn is_number(text: &str) -> bool {
@@ -72,14 +83,7 @@ fn short(sheet: &mut Sheet<'_>, text: &str, at: Mark) -> Vec<EgressRule> {
     match end {
         Some((host, number)) => {
             let port = port(sheet, number, at);
-            rules(
-                sheet,
-                Draft {
-                    host: (host, at),
-                    ports: port.into_iter().collect(),
-                    protocol: None,
-                },
-            )
+            rules(sheet, Draft::of(host, at, port))
         }
         None if is_number(text) => {
             let help = "only a list of one host and one port is one rule: [api.example.com, 443]; else write \"api.example.com:443\"";
@@ -99,21 +103,25 @@ fn short(sheet: &mut Sheet<'_>, text: &str, at: Mark) -> Vec<EgressRule> {
                 );
                 Vec::new()
             }
-            Err(_) => rules(
-                sheet,
-                Draft {
-                    host: (text, at),
-                    ports: Vec::new(),
-                    protocol: None,
-                },
-            ),
+            Err(_) => rules(sheet, Draft::of(text, at, None)),
         },
     }
 }
 
-/// Reads `{ host: api.example.com, port: 8080, protocol: tls }`.
+/// The keys of a long rule for a host.
+const KEYS: [&str; 4] = ["host", "port", "ports", "protocol"];
+
+/// Reads `{ host: api.example.com, port: 8080, protocol: tls }` and what it says of requests.
 fn long(sheet: &mut Sheet<'_>, item: &Node) -> Vec<EgressRule> {
+    if let Value::Map(pairs) = &item.value
+        && pairs
+            .iter()
+            .any(|(key, _)| key.value == Value::Text("registry".to_owned()))
+    {
+        return registry::rules(sheet, item);
+    }
     let (mut host, mut ports, mut protocol) = (None, None, None);
+    let mut request = read::Draft::default();
     for (key, at, value) in map(sheet, item, "a rule") {
         match key {
             "host" => host = Some(text(sheet, value, "a host name").map(|name| (name, value.at))),
@@ -132,7 +140,10 @@ fn long(sheet: &mut Sheet<'_>, item: &Node) -> Vec<EgressRule> {
                 );
             }
             "protocol" => protocol = self::protocol(sheet, value),
-            _ => unknown(sheet, (key, at), &["host", "port", "ports", "protocol"]),
+            _ => match read::KEYS.iter().find(|known| **known == key) {
+                Some(known) => request.read(sheet, (*known, at), value),
+                None => unknown(sheet, (key, at), &[&KEYS[..], &read::KEYS].concat()),
+            },
         }
     }
     if host.is_none() {
@@ -158,6 +169,7 @@ fn long(sheet: &mut Sheet<'_>, item: &Node) -> Vec<EgressRule> {
             host,
             ports: ports.unwrap_or_default(),
             protocol,
+            request,
         },
     )
 }
@@ -212,13 +224,18 @@ fn rules(sheet: &mut Sheet<'_>, draft: Draft<'_>) -> Vec<EgressRule> {
             return Vec::new();
         }
     };
+    let spoken = draft
+        .ports
+        .iter()
+        .filter_map(|(port, _)| Some((*port, draft.protocol.or_else(|| usual(*port))?)));
+    let request = draft.request.finish(sheet, &host, spoken);
     let origin = sheet.origin(at);
     let rule = |(port, mark): (u16, Mark)| match draft.protocol.or_else(|| usual(port)) {
         Some(protocol) => Some(EgressRule {
             host: host.clone(),
             port,
             protocol,
-            request: None,
+            request: request.clone(),
             origin: origin.clone(),
         }),
         None => {
@@ -258,17 +275,48 @@ pub(super) fn hosts(sheet: &mut Sheet<'_>, node: &Node) -> Vec<HostEntry> {
                 Some("pin one exact name: `mirror.internal: \"10.0.0.5:443\"`".to_owned()),
             );
         }
-        let to = pinned(sheet, value);
-        if let (Ok(name), Some(to)) = (name, to) {
+        let pinned = match value.value {
+            Value::Map(_) => pinned_long(sheet, value),
+            _ => pinned(sheet, value).map(|to| (to, None)),
+        };
+        if let (Ok(name), Some((to, ca))) = (name, pinned) {
             entries.push(HostEntry {
                 name,
                 to,
-                ca: None,
+                ca,
                 origin: sheet.origin(at),
             });
         }
     }
     entries
+}
+
+/// Reads `{ to: "127.0.0.1:8443", ca: /etc/ssl/own.pem }`.
+fn pinned_long(sheet: &mut Sheet<'_>, node: &Node) -> Option<(SocketAddr, Option<PathBuf>)> {
+    let (mut to, mut ca, mut named) = (None, None, false);
+    for (key, at, value) in map(sheet, node, "a pinned name") {
+        match key {
+            "to" => (to, named) = (pinned(sheet, value), true),
+            "ca" => ca = certificates(sheet, value),
+            _ => unknown(sheet, (key, at), &["to", "ca"]),
+        }
+    }
+    if !named {
+        let help = "write { to: \"127.0.0.1:8443\", ca: /etc/ssl/own.pem }".to_owned();
+        sheet.fault(node.at, "the name is pinned to no address", Some(help));
+    }
+    Some((to?, ca))
+}
+
+fn certificates(sheet: &mut Sheet<'_>, node: &Node) -> Option<PathBuf> {
+    let path = |text: &str| {
+        let plain = text.len() <= 4096 && !text.chars().any(char::is_control);
+        let part = |part: &str| !matches!(part, "." | "..");
+        let fits = plain && text.starts_with('/') && text.split('/').all(part);
+        fits.then(|| PathBuf::from(text))
+    };
+    let wanted = "the absolute path of a file of certificates, such as /etc/ssl/own.pem";
+    scalar(sheet, node, wanted, path)
 }
 
 fn pinned(sheet: &mut Sheet<'_>, node: &Node) -> Option<SocketAddr> {

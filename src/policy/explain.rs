@@ -6,8 +6,8 @@
 use serde::Serialize;
 
 use super::{
-    Act, Egress, Glob, Globs, HostPattern, Layer, Origin, Program, Rights, Target, Verdict, egress,
-    programs, written,
+    Act, Asked, Egress, EgressRule, Glob, Globs, HostPattern, Layer, Origin, Program, RequestRule,
+    Rights, Target, UrlPath, Verdict, egress, programs, written,
 };
 use crate::{diagnostic::closest, name::HostName};
 
@@ -202,10 +202,62 @@ fn near_host(egress: &Egress, target: &Target) -> Option<String> {
     Some(format!("{near}:{}", rule.port))
 }
 
+/// Answers whether the role may ask for something, as the gateway decides it.
+#[must_use]
+pub fn request(rights: &Rights, asked: &Asked) -> Answer {
+    Answer::from(rights.judge(&Act::Request(asked.clone()))).or_else(|| {
+        let near = near_host(&rights.egress, &asked.target);
+        let exact = format!("{}:{}", asked.target.name, asked.target.port);
+        (near.filter(|near| *near != exact), ask(rights, asked))
+    })
+}
+
+/// Returns what opens exactly one request, with the credential that other requests there have.
+/// None where no rule can say it: for a path that is ambiguous, or another protocol.
+fn ask(rights: &Rights, asked: &Asked) -> Option<Advice> {
+    let Asked {
+        target,
+        protocol,
+        method,
+        path,
+    } = asked;
+    let path = path.split('?').next().unwrap_or_default();
+    let there: Vec<&EgressRule> = rights
+        .egress
+        .rules
+        .iter()
+        .filter(|rule| rule.covers_target(target))
+        .collect();
+    let wanted: UrlPath = path.parse().ok()?;
+    if wanted.ambiguity().is_some() || there.iter().any(|rule| rule.protocol != *protocol) {
+        return None;
+    }
+    let mut added = there
+        .iter()
+        .filter_map(|rule| rule.request.as_ref()?.credential.as_ref());
+    let part = RequestRule {
+        methods: vec![method.clone()],
+        paths: vec![wanted.as_str().parse().ok()?],
+        credential: added.next().cloned(),
+        ..RequestRule::default()
+    };
+    let rule = EgressRule {
+        host: HostPattern::Exact(target.name.clone()),
+        port: target.port,
+        protocol: *protocol,
+        request: Some(Box::new(part)),
+        origin: Origin::default(),
+    };
+    let mut list = written::rules(&rights.egress.rules);
+    list.push(written::rule(&rule));
+    let list = format!("[{}]", list.join(", "));
+    Some(advice(rights, ("network_policies", "egress"), &list))
+}
+
 /// Returns what opens exactly one target.
 fn open(rights: &Rights, target: &Target) -> Advice {
     let Target { name, port } = target;
-    let had = rights.egress.rules.iter().map(written::rule);
+    let had = written::rules(&rights.egress.rules).into_iter();
     let asked = match egress::usual(*port) {
         Some(_) => written::quoted(&format!("{name}:{port}")),
         None => format!("{{ host: {name}, port: {port}, protocol: tls }}"),

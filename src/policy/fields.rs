@@ -352,7 +352,8 @@ pub(super) fn role(sheet: &mut Sheet<'_>, node: &Node) -> Option<Role> {
     )
 }
 
-fn secret(sheet: &mut Sheet<'_>, node: &Node) -> Option<String> {
+/// Returns the name of a secret.
+pub(super) fn secret(sheet: &mut Sheet<'_>, node: &Node) -> Option<String> {
     let inner = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
     let name = |text: &str| {
         let fits = (1..=64).contains(&text.len())

@@ -57,8 +57,9 @@ pub use glob::{GlobError, Matcher};
 pub use host::HostError;
 pub use provider::{entry_of, is_internal};
 pub use request::{
-    Credential, CredentialForm, GitRule, PathError, PathPattern, Push, RegistryKind, RegistryRule,
-    Request, RequestPermit, RequestRule, UrlPath, decide_request,
+    Credential, CredentialForm, GitRule, PUSH_HEAD_MAX, PathError, PathPattern, Push, PushError,
+    RegistryHost, RegistryKind, RegistryRule, Request, RequestPermit, RequestRule, UrlPath,
+    decide_request, git_push,
 };
 pub use rights::{
     DeniedHost, DeniedNames, Egress, EgressRule, Files, Glob, Globs, HostEntry, HostPattern,
@@ -68,7 +69,7 @@ pub use units::duration;
 
 pub use settings::{AgentPool, Rotation};
 pub use trust::{Change, Pins, PinsError};
-pub use verdict::{Act, ActError, Verdict};
+pub use verdict::{Act, ActError, Asked, Verdict};
 
 use crate::{diagnostic::Diagnostic, name::Role};
 
@@ -106,6 +107,8 @@ pub struct Source {
 pub struct Facts {
     /// The names of the secrets that are kept.
     pub secrets: BTreeSet<String>,
+    /// The hosts that packages of each kind come from, as this machine's own tools say.
+    pub registries: BTreeMap<RegistryKind, Vec<RegistryHost>>,
     /// Whether a person trusts the project's files as they are.
     pub trust: Trust,
     /// The entry of the agent program that works, such as `provider-claude`: what it needs is

@@ -130,21 +130,24 @@ pub(super) fn secrets(sheets: &mut [Sheet<'_>], contents: &[Content], facts: &Fa
     let entries = contents.iter().flat_map(|content| &content.entries);
     let lists = entries.filter_map(|entry| entry.fields.secrets.as_ref());
     for name in lists.flat_map(|list| &list.value) {
-        if facts.secrets.contains(&name.value) {
-            continue;
+        if let Some((message, help)) = no_secret(&name.value, facts) {
+            let Place { sheet, at, .. } = name.place;
+            sheets[sheet].fault(at, message, Some(help));
         }
-        let help = match closest(&name.value, facts.secrets.iter().map(String::as_str)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if facts.secrets.is_empty() => {
-                "remove it: this version keeps no secrets, so none can be given".to_owned()
-            }
-            None => "name one of the secrets that are kept".to_owned(),
-        };
-        let Place { sheet, at, .. } = name.place;
-        sheets[sheet].fault(
-            at,
-            format!("no secret is called `{}`", name.value),
-            Some(help),
-        );
     }
+}
+
+/// Returns what is wrong with the name of a secret that nobody keeps, and what would be right.
+pub(super) fn no_secret(name: &str, facts: &Facts) -> Option<(String, String)> {
+    if facts.secrets.contains(name) {
+        return None;
+    }
+    let help = match closest(name, facts.secrets.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if facts.secrets.is_empty() => {
+            "remove it: this version keeps no secrets, so none can be given".to_owned()
+        }
+        None => "name one of the secrets that are kept".to_owned(),
+    };
+    Some((format!("no secret is called `{name}`"), help))
 }

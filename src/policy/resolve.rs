@@ -19,7 +19,8 @@ use crate::{diagnostic::Diagnostic, digest::Digest};
 
 /// Builds the policy, or returns every fault.
 pub(super) fn check(sources: &[Source], facts: &Facts) -> Result<Policy, Vec<Diagnostic>> {
-    let mut sheets: Vec<Sheet<'_>> = sources.iter().enumerate().map(Sheet::new).collect();
+    let sheet = |source| Sheet::new(source, facts);
+    let mut sheets: Vec<Sheet<'_>> = sources.iter().enumerate().map(sheet).collect();
     let contents: Vec<Content> = sheets.iter_mut().map(file::read).collect();
     let whole = sheets.iter().all(Sheet::is_clean);
     let roles = names::roles(&contents);
@@ -115,6 +116,13 @@ fn hash(sources: &[Source], facts: &Facts) -> String {
     let mut sha = Sha256::new();
     if let Some(provider) = &facts.provider {
         sha.update(format!("{provider}\n"));
+    }
+    if sources
+        .iter()
+        .any(|source| source.text.contains("registry:"))
+    {
+        // The same text opens other hosts on another machine.
+        sha.update(format!("{:?}\n", facts.registries));
     }
     for source in sources {
         // The same files of a project say less while they are not trusted.

@@ -1,6 +1,6 @@
 //! A policy file while it is read: its lines, and the faults found so far.
 
-use super::{Layer, Origin, Source};
+use super::{Facts, Layer, Origin, Source};
 use crate::diagnostic::Diagnostic;
 
 /// A place in a file: line and column from 1, and how many characters are meant.
@@ -32,6 +32,7 @@ pub(super) struct Placed<T> {
 pub(super) struct Sheet<'a> {
     number: usize,
     source: &'a Source,
+    facts: &'a Facts,
     lines: Vec<&'a str>,
     faults: Vec<Diagnostic>,
     notes: Vec<Diagnostic>,
@@ -41,10 +42,11 @@ impl<'a> Sheet<'a> {
     /// The most faults kept of one file.
     pub(super) const MOST: usize = 200;
 
-    pub(super) fn new((number, source): (usize, &'a Source)) -> Self {
+    pub(super) fn new((number, source): (usize, &'a Source), facts: &'a Facts) -> Self {
         Self {
             number,
             source,
+            facts,
             lines: source.text.lines().collect(),
             faults: Vec::new(),
             notes: Vec::new(),
@@ -57,6 +59,16 @@ impl<'a> Sheet<'a> {
 
     pub(super) fn source(&self) -> &'a Source {
         self.source
+    }
+
+    /// Returns what is known besides the texts.
+    pub(super) fn facts(&self) -> &'a Facts {
+        self.facts
+    }
+
+    /// Returns how many faults were found so far.
+    pub(super) fn faults(&self) -> usize {
+        self.faults.len()
     }
 
     /// Returns whether no fault was found so far.

@@ -5,7 +5,9 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::{Glob, Globs, Origin, Policy, Target, decide, egress, written};
+use super::{
+    EgressRule, Glob, Globs, HostPattern, Origin, Permit, Policy, Target, decide, egress, written,
+};
 use crate::{
     event::{Breach, EgressKind, Event},
     name::{Role, TaskId},
@@ -202,8 +204,10 @@ fn connects(role: &Role, need: &Need, policy: &Policy) -> String {
     let mut denied = Vec::new();
     for ((host, port), count) in &need.connected {
         let times = counted(*count, "connection");
-        match rule(role, (host, *port), policy) {
-            Some(rule) => items.push(format!("- {rule} # {times}")),
+        match rules(role, (host, *port), policy) {
+            Some(rules) => {
+                items.extend(rules.iter().map(|rule| format!("- {rule} # {times}")));
+            }
             None => denied.push(format!(
                 "- {} # {times}; say what is spoken there: {{ host, port, protocol }}",
                 written::quoted(&visible(&format!("{host}:{port}")))
@@ -222,22 +226,34 @@ fn connects(role: &Role, need: &Need, policy: &Policy) -> String {
     list("egress", &items, &denied)
 }
 
-/// Returns the rule for exactly one target. The protocol is the one that the role's policy has for
-/// it, else the port's usual one; none where neither says it.
-fn rule(role: &Role, (host, port): (&str, u16), policy: &Policy) -> Option<String> {
+/// Returns the rules for exactly one target. What is spoken and asked there is what the role's
+/// policy has for it, else the port's usual protocol; none where neither says it.
+fn rules(role: &Role, (host, port): (&str, u16), policy: &Policy) -> Option<Vec<String>> {
     let name = host.parse().ok()?;
     let target = Target { name, port };
-    let now = policy
-        .rights(role)
-        .and_then(|rights| decide(&rights.egress, &target).ok());
+    let rights = policy.rights(role);
+    let egress = rights.as_ref().map(|rights| &rights.egress);
+    let now = egress.and_then(|egress| decide(egress, &target).ok());
     let usual = egress::usual(port);
-    let protocol = now.map(|permit| permit.protocol()).or(usual)?;
+    let protocol = now.as_ref().map(Permit::protocol).or(usual)?;
+    if let (Some(egress), true) = (egress, now.is_some_and(|permit| permit.inspected())) {
+        let covering = egress
+            .rules
+            .iter()
+            .filter(|rule| rule.covers_target(&target));
+        let alone = |rule: &EgressRule| EgressRule {
+            host: HostPattern::Exact(target.name.clone()),
+            ..rule.clone()
+        };
+        let alone: Vec<EgressRule> = covering.map(alone).collect();
+        return Some(written::rules(&alone));
+    }
     let Target { name, .. } = target;
-    Some(if usual == Some(protocol) {
+    Some(vec![if usual == Some(protocol) {
         written::quoted(&format!("{name}:{port}"))
     } else {
         format!("{{ host: {name}, port: {port}, protocol: {protocol} }}")
-    })
+    }])
 }
 
 type Used = (u64, u64);

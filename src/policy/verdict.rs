@@ -5,7 +5,10 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{Glob, Globs, Program, Rights, Target, decide, programs};
+use super::{
+    Denied, Glob, Globs, Program, Protocol, Request, Rights, Target, decide, decide_request,
+    programs,
+};
 use crate::name::HostName;
 
 /// One thing an agent could do.
@@ -13,6 +16,8 @@ use crate::name::HostName;
 pub enum Act {
     /// Connects to a name and port.
     Connect(Target),
+    /// Asks something of a web server.
+    Request(Asked),
     /// Reads a file, relative to the worktree.
     Read(String),
     /// Creates, changes or removes a file, relative to the worktree.
@@ -21,9 +26,39 @@ pub enum Act {
     Run(String),
 }
 
+/// What is asked of a web server, without its query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Of whom.
+    pub target: Target,
+    /// What is spoken: TLS or plain HTTP.
+    pub protocol: Protocol,
+    /// The method.
+    pub method: String,
+    /// The path, from its first slash, with the query as far as git asks for a service with it.
+    pub path: String,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            target: Target { name, port },
+            method,
+            path,
+            ..
+        } = self;
+        match (self.protocol, port) {
+            (Protocol::Http, 80) => write!(f, "{method} http://{name}{path}"),
+            (Protocol::Http, _) => write!(f, "{method} http://{name}:{port}{path}"),
+            (_, 443) => write!(f, "{method} https://{name}{path}"),
+            _ => write!(f, "{method} https://{name}:{port}{path}"),
+        }
+    }
+}
+
 /// A text that is no act.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is not `connect HOST:PORT`, `read PATH`, `write PATH` or `run PROGRAM`", text.escape_debug())]
+#[error("`{}` is not `connect HOST:PORT`, `request METHOD URL`, `read PATH`, `write PATH` or `run PROGRAM`", text.escape_debug())]
 pub struct ActError {
     /// The text that was given.
     pub text: String,
@@ -37,6 +72,7 @@ impl FromStr for Act {
             let what = what.trim();
             match verb {
                 "connect" => target(what).map(Self::Connect),
+                "request" => asked(what).map(Self::Request),
                 "read" => path(what).map(Self::Read),
                 "write" => path(what).map(Self::Write),
                 "run" => program(what).map(Self::Run),
@@ -54,6 +90,32 @@ fn target(text: &str) -> Option<Target> {
     let name: HostName = name.parse().ok()?;
     let port = port.parse().ok().filter(|port| *port > 0)?;
     Some(Target { name, port })
+}
+
+/// Reads `POST https://api.example.com/v1/messages`.
+fn asked(text: &str) -> Option<Asked> {
+    let (method, url) = text.split_once(' ')?;
+    let (protocol, usual, rest) = match url.split_once("://")? {
+        ("https", rest) => (Protocol::Tls, 443, rest),
+        ("http", rest) => (Protocol::Http, 80, rest),
+        _ => return None,
+    };
+    let (host, path) = rest.split_at(rest.find('/')?);
+    let target = if host.contains(':') {
+        target(host)?
+    } else {
+        target(&format!("{host}:{usual}"))?
+    };
+    let fits = !method.is_empty() && method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
+    let plain = !path
+        .chars()
+        .any(|c| c.is_control() || matches!(c, ' ' | '*'));
+    (fits && plain).then(|| Asked {
+        target,
+        protocol,
+        method: method.to_owned(),
+        path: path.to_owned(),
+    })
 }
 
 /// Takes paths as a person writes them: `./` in front is the worktree.
@@ -75,6 +137,7 @@ impl fmt::Display for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(target) => write!(f, "connect {target}"),
+            Self::Request(asked) => write!(f, "request {asked}"),
             Self::Read(path) => write!(f, "read {path}"),
             Self::Write(path) => write!(f, "write {path}"),
             Self::Run(program) => write!(f, "run {program}"),
@@ -93,12 +156,23 @@ pub struct Verdict {
     pub reason: String,
 }
 
+impl From<Denied> for Verdict {
+    fn from(denied: Denied) -> Self {
+        Self {
+            allowed: false,
+            rule: denied.rule,
+            reason: denied.reason,
+        }
+    }
+}
+
 impl Rights {
     /// Returns whether the role may do `act`.
     #[must_use]
     pub fn judge(&self, act: &Act) -> Verdict {
         match act {
             Act::Connect(target) => self.connect(target),
+            Act::Request(asked) => self.request(asked),
             Act::Read(path) => {
                 // What may be written may also be read.
                 let list = match self.files.read.matches(path) {
@@ -117,13 +191,50 @@ impl Rights {
             Ok(permit) => Verdict {
                 allowed: true,
                 rule: Some(permit.rule().to_owned()),
-                reason: "an egress rule names it".to_owned(),
+                reason: if permit.inspected() {
+                    "an egress rule names it, and each request is decided by itself".to_owned()
+                } else {
+                    "an egress rule names it".to_owned()
+                },
             },
-            Err(denied) => Verdict {
+            Err(denied) => denied.into(),
+        }
+    }
+
+    /// Decides as the gateway does: the connection first, then the request on it.
+    fn request(&self, asked: &Asked) -> Verdict {
+        let permit = match decide(&self.egress, &asked.target) {
+            Ok(permit) => permit,
+            Err(denied) => return denied.into(),
+        };
+        let spoken = permit.protocol();
+        if spoken != Protocol::Tcp && spoken != asked.protocol {
+            return Verdict {
                 allowed: false,
-                rule: denied.rule,
-                reason: denied.reason,
+                rule: Some(permit.rule().to_owned()),
+                reason: format!("its rule says that {spoken} is spoken there"),
+            };
+        }
+        if !permit.inspected() {
+            return Verdict {
+                allowed: true,
+                rule: Some(permit.rule().to_owned()),
+                reason: "an egress rule names the host, and says nothing of requests".to_owned(),
+            };
+        }
+        let request = Request::new(&asked.method, &asked.path, None);
+        match decide_request(&self.egress, &permit, &request) {
+            Ok(permit) => Verdict {
+                allowed: true,
+                rule: Some(permit.rule().to_owned()),
+                reason: match permit.credential() {
+                    Some(credential) => {
+                        format!("an egress rule names it, and the gateway {credential}")
+                    }
+                    None => "an egress rule names it".to_owned(),
+                },
             },
+            Err(denied) => denied.into(),
         }
     }
 

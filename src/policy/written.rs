@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use super::{EgressRule, Glob, Program, Protocol, Tier, egress, programs};
+use super::{EgressRule, Glob, Program, Protocol, Tier, egress, programs, request};
 
 /// One item of an `execute` list.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -73,19 +73,61 @@ pub fn glob(glob: &Glob) -> String {
     format!("{} except {}", glob.text, except.join(" "))
 }
 
-/// Returns an egress rule as an item of an `egress` list.
+/// Returns an egress rule as an item of an `egress` list. A registry's rule stands for all hosts of
+/// the registry.
 #[must_use]
 pub fn rule(rule: &EgressRule) -> String {
-    if egress::usual(rule.port) == Some(rule.protocol) {
-        return quoted(&format!("{}:{}", rule.host, rule.port));
+    let EgressRule {
+        host,
+        port,
+        protocol,
+        request,
+        ..
+    } = rule;
+    let is_usual = egress::usual(*port) == Some(*protocol);
+    let Some(request) = request else {
+        return if is_usual {
+            quoted(&format!("{host}:{port}"))
+        } else {
+            format!("{{ host: \"{host}\", port: {port}, protocol: {protocol} }}")
+        };
+    };
+    let mut keys = Vec::new();
+    if request.registry.is_none() {
+        keys.push(format!("host: \"{host}\""));
+        keys.push(format!("port: {port}"));
+        keys.extend((!is_usual).then(|| format!("protocol: {protocol}")));
     }
+    keys.extend(request::shown::keys(request));
+    format!("{{ {} }}", keys.join(", "))
+}
+
+/// Returns an egress rule in one line for people: `api.example.com:443 tls, GET /v1/**`.
+#[must_use]
+pub fn connects(rule: &EgressRule) -> String {
     let EgressRule {
         host,
         port,
         protocol,
         ..
     } = rule;
-    format!("{{ host: \"{host}\", port: {port}, protocol: {protocol} }}")
+    match &rule.request {
+        None => format!("{host}:{port} {protocol}"),
+        Some(request) => format!("{host}:{port} {protocol}, {request}"),
+    }
+}
+
+/// Returns egress rules as the items of an `egress` list.
+#[must_use]
+pub fn rules(rules: &[EgressRule]) -> Vec<String> {
+    let mut items: Vec<String> = Vec::new();
+    for item in rules.iter().map(rule) {
+        // The hosts of a registry are one item.
+        if items.last() != Some(&item) {
+            items.push(item);
+        }
+    }
+    items
 }
 
 /// Returns a text between double quotes, as YAML and JSON both read it.

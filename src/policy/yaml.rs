@@ -296,7 +296,8 @@ mod tests {
             file: "x.yaml".into(),
             text: text.to_owned(),
         };
-        let mut sheet = Sheet::new((0, &source));
+        let facts = Facts::default();
+        let mut sheet = Sheet::new((0, &source), &facts);
         drop(parse(&mut sheet));
         sheet
             .into_faults()

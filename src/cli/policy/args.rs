@@ -49,6 +49,12 @@ pub(in crate::cli) struct Explain {
     /// May it connect there?
     #[arg(long, value_name = "HOST:PORT")]
     pub(in crate::cli) connect: Vec<String>,
+    /// With this method, rather than any at all
+    #[arg(long, value_name = "METHOD", requires = "connect")]
+    pub(in crate::cli) method: Option<String>,
+    /// For this path there (default: `/`)
+    #[arg(long, value_name = "PATH", requires = "connect")]
+    pub(in crate::cli) path: Option<String>,
     #[command(flatten)]
     pub(in crate::cli) asked: Asked,
 }

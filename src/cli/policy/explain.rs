@@ -8,7 +8,7 @@ use loki_guest::PathRule;
 use crate::{
     git,
     policy::{
-        Layer, Policy, Program, Rights, Source,
+        Act, Layer, Policy, Program, Rights, Source,
         explain::{self, Answer},
     },
     sandbox::{Grant, confinement},
@@ -36,11 +36,13 @@ pub(in crate::cli) fn explain(env: &Environment, asked: &Explain) -> Result<Exit
     let rights = rights(&policy, &asked.role)?;
     let case = Case::new(&rights);
     let mut told = Vec::new();
+    let (connect, requests) = questions(asked);
     for (question, texts) in [
         ("write", &asked.write),
         ("read", &asked.read),
         ("execute", &asked.execute),
-        ("connect", &asked.connect),
+        ("connect", &connect),
+        ("request", &requests),
     ] {
         for text in texts {
             told.push(case.ask(question, text)?);
@@ -59,6 +61,25 @@ pub(in crate::cli) fn explain(env: &Environment, asked: &Explain) -> Result<Exit
     }
     let allowed = told.iter().all(|told| told.allowed);
     Ok(if allowed { Exit::Done } else { Exit::Failed })
+}
+
+/// Returns the connections and the requests that are asked about: with a method or a path each
+/// connection is a request.
+fn questions(asked: &Explain) -> (Vec<String>, Vec<String>) {
+    if asked.method.is_none() && asked.path.is_none() {
+        return (asked.connect.clone(), Vec::new());
+    }
+    let method = asked.method.as_deref().unwrap_or("GET");
+    let path = asked.path.as_deref().unwrap_or("/");
+    let request = |host: &String| {
+        let scheme = if host.ends_with(":80") {
+            "http"
+        } else {
+            "https"
+        };
+        format!("{method} {scheme}://{host}{path}")
+    };
+    (Vec::new(), asked.connect.iter().map(request).collect())
 }
 
 /// Takes back advice that would not help, because a denial closes what was asked.
@@ -129,6 +150,7 @@ impl<'a> Case<'a> {
             "write" => self.write(asked),
             "read" => self.read(asked),
             "execute" => self.execute(asked),
+            "request" => return self.request(asked),
             _ => return self.connect(asked),
         })
     }
@@ -335,6 +357,21 @@ impl<'a> Case<'a> {
             "there is no network inside: the name leads to the gateway's explanation alone"
         };
         Ok(told(("connect", asked), answer, kernel.to_owned()))
+    }
+
+    fn request(&self, asked: &str) -> Result<Told, Fault> {
+        let Ok(Act::Request(request)) = format!("request {asked}").parse() else {
+            let message = format!("`{}` is no request for HOST:PORT", visible(asked));
+            let hint = "ask `--connect api.example.com:443 --method POST --path /v1/messages`";
+            return Err(Fault::new(Exit::Usage, message).hint(hint));
+        };
+        let answer = explain::request(self.rights, &request);
+        let kernel = if answer.allowed {
+            "the gateway passes it on, to a server that it dials from outside"
+        } else {
+            "the gateway answers it itself, with this reason"
+        };
+        Ok(told(("request", asked), answer, kernel.to_owned()))
     }
 
     /// Returns the deepest rule that covers a path.

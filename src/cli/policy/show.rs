@@ -239,10 +239,7 @@ fn wrapped(words: &[String]) -> Vec<String> {
 fn rules(rights: &Rights) -> Vec<Line> {
     let rules = rights.egress.rules.iter();
     rules
-        .map(|rule| {
-            let item = format!("{}:{} {}", rule.host, rule.port, rule.protocol);
-            Line::new(item, Some(&rule.origin))
-        })
+        .map(|rule| Line::new(written::connects(rule), Some(&rule.origin)))
         .collect()
 }
 
@@ -255,8 +252,14 @@ fn denials(rights: &Rights) -> Vec<Line> {
 
 fn pins(rights: &Rights) -> Vec<Line> {
     let pins = rights.egress.hosts.iter();
-    pins.map(|pin| Line::new(format!("{} is {}", pin.name, pin.to), Some(&pin.origin)))
-        .collect()
+    pins.map(|pin| {
+        let ca = pin.ca.as_ref();
+        let ca = ca.map_or_else(String::new, |ca| {
+            format!(", checked against {}", ca.display())
+        });
+        Line::new(format!("{} is {}{ca}", pin.name, pin.to), Some(&pin.origin))
+    })
+    .collect()
 }
 
 /// Returns the documented form of a role's rights.
@@ -282,13 +285,13 @@ fn document(policy: &Policy, rights: &Rights) -> Value {
     });
     let connect = rights.egress.rules.iter().map(|rule| {
         let shown =
-            json!({ "host": rule.host.to_string(), "port": rule.port, "protocol": rule.protocol });
+            json!({ "host": rule.host.to_string(), "port": rule.port, "protocol": rule.protocol, "request": rule.request });
         at(shown, Some(&rule.origin))
     });
     let denied = rights.egress.denied.iter();
     let denied = denied.map(|denial| at(json!({ "host": denial.item() }), Some(&denial.origin)));
     let hosts = rights.egress.hosts.iter().map(|pin| {
-        let shown = json!({ "name": pin.name, "to": pin.to });
+        let shown = json!({ "name": pin.name, "to": pin.to, "ca": pin.ca });
         at(shown, Some(&pin.origin))
     });
     let values = diff::values(rights, policy.tier(&rights.role)).into_iter();

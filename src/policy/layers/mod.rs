@@ -10,7 +10,7 @@
 
 use super::{
     EgressRule, Layer,
-    cover::{Cover, Written},
+    cover::{Cover, Written, is_at},
     denials,
     fields::{Fields, List},
     file::{Content, Entry, Key},
@@ -216,16 +216,14 @@ fn list<T: Cover<T> + Written + Clone>(
     }
 }
 
-/// Returns whether no lower rule for some of the same names says that something else is spoken:
-/// which one counts depends on rules that a project may leave out.
+/// Returns whether no lower rule for some of the same names says that something else is spoken, or
+/// that another credential is added: which one counts depends on rules that a project may leave
+/// out.
 fn agrees(rule: &EgressRule, lower: &[Placed<EgressRule>]) -> bool {
-    lower.iter().all(|other| {
-        let as_spoken = EgressRule {
-            protocol: rule.protocol,
-            ..other.value.clone()
-        };
-        let meets = as_spoken.covers(rule) || rule.covers(&as_spoken);
-        !meets || other.value.protocol == rule.protocol
+    let credential = |rule: &EgressRule| rule.request.as_ref()?.credential.clone();
+    lower.iter().map(|other| &other.value).all(|other| {
+        let meets = is_at(other, rule) || is_at(rule, other);
+        !meets || (other.protocol == rule.protocol && credential(other) == credential(rule))
     })
 }
 

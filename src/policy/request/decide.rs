@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Credential, GitRule, Push, RegistryRule, RequestRule, UrlPath};
+use super::{Credential, GitRule, Push, RegistryRule, RequestRule, UrlPath, push};
 use crate::policy::{Denied, Egress, EgressRule, Permit, Protocol};
 
 /// What a program asks on an allowed connection. Holds no query: it takes no part in a decision
@@ -119,10 +119,39 @@ impl RequestPermit {
         self.part.registry.as_ref()
     }
 
-    /// Returns the branches that the body, a push, may update: it must be read before it is passed
-    /// on. None when the request is no push.
+    /// Returns whether the body is a push: its first bytes must then be read with
+    /// [`git_push`](super::git_push) and its refs admitted with [`RequestPermit::admit_push`] before
+    /// any of it is passed on. A body in another encoding (`Content-Encoding`) is to be refused.
     #[must_use]
-    pub fn branches(&self) -> Option<&[String]> {
+    pub fn is_push(&self) -> bool {
+        self.branches().is_some()
+    }
+
+    /// Decides whether a push may update `refs`.
+    ///
+    /// # Errors
+    /// Returns [`Denied`] when some ref is no branch that the rule names, and for a request that is
+    /// no push.
+    pub fn admit_push(&self, refs: &[String]) -> Result<(), Denied> {
+        let deny = |reason: String| Denied {
+            target: format!("push to {}", self.path),
+            rule: Some(self.rule.clone()),
+            reason,
+        };
+        let branches = self
+            .branches()
+            .ok_or_else(|| deny("its request is no push".to_owned()))?;
+        match push::beyond(refs, branches) {
+            None => Ok(()),
+            Some(name) => Err(deny(format!(
+                "`{}` may not be updated, only the branches {}",
+                name.escape_debug(),
+                listed(branches)
+            ))),
+        }
+    }
+
+    fn branches(&self) -> Option<&[String]> {
         match &self.part.git {
             Some(GitRule {
                 push: Push::Branches(branches),

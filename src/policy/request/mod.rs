@@ -8,8 +8,13 @@
 //! Where one rule for a host and port has one, all traffic there is inspected and each request is
 //! decided by itself. Nothing here reads a body, a header or the network.
 
+pub(super) mod cover;
 mod decide;
 mod path;
+mod push;
+pub(super) mod read;
+pub(super) mod registry;
+pub(super) mod shown;
 
 use std::time::Duration;
 
@@ -17,6 +22,8 @@ use serde::{Serialize, Serializer};
 
 pub use decide::{Request, RequestPermit, decide_request};
 pub use path::{PathError, PathPattern, UrlPath};
+pub use push::{PUSH_HEAD_MAX, PushError, git_push};
+pub use registry::RegistryHost;
 
 /// What may be asked on the connections of a rule. The default allows any method and any path, and
 /// neither an upgrade nor a credential.

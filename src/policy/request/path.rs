@@ -242,7 +242,7 @@ impl PathPattern {
 }
 
 /// Returns whether a wildcard may cover a text: nothing ambiguous, and no escape cut in two.
-fn plain(text: &str) -> bool {
+pub(super) fn plain(text: &str) -> bool {
     let from = text.len().saturating_sub(2);
     let cut = text.as_bytes()[from..].contains(&b'%');
     !cut && !text.contains("%2F") && !text.contains(';')
@@ -250,10 +250,15 @@ fn plain(text: &str) -> bool {
 
 /// Returns whether one component of a pattern covers one of a path. The empty one behind a last
 /// slash is covered by itself alone.
-fn component(mine: &str, asked: &str) -> bool {
+pub(super) fn component(mine: &str, asked: &str) -> bool {
     if asked.is_empty() {
         return mine.is_empty();
     }
+    starred(mine, asked, plain)
+}
+
+/// Returns whether a text with stars covers another, each star standing for a text that is `fit`.
+pub(super) fn starred(mine: &str, asked: &str, fit: fn(&str) -> bool) -> bool {
     let mut pieces = mine.split('*');
     let first = pieces.next().unwrap_or_default();
     let Some(mut rest) = asked.strip_prefix(first) else {
@@ -265,13 +270,13 @@ fn component(mine: &str, asked: &str) -> bool {
     }
     while let Some(piece) = pieces.next() {
         if pieces.peek().is_none() {
-            return rest.strip_suffix(piece).is_some_and(plain);
+            return rest.strip_suffix(piece).is_some_and(fit);
         }
         // The leftmost place is right: whatever follows a star finds the most room there.
         let Some((skipped, behind)) = rest.split_once(piece) else {
             return false;
         };
-        if !plain(skipped) {
+        if !fit(skipped) {
             return false;
         }
         rest = behind;
