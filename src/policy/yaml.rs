@@ -296,7 +296,7 @@ mod tests {
             file: "x.yaml".into(),
             text: text.to_owned(),
         };
-        let facts = Facts::default();
+        let facts = crate::policy::Facts::default();
         let mut sheet = Sheet::new((0, &source), &facts);
         drop(parse(&mut sheet));
         sheet

@@ -122,3 +122,6 @@ pub enum RegistryKind {
     /// Those of apt.
     Debian,
 }
+
+#[cfg(test)]
+mod tests;

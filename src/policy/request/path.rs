@@ -283,3 +283,268 @@ pub(super) fn starred(mine: &str, asked: &str, fit: fn(&str) -> bool) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
+    use super::*;
+
+    fn path(text: &str) -> UrlPath {
+        text.parse().unwrap()
+    }
+
+    fn covers(pattern: &str, text: &str) -> bool {
+        let pattern: PathPattern = pattern.parse().unwrap();
+        text.parse().is_ok_and(|path| pattern.matches(&path))
+    }
+
+    #[test]
+    fn spellings_of_one_path_have_one_normal_form() {
+        for (sent, normal) in [
+            ("/v1/messages", "/v1/messages"),
+            ("/%76%31/messages", "/v1/messages"),
+            ("/v1%2Dx%5f%7e%2e5", "/v1-x_~.5"),
+            ("/%40scope/%2b%3a", "/@scope/+:"),
+            ("/a%20b", "/a%20b"),
+            ("/a%c3%a9", "/a%C3%A9"),
+            ("/a/", "/a/"),
+            ("/", "/"),
+            ("/@a%2fb", "/@a%2Fb"),
+        ] {
+            assert_eq!(path(sent).as_str(), normal, "{sent}");
+        }
+    }
+
+    #[test]
+    fn what_no_path_may_hold_is_none() {
+        for sent in [
+            "",
+            "a",
+            "*",
+            "//\u{e9}",
+            "/é",
+            "/a b",
+            "/a\0",
+            "/a\u{7f}",
+            "/a\r\n",
+            "/a\tb",
+            "/a\\b",
+            "/a#b",
+            "/a?b",
+            "/a%",
+            "/a%2",
+            "/a%zz",
+            "/a%+1",
+            "/\"",
+            "/<x>",
+            "/`",
+            "http://a.test/",
+            "a.test:443",
+        ] {
+            assert!(sent.parse::<UrlPath>().is_err(), "{sent:?}");
+        }
+        assert!(
+            format!("/{}", "a".repeat(20_000))
+                .parse::<UrlPath>()
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_path_that_a_server_may_read_differently_is_covered_by_no_pattern() {
+        for sent in [
+            "/repos/x/../y",
+            "/repos/x/%2e%2e/y",
+            "/repos/x/.%2E/y",
+            "/repos/./x",
+            "/repos/x/..",
+            "/repos/x%2f..%2fy",
+            "/repos/x%2Fy",
+            "/repos/..%2fy",
+            "/repos/x;a=b/y",
+            "/repos/..;/y",
+            "/repos/x%3b/y",
+            "/repos//x",
+            "//repos/x",
+            "/repos/x//",
+            "/repos/x%5c..%5cy",
+            "/repos/x%00",
+            "/repos/x%0d%0a",
+            "/repos/x%7f",
+            "/repos/%252e%252e/y",
+            "/repos/x%25",
+            "/repos/x%3fy",
+            "/repos/x%23y",
+            "/repos/%c0%ae%c0%ae/y",
+            "/repos/x%c0%afy",
+            "/repos/x%ff",
+            "/repos/x%ef%bc%8fy",
+            "/repos/%ef%bc%8e%ef%bc%8e/y",
+            "/repos/%e2%80%a5/y",
+            "/repos/x%e2%80%8by",
+        ] {
+            assert!(path(sent).ambiguity().is_some(), "{sent}");
+            for pattern in [
+                "/**",
+                "/repos/**",
+                "/repos/*",
+                "/repos/*/*",
+                "/repos/x*",
+                "/**/y",
+            ] {
+                assert!(!covers(pattern, sent), "{pattern} covers {sent}");
+            }
+        }
+        assert_eq!(path("/repos/caf%c3%a9/x").ambiguity(), None);
+    }
+
+    #[test]
+    fn stars_stay_where_they_stand() {
+        for (pattern, asked, expected) in [
+            ("/v1/messages", "/v1/messages", true),
+            ("/v1/messages", "/v1/%6dessages", true),
+            ("/%761/messages", "/v1/messages", true),
+            ("/v1/messages", "/v1/messages/", false),
+            ("/v1/messages", "/V1/messages", false),
+            ("/v1/messages", "/v1/messages/x", false),
+            ("/v1/messages", "/x/v1/messages", false),
+            ("/v1/messages/**", "/v1/messages", false),
+            ("/v1/messages/**", "/v1/messages/", true),
+            ("/v1/messages/**", "/v1/messages/a/b/c", true),
+            ("/v1/messages/**", "/v1/messagesx/a", false),
+            ("/**", "/", true),
+            ("/**", "/a/b", true),
+            ("/", "/", true),
+            ("/", "/a", false),
+            ("/a/*", "/a/b", true),
+            ("/a/*", "/a/b%20c", true),
+            ("/a/*", "/a/", false),
+            ("/a/*", "/a/b/c", false),
+            ("/a/*/c", "/a/b/c", true),
+            ("/a/**/z", "/a/z", true),
+            ("/a/**/z", "/a/b/c/z", true),
+            ("/a/**/z", "/a/b/c/y", false),
+            ("/a/b*d", "/a/bcd", true),
+            ("/a/b*d", "/a/bd", true),
+            ("/a/b*d", "/a/b", false),
+            ("/a/*x*y", "/a/1x2y", true),
+            ("/a/*x*y", "/a/1y2x", false),
+            ("/@*%2F*", "/@a%2fb", true),
+            ("/@*%2F*", "/@a%2Fb%2Fc", false),
+            ("/@*%2F*", "/@a%2F..", false),
+            ("/@*2F*", "/@a%2Fb", false),
+            ("/@*F*", "/@a%2Fb", false),
+            ("/a;v=*", "/a;v=1", true),
+            ("/a;v=*", "/a;v=1;w=2", false),
+        ] {
+            assert_eq!(covers(pattern, asked), expected, "{pattern} and {asked}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_promise_what_they_cannot_hold_are_refused() {
+        for pattern in [
+            "",
+            "v1/**",
+            "/v1?x=1",
+            "/v1#a",
+            "/a/../b",
+            "/a//b",
+            "/a**",
+            "/**a",
+            "/a%2a",
+            "/a%5cb",
+            "/a%252e",
+            "/a b",
+            "/é",
+            "https://a.test/x",
+            "/a%00",
+        ] {
+            assert!(pattern.parse::<PathPattern>().is_err(), "{pattern:?}");
+        }
+        let deep = "/a".repeat(64);
+        assert!(deep.parse::<PathPattern>().is_err());
+    }
+
+    /// What a lenient server could make of a path: decoded twice, at every separator, resolved.
+    fn lenient(sent: &str) -> String {
+        fn once(text: &[u8]) -> Vec<u8> {
+            let mut out = Vec::new();
+            let mut at = 0;
+            while at < text.len() {
+                let pair = text
+                    .get(at + 1..at + 3)
+                    .and_then(|two| std::str::from_utf8(two).ok());
+                match pair.and_then(|two| u8::from_str_radix(two, 16).ok()) {
+                    Some(byte) if text[at] == b'%' => {
+                        out.push(byte);
+                        at += 3;
+                    }
+                    _ => {
+                        out.push(text[at]);
+                        at += 1;
+                    }
+                }
+            }
+            out
+        }
+        let decoded = String::from_utf8_lossy(&once(&once(sent.as_bytes()))).replace('\\', "/");
+        let ended = decoded.split(['?', '#', '\0']).next().unwrap_or_default();
+        let mut parts: Vec<&str> = Vec::new();
+        for part in ended.split('/') {
+            match part.split(';').next().unwrap_or_default() {
+                "" | "." => {}
+                ".." => drop(parts.pop()),
+                part => parts.push(part),
+            }
+        }
+        format!("/{}", parts.join("/"))
+    }
+
+    fn spellings() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            proptest::sample::select(vec![
+                "/", "/", "/", "a", "b", "c", "..", ".", "%2e", "%2E", "%2f", "%2F", "%5c",
+                "%252e", "%25", ";", "%3b", "%00", "%61", "%62", "//", "%3f", "%23", "%c3%a9",
+                "%c0%af", "*", "%2a",
+            ])
+            .prop_map(str::to_owned),
+            "[ -~]".prop_map(|text| text),
+        ];
+        proptest::collection::vec(piece, 0..10).prop_map(|pieces| format!("/{}", pieces.concat()))
+    }
+
+    proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn the_normal_form_of_a_normal_form_is_itself(sent in spellings()) {
+            if let Ok(path) = sent.parse::<UrlPath>() {
+                let again: UrlPath = path.as_str().parse().unwrap();
+                prop_assert_eq!(&again, &path);
+            }
+        }
+
+        #[test]
+        fn no_spelling_leads_out_of_what_a_pattern_covers(sent in spellings()) {
+            for (pattern, below) in [("/a/**", "/a"), ("/a/*", "/a"), ("/b/a*/c", "/b/a"), ("/a", "/a")] {
+                if covers(pattern, &sent) {
+                    let read = lenient(&sent);
+                    prop_assert!(read.starts_with(below), "{} covers {}, which a server may read as {}", pattern, sent, read);
+                }
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_path_or_refused(sent in "\\PC{0,24}|[/%.;a0-9*]{0,24}") {
+            if let Ok(path) = sent.parse::<UrlPath>() {
+                prop_assert!(path.as_str().is_ascii());
+            }
+            if let Ok(pattern) = sent.parse::<PathPattern>() {
+                let again: PathPattern = pattern.as_str().parse().unwrap();
+                prop_assert_eq!(again, pattern);
+            }
+        }
+    }
+}

@@ -163,3 +163,174 @@ pub(super) fn beyond<'r>(refs: &'r [String], branches: &[String]) -> Option<&'r 
     };
     refs.iter().find(|name| !named(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert, proptest};
+
+    use super::*;
+
+    /// What git 2.47.3 sent over HTTP: one branch; a branch, another and a tag; a deletion; a push
+    /// with an option. Packs are cut off behind their head.
+    const ONE: &[u8] = b"00af0000000000000000000000000000000000000000 4efbb2285d73af7030a40001e9d547cc4c993330 refs/heads/main\0 report-status-v2 side-band-64k quiet object-format=sha1 agent=git/2.47.30000PACK\0\0\0\x02";
+    const MANY: &[u8] = b"00b10000000000000000000000000000000000000000 4efbb2285d73af7030a40001e9d547cc4c993330 refs/heads/loki/a\0 report-status-v2 side-band-64k quiet object-format=sha1 agent=git/2.47.300620000000000000000000000000000000000000000 4efbb2285d73af7030a40001e9d547cc4c993330 refs/heads/x00620000000000000000000000000000000000000000 4efbb2285d73af7030a40001e9d547cc4c993330 refs/tags/v10000PACK\0\0\0\x02";
+    const DELETION: &[u8] = b"00ac4efbb2285d73af7030a40001e9d547cc4c993330 0000000000000000000000000000000000000000 refs/heads/x\0 report-status-v2 side-band-64k quiet object-format=sha1 agent=git/2.47.30000";
+    const OPTION: &[u8] = b"00b90000000000000000000000000000000000000000 4efbb2285d73af7030a40001e9d547cc4c993330 refs/heads/y\0 report-status-v2 side-band-64k quiet push-options object-format=sha1 agent=git/2.47.30000000bmerge=10000PACK\0\0\0\x02";
+
+    fn refs(body: &[u8]) -> Vec<String> {
+        git_push(body).unwrap().expect("the refs are whole")
+    }
+
+    fn line(text: &str) -> Vec<u8> {
+        let mut line = format!("{:04x}", text.len() + 4).into_bytes();
+        line.extend(text.as_bytes());
+        line
+    }
+
+    fn update(name: &str) -> String {
+        format!("{} {} {name}", "0".repeat(40), "a".repeat(40))
+    }
+
+    #[test]
+    fn the_refs_that_git_sends_are_read() {
+        assert_eq!(refs(ONE), ["refs/heads/main"]);
+        assert_eq!(
+            refs(MANY),
+            ["refs/heads/loki/a", "refs/heads/x", "refs/tags/v1"]
+        );
+        assert_eq!(refs(DELETION), ["refs/heads/x"]);
+        assert_eq!(refs(b"0000"), Vec::<String>::new());
+        assert_eq!(
+            git_push(OPTION),
+            Err(PushError::Unsaid("push options or a signed push"))
+        );
+    }
+
+    #[test]
+    fn a_head_that_is_not_whole_wants_more_at_every_byte() {
+        let end = MANY.len() - b"PACK\0\0\0\x02".len();
+        for cut in 0..end {
+            assert_eq!(git_push(&MANY[..cut]), Ok(None), "cut at {cut}");
+        }
+        assert_eq!(refs(&MANY[..end]).len(), 3);
+    }
+
+    #[test]
+    fn a_shallow_clone_may_push() {
+        let shallow = line(&format!("shallow {}", "b".repeat(40)));
+        let body = [shallow.clone(), ONE.to_vec()].concat();
+        assert_eq!(refs(&body), ["refs/heads/main"]);
+        let late = [
+            line(&format!("{}\0 quiet", update("refs/heads/a"))),
+            shallow,
+        ]
+        .concat();
+        assert!(git_push(&late).is_err());
+    }
+
+    #[test]
+    fn what_git_would_not_send_is_refused() {
+        let able = |name: &str| format!("{}\0 quiet", update(name));
+        for (why, body) in [
+            ("no capabilities", line(&update("refs/heads/a"))),
+            ("no ref", line(&format!("{}\0", "a".repeat(81)))),
+            ("a short old", line("0000 aaaa refs/heads/a\0 quiet")),
+            ("upper case", line(&able("refs/heads/a").replace('a', "A"))),
+            ("a newline in the name", line(&able("refs/heads/a\n"))),
+            ("a second name", line(&able("refs/heads/a refs/heads/b"))),
+            ("no directory", line(&able("main"))),
+            ("dots", line(&able("refs/heads/a..b"))),
+            ("an escape", line(&able("refs/heads/a\u{1b}[2J"))),
+            ("a lock", line(&able("refs/heads/a.lock"))),
+            (
+                "a second NUL",
+                line(&format!("{}\0refs/heads/b", able("refs/heads/a"))),
+            ),
+            ("a delimiter", b"0001".to_vec()),
+            ("an empty line", b"0004".to_vec()),
+            ("a length beyond git's", b"fffff".to_vec()),
+            ("no length", b"+0af".to_vec()),
+            ("HTTP inside", b"POST / HTTP/1.1\r\n".to_vec()),
+            ("a certificate", line("push-cert\0 quiet")),
+            (
+                "a NUL later",
+                [line(&able("refs/heads/a")), line(&able("refs/heads/b"))].concat(),
+            ),
+            ("gzip", vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0]),
+        ] {
+            assert!(git_push(&body).is_err(), "{why}: {:?}", git_push(&body));
+        }
+        let endless = line(&able("refs/heads/a"));
+        let more = line(&update("refs/heads/b")).repeat(2000);
+        assert_eq!(git_push(&[endless, more].concat()), Err(PushError::TooLong));
+    }
+
+    #[test]
+    fn only_the_named_branches_may_be_updated() {
+        let may = |refs: &[&str], branches: &[&str]| {
+            let refs: Vec<String> = refs.iter().map(|&name| name.to_owned()).collect();
+            let branches: Vec<String> = branches.iter().map(|&name| name.to_owned()).collect();
+            beyond(&refs, &branches).cloned()
+        };
+        assert_eq!(may(&["refs/heads/main"], &["main"]), None);
+        assert_eq!(may(&["refs/heads/loki/a/b"], &["main", "loki/*"]), None);
+        for bad in [
+            "refs/heads/mainx",
+            "refs/heads/Main",
+            "refs/tags/main",
+            "refs/main",
+            "main",
+            "refs/heads/refs/heads/main",
+        ] {
+            assert_eq!(
+                may(&["refs/heads/main", bad], &["main"]),
+                Some(bad.to_owned())
+            );
+        }
+        assert_eq!(
+            may(&["refs/heads/lokix"], &["loki/*"]),
+            Some("refs/heads/lokix".to_owned())
+        );
+    }
+
+    #[test]
+    fn names_of_branches_are_those_that_git_takes() {
+        for good in ["main", "loki/*", "release-1.0", "*"] {
+            assert!(is_branch(good), "{good}");
+        }
+        for bad in [
+            "",
+            "-x",
+            "refs/heads/main",
+            "a..b",
+            "a b",
+            "/a",
+            "a/",
+            "a//b",
+            "a.lock",
+            ".a",
+            "a^",
+            "a~1",
+            "a:b",
+            "@{u}",
+        ] {
+            assert!(!is_branch(bad), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_and_every_ref_stands_in_them(mut body: Vec<u8>, at in 0usize..400, byte: u8) {
+            drop(git_push(&body));
+            body = MANY.to_vec();
+            let at = at % body.len();
+            body[at] = byte;
+            if let Ok(Some(refs)) = git_push(&body) {
+                for name in refs {
+                    let sent = body.windows(name.len()).any(|window| window == name.as_bytes());
+                    prop_assert!(sent, "{name}");
+                }
+            }
+        }
+    }
+}

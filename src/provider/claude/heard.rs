@@ -88,9 +88,10 @@ impl Heard {
             }
             None => format!("`claude` gave up ({}): {said}", why(ending)),
         };
+        let plan = self.limited.as_ref().map(until).unwrap_or_default();
         Trouble {
             remedy: self.remedy(ending),
-            reason,
+            reason: format!("{reason}{plan}"),
         }
     }
 
@@ -116,6 +117,14 @@ impl Heard {
             .map(|(_, delay_ms)| Duration::from_millis(delay_ms));
         asked.unwrap_or(PAUSE).max(PAUSE)
     }
+}
+
+/// Says which of a plan's limits was met, and until when.
+fn until((kind, resets_at): &(String, Option<u64>)) -> String {
+    let seconds = resets_at.and_then(|seconds| i64::try_from(seconds).ok());
+    let time = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    let until = time.map_or_else(String::new, |time| format!(" until {time}"));
+    format!(" (the plan's limit `{kind}` is used up{until})")
 }
 
 /// A model that declines says so in an ending that is no error.

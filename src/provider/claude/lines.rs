@@ -8,7 +8,7 @@ use super::{
 
 /// Longest line that is read, in bytes. The program repeats there what its tools printed; what
 /// decides about an attempt is far shorter.
-const LINE_MAX: usize = 1024 * 1024;
+pub(super) const LINE_MAX: usize = 1024 * 1024;
 
 /// Lines of JSON that come in pieces of any size.
 #[derive(Debug, Default)]
@@ -20,6 +20,12 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    /// Returns how many bytes of a line are held.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.line.len()
+    }
+
     fn take(&mut self, piece: &[u8]) {
         if self.skipping || self.line.len() + piece.len() > LINE_MAX {
             self.skipping = true;

@@ -13,6 +13,8 @@
 mod heard;
 mod lines;
 mod said;
+#[cfg(test)]
+mod tests;
 
 use super::{Assignment, Launch, Program, Provider, ProviderError, Reader, variables};
 use crate::task::Task;
@@ -94,61 +96,4 @@ fn session() -> Result<String, ProviderError> {
         part(20..32),
     ];
     Ok(parts.join("-"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{super::replay::tests::task, *};
-
-    fn launch() -> Launch {
-        let task = task("store");
-        let assignment = Assignment {
-            task: &task,
-            attempt: 1,
-            brief: "# Task",
-        };
-        Claude.launch(&assignment).expect("a launch")
-    }
-
-    #[test]
-    fn it_is_started_without_a_terminal_and_without_what_the_repository_brings() {
-        let launch = launch();
-        let argv = launch.argv("/home/agent");
-        assert_eq!(argv[0], "claude");
-        for flag in [
-            "-p",
-            "--verbose",
-            "--output-format=stream-json",
-            "--setting-sources=user",
-            "--strict-mcp-config",
-        ] {
-            assert!(argv.iter().any(|word| word == flag), "{flag}");
-        }
-        assert_eq!(
-            launch.stdin, b"# Task",
-            "the brief is no argument: `ps` shows those"
-        );
-        assert!(launch.files.is_empty());
-    }
-
-    #[test]
-    fn the_key_in_its_environment_is_a_placeholder() {
-        let env = launch().env;
-        let keys: Vec<_> = env
-            .iter()
-            .filter(|(name, _)| name.contains("KEY") || name.contains("TOKEN"))
-            .collect();
-        assert_eq!(keys.len(), 1, "{keys:?}");
-        assert_eq!(keys[0].1, "loki-placeholder-ANTHROPIC_API_KEY");
-    }
-
-    #[test]
-    fn every_attempt_is_a_session_of_its_own_named_by_a_uuid() {
-        let (first, second) = (session().expect("a name"), session().expect("a name"));
-        assert_ne!(first, second);
-        let lengths: Vec<usize> = first.split('-').map(str::len).collect();
-        assert_eq!(lengths, [8, 4, 4, 4, 12]);
-        assert_eq!(first.as_bytes()[14], b'4', "{first}");
-        assert!(b"89ab".contains(&first.as_bytes()[19]), "{first}");
-    }
 }
