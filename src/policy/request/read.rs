@@ -206,34 +206,37 @@ fn cache(sheet: &mut Sheet<'_>, node: &Node) -> Option<Duration> {
 
 pub(super) fn credential(sheet: &mut Sheet<'_>, node: &Node) -> Option<Credential> {
     const FORMS: &str = "`header: x-api-key`, `bearer: true` or `basic: USER`";
-    let (mut secret, mut forms) = (None, Vec::new());
-    let clean = sheet.faults();
+    let mut secret = None;
+    let mut forms = Vec::new();
+    let (mut named, mut strange) = (false, false);
     for (key, at, value) in map(sheet, node, "`credential`") {
         match key {
-            "secret" => secret = self::secret(sheet, value),
-            "header" => forms.extend(header(sheet, value).map(CredentialForm::Header)),
-            "bearer" => forms.extend(bearer(sheet, value)),
-            "basic" => forms.extend(user(sheet, value).map(|user| CredentialForm::Basic { user })),
-            _ => unknown(sheet, (key, at), &["secret", "header", "bearer", "basic"]),
+            "secret" => (secret, named) = (self::secret(sheet, value), true),
+            "header" => forms.push(header(sheet, value).map(CredentialForm::Header)),
+            "bearer" => forms.push(bearer(sheet, value)),
+            "basic" => forms.push(user(sheet, value).map(|user| CredentialForm::Basic { user })),
+            _ => {
+                unknown(sheet, (key, at), &["secret", "header", "bearer", "basic"]);
+                strange = true;
+            }
         }
     }
-    if sheet.faults() > clean {
-        return None;
-    }
-    if secret.is_none() {
+    // What is missing may be what is misspelt.
+    let is_map = matches!(node.value, Value::Map(_)) && !strange;
+    if is_map && !named {
         let help = "write { secret: API_KEY, header: x-api-key }".to_owned();
         sheet.fault(node.at, "the credential names no secret", Some(help));
     }
-    if forms.len() != 1 {
-        let message = match forms.len() {
-            0 => "the credential does not say how it is sent",
-            _ => "the credential says more than one way to send it",
-        };
+    let message = match forms.len() {
+        0 => "the credential does not say how it is sent",
+        _ => "the credential says more than one way to send it",
+    };
+    if is_map && forms.len() != 1 {
         sheet.fault(node.at, message, Some(format!("add one of {FORMS}")));
     }
     Some(Credential {
         secret: secret?,
-        form: forms.pop()?,
+        form: forms.pop()??,
     })
 }
 

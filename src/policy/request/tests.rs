@@ -138,10 +138,10 @@ fn methods_are_compared_as_they_are_sent() {
 #[test]
 fn one_rule_on_requests_has_all_traffic_of_its_host_and_port_inspected() {
     let egress = egress(
-        "[\"api.test:443\", { host: api.test, port: 443, methods: [GET] }, \"*.test:443\", \"api.test:80\"]",
+        "[\"api.test:443\", { host: api.test, port: 443, methods: [GET] }, \"*.own.test:443\", \"api.test:80\"]",
     );
     assert!(permit(&egress, "api.test", 443).inspected());
-    assert!(!permit(&egress, "b.test", 443).inspected());
+    assert!(!permit(&egress, "b.own.test", 443).inspected());
     assert!(!permit(&egress, "api.test", 80).inspected());
     assert_eq!(
         ask(&egress, "DELETE api.test/").unwrap().rule(),
@@ -152,30 +152,33 @@ fn one_rule_on_requests_has_all_traffic_of_its_host_and_port_inspected() {
 #[test]
 fn the_first_rule_that_covers_a_request_counts() {
     let egress = egress(
-        "\n    - { host: api.test, port: 443, methods: [POST], paths: [\"/v1/**\"], credential: { secret: API_KEY, bearer: true } }\n    - { host: api.test, port: 443, methods: [GET], cache: 1h }\n    - { host: \"*.test\", port: 443, methods: [HEAD] }",
+        "\n    - { host: api.own.test, port: 443, methods: [POST], paths: [\"/v1/**\"], credential: { secret: API_KEY, bearer: true } }\n    - { host: api.own.test, port: 443, methods: [GET], cache: 1h }\n    - { host: \"*.own.test\", port: 443, methods: [HEAD] }",
     );
     let rule = |asked| ask(&egress, asked).map(|permit| permit.rule().to_owned());
     assert_eq!(
-        rule("POST api.test/v1/x").unwrap(),
-        "api.test:443 (x.yaml:6)"
+        rule("POST api.own.test/v1/x").unwrap(),
+        "api.own.test:443 (x.yaml:6)"
     );
     assert_eq!(
-        rule("GET api.test/v1/x").unwrap(),
-        "api.test:443 (x.yaml:7)"
+        rule("GET api.own.test/v1/x").unwrap(),
+        "api.own.test:443 (x.yaml:7)"
     );
-    assert_eq!(rule("HEAD api.test/v1/x").unwrap(), "*.test:443 (x.yaml:8)");
-    let got = ask(&egress, "GET api.test/v1/x").unwrap();
+    assert_eq!(
+        rule("HEAD api.own.test/v1/x").unwrap(),
+        "*.own.test:443 (x.yaml:8)"
+    );
+    let got = ask(&egress, "GET api.own.test/v1/x").unwrap();
     assert_eq!(
         (got.credential(), got.cache()),
         (None, Some(Duration::from_secs(3600)))
     );
     // The nearest rule is the one whose path fits.
     assert_eq!(
-        rule("PUT api.test/v1/x").unwrap_err().rule.unwrap(),
-        "api.test:443 (x.yaml:6)"
+        rule("PUT api.own.test/v1/x").unwrap_err().rule.unwrap(),
+        "api.own.test:443 (x.yaml:6)"
     );
     // Without a rule for paths nothing is ambiguous: any path is allowed there.
-    assert!(rule("GET api.test/a//b;c").is_ok());
+    assert!(rule("GET api.own.test/a//b;c").is_ok());
 }
 
 #[test]

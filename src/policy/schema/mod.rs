@@ -5,6 +5,8 @@
 //! holds shapes: what needs more than one value to decide (an unknown role, a rule that a denial
 //! closes) only `loki policy check` says.
 
+mod request;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -70,6 +72,34 @@ const ABOUT: &[(&str, &str)] = &[
     ("timeout", "Wall clock of one attempt."),
     ("idle_timeout", "Silence of an agent."),
     ("log", "Output kept."),
+    (
+        "protocol",
+        "What is spoken: tls on 443, http on 80 and tcp on 22 unless said.",
+    ),
+    ("methods", "In upper case; left out, any."),
+    (
+        "paths",
+        "`*` stays within a component, `**` spans them; left out, any.",
+    ),
+    (
+        "credential",
+        "What the gateway adds. The agent never has it.",
+    ),
+    ("websocket", "Whether a request may become a WebSocket."),
+    ("max_request_bytes", "The most bytes of one request's body."),
+    ("cache", "How long answers to GET are given again."),
+    ("git", "The one repository that git may use there."),
+    (
+        "registry",
+        "Whatever registry this machine's own tool is configured for.",
+    ),
+    ("min_age", "How old a version must be."),
+    ("allow", "The only packages there are."),
+    ("push", "`false`, or the branches that may be updated."),
+    (
+        "ca",
+        "The file of certificates that the server is checked against.",
+    ),
 ];
 
 /// Returns the schema.
@@ -194,7 +224,10 @@ fn hosts() -> Value {
         "description": "Names pinned to an address and a port. Not in shipped files.",
         "type": "object",
         "propertyNames": { "$ref": "#/$defs/host" },
-        "additionalProperties": { "type": "string", "pattern": "^.+:[0-9]{1,5}$" },
+        "additionalProperties": { "anyOf": [
+            { "$ref": "#/$defs/socket" },
+            { "$ref": "#/$defs/pinned" },
+        ] },
     })
 }
 
@@ -250,7 +283,11 @@ fn definitions() -> Value {
         ("closed", map(closed.into_iter())),
         ("most_resources", most(Section::Resources)),
         ("most_rates", most(Section::RateLimits)),
-        ("long", rule()),
+        ("long", request::rule()),
+        ("of_registry", request::of_registry()),
+        ("credential", request::credential()),
+        ("git", request::git()),
+        ("pinned", request::pinned()),
     ] {
         defs[name] = shape;
     }
@@ -264,7 +301,7 @@ fn texts() -> Value {
         "key": { "type": "string", "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?(-[*])?$" },
         "role": { "type": "string", "maxLength": 40, "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$" },
         "secret": { "type": "string", "pattern": "^[A-Z_][A-Z0-9_]{0,63}$" },
-        "act": { "type": "string", "pattern": "^(connect|read|write|run) [^*]+$" },
+        "act": { "type": "string", "pattern": "^(connect|request|read|write|run) [^*]+$" },
         "glob": {
             "description": "Relative to the worktree: `*` and `?` stay within a component, `**` spans them, `{a,b}` holds alternatives. Quote what begins with `*`.",
             "type": "string",
@@ -299,7 +336,9 @@ fn texts() -> Value {
             { "type": "string", "pattern": "^[^:/]+(:[0-9]{1,5})?$" },
             { "$ref": "#/$defs/port" },
             { "$ref": "#/$defs/long" },
+            { "$ref": "#/$defs/of_registry" },
         ] },
+        "socket": { "type": "string", "pattern": "^.+:[0-9]{1,5}$" },
         "size": {
             "description": "A number and its unit: `512MiB`, `2GiB`, `100MB`.",
             "type": "string",
@@ -317,24 +356,6 @@ fn texts() -> Value {
 fn one_of(units: impl Iterator<Item = &'static str>) -> String {
     let units: Vec<&str> = units.collect();
     format!("^[0-9]+({})$", units.join("|"))
-}
-
-fn rule() -> Value {
-    json!({
-        "type": "object",
-        "required": ["host"],
-        "oneOf": [{ "required": ["port"] }, { "required": ["ports"] }],
-        "properties": {
-            "host": { "$ref": "#/$defs/host" },
-            "port": { "$ref": "#/$defs/port" },
-            "ports": { "type": "array", "items": { "$ref": "#/$defs/port" } },
-            "protocol": {
-                "description": "What is spoken: tls on 443, http on 80 and tcp on 22 unless said.",
-                "enum": ["tls", "http", "tcp"],
-            },
-        },
-        "additionalProperties": false,
-    })
 }
 
 #[cfg(test)]

@@ -29,6 +29,19 @@ const PLACES: &[(&str, &str)] = &[
         "network_policies: { default: { egress: [{ host: a.test, port: 80, KEY: 1 }] } }",
     ),
     (
+        "/$defs/of_registry",
+        "network_policies: { default: { egress: [{ registry: npm, KEY: 1 }] } }",
+    ),
+    (
+        "/$defs/credential",
+        "network_policies: { default: { egress: [{ host: a.test, port: 443, credential: { KEY: 1 } }] } }",
+    ),
+    (
+        "/$defs/git",
+        "network_policies: { default: { egress: [{ host: a.test, port: 443, git: { KEY: 1 } }] } }",
+    ),
+    ("/$defs/pinned", "hosts: { a.test: { KEY: 1 } }"),
+    (
         "/properties/resources/additionalProperties",
         "resources: { default: { KEY: 1 } }",
     ),

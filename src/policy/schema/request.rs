@@ -1,0 +1,116 @@
+//! The shapes of rules on requests, registries and pinned names.
+
+use serde_json::{Value, json};
+
+use super::map;
+
+/// A rule for a host, and what it says of requests.
+pub(super) fn rule() -> Value {
+    let port = || json!({ "$ref": "#/$defs/port" });
+    let fields = [
+        ("host", json!({ "$ref": "#/$defs/host" })),
+        ("port", port()),
+        ("ports", json!({ "type": "array", "items": port() })),
+        ("protocol", json!({ "enum": ["tls", "http", "tcp"] })),
+        (
+            "methods",
+            some(json!({ "type": "string", "pattern": "^[A-Z-]{1,32}$" })),
+        ),
+        (
+            "paths",
+            some(json!({ "type": "string", "pattern": "^/[^?# ]*$" })),
+        ),
+        ("credential", json!({ "$ref": "#/$defs/credential" })),
+        ("websocket", flag()),
+        ("max_request_bytes", json!({ "$ref": "#/$defs/size" })),
+        ("cache", json!({ "$ref": "#/$defs/time" })),
+        ("git", json!({ "$ref": "#/$defs/git" })),
+    ];
+    let mut rule = map(fields.into_iter());
+    rule["required"] = json!(["host"]);
+    rule["oneOf"] = json!([{ "required": ["port"] }, { "required": ["ports"] }]);
+    rule
+}
+
+/// A rule for the hosts of a package registry.
+pub(super) fn of_registry() -> Value {
+    let package = || json!({ "type": "string", "pattern": "^[A-Za-z0-9@/._+*-]{1,214}$" });
+    let fields = [
+        (
+            "registry",
+            json!({ "enum": ["npm", "pypi", "crates", "debian"] }),
+        ),
+        ("min_age", json!({ "$ref": "#/$defs/time" })),
+        ("allow", some(package())),
+        (
+            "deny",
+            json!({ "type": "array", "maxItems": 1000, "items": package() }),
+        ),
+        ("credential", json!({ "$ref": "#/$defs/credential" })),
+    ];
+    let mut rule = map(fields.into_iter());
+    rule["required"] = json!(["registry"]);
+    rule
+}
+
+/// What the gateway adds to requests.
+pub(super) fn credential() -> Value {
+    let fields = [
+        ("secret", json!({ "$ref": "#/$defs/secret" })),
+        (
+            "header",
+            json!({ "type": "string", "pattern": "^[!#$%&'*+.^_`|~A-Za-z0-9-]{1,64}$" }),
+        ),
+        (
+            "bearer",
+            json!({ "type": ["boolean", "string"], "pattern": "^true$" }),
+        ),
+        (
+            "basic",
+            json!({ "type": "string", "pattern": "^[!-9;-~]{1,128}$" }),
+        ),
+    ];
+    let mut credential = map(fields.into_iter());
+    credential["required"] = json!(["secret"]);
+    let forms = ["header", "bearer", "basic"];
+    credential["oneOf"] = forms.map(|form| json!({ "required": [form] })).into();
+    credential
+}
+
+/// The repository that git may use.
+pub(super) fn git() -> Value {
+    let push = json!({ "anyOf": [
+        { "enum": [false, "false"] },
+        some(json!({ "type": "string", "maxLength": 256 })),
+    ] });
+    let fields = [
+        (
+            "repo",
+            json!({ "type": "string", "pattern": "^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)+$" }),
+        ),
+        ("push", push),
+    ];
+    let mut git = map(fields.into_iter());
+    git["required"] = json!(["repo"]);
+    git
+}
+
+/// A pinned name with the certificates of its server.
+pub(super) fn pinned() -> Value {
+    let fields = [
+        ("to", json!({ "$ref": "#/$defs/socket" })),
+        ("ca", json!({ "type": "string", "pattern": "^/" })),
+    ];
+    let mut pinned = map(fields.into_iter());
+    pinned["required"] = json!(["to"]);
+    pinned
+}
+
+fn flag() -> Value {
+    json!({ "type": ["boolean", "string"], "pattern": "^(true|false)$" })
+}
+
+/// A list that is not empty.
+fn some(items: Value) -> Value {
+    json!({ "type": "array", "minItems": 1, "maxItems": 1000, "items": items })
+}
