@@ -272,10 +272,10 @@ fn of_egress(event: &Event) -> Option<String> {
             ..
         } => {
             let word = if *allowed { "allowed" } else { "denied" };
-            let what = if *kind == EgressKind::Name {
-                "name"
-            } else {
-                "connection"
+            let what = match kind {
+                EgressKind::Name => "name",
+                EgressKind::Connect => "connection",
+                EgressKind::Request => "request",
             };
             let why = reason
                 .as_deref()

@@ -17,20 +17,23 @@ use super::{
     context::{Context, Why},
     dial::{Admitted, DialError},
     hello::{BadHello, Hello, sni},
+    inspect,
     limits::Way,
     record::{Closed, Fact},
     splice::{Meter, splice},
     web,
 };
 
+/// Where denials are explained over TLS.
+pub(super) const TLS_PORT: u16 = 443;
 /// Most bytes read before a hello must be whole.
 const HELLO_MAX: usize = 64 * 1024;
 /// A fatal `access_denied` alert, so that a program's message says more than "connection lost".
 const ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 /// How long and how many bytes of a refused client are read away, so that it sees the answer
 /// instead of a reset.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: u64 = 256 * 1024;
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER_BYTES: u64 = 256 * 1024;
 
 /// Serves one accepted connection to the end.
 pub(super) async fn serve(context: Arc<Context>, target: Target, mut client: TcpStream) {
@@ -42,28 +45,62 @@ pub(super) async fn serve(context: Arc<Context>, target: Target, mut client: Tcp
     };
     match permit.protocol() {
         Protocol::Tcp => tunnel(&context, &permit, &mut client, &[]).await,
-        Protocol::Tls => tls(&context, &permit, &mut client).await,
+        Protocol::Tls => tls(&context, &permit, client).await,
         Protocol::Http => web::serve(&context, &permit, &mut client).await,
     }
 }
 
-async fn tls(context: &Context, permit: &Permit, client: &mut TcpStream) {
+async fn tls(context: &Arc<Context>, permit: &Permit, mut client: TcpStream) {
     let mut first = Vec::new();
+    let Some(hello) = hello(context, &mut client, &mut first).await else {
+        return;
+    };
+    match hello.and_then(|hello| check(&hello, &permit.target().name)) {
+        Ok(()) if permit.inspected() => inspect::serve(context, permit, (first, client)).await,
+        Ok(()) => tunnel(context, permit, &mut client, &first).await,
+        Err(reason) => {
+            context.deny(permit.target(), &Why::misuse(permit, reason));
+            refuse(&mut client, &ACCESS_DENIED).await;
+        }
+    }
+}
+
+/// Reads a hello, or says what is wrong with it; none when the client closed without a word, for
+/// then nothing was asked.
+async fn hello(
+    context: &Context,
+    client: &mut TcpStream,
+    first: &mut Vec<u8>,
+) -> Option<Result<Hello, String>> {
     let deadline = Instant::now() + context.limits.hello;
-    let hello = match timeout_at(deadline, read_hello(client, &mut first)).await {
+    Some(match timeout_at(deadline, read_hello(client, first)).await {
         Ok(Ok(hello)) => hello,
-        // Closed without a word: nothing was asked.
-        Ok(Err(None)) if first.is_empty() => return,
+        Ok(Err(None)) if first.is_empty() => return None,
         Ok(Err(None)) => Err("its TLS hello was cut off".to_owned()),
         Ok(Err(Some(bad))) => Err(bad.to_string()),
         Err(_late) => Err("its TLS hello did not come in time".to_owned()),
+    })
+}
+
+/// Answers a TLS connection to the explaining address, where all denied names stand.
+pub(super) async fn explain(context: Arc<Context>, mut client: TcpStream) {
+    let mut first = Vec::new();
+    let Some(hello) = hello(&context, &mut client, &mut first).await else {
+        return;
     };
-    match hello.and_then(|hello| check(&hello, &permit.target().name)) {
-        Ok(()) => tunnel(context, permit, client, &first).await,
-        Err(reason) => {
-            context.deny(permit.target(), &Why::misuse(permit, reason));
-            refuse(client, &ACCESS_DENIED).await;
+    let name = hello.and_then(|hello| {
+        let sent = hello.server_name.unwrap_or_default();
+        let text = String::from_utf8_lossy(&sent);
+        let name = text.parse::<HostName>().map_err(|error| error.to_string())?;
+        check(&Hello { server_name: Some(sent), ..hello }, &name).map(|()| name)
+    });
+    match name {
+        Ok(name) => {
+            let target = Target { name, port: TLS_PORT };
+            inspect::explain(&context, target, (first, client)).await;
         }
+        // Its name was denied and recorded when it was asked for.
+        Err(_unreadable) => refuse(&mut client, &ACCESS_DENIED).await,
     }
 }
 
@@ -144,7 +181,26 @@ pub(super) async fn dial(context: &Context, permit: &Permit) -> Result<TcpStream
         context.allow(permit, waited);
         admitted.connect(context.limits.dial).await
     };
-    let result = dialled.await;
+    told(context, permit, dialled.await)
+}
+
+/// Resolves, writes down the decision, and connects, where each request takes a turn of its own.
+pub(super) async fn reach(context: &Context, permit: &Permit) -> Result<TcpStream, DialError> {
+    let dialled = async {
+        let admitted =
+            Admitted::new(permit, context.resolver.as_ref(), context.limits.dial).await?;
+        context.allow(permit, Duration::ZERO);
+        admitted.connect(context.limits.dial).await
+    };
+    told(context, permit, dialled.await)
+}
+
+/// Writes down what became of an attempt to connect.
+fn told(
+    context: &Context,
+    permit: &Permit,
+    result: Result<TcpStream, DialError>,
+) -> Result<TcpStream, DialError> {
     match &result {
         Ok(upstream) => drop(upstream.set_nodelay(true)),
         Err(DialError::Denied(denied)) => context.deny(permit.target(), &denied.clone().into()),
@@ -198,6 +254,8 @@ impl Drop for Open<'_> {
             received: self.meter.received(),
             elapsed: self.since.elapsed(),
             waited: self.meter.waited(),
+            call: None,
+            status: None,
         }));
     }
 }

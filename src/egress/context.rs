@@ -17,11 +17,12 @@ use crate::{
 
 use super::{
     dial::Resolve,
-    gateway::{Doors, Limits},
+    gateway::{Doors, Limits, SecretValues},
+    inspect::Inspection,
     ledger::Ledger,
     limits::{Budget, Budgets, Tally, TooMany},
     names::Names,
-    record::{Decision, Fact},
+    record::{Call, Decision, Fact},
 };
 
 /// Connections of one listener that may wait for a seat.
@@ -53,6 +54,15 @@ impl Why {
             retry_after: None,
         }
     }
+
+    /// A request is allowed by a rule, but not as it is.
+    pub(super) fn under(rule: &str, reason: String) -> Self {
+        Self {
+            rule: Some(rule.to_owned()),
+            reason,
+            retry_after: None,
+        }
+    }
 }
 
 impl From<Denied> for Why {
@@ -63,6 +73,14 @@ impl From<Denied> for Why {
             retry_after: None,
         }
     }
+}
+
+/// A request that a rule allows.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    pub(super) target: Target,
+    pub(super) rule: String,
+    pub(super) call: Call,
 }
 
 /// What all tasks of one gateway share.
@@ -79,6 +97,8 @@ pub(super) struct Context {
     pub(super) rates: Rates,
     pub(super) budgets: Arc<Budgets>,
     pub(super) tally: Arc<Tally>,
+    pub(super) inspection: Arc<Inspection>,
+    pub(super) secrets: SecretValues,
     /// To the one task that owns all others, so that they end with it.
     pub(super) tasks: mpsc::UnboundedSender<Task>,
 }
@@ -102,21 +122,51 @@ impl Context {
 
     /// Returns what the role has left under the rule that allows a connection.
     pub(super) fn budget(&self, permit: &Permit) -> Arc<Budget> {
-        self.budgets.of(&self.role, permit.rule(), &self.rates)
+        self.budget_under(permit.rule())
+    }
+
+    /// Returns what the role has left under a rule.
+    pub(super) fn budget_under(&self, rule: &str) -> Arc<Budget> {
+        self.budgets.of(&self.role, rule, &self.rates)
     }
 
     /// Waits until one more call may go out; returns how long that was.
     pub(super) async fn turn(&self, permit: &Permit) -> Result<Duration, TooMany> {
-        let became = self.budget(permit).call(self.limits.turn).await;
+        self.turn_under(permit.rule()).await
+    }
+
+    /// Waits until one more call may go out under a rule; returns how long that was.
+    pub(super) async fn turn_under(&self, rule: &str) -> Result<Duration, TooMany> {
+        let became = self.budget_under(rule).call(self.limits.turn).await;
         self.tally.call(became);
         became
     }
 
     /// Writes down that a connection is allowed, after a wait for its turn.
     pub(super) fn allow(&self, permit: &Permit, waited: Duration) {
-        let long = waited > LONG;
-        let reason = long.then(|| "rate: it waited over a second for its turn".to_owned());
-        self.connect(permit.target(), Ok(permit.rule()), reason);
+        self.connect(permit.target(), Ok(permit.rule()), long_wait(waited));
+    }
+
+    /// Writes down that a request is allowed, after a wait for its turn.
+    pub(super) fn allow_line(&self, line: &Line, waited: Duration) {
+        self.note_line(line, long_wait(waited));
+    }
+
+    /// Writes down something about an allowed request.
+    pub(super) fn note_line(&self, line: &Line, reason: Option<String>) {
+        self.request((&line.target, &line.call), Ok(&line.rule), reason);
+    }
+
+    /// Writes down that an allowed request failed.
+    pub(super) fn fail_call(&self, target: &Target, call: &Call, why: &Why) {
+        let rule = why.rule.as_deref().unwrap_or_default();
+        self.request((target, call), Ok(rule), Some(why.reason.clone()));
+    }
+
+    /// Writes down that a request is denied.
+    pub(super) fn deny_call(&self, target: &Target, call: &Call, why: &Why) {
+        let rule = Err(why.rule.as_deref());
+        self.request((target, call), rule, Some(why.reason.clone()));
     }
 
     /// Writes down that an allowed connection failed.
@@ -130,8 +180,31 @@ impl Context {
     }
 
     fn connect(&self, target: &Target, rule: Result<&str, Option<&str>>, reason: Option<String>) {
+        self.decided((target, None), rule, reason);
+    }
+
+    fn request(
+        &self,
+        (target, call): (&Target, &Call),
+        rule: Result<&str, Option<&str>>,
+        reason: Option<String>,
+    ) {
+        self.decided((target, Some(call)), rule, reason);
+    }
+
+    fn decided(
+        &self,
+        (target, call): (&Target, Option<&Call>),
+        rule: Result<&str, Option<&str>>,
+        reason: Option<String>,
+    ) {
+        let kind = match call {
+            Some(_) => EgressKind::Request,
+            None => EgressKind::Connect,
+        };
         self.ledger.note(Fact::Decision(Decision {
-            kind: EgressKind::Connect,
+            kind,
+            call: call.cloned(),
             host: target.name.to_string(),
             port: Some(target.port),
             allowed: rule.is_ok(),
@@ -139,4 +212,9 @@ impl Context {
             reason,
         }));
     }
+}
+
+/// Says that a call waited so long that it is worth a word.
+fn long_wait(waited: Duration) -> Option<String> {
+    (waited > LONG).then(|| "rate: it waited over a second for its turn".to_owned())
 }

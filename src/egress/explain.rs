@@ -28,18 +28,23 @@ struct Text<'a> {
     next: String,
 }
 
-/// Writes a whole HTTP answer with `status`, such as `403 Forbidden`.
-pub(super) fn answer(status: &str, refusal: &Refusal<'_>) -> Vec<u8> {
+impl Refusal<'_> {
+    /// Returns when the same may be allowed, in whole seconds, never too few.
+    pub(super) fn seconds(&self) -> Option<u64> {
+        self.retry_after.map(|after| after.as_secs() + 1)
+    }
+}
+
+/// Writes the sentence: one line of JSON.
+pub(super) fn text(refusal: &Refusal<'_>) -> String {
     let Refusal {
         role,
         host,
         port,
         rule,
         reason,
-        retry_after,
+        retry_after: _,
     } = refusal;
-    // Whole seconds, never too few.
-    let seconds = retry_after.map(|after| after.as_secs() + 1);
     let never = || {
         format!(
             "do not retry; if the task needs it, say so in the result: an operator can add \
@@ -51,10 +56,17 @@ pub(super) fn answer(status: &str, refusal: &Refusal<'_>) -> Vec<u8> {
         role: role.as_str(),
         rule: *rule,
         reason,
-        next: seconds.map_or_else(never, |seconds| format!("try again in {seconds} s")),
+        next: refusal.seconds().map_or_else(never, |seconds| format!("try again in {seconds} s")),
     };
     let mut body = serde_json::to_string(&text).expect("strings always serialize");
     body.push('\n');
+    body
+}
+
+/// Writes a whole HTTP answer with `status`, such as `403 Forbidden`.
+pub(super) fn answer(status: &str, refusal: &Refusal<'_>) -> Vec<u8> {
+    let body = text(refusal);
+    let seconds = refusal.seconds();
     let wait = seconds.map_or_else(String::new, |seconds| format!("Retry-After: {seconds}\r\n"));
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\

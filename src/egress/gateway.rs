@@ -12,6 +12,7 @@ use tokio::{
     sync::{Mutex, Semaphore, mpsc, oneshot},
     task::JoinSet,
 };
+use zeroize::Zeroizing;
 
 use crate::{
     event::Usage,
@@ -44,6 +45,9 @@ where
         self(at)
     }
 }
+
+/// Looks a secret up by its name; none when there is no such secret.
+pub type SecretValues = Arc<dyn Fn(&str) -> Option<Zeroizing<String>> + Send + Sync>;
 
 /// The sockets that the sandbox bound to 127.0.0.1:53.
 #[derive(Debug)]
@@ -115,6 +119,8 @@ pub struct Config {
     pub rates: Rates,
     /// Caps.
     pub limits: Limits,
+    /// Gives the credentials that rules add to requests; the sandbox never sees one.
+    pub secrets: SecretValues,
 }
 
 impl fmt::Debug for Config {
@@ -158,6 +164,8 @@ impl Gateway {
             rates: config.rates,
             budgets: Arc::clone(&threads.budgets),
             tally: Arc::clone(&tally),
+            inspection: Arc::clone(&threads.inspection),
+            secrets: config.secrets,
             limits: config.limits,
             tasks,
         });

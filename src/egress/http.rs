@@ -156,7 +156,7 @@ fn is_token(text: &str) -> bool {
 }
 
 /// Reads `name` or `name:port`, nothing else: no user, no escapes, no address.
-fn authority_of(text: &str) -> Result<(HostName, Option<u16>), BadRequest> {
+pub(super) fn authority_of(text: &str) -> Result<(HostName, Option<u16>), BadRequest> {
     let (name, port) = match text.split_once(':') {
         None => (text, None),
         Some((name, port)) => {

@@ -4,7 +4,8 @@
 //!  sandbox (no network)                 │ host, egress thread
 //!  getaddrinfo ──▶ 127.0.0.1:53 ────────┼▶ name_ports ─▶ 127.64.x.y  (nothing is forwarded)
 //!  connect ──────▶ 127.64.x.y:443 ──────┼▶ decide ─▶ Permit ─▶ resolve ─▶ admit ─▶ dial ─▶ splice
-//!  denied name ──▶ 127.127.255.254:80 ──┼▶ HTTP 403, one sentence
+//!                                       │  or, where requests have rules: end TLS and `inspect`
+//!  denied name ─▶ 127.127.255.254:80,443 ┼▶ HTTP 403, one sentence
 //! ```
 //!
 //! All sockets on the left were handed over by the sandbox; this module only serves them. It
@@ -21,6 +22,7 @@ mod explain;
 mod gateway;
 mod hello;
 mod http;
+mod inspect;
 mod ledger;
 mod limits;
 mod names;
@@ -34,10 +36,11 @@ mod web;
 mod tests;
 
 pub use dial::{Resolve, SystemResolver};
-pub use gateway::{Config, DnsSockets, Doors, Gateway, Limits};
+pub use gateway::{Config, DnsSockets, Doors, Gateway, Limits, SecretValues};
 pub use hello::{BadHello, Hello, sni};
 pub use http::{BadRequest, Body, Head, head};
-pub use record::{Closed, Coalescer, Decision, Fact, Record};
+pub use inspect::{AuthorityError, Trust, placeholder};
+pub use record::{Call, Closed, Coalescer, Decision, Fact, Record};
 pub use threads::Threads;
 
 /// Why the gateway could not start.
@@ -49,6 +52,9 @@ pub enum StartError {
     /// A passed socket could not be taken over.
     #[error("the DNS sockets handed over by the sandbox could not be served")]
     Sockets(#[source] std::io::Error),
+    /// The authority that answers inspected names could not be made.
+    #[error("the gateway's certificate authority could not be made")]
+    Authority(#[from] AuthorityError),
     /// The host's resolver settings could not be read.
     #[error("the host's resolver settings could not be read; look at `/etc/resolv.conf`")]
     Resolver(#[source] std::io::Error),

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{net::TcpStream, time::Instant};
 
 use crate::{
     name::HostName,
@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     accept::accept,
-    connection,
+    connection::{self, TLS_PORT},
     context::{Context, Task},
     gateway::Limits,
     web,
@@ -27,11 +27,14 @@ use super::{
 const FIRST: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 1);
 /// Where every denied name stands; far above the last address that a name can get.
 pub(super) const EXPLAINING: Ipv4Addr = Ipv4Addr::new(127, 127, 255, 254);
-/// Where denials are explained.
+/// Where denials are explained without TLS.
 const EXPLAINING_PORT: u16 = 80;
 /// Most names a table can hold without leaving its network.
 const MOST: usize = 1 << 20;
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// Serves a connection.
+type Serve = fn(Arc<Context>, TcpStream) -> Task;
 
 /// Why a name gets no address.
 #[derive(Debug, thiserror::Error)]
@@ -109,23 +112,26 @@ impl Names {
         Ok(address)
     }
 
-    /// Returns the address where denials are explained. On return its listener stands.
+    /// Returns the address where denials are explained. On return its listeners stand.
     pub(super) async fn explaining(
         &mut self,
         context: &Arc<Context>,
     ) -> Result<Ipv4Addr, NoAddress> {
         if !self.explaining {
-            let port = EXPLAINING_PORT;
-            let opened = context.open(SocketAddr::from((EXPLAINING, port))).await;
-            let listener = opened.map_err(|source| NoAddress::Closed { port, source })?;
-            let serve =
-                |context: Arc<Context>, client| -> Task { Box::pin(web::explain(context, client)) };
-            context.run(accept(
-                Arc::clone(context),
-                listener,
-                Arc::clone(&context.seats),
-                serve,
-            ));
+            let serve: [(u16, Serve); 2] = [
+                (EXPLAINING_PORT, |context, client| Box::pin(web::explain(context, client))),
+                (TLS_PORT, |context, client| Box::pin(connection::explain(context, client))),
+            ];
+            let mut opened = Vec::new();
+            for (port, serve) in serve {
+                let listener = context.open(SocketAddr::from((EXPLAINING, port))).await;
+                let listener = listener.map_err(|source| NoAddress::Closed { port, source })?;
+                opened.push((listener, serve));
+            }
+            for (listener, serve) in opened {
+                let seats = Arc::clone(&context.seats);
+                context.run(accept(Arc::clone(context), listener, seats, serve));
+            }
             self.explaining = true;
         }
         Ok(EXPLAINING)

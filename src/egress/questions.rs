@@ -167,5 +167,6 @@ fn note(context: &Context, host: String, verdict: Result<String, (Option<String>
         allowed,
         rule,
         reason,
+        call: None,
     }));
 }

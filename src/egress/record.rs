@@ -13,6 +13,11 @@ use crate::{
 const WINDOW: Duration = Duration::from_secs(1);
 /// Stands for the hosts that a summary does not list.
 const MANY: &str = "*";
+/// Different requests that are listed per second.
+const REQUESTS: usize = 200;
+/// Characters kept of a method and of a path.
+const LONGEST_METHOD: usize = 32;
+const LONGEST_PATH: usize = 1024;
 
 /// What happened at the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +28,27 @@ pub enum Fact {
     Closed(Closed),
 }
 
-/// A decision on a name or a connection.
+/// Something asked on a connection, as it may be recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Call {
+    /// The method.
+    pub method: String,
+    /// The path in its normal form, without the query.
+    pub path: String,
+}
+
+impl Call {
+    /// Takes what was asked, control characters escaped and cut to what a line can hold.
+    pub(super) fn new(method: &str, path: &str) -> Self {
+        let shown = |text: &str, most| text.escape_debug().take(most).collect();
+        Self {
+            method: shown(method, LONGEST_METHOD),
+            path: shown(path, LONGEST_PATH),
+        }
+    }
+}
+
+/// A decision on a name, a connection or a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Decision {
     /// What it was about.
@@ -38,9 +63,11 @@ pub struct Decision {
     pub rule: Option<String>,
     /// One sentence: why denied, or what went wrong after it was allowed.
     pub reason: Option<String>,
+    /// What was asked, of a request; none also where many are summed up.
+    pub call: Option<Call>,
 }
 
-/// Connections to one host and port that ended within the same second.
+/// Connections to one host and port, or equal requests on them, that ended within the same second.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {
     /// The host.
@@ -55,6 +82,10 @@ pub struct Closed {
     pub elapsed: Duration,
     /// How long bytes waited because the role's minute was used up, summed.
     pub waited: Duration,
+    /// What was asked, of a request; none also where many are summed up.
+    pub call: Option<Call>,
+    /// How the server answered a request, the last of them; none when it did not.
+    pub status: Option<u16>,
 }
 
 /// One line for the journal, without the sandbox and the task, which the gateway does not know.
@@ -82,6 +113,8 @@ impl Record {
                 rule: d.rule,
                 reason: d.reason,
                 count: self.count,
+                method: d.call.as_ref().map(|call| call.method.clone()),
+                path: d.call.map(|call| call.path),
             },
             Fact::Closed(c) => Event::EgressClosed {
                 sandbox,
@@ -92,6 +125,9 @@ impl Record {
                 received: c.received,
                 elapsed_ms: millis(c.elapsed),
                 waited_ms: millis(c.waited),
+                method: c.call.as_ref().map(|call| call.method.clone()),
+                path: c.call.map(|call| call.path),
+                status: c.status,
             },
         }
     }
@@ -102,16 +138,19 @@ impl Record {
 /// The first of equal decisions comes out at once, so that it can be written before it is acted
 /// on; those that follow within a second come out as one with a count. Of denials at most
 /// `denials` different ones come out per second, the rest as one summary: an agent that asks for
-/// random names cannot flood a journal. Allowed ones are never summed up, for their number is
-/// bounded by the table of names.
+/// random names cannot flood a journal. Of allowed requests at most 200 different ones come
+/// out per second, of the rest only the host; other allowed ones are never summed up, for their
+/// number is bounded by the table of names.
 #[derive(Debug)]
 pub struct Coalescer {
     denials: usize,
     listed: usize,
+    /// Different requests listed in this second.
+    requests: usize,
     since: Option<Instant>,
     held: HashMap<Decision, u64>,
     unlisted: u64,
-    closed: HashMap<(String, u16), (Closed, u64)>,
+    closed: HashMap<(String, u16, Option<Call>), (Closed, u64)>,
 }
 
 impl Coalescer {
@@ -121,6 +160,7 @@ impl Coalescer {
         Self {
             denials,
             listed: 0,
+            requests: 0,
             since: None,
             held: HashMap::new(),
             unlisted: 0,
@@ -138,8 +178,16 @@ impl Coalescer {
         out
     }
 
-    fn decision(&mut self, decision: Decision, now: Instant) -> Option<Record> {
+    fn decision(&mut self, mut decision: Decision, now: Instant) -> Option<Record> {
         self.since.get_or_insert(now);
+        if decision.allowed && decision.call.is_some() && !self.held.contains_key(&decision) {
+            if self.requests >= REQUESTS {
+                decision.call = None;
+                decision.reason = Some("more different requests within a second than are listed".to_owned());
+            } else {
+                self.requests += 1;
+            }
+        }
         if let Some(count) = self.held.get_mut(&decision) {
             *count += 1;
             return None;
@@ -158,15 +206,19 @@ impl Coalescer {
         })
     }
 
-    fn close(&mut self, closed: Closed, now: Instant) {
+    fn close(&mut self, mut closed: Closed, now: Instant) {
         self.since.get_or_insert(now);
-        let key = (closed.host.clone(), closed.port);
+        if self.closed.len() >= REQUESTS {
+            closed.call = None;
+        }
+        let key = (closed.host.clone(), closed.port, closed.call.clone());
         match self.closed.get_mut(&key) {
             Some((sum, count)) => {
                 sum.sent = sum.sent.saturating_add(closed.sent);
                 sum.received = sum.received.saturating_add(closed.received);
                 sum.elapsed = sum.elapsed.max(closed.elapsed);
                 sum.waited += closed.waited;
+                sum.status = closed.status;
                 *count += 1;
             }
             None => drop(self.closed.insert(key, (closed, 1))),
@@ -185,6 +237,7 @@ impl Coalescer {
     pub fn drain(&mut self) -> Vec<Record> {
         self.since = None;
         self.listed = 0;
+        self.requests = 0;
         let mut out = Vec::new();
         for (decision, count) in self.held.drain().filter(|(_, count)| *count > 0) {
             out.push(Record {
@@ -217,6 +270,7 @@ fn summary() -> Decision {
         allowed: false,
         rule: None,
         reason: Some("more different denials within a second than are listed".to_owned()),
+        call: None,
     }
 }
 
@@ -232,6 +286,7 @@ mod tests {
             allowed: false,
             rule: None,
             reason: None,
+            call: None,
         })
     }
 
@@ -290,6 +345,8 @@ mod tests {
                 received: 10 * n,
                 elapsed: Duration::from_millis(n),
                 waited: Duration::ZERO,
+                call: None,
+                status: None,
             };
             assert_eq!(coalescer.note(Fact::Closed(closed), start), []);
         }

@@ -42,6 +42,28 @@ impl Meter {
         }
     }
 
+    /// Waits until so many bytes may go, and counts them.
+    pub(super) async fn take(&self, way: Way, count: usize) {
+        self.wait(count).await;
+        self.count(way, count);
+    }
+
+    async fn wait(&self, count: usize) {
+        let waited = self.budget.bytes(count).await;
+        let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        self.waited_us.fetch_add(waited, Ordering::Relaxed);
+    }
+
+    fn count(&self, way: Way, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.tally.bytes(way, count);
+        let side = match way {
+            Way::Out => &self.sent,
+            Way::In => &self.received,
+        };
+        side.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// Passes bytes on once they may go: whoever sends more must wait with us.
     pub(super) async fn pass(
         &self,
@@ -49,17 +71,9 @@ impl Meter {
         bytes: &[u8],
         to: &mut (impl AsyncWrite + Unpin),
     ) -> io::Result<()> {
-        let waited = self.budget.bytes(bytes.len()).await;
-        let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
-        self.waited_us.fetch_add(waited, Ordering::Relaxed);
+        self.wait(bytes.len()).await;
         to.write_all(bytes).await?;
-        let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.tally.bytes(way, count);
-        let side = match way {
-            Way::Out => &self.sent,
-            Way::In => &self.received,
-        };
-        side.fetch_add(count, Ordering::Relaxed);
+        self.count(way, bytes.len());
         Ok(())
     }
 

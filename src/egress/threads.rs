@@ -7,29 +7,31 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{StartError, limits::Budgets};
+use super::{StartError, Trust, inspect::Inspection, limits::Budgets};
 
 /// One dedicated thread with a runtime of its own. Dropping it ends every gateway on it.
 #[derive(Debug)]
 pub struct Threads {
     handle: Handle,
     pub(super) budgets: Arc<Budgets>,
+    pub(super) inspection: Arc<Inspection>,
     // The thread blocks on the other end, so dropping this is the signal to end.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Threads {
-    /// Starts the thread.
+    /// Starts the thread, and makes the certificate authority of this process.
     ///
     /// # Errors
     ///
-    /// When the system has no thread or no event queue left.
+    /// When the system has no thread, no event queue or no random bytes left.
     pub fn start() -> Result<Self, StartError> {
-        Self::build().map_err(StartError::Thread)
+        let inspection = Arc::new(Inspection::new()?);
+        Self::build(inspection).map_err(StartError::Thread)
     }
 
-    fn build() -> io::Result<Self> {
+    fn build(inspection: Arc<Inspection>) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -42,9 +44,16 @@ impl Threads {
         Ok(Self {
             handle,
             budgets: Arc::default(),
+            inspection,
             stop: Some(stop),
             thread: Some(thread),
         })
+    }
+
+    /// Returns the trust files of sandboxes: what this machine trusts, and the gateway's authority.
+    #[must_use]
+    pub fn trust(&self) -> Arc<Trust> {
+        self.inspection.trust()
     }
 
     /// Returns the runtime that gateways run on.

@@ -108,8 +108,14 @@ pub enum Event {
         rule: Option<String>,
         reason: Option<String>,
         count: u64,
+        /// Of a request alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        method: Option<String>,
+        /// Of a request alone, without its query.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
     },
-    /// A connection through the gateway ended.
+    /// A connection through the gateway ended, or a request on one.
     EgressClosed {
         sandbox: String,
         role: Role,
@@ -120,6 +126,15 @@ pub enum Event {
         elapsed_ms: u64,
         #[serde(default)]
         waited_ms: u64,
+        /// Of a request alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        method: Option<String>,
+        /// Of a request alone, without its query.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+        /// How the server answered a request; none when it did not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
     },
     /// The hand-over gate looked at what an agent left. Empty `breaches` is a pass.
     Gated {
@@ -208,6 +223,8 @@ pub enum EgressKind {
     Name,
     /// A connection was opened.
     Connect,
+    /// Something was asked on a connection.
+    Request,
 }
 
 /// Why work may not leave a sandbox.

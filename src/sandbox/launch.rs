@@ -9,7 +9,7 @@ use loki_guest::NEWEST_LANDLOCK;
 use tokio::sync::{RwLock, oneshot};
 
 use crate::{
-    egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, Threads},
+    egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, SecretValues, Threads},
     engine::{ContainerId, ContainerSpec, Engine, EngineError},
     event::{Held, HeldBy, Isolation},
     link::{Link, Listener, guest_binary},
@@ -63,6 +63,8 @@ pub struct Launcher {
     pub threads: Arc<Threads>,
     /// How names are resolved on the host.
     pub resolver: Arc<dyn Resolve>,
+    /// Gives the credentials that gateways add to requests; at first there is none.
+    pub secrets: SecretValues,
     /// The newest Landlock ABI that sandboxes use, where the kernel has it. No policy sets it.
     pub landlock: u32,
     /// Held for reading while a container is being created.
@@ -83,6 +85,7 @@ impl Launcher {
             cache,
             threads,
             resolver,
+            secrets: Arc::new(|_| None),
             landlock: NEWEST_LANDLOCK,
             creating: Arc::default(),
         }
@@ -330,6 +333,7 @@ impl Launcher {
             resolver: Arc::clone(&self.resolver),
             rates: rights.rates.clone(),
             limits: Limits::default(),
+            secrets: Arc::clone(&self.secrets),
         };
         Ok(Gateway::start(config, &self.threads)?)
     }

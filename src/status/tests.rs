@@ -58,6 +58,8 @@ fn egress(allowed: bool, count: u64) -> Event {
         sandbox: "s1".to_owned(),
         task: None,
         role: role(),
+        method: None,
+        path: None,
         kind: EgressKind::Name,
         host: "example.com".to_owned(),
         port: None,

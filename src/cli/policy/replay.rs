@@ -165,7 +165,8 @@ impl Ledger {
             return;
         };
         let misused = !allowed && covered(rule.as_deref(), *port);
-        if misused || host == MANY {
+        // What was asked on a connection is not asked again: a record does not hold all of it.
+        if misused || host == MANY || *kind == EgressKind::Request {
             self.unasked += count;
             return;
         }

@@ -141,6 +141,7 @@ impl Lab {
             resolver: Arc::clone(&resolver) as Arc<dyn Resolve>,
             rates,
             limits,
+            secrets: Arc::new(|_| None),
         };
         let gateway = Some(Gateway::start(config, &threads).unwrap());
         Self {

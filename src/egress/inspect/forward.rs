@@ -1,0 +1,206 @@
+//! A judged request on its way to the server, and the answer on its way back.
+
+use std::{error::Error, sync::Arc};
+
+use http_body_util::BodyExt;
+use hyper::{
+    HeaderMap, Request, Response, StatusCode, Uri, Version,
+    body::Incoming,
+    header::{self, HeaderName, HeaderValue},
+    http::{request::Parts, uri},
+};
+use hyper_util::client::legacy;
+
+use super::{
+    Speaks,
+    body::{Account, Passing, TooLong, mask_headers},
+    mask::Mask,
+    session::{Answer, Judged, Refused, Session},
+    socket,
+    upstream::Unreached,
+};
+use crate::{
+    egress::{
+        context::{Line, Why},
+        dial::DialError,
+        limits::Way,
+    },
+    policy::Target,
+};
+
+/// Fields that speak of one connection alone.
+const OF_CONNECTION: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+    header::EXPECT,
+];
+
+impl Session {
+    /// Passes a request on and returns the answer as it begins to come.
+    pub(super) async fn forward(
+        &self,
+        judged: Judged,
+        body: Incoming,
+    ) -> Result<Response<Answer>, Refused> {
+        let Judged {
+            mut parts,
+            permit,
+            credential,
+            line,
+        } = judged;
+        let account = Account::open(&self.context, line.clone());
+        let client = permit.websocket().then(|| socket::client_side(&mut parts));
+        let forms = credential.as_ref().and_then(|ready| ready.forms());
+        let mut mask = forms.map(Mask::new);
+        self.prepare(&mut parts, mask.is_some());
+        if client.is_some() {
+            socket::ask(&mut parts.headers);
+        }
+        if let Some(ready) = &credential {
+            ready.add(&mut parts.headers);
+        }
+        let first = parts.method.as_str().len() + parts.uri.to_string().len();
+        account.head(Way::Out, first, &parts.headers).await;
+        let body = Passing::out(body, &account, permit.max_request_bytes());
+        let speaks = match client.is_some() {
+            true => Speaks::Old,
+            false => Speaks::Both,
+        };
+        let asked = self.requests(speaks).request(Request::from_parts(parts, body));
+        let mut response = asked.await.map_err(|error| self.failed(&line, &error))?;
+        account.answered(response.status().as_u16());
+        account.head(Way::In, 0, response.headers()).await;
+        if let Some(mask) = &mut mask {
+            unmaskable(response.headers()).map_or(Ok(()), |reason| Err(self.broken(&line, reason)))?;
+            mask_headers(mask, response.headers_mut());
+            if mask.found() {
+                account.echoed();
+            }
+        }
+        match (client, response.status()) {
+            (Some(client), StatusCode::SWITCHING_PROTOCOLS) => {
+                Ok(socket::open(self, (client, response), (account, mask)))
+            }
+            (None, StatusCode::SWITCHING_PROTOCOLS) => {
+                Err(self.broken(&line, "its server changes the protocol unasked".to_owned()))
+            }
+            _ => Ok(answer(response, &account, mask)),
+        }
+    }
+
+    /// Makes a client's request head one of our own.
+    fn prepare(&self, parts: &mut Parts, masked: bool) {
+        let Target { name, port } = self.permit.target();
+        let authority = match port {
+            443 => name.to_string(),
+            port => format!("{name}:{port}"),
+        };
+        let target = parts.uri.path_and_query().cloned();
+        let uri = Uri::builder().scheme(uri::Scheme::HTTPS).authority(authority);
+        parts.uri = uri
+            .path_and_query(target.unwrap_or(uri::PathAndQuery::from_static("/")))
+            .build()
+            .expect("a host name, a port and a path that was sent are an address");
+        parts.version = Version::HTTP_11;
+        let trailers = parts
+            .headers
+            .get(header::TE)
+            .is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+        of_one_connection(&mut parts.headers);
+        // Written anew from the address.
+        parts.headers.remove(header::HOST);
+        if trailers {
+            parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
+        if masked {
+            // What is compressed or given in parts could hold the credential where no mask sees it.
+            let identity = HeaderValue::from_static("identity");
+            parts.headers.insert(header::ACCEPT_ENCODING, identity);
+            parts.headers.remove(header::RANGE);
+            parts.headers.remove(header::IF_RANGE);
+        }
+    }
+
+    /// Says why a request that was allowed got no answer.
+    fn failed(&self, line: &Line, error: &legacy::Error) -> Refused {
+        if let Some(TooLong(most)) = cause::<TooLong>(error) {
+            let reason = format!("its body is longer than the {most} bytes that its rule allows");
+            let why = Why::under(&line.rule, reason);
+            return Refused::new(StatusCode::PAYLOAD_TOO_LARGE, why);
+        }
+        if let Some(bad) = self.reading.broken() {
+            let reason = format!("this request cannot be passed on: {bad}");
+            return Refused::new(StatusCode::BAD_REQUEST, Why::under(&line.rule, reason));
+        }
+        match cause::<Unreached>(error) {
+            Some(Unreached::Dial(DialError::Denied(denied))) => {
+                Refused::new(StatusCode::FORBIDDEN, denied.clone().into())
+            }
+            Some(unreached) => self.broken(line, unreached.to_string()),
+            None => self.broken(line, format!("its server broke off: {}", innermost(error))),
+        }
+    }
+
+    fn broken(&self, line: &Line, reason: String) -> Refused {
+        Refused::failure(Why::under(&line.rule, reason))
+    }
+}
+
+/// Returns the answer as the client gets it.
+fn answer(response: Response<Incoming>, account: &Arc<Account>, mask: Option<Mask>) -> Response<Answer> {
+    let (parts, body) = response.into_parts();
+    let mut answer = Response::new(Passing::back(body, account, mask).boxed_unsync());
+    *answer.status_mut() = parts.status;
+    *answer.headers_mut() = parts.headers;
+    of_one_connection(answer.headers_mut());
+    // It would lead the client to ports and protocols that no rule opens.
+    answer.headers_mut().remove(header::ALT_SVC);
+    answer
+}
+
+/// Removes what speaks of one connection alone, and what a `Connection` field says does so too.
+fn of_one_connection(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.to_str().unwrap_or_default().split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in OF_CONNECTION.iter().chain(&named) {
+        headers.remove(name);
+    }
+}
+
+/// Returns why an answer cannot be searched for the credential.
+fn unmaskable(headers: &HeaderMap) -> Option<String> {
+    let coded = headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    coded.then(|| {
+        "its server compressed the answer although asked not to, so an echoed credential could \
+         not be masked"
+            .to_owned()
+    })
+}
+
+/// Looks for a cause of a kind.
+fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    causes(error).find_map(|error| error.downcast_ref())
+}
+
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Returns an error and what is behind it.
+fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (**error).source())
+}

@@ -1,0 +1,329 @@
+//! One connection of a client: each of its requests judged by itself.
+
+use std::sync::{Arc, OnceLock};
+
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::{
+    HeaderMap, Method, Request, Response, StatusCode, Version,
+    body::{Body, Bytes, Incoming},
+    header,
+    http::request::Parts,
+};
+use tokio::{sync::Notify, time::timeout};
+
+use super::{
+    Speaks,
+    body::Failure,
+    credential::{Guard, Ready},
+    strict::Reading,
+    upstream::{Requests, requests},
+};
+use crate::{
+    egress::{
+        connection::{LINGER, LINGER_BYTES},
+        context::{Context, Line, Why},
+        explain::{Refusal, text},
+        http::authority_of,
+        limits::TooMany,
+        record::Call,
+    },
+    name::HostName,
+    policy::{self, Permit, RegistryRule, RequestPermit, Target, decide_request},
+};
+
+/// What a client gets.
+pub(super) type Answer = UnsyncBoxBody<Bytes, Failure>;
+
+/// A client's connection to one permitted name.
+pub(super) struct Session {
+    pub(super) context: Arc<Context>,
+    pub(super) permit: Arc<Permit>,
+    pub(super) reading: Arc<Reading>,
+    /// Told when nothing more is to be taken from the client.
+    pub(super) closing: Arc<Notify>,
+    guard: Guard,
+    both: Requests,
+    old: OnceLock<Requests>,
+}
+
+/// A request that may be passed on.
+pub(super) struct Judged {
+    pub(super) parts: Parts,
+    pub(super) permit: RequestPermit,
+    pub(super) credential: Option<Ready>,
+    pub(super) line: Line,
+}
+
+/// A request that is not passed on.
+#[derive(Debug)]
+pub(super) struct Refused {
+    status: StatusCode,
+    why: Why,
+    after: After,
+    kind: Kind,
+}
+
+/// Whose fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Denial,
+    Failure,
+}
+
+/// What becomes of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Stay,
+    Close,
+}
+
+impl Refused {
+    pub(super) fn new(status: StatusCode, why: Why) -> Self {
+        Self {
+            status,
+            why,
+            after: After::Stay,
+            kind: Kind::Denial,
+        }
+    }
+
+    /// A request that was allowed and could not be answered.
+    pub(super) fn failure(why: Why) -> Self {
+        Self {
+            kind: Kind::Failure,
+            ..Self::new(StatusCode::BAD_GATEWAY, why)
+        }
+    }
+
+    fn closing(mut self) -> Self {
+        self.after = After::Close;
+        self
+    }
+}
+
+impl Session {
+    pub(super) fn new(context: &Arc<Context>, permit: &Permit, reading: Arc<Reading>) -> Self {
+        let permit = Arc::new(permit.clone());
+        Self {
+            guard: Guard::new(&context.egress, permit.target()),
+            both: requests(context, &permit, Speaks::Both),
+            old: OnceLock::new(),
+            context: Arc::clone(context),
+            permit,
+            reading,
+            closing: Arc::default(),
+        }
+    }
+
+    /// Returns who asks the server.
+    pub(super) fn requests(&self, speaks: Speaks) -> &Requests {
+        match speaks {
+            Speaks::Both => &self.both,
+            Speaks::Old => self
+                .old
+                .get_or_init(|| requests(&self.context, &self.permit, Speaks::Old)),
+        }
+    }
+
+    /// Answers one request.
+    pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Answer> {
+        let (parts, mut body) = request.into_parts();
+        let asked = policy::Request::new(
+            parts.method.as_str(),
+            parts.uri.path_and_query().map_or("", |target| target.as_str()),
+            upgrade(&parts.headers),
+        );
+        let call = Call::new(asked.method(), asked.path());
+        let waits = parts.headers.contains_key(header::EXPECT);
+        let old = parts.version < Version::HTTP_2;
+        let passed = match self.judge(parts, &asked, &body).await {
+            Ok(judged) => self.forward(judged, body).await,
+            Err(refused) => {
+                // A client that still writes would see a reset in place of the answer.
+                if old && !waits {
+                    read_away(&mut body).await;
+                }
+                Err(refused)
+            }
+        };
+        passed.unwrap_or_else(|refused| self.refuse(&call, refused))
+    }
+
+    /// Checks a request in every respect, and waits for its turn.
+    async fn judge(
+        &self,
+        mut parts: Parts,
+        asked: &policy::Request,
+        body: &Incoming,
+    ) -> Result<Judged, Refused> {
+        self.check(&parts)?;
+        let (context, target) = (&self.context, self.permit.target());
+        let decided = decide_request(&context.egress, &self.permit, asked);
+        let permit = decided.map_err(|denied| {
+            let status = match asked.upgrade() {
+                Some(_) => StatusCode::UPGRADE_REQUIRED,
+                None => StatusCode::FORBIDDEN,
+            };
+            Refused::new(status, denied.into())
+        })?;
+        let refuse = |status, reason| Refused::new(status, Why::under(permit.rule(), reason));
+        let forbid = |reason| refuse(StatusCode::FORBIDDEN, reason);
+        if let Some(reason) = unchecked(&permit) {
+            return Err(forbid(reason.to_owned()));
+        }
+        let stripped = self.guard.strip(&mut parts.headers, parts.uri.query());
+        stripped.map_err(|foreign| forbid(foreign.to_string()))?;
+        let credential = permit.credential().map(|credential| {
+            let secret = (context.secrets)(&credential.secret);
+            Ready::new(credential, secret).map_err(|none| forbid(none.to_string()))
+        });
+        let credential = credential.transpose()?;
+        if let Some(most) = permit.max_request_bytes()
+            && body.size_hint().lower() > most
+        {
+            let reason = format!("its body is longer than the {most} bytes that its rule allows");
+            return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, reason));
+        }
+        let line = Line {
+            target: target.clone(),
+            rule: permit.rule().to_owned(),
+            call: Call::new(asked.method(), asked.path()),
+        };
+        let turn = context.turn_under(permit.rule()).await;
+        let waited = turn.map_err(|over| rate(permit.rule(), over))?;
+        context.allow_line(&line, waited);
+        Ok(Judged {
+            parts,
+            permit,
+            credential,
+            line,
+        })
+    }
+
+    /// Checks what has to hold of any request.
+    fn check(&self, parts: &Parts) -> Result<(), Refused> {
+        let misuse = |status, reason| Refused::new(status, Why::misuse(&self.permit, reason));
+        self.reading.next().map_err(|bad| {
+            let reason = format!("this request cannot be passed on: {bad}");
+            misuse(StatusCode::BAD_REQUEST, reason).closing()
+        })?;
+        if parts.method == Method::CONNECT {
+            let reason = "it asks for a tunnel; programs need no proxy settings here".to_owned();
+            return Err(misuse(StatusCode::FORBIDDEN, reason).closing());
+        }
+        authority(parts, self.permit.target())
+            .map_err(|reason| misuse(StatusCode::MISDIRECTED_REQUEST, reason).closing())
+    }
+
+    /// Answers a request that is not passed on, and writes that down.
+    fn refuse(&self, call: &Call, refused: Refused) -> Response<Answer> {
+        let target = self.permit.target();
+        match refused.kind {
+            Kind::Denial => self.context.deny_call(target, call, &refused.why),
+            Kind::Failure => self.context.fail_call(target, call, &refused.why),
+        }
+        if refused.after == After::Close {
+            self.closing.notify_one();
+        }
+        explained(&self.context, target, &refused)
+    }
+}
+
+/// Returns what a refused client is told.
+pub(super) fn explained(context: &Context, target: &Target, refused: &Refused) -> Response<Answer> {
+    let refusal = Refusal {
+        role: &context.role,
+        host: target.name.as_str(),
+        port: target.port,
+        rule: refused.why.rule.as_deref(),
+        reason: &refused.why.reason,
+        retry_after: refused.why.retry_after,
+    };
+    let body = Full::new(Bytes::from(text(&refusal)));
+    let body = body.map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = refused.status;
+    let headers = response.headers_mut();
+    let known = |text| header::HeaderValue::from_static(text);
+    headers.insert(header::CONTENT_TYPE, known("application/json"));
+    headers.insert(header::CACHE_CONTROL, known("no-store"));
+    if refused.after == After::Close {
+        headers.insert(header::CONNECTION, known("close"));
+    }
+    if let Some(seconds) = refusal.seconds() {
+        headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// Returns what the connection is to become. `?` stands for what is not said.
+fn upgrade(headers: &HeaderMap) -> Option<&str> {
+    if let Some(protocol) = headers.get(header::UPGRADE) {
+        return Some(protocol.to_str().unwrap_or("?"));
+    }
+    let mut words = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.to_str().unwrap_or_default().split(','));
+    words
+        .any(|word| word.trim().eq_ignore_ascii_case("upgrade"))
+        .then_some("?")
+}
+
+/// Compares every name that a request gives its host with the connection's.
+fn authority(parts: &Parts, target: &Target) -> Result<(), String> {
+    let stated = parts.headers.get_all(header::HOST).iter().map(|value| value.to_str().ok());
+    let inner = parts.uri.authority().map(|authority| Some(authority.as_str()));
+    let mut any = false;
+    for text in stated.chain(inner) {
+        any = true;
+        let read = text.and_then(|text| authority_of(text).ok());
+        let same = read.is_some_and(|(name, port): (HostName, Option<u16>)| {
+            name == target.name && port.is_none_or(|port| port == target.port)
+        });
+        if !same {
+            let shown = text.unwrap_or("?").escape_debug();
+            return Err(format!("the connection is to `{target}`, its request to `{shown}`"));
+        }
+    }
+    any.then_some(())
+        .ok_or_else(|| format!("the connection is to `{target}`, its request names no host"))
+}
+
+/// Returns why a request that a rule covers is refused all the same: what cannot be held is not
+/// let out.
+fn unchecked(permit: &RequestPermit) -> Option<&'static str> {
+    if permit.branches().is_some() {
+        return Some("the branches of a push are not checked yet, so no push is passed on");
+    }
+    let vets = |rule: &RegistryRule| {
+        rule.min_age.is_some() || !rule.allow.is_empty() || !rule.deny.is_empty()
+    };
+    permit
+        .registry()
+        .is_some_and(vets)
+        .then_some("packages are not vetted yet, so nothing of a vetted registry is passed on")
+}
+
+/// Says that a call would have had to wait too long.
+fn rate(rule: &str, over: TooMany) -> Refused {
+    let mut why = Why::under(rule, format!("rate: over {} calls a minute", over.per_minute));
+    why.retry_after = Some(over.retry_after);
+    Refused::new(StatusCode::TOO_MANY_REQUESTS, why)
+}
+
+/// Reads some of what a refused client still sends.
+async fn read_away(body: &mut Incoming) {
+    let read = async {
+        let mut left = LINGER_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            let count = frame.data_ref().map_or(0, Bytes::len);
+            left = left.saturating_sub(u64::try_from(count).unwrap_or(u64::MAX));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // What is left is cut off.
+    drop(timeout(LINGER, read).await);
+}
