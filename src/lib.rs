@@ -5,8 +5,8 @@
 //!
 //! | layer | modules | rule |
 //! |---|---|---|
-//! | words | [`name`], [`text`], [`digest`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`task`], [`status`] | plain values: no I/O, no async |
-//! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`] | each touches one part of the world; no hand holds another |
+//! | words | [`name`], [`text`], [`digest`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`redact`], [`task`], [`status`] | plain values: no I/O, no async |
+//! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`], [`secrets`] | each touches one part of the world; no hand holds another |
 //! | play | [`sandbox`], [`run`], [`attest`] | hands joined; only `run` decides order |
 //! | faces | [`cli`] | people and programs |
 //!
@@ -24,6 +24,7 @@ pub mod event;
 pub mod finding;
 pub mod name;
 pub mod policy;
+pub mod redact;
 pub mod spec;
 pub mod status;
 pub mod task;
@@ -35,6 +36,7 @@ pub mod git;
 pub mod journal;
 pub mod link;
 pub mod provider;
+pub mod secrets;
 
 pub mod attest;
 pub mod run;

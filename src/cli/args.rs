@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{asked, policy::args as policy};
+use super::{asked, policy::args as policy, secrets::args as secrets};
 use crate::name::{Role, RunId};
 
 /// Turns a specification into reviewed, tested, merged code with AI coding agents, each in a
@@ -44,6 +44,8 @@ pub(super) enum Command {
     /// Check policies, and ask what they allow
     #[command(subcommand)]
     Policy(PolicyVerb),
+    /// Keep what programs need and nobody should see, encrypted
+    Secrets(secrets::Secrets),
     /// Verify the audit log
     #[command(subcommand)]
     Audit(AuditVerb),

@@ -4,9 +4,13 @@
     reason = "this is where the environment is read"
 )]
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
 
 use super::exit::{Exit, Fault};
+use crate::redact::Values;
 
 /// What Loki takes from the environment.
 #[derive(Debug, Clone)]
@@ -29,6 +33,14 @@ pub(super) struct Environment {
     pub(super) podman_store: Option<PathBuf>,
     /// This user's settings of Podman's storage.
     pub(super) podman_storage_conf: Option<PathBuf>,
+    /// `LOKI_AGE_IDENTITY`: the file that opens secrets.
+    pub(super) age_identity: Option<String>,
+    /// `HOME`.
+    pub(super) home: Option<PathBuf>,
+    /// `VISUAL`, else `EDITOR`.
+    pub(super) editor: Option<String>,
+    /// The secrets of this machine and project, once they were needed.
+    pub(super) secrets: OnceLock<Arc<Values>>,
     cache: Option<PathBuf>,
 }
 
@@ -52,6 +64,10 @@ impl Environment {
             config: under("XDG_CONFIG_HOME", ".config"),
             podman_store: below("XDG_DATA_HOME", ".local/share", "containers/storage"),
             podman_storage_conf: below("XDG_CONFIG_HOME", ".config", "containers/storage.conf"),
+            age_identity: text("LOKI_AGE_IDENTITY"),
+            home: text("HOME").map(PathBuf::from),
+            editor: text("VISUAL").or_else(|| text("EDITOR")),
+            secrets: OnceLock::new(),
             cache: under("XDG_CACHE_HOME", ".cache"),
         }
     }

@@ -14,6 +14,7 @@ mod policy;
 mod progress;
 mod roles;
 mod sandbox;
+mod secrets;
 mod setup;
 mod signals;
 mod start;
@@ -87,6 +88,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Policy(PolicyVerb::Replay(asked)) => policy::replay(&env, &asked),
         Command::Policy(PolicyVerb::Suggest(asked)) => policy::suggest(&env, &asked),
         Command::Policy(PolicyVerb::Trust(trust)) => policy::trust(&env, &trust),
+        Command::Secrets(asked) => secrets::run(&env, &asked).await,
         Command::Agents(AgentsVerb::List(json)) => roles::list(&env, &json),
         Command::Doctor(json) => doctor::doctor(&env, &json).await,
         Command::Image(ImageVerb::Build(build)) => image::build(&env, &build).await,

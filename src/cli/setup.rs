@@ -20,7 +20,7 @@ use crate::{
 use super::{
     env::Environment,
     exit::{Exit, Fault, OrExit},
-    policy, ui,
+    policy, secrets, ui,
 };
 
 /// Largest policy file that is read.
@@ -76,13 +76,12 @@ pub(super) fn gather(
         Some(root) => policy::pins(env, root)?,
         None => None,
     };
+    let secrets = secrets::values(env, root, &sources)?;
     let trust = pins.as_ref().map(|pins| pins.trust(&sources));
     Ok(Gathered {
         facts: Facts {
             trust: trust.unwrap_or_default(),
-            provider: None,
-            // There is no store of secrets yet, so there is no secret.
-            secrets: BTreeSet::new(),
+            secrets: secrets.names().map(str::to_owned).collect(),
             ..Facts::default()
         },
         changes: pins.map(|pins| pins.changes(&sources)).unwrap_or_default(),

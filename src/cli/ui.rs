@@ -1,12 +1,39 @@
 //! The only place that prints. Data goes to stdout, all else to stderr; text that came from
 //! agents, specifications or file names is shown with its control characters escaped.
 
-use std::io::{IsTerminal, Write};
+use std::{
+    borrow::Cow,
+    io::{IsTerminal, Write},
+    sync::OnceLock,
+};
 
 use tokio::io::AsyncWriteExt;
 
 use super::exit::{Exit, Fault};
+use crate::redact::{self, Redactor};
 pub(super) use crate::text::visible;
+
+/// What keeps secret values out of everything printed here.
+static MASK: OnceLock<Redactor> = OnceLock::new();
+
+/// Has secret values masked in everything that is printed from here on. The first call counts.
+pub(super) fn mask(redactor: Redactor) {
+    // A process opens one store, so a second one knows nothing more.
+    MASK.set(redactor).ok();
+}
+
+/// Returns a line with secret values masked.
+fn masked(line: &str) -> Cow<'_, str> {
+    match MASK.get() {
+        Some(mask) => mask.text(line),
+        None => Cow::Borrowed(line),
+    }
+}
+
+/// Returns the mask of a stream that is passed on in parts.
+pub(super) fn mask_of_stream() -> redact::Stream {
+    MASK.get().cloned().unwrap_or_default().stream()
+}
 
 /// Prints a line of data.
 pub(super) fn data(line: impl AsRef<str>) {
@@ -16,7 +43,7 @@ pub(super) fn data(line: impl AsRef<str>) {
 
 /// Prints a line of data and returns whether somebody may still read the next.
 pub(super) fn is_read(line: impl AsRef<str>) -> bool {
-    writeln!(std::io::stdout().lock(), "{}", line.as_ref()).is_ok()
+    writeln!(std::io::stdout().lock(), "{}", masked(line.as_ref())).is_ok()
 }
 
 /// Prints a value as one JSON document.
@@ -81,7 +108,13 @@ pub(super) fn table(heading: &[&str], rows: impl Iterator<Item = Vec<String>>) {
 /// Prints a line for the person watching.
 pub(super) fn note(line: impl AsRef<str>) {
     // The terminal may be gone after a hang-up, while agents still finish: that is no reason to end.
-    writeln!(std::io::stderr().lock(), "{}", line.as_ref()).ok();
+    writeln!(std::io::stderr().lock(), "{}", masked(line.as_ref())).ok();
+}
+
+/// Prints what a person is to type behind.
+pub(super) fn prompt(line: &str) {
+    // Whoever sees nothing may type all the same.
+    write!(std::io::stderr().lock(), "{line}").ok();
 }
 
 /// Prints a warning.

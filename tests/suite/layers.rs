@@ -25,6 +25,7 @@ const TABLE: &[(Layer, &[&str])] = &[
             "finding",
             "spec",
             "policy",
+            "redact",
             "task",
             "status",
         ],
