@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use super::{Egress, Layer, Policy, Program, Protocol, Rights, Source, Target, Tier, decide};
+use super::{
+    Egress, Facts, Layer, Policy, Program, Protocol, RegistryHost, RegistryKind, Rights, Source,
+    Target, Tier, decide,
+};
 use crate::diagnostic::Diagnostic;
 
 fn source(layer: Layer, file: &str, text: &str) -> Source {
@@ -348,6 +351,17 @@ fn a_list_without_end_is_one_fault() {
 #[test]
 fn every_example_of_the_page_is_accepted() {
     let page = include_str!("../../docs/policy.md");
+    let mirror = RegistryHost {
+        host: "mirror.internal".parse().unwrap(),
+        port: 443,
+        protocol: Protocol::Tls,
+        prefix: String::new(),
+    };
+    let facts = Facts {
+        secrets: ["ANTHROPIC_API_KEY", "GIT_TOKEN"].map(str::to_owned).into(),
+        registries: [(RegistryKind::Npm, vec![mirror])].into(),
+        ..Facts::default()
+    };
     let examples: Vec<&str> = page.split("```yaml\n").skip(1).collect();
     assert!(examples.len() >= 5);
     for example in examples {
@@ -357,7 +371,9 @@ fn every_example_of_the_page_is_accepted() {
             first if first.contains("~/.config/") => Layer::User,
             _ => Layer::Given,
         };
-        let checked = built_in_and(&[source(layer, "policy.md", text)]);
+        let mut sources = Policy::builtin_sources();
+        sources.push(source(layer, "policy.md", text));
+        let checked = Policy::check_knowing(&sources, &facts);
         assert!(checked.is_ok(), "{text}\n{}", shown(&checked.unwrap_err()));
     }
 }

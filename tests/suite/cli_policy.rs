@@ -190,6 +190,72 @@ fn cli_policy_explain_asks_what_the_gateway_asks() {
 }
 
 #[test]
+fn cli_policy_explain_asks_of_one_request_what_the_gateway_asks() {
+    let world = world();
+    let own = "version: 1\nagents: { shop-books: {} }\nnetwork_policies:\n  shop-books:\n    egress:\n      \
+        - { host: api.stripe.com, port: 443, methods: [GET], paths: [\"/v1/**\"] }\n      \
+        - \"open.stripe.com:443\"\n";
+    world.write("asks.yaml", own);
+    let ask = |question: &str| {
+        let words = format!("explain shop-books --policy asks.yaml --connect {question}");
+        policy(&world, &words)
+    };
+    ask("api.stripe.com:443")
+        .exits(0)
+        .prints(&["each request is decided by itself"]);
+    ask("api.stripe.com:443 --path /v1/charges?limit=3")
+        .exits(0)
+        .prints(&[
+            "allowed: shop-books request `GET https://api.stripe.com:443/v1/charges?limit=3`",
+            "rule    api.stripe.com:443 (asks.yaml:6)",
+            "inside  the gateway passes it on",
+        ]);
+    let said = ask("api.stripe.com:443 --method POST --path /v1/charges").exits(1);
+    let said = said.prints(&[
+        "reason  `POST` is not allowed there, only `GET`",
+        "inside  the gateway answers it itself",
+        "{ host: \"api.stripe.com\", port: 443, methods: [\"POST\"], paths: [\"/v1/charges\"] }]",
+    ]);
+    let advice = said.stdout.split_once("asks.yaml:\n").unwrap().1;
+    let lines = advice.lines().filter_map(|line| line.strip_prefix("    "));
+    let advice = lines.fold("agents: { shop-books: {} }\n".to_owned(), |text, line| {
+        text + line + "\n"
+    });
+    world.write("asks.yaml", advice);
+    ask("api.stripe.com:443 --method POST --path /v1/charges").exits(0);
+    ask("api.stripe.com:443 --path /v1/charges").exits(0);
+    ask("api.stripe.com:443 --method POST --path /v1/refunds").exits(1);
+    let said = ask("api.stripe.com:443 --path /v1/%2e%2e/x").exits(1);
+    let said = said.prints(&["the path holds a `.` or `..` component"]);
+    assert!(!said.stdout.contains("to allow it"), "{said}");
+    ask("open.stripe.com:443 --method DELETE")
+        .exits(0)
+        .prints(&["says nothing of requests"]);
+    ask("other.stripe.com:443 --path /x")
+        .exits(1)
+        .prints(&["no egress rule names"]);
+    for usage in [
+        "api.stripe.com --path /x",
+        "api.stripe.com:443 --path x",
+        "api.stripe.com:443 --method get",
+    ] {
+        ask(usage).exits(2).says(&["is no request for HOST:PORT"]);
+    }
+    policy(
+        &world,
+        "explain shop-books --policy asks.yaml --write x --method GET",
+    )
+    .exits(2);
+    let shown = policy(&world, "show shop-books --policy asks.yaml --json");
+    let shown = json(&shown.exits(0));
+    assert_eq!(shown["connect"][0]["request"]["methods"][0], "GET");
+    assert_eq!(shown["connect"][1]["request"], Value::Null);
+    let said = policy(&world, "show shop-books --policy asks.yaml");
+    said.exits(0)
+        .prints(&["api.stripe.com:443 tls, GET /v1/**"]);
+}
+
+#[test]
 fn cli_policy_explain_advises_nothing_that_a_denial_closes() {
     let world = world();
     world.write(

@@ -151,7 +151,9 @@ impl RequestPermit {
         }
     }
 
-    fn branches(&self) -> Option<&[String]> {
+    /// Returns the branches that a push may update, none when the request is no push.
+    #[must_use]
+    pub fn branches(&self) -> Option<&[String]> {
         match &self.part.git {
             Some(GitRule {
                 push: Push::Branches(branches),
