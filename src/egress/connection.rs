@@ -73,13 +73,15 @@ async fn hello(
     first: &mut Vec<u8>,
 ) -> Option<Result<Hello, String>> {
     let deadline = Instant::now() + context.limits.hello;
-    Some(match timeout_at(deadline, read_hello(client, first)).await {
-        Ok(Ok(hello)) => hello,
-        Ok(Err(None)) if first.is_empty() => return None,
-        Ok(Err(None)) => Err("its TLS hello was cut off".to_owned()),
-        Ok(Err(Some(bad))) => Err(bad.to_string()),
-        Err(_late) => Err("its TLS hello did not come in time".to_owned()),
-    })
+    Some(
+        match timeout_at(deadline, read_hello(client, first)).await {
+            Ok(Ok(hello)) => hello,
+            Ok(Err(None)) if first.is_empty() => return None,
+            Ok(Err(None)) => Err("its TLS hello was cut off".to_owned()),
+            Ok(Err(Some(bad))) => Err(bad.to_string()),
+            Err(_late) => Err("its TLS hello did not come in time".to_owned()),
+        },
+    )
 }
 
 /// Answers a TLS connection to the explaining address, where all denied names stand.
@@ -91,12 +93,24 @@ pub(super) async fn explain(context: Arc<Context>, mut client: TcpStream) {
     let name = hello.and_then(|hello| {
         let sent = hello.server_name.unwrap_or_default();
         let text = String::from_utf8_lossy(&sent);
-        let name = text.parse::<HostName>().map_err(|error| error.to_string())?;
-        check(&Hello { server_name: Some(sent), ..hello }, &name).map(|()| name)
+        let name = text
+            .parse::<HostName>()
+            .map_err(|error| error.to_string())?;
+        check(
+            &Hello {
+                server_name: Some(sent),
+                ..hello
+            },
+            &name,
+        )
+        .map(|()| name)
     });
     match name {
         Ok(name) => {
-            let target = Target { name, port: TLS_PORT };
+            let target = Target {
+                name,
+                port: TLS_PORT,
+            };
             inspect::explain(&context, target, (first, client)).await;
         }
         // Its name was denied and recorded when it was asked for.

@@ -56,7 +56,9 @@ pub(super) fn text(refusal: &Refusal<'_>) -> String {
         role: role.as_str(),
         rule: *rule,
         reason,
-        next: refusal.seconds().map_or_else(never, |seconds| format!("try again in {seconds} s")),
+        next: refusal
+            .seconds()
+            .map_or_else(never, |seconds| format!("try again in {seconds} s")),
     };
     let mut body = serde_json::to_string(&text).expect("strings always serialize");
     body.push('\n');

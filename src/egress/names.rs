@@ -119,8 +119,12 @@ impl Names {
     ) -> Result<Ipv4Addr, NoAddress> {
         if !self.explaining {
             let serve: [(u16, Serve); 2] = [
-                (EXPLAINING_PORT, |context, client| Box::pin(web::explain(context, client))),
-                (TLS_PORT, |context, client| Box::pin(connection::explain(context, client))),
+                (EXPLAINING_PORT, |context, client| {
+                    Box::pin(web::explain(context, client))
+                }),
+                (TLS_PORT, |context, client| {
+                    Box::pin(connection::explain(context, client))
+                }),
             ];
             let mut opened = Vec::new();
             for (port, serve) in serve {

@@ -183,7 +183,8 @@ impl Coalescer {
         if decision.allowed && decision.call.is_some() && !self.held.contains_key(&decision) {
             if self.requests >= REQUESTS {
                 decision.call = None;
-                decision.reason = Some("more different requests within a second than are listed".to_owned());
+                decision.reason =
+                    Some("more different requests within a second than are listed".to_owned());
             } else {
                 self.requests += 1;
             }

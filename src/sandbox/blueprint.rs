@@ -12,7 +12,7 @@ use crate::{
     policy::Rights,
 };
 
-use super::{confine::OPEN_FILES, own_code::runs_own_code, slot::Slot};
+use super::{confine::OPEN_FILES, own_code::runs_own_code, slot::Slot, trust};
 
 /// Bytes of /dev/shm: browsers and multiprocessing need some.
 const SHARED_MEMORY: u64 = 64 << 20;
@@ -104,7 +104,7 @@ fn mounts(rights: &Rights, slot: &Slot, place: &Place) -> Vec<Mount> {
         target: target.to_owned(),
         read_only,
     };
-    vec![
+    [
         mount(place.guest.clone(), GUEST_PATH, true),
         mount(slot.link(), link, true),
         mount(slot.work(), "/work", rights.is_read_only()),
@@ -113,6 +113,9 @@ fn mounts(rights: &Rights, slot: &Slot, place: &Place) -> Vec<Mount> {
         mount(slot.etc("passwd"), "/etc/passwd", true),
         mount(slot.etc("group"), "/etc/group", true),
     ]
+    .into_iter()
+    .chain(trust::mounts(slot))
+    .collect()
 }
 
 /// Returns where a role that runs nothing of its own finds nothing that could be run.

@@ -28,6 +28,7 @@ use super::{
     slot::{Home, Slot},
     standing::{Guard, Sandbox},
     sweep::end_own,
+    trust,
     watch::{self, Watch},
 };
 
@@ -136,6 +137,7 @@ impl Launcher {
             &occupant.home,
             &writable_directories(&occupant.rights),
         )
+        .and_then(|()| trust::write(slot, &self.threads.trust()))
         .map_err(SandboxError::Slot)?;
         let listener = Listener::bind(&slot.link())?;
         let place = self.place(occupant, user)?;

@@ -33,6 +33,7 @@ mod slot;
 mod standing;
 mod sweep;
 mod syscalls;
+mod trust;
 mod watch;
 
 pub use blueprint::{Labels, Place, blueprint};

@@ -141,7 +141,7 @@ impl Slot {
     }
 }
 
-fn directory(path: &Path, mode: u32) -> io::Result<()> {
+pub(super) fn directory(path: &Path, mode: u32) -> io::Result<()> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(mode)
@@ -171,7 +171,7 @@ fn beneath(work: &Path, path: &str, user: (u32, u32)) -> io::Result<()> {
 
 /// Writes a file of a fresh slot; nothing else can see the slot yet, so there is nothing to
 /// replace atomically.
-fn put(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
+pub(super) fn put(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     let write = || {
         io::Write::write_all(&mut std::fs::File::create(path)?, contents)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))

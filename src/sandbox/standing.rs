@@ -22,7 +22,7 @@ use super::{
     confine::{Grant, confinement},
     fault::SandboxError,
     held::limits,
-    meter,
+    meter, trust,
     watch::{Spoken, Watch, out_of_memory},
 };
 
@@ -51,8 +51,10 @@ const ENVIRONMENT: [(&str, &str); 6] = [
 /// to load.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
-    let set = ENVIRONMENT.iter().any(|(each, _)| *each == name);
-    set || name.starts_with("LOKI_") || name.starts_with("LD_")
+    let set = ENVIRONMENT.into_iter().chain(trust::environment());
+    set.map(|(each, _)| each).any(|each| each == name)
+        || name.starts_with("LOKI_")
+        || name.starts_with("LD_")
 }
 
 /// A standing sandbox. Dropping it ends everything in it at once; [`Sandbox::end`] also waits
@@ -190,7 +192,11 @@ impl Sandbox {
     /// Returns the whole environment of a program: nothing of this machine's is in it.
     fn environment(&self, env: &[(String, String)]) -> Vec<(String, String)> {
         let role = ("LOKI_ROLE", self.rights.role.as_str());
-        let own = ENVIRONMENT.iter().copied().chain([role]);
+        let own = ENVIRONMENT
+            .iter()
+            .copied()
+            .chain(trust::environment())
+            .chain([role]);
         own.map(|(name, value)| (name.to_owned(), value.to_owned()))
             .chain(env.iter().cloned())
             .collect()

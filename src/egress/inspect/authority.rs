@@ -66,7 +66,7 @@ impl fmt::Debug for Authority {
 }
 
 impl Authority {
-    pub(super) fn new() -> Result<Self, AuthorityError> {
+    pub(in crate::egress) fn new() -> Result<Self, AuthorityError> {
         let mut params = params("Loki gateway of one process")?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -79,7 +79,7 @@ impl Authority {
     }
 
     /// Returns the authority's own certificate.
-    pub(super) fn certificate(&self) -> &CertificateDer<'static> {
+    pub(in crate::egress) fn certificate(&self) -> &CertificateDer<'static> {
         self.issuer.der()
     }
 
@@ -129,7 +129,8 @@ impl Authority {
 /// Returns what all our certificates have in common, with a number of its own.
 fn params(common_name: &str) -> Result<CertificateParams, AuthorityError> {
     let mut serial = [0; 16];
-    getrandom::fill(&mut serial).map_err(|error| AuthorityError::Random(std::io::Error::other(error.to_string())))?;
+    getrandom::fill(&mut serial)
+        .map_err(|error| AuthorityError::Random(std::io::Error::other(error.to_string())))?;
     // A serial number is positive and has no leading zeros.
     serial[0] = serial[0] & 0x7f | 0x40;
     let mut params = CertificateParams::default();

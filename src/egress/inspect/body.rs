@@ -70,7 +70,9 @@ impl Account {
 
     /// Waits until a head may go, and counts it.
     pub(super) async fn head(&self, way: Way, first: usize, headers: &HeaderMap) {
-        let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+        let lines = headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 4);
         self.meter.take(way, first + lines.sum::<usize>()).await;
     }
 }
@@ -197,7 +199,9 @@ impl<B> Passing<B> {
             return;
         }
         let (account, way, count) = (Arc::clone(&self.account), self.way, data.len());
-        self.turn = Some(Box::pin(async move { account.meter.take(way, count).await }));
+        self.turn = Some(Box::pin(
+            async move { account.meter.take(way, count).await },
+        ));
         self.ready.push_back(Frame::data(data));
     }
 }

@@ -99,12 +99,18 @@ impl Guard {
         query: Option<&str>,
     ) -> Result<(), Foreign> {
         for name in &self.headers {
-            if headers.get_all(name).iter().any(|value| !self.is_ours(value)) {
+            if headers
+                .get_all(name)
+                .iter()
+                .any(|value| !self.is_ours(value))
+            {
                 return Err(Foreign(format!("the header `{name}`")));
             }
             headers.remove(name);
         }
-        let parts = query.filter(|_| !self.placeholders.is_empty()).unwrap_or_default();
+        let parts = query
+            .filter(|_| !self.placeholders.is_empty())
+            .unwrap_or_default();
         match parts.split('&').find_map(credential_in) {
             Some(name) => Err(Foreign(format!("the query's `{name}`"))),
             None => Ok(()),
@@ -148,7 +154,9 @@ fn credential_in(part: &str) -> Option<&'static str> {
 pub(super) enum NoCredential {
     #[error("the secret `{0}` of its rule is not there: `loki secrets set {0}`")]
     Unknown(String),
-    #[error("the secret `{0}` of its rule is shorter than {SHORTEST} bytes and could not be masked")]
+    #[error(
+        "the secret `{0}` of its rule is shorter than {SHORTEST} bytes and could not be masked"
+    )]
     Short(String),
     #[error("the secret `{0}` of its rule holds a byte that no header may hold")]
     Unsendable(String),
@@ -205,7 +213,9 @@ impl Ready {
     pub(super) fn forms(&self) -> Option<std::sync::Arc<Forms>> {
         let sent = self.value.as_bytes();
         // What follows `Basic` holds the secret at a place that depends on the user's length.
-        let behind = sent.strip_prefix(b"Basic ").unwrap_or(self.secret.as_bytes());
+        let behind = sent
+            .strip_prefix(b"Basic ")
+            .unwrap_or(self.secret.as_bytes());
         Forms::new([self.secret.as_bytes(), behind])
     }
 }
@@ -225,10 +235,7 @@ mod tests {
 
     fn map(name: &str, value: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        headers.insert(
-            name.parse::<HeaderName>().unwrap(),
-            value.parse().unwrap(),
-        );
+        headers.insert(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
         headers
     }
 
@@ -269,7 +276,10 @@ mod tests {
             assert!(refused.is_err(), "{query}");
         }
         let mut twice = map("authorization", "Bearer loki-placeholder-KEY");
-        twice.append(AUTHORIZATION, HeaderValue::from_static("Bearer sk-attacker"));
+        twice.append(
+            AUTHORIZATION,
+            HeaderValue::from_static("Bearer sk-attacker"),
+        );
         assert!(guard().strip(&mut twice, None).is_err());
     }
 
@@ -291,7 +301,10 @@ mod tests {
             Ready::new(&credential(CredentialForm::Bearer), secret).map(|_| ())
         };
         assert_eq!(ready(None), Err(NoCredential::Unknown("KEY".to_owned())));
-        assert_eq!(ready(Some("short")), Err(NoCredential::Short("KEY".to_owned())));
+        assert_eq!(
+            ready(Some("short")),
+            Err(NoCredential::Short("KEY".to_owned()))
+        );
         let split = ready(Some("long enough\r\nx: y"));
         assert_eq!(split, Err(NoCredential::Unsendable("KEY".to_owned())));
         assert_eq!(ready(Some("long-enough")), Ok(()));

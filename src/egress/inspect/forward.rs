@@ -71,12 +71,15 @@ impl Session {
             true => Speaks::Old,
             false => Speaks::Both,
         };
-        let asked = self.requests(speaks).request(Request::from_parts(parts, body));
+        let asked = self
+            .requests(speaks)
+            .request(Request::from_parts(parts, body));
         let mut response = asked.await.map_err(|error| self.failed(&line, &error))?;
         account.answered(response.status().as_u16());
         account.head(Way::In, 0, response.headers()).await;
         if let Some(mask) = &mut mask {
-            unmaskable(response.headers()).map_or(Ok(()), |reason| Err(self.broken(&line, reason)))?;
+            unmaskable(response.headers())
+                .map_or(Ok(()), |reason| Err(self.broken(&line, reason)))?;
             mask_headers(mask, response.headers_mut());
             if mask.found() {
                 account.echoed();
@@ -101,7 +104,9 @@ impl Session {
             port => format!("{name}:{port}"),
         };
         let target = parts.uri.path_and_query().cloned();
-        let uri = Uri::builder().scheme(uri::Scheme::HTTPS).authority(authority);
+        let uri = Uri::builder()
+            .scheme(uri::Scheme::HTTPS)
+            .authority(authority);
         parts.uri = uri
             .path_and_query(target.unwrap_or(uri::PathAndQuery::from_static("/")))
             .build()
@@ -115,7 +120,9 @@ impl Session {
         // Written anew from the address.
         parts.headers.remove(header::HOST);
         if trailers {
-            parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+            parts
+                .headers
+                .insert(header::TE, HeaderValue::from_static("trailers"));
         }
         if masked {
             // What is compressed or given in parts could hold the credential where no mask sees it.
@@ -152,7 +159,11 @@ impl Session {
 }
 
 /// Returns the answer as the client gets it.
-fn answer(response: Response<Incoming>, account: &Arc<Account>, mask: Option<Mask>) -> Response<Answer> {
+fn answer(
+    response: Response<Incoming>,
+    account: &Arc<Account>,
+    mask: Option<Mask>,
+) -> Response<Answer> {
     let (parts, body) = response.into_parts();
     let mut answer = Response::new(Passing::back(body, account, mask).boxed_unsync());
     *answer.status_mut() = parts.status;
@@ -195,12 +206,15 @@ fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
 }
 
 fn innermost(error: &(dyn Error + 'static)) -> String {
-    causes(error).last().map(ToString::to_string).unwrap_or_default()
+    causes(error)
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }
 
 /// Returns an error and what is behind it.
-fn causes<'a>(
-    error: &'a (dyn Error + 'static),
-) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (**error).source())
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| {
+        (**error).source()
+    })
 }

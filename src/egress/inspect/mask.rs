@@ -46,13 +46,19 @@ impl Forms {
         let begins = |at: &usize| {
             let tail = &bytes[*at..];
             let longer = |form: &Zeroizing<Vec<u8>>| form.len() > tail.len();
-            self.forms.iter().any(|form| longer(form) && form.starts_with(tail))
+            self.forms
+                .iter()
+                .any(|form| longer(form) && form.starts_with(tail))
         };
         (from..bytes.len()).find(begins).unwrap_or(bytes.len())
     }
 
     fn blank(&self, bytes: &mut [u8]) -> bool {
-        let ranges: Vec<_> = self.finder.find_overlapping_iter(&*bytes).map(|one| one.range()).collect();
+        let ranges: Vec<_> = self
+            .finder
+            .find_overlapping_iter(&*bytes)
+            .map(|one| one.range())
+            .collect();
         for range in &ranges {
             bytes[range.clone()].fill(MASK);
         }
@@ -68,7 +74,10 @@ fn forms(value: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
             true => format!("{byte:02X}"),
             false => format!("{byte:02x}"),
         };
-        value.iter().flat_map(|byte| digit(byte).into_bytes()).collect()
+        value
+            .iter()
+            .flat_map(|byte| digit(byte).into_bytes())
+            .collect()
     };
     let url: Vec<u8> = value.iter().flat_map(|byte| escaped(*byte)).collect();
     let mut all = vec![value.to_vec(), hex(false), hex(true), url];
@@ -82,7 +91,10 @@ fn forms(value: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
         // Of the first and the last character not all bits are the value's.
         let first = (before * 8).div_ceil(6);
         let last = padded.len() * 8 / 6;
-        for text in [BASE64_STANDARD_NO_PAD.encode(&padded), BASE64_URL_SAFE_NO_PAD.encode(&padded)] {
+        for text in [
+            BASE64_STANDARD_NO_PAD.encode(&padded),
+            BASE64_URL_SAFE_NO_PAD.encode(&padded),
+        ] {
             all.push(text.as_bytes()[first..last].to_vec());
         }
     }
@@ -188,7 +200,9 @@ mod tests {
     }
 
     fn holds(haystack: &[u8], needle: &[u8]) -> bool {
-        haystack.windows(needle.len()).any(|window| window == needle)
+        haystack
+            .windows(needle.len())
+            .any(|window| window == needle)
     }
 
     #[test]

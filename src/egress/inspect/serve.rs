@@ -30,9 +30,9 @@ use super::{
 };
 use crate::{
     egress::context::{Context, Why},
+    egress::record::Call,
     name::HostName,
     policy::{Permit, Target, decide},
-    egress::record::Call,
 };
 
 /// Requests of one HTTP/2 connection that are answered at once.
@@ -157,7 +157,11 @@ async fn converse<F>(
             let mut builder = http1::Builder::new();
             // Heads are timed by the strict reader, from their first byte.
             builder.timer(TokioTimer::new()).header_read_timeout(None);
-            until_closed!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+            until_closed!(
+                builder
+                    .serve_connection(TokioIo::new(stream), service)
+                    .with_upgrades()
+            );
         }
         Spoken::Two(stream) => {
             let mut builder = http2::Builder::new(Tasks(Arc::clone(context)));

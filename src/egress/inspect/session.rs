@@ -130,7 +130,10 @@ impl Session {
         let (parts, mut body) = request.into_parts();
         let asked = policy::Request::new(
             parts.method.as_str(),
-            parts.uri.path_and_query().map_or("", |target| target.as_str()),
+            parts
+                .uri
+                .path_and_query()
+                .map_or("", |target| target.as_str()),
             upgrade(&parts.headers),
         );
         let call = Call::new(asked.method(), asked.path());
@@ -272,8 +275,15 @@ fn upgrade(headers: &HeaderMap) -> Option<&str> {
 
 /// Compares every name that a request gives its host with the connection's.
 fn authority(parts: &Parts, target: &Target) -> Result<(), String> {
-    let stated = parts.headers.get_all(header::HOST).iter().map(|value| value.to_str().ok());
-    let inner = parts.uri.authority().map(|authority| Some(authority.as_str()));
+    let stated = parts
+        .headers
+        .get_all(header::HOST)
+        .iter()
+        .map(|value| value.to_str().ok());
+    let inner = parts
+        .uri
+        .authority()
+        .map(|authority| Some(authority.as_str()));
     let mut any = false;
     for text in stated.chain(inner) {
         any = true;
@@ -283,7 +293,9 @@ fn authority(parts: &Parts, target: &Target) -> Result<(), String> {
         });
         if !same {
             let shown = text.unwrap_or("?").escape_debug();
-            return Err(format!("the connection is to `{target}`, its request to `{shown}`"));
+            return Err(format!(
+                "the connection is to `{target}`, its request to `{shown}`"
+            ));
         }
     }
     any.then_some(())
@@ -307,7 +319,10 @@ fn unchecked(permit: &RequestPermit) -> Option<&'static str> {
 
 /// Says that a call would have had to wait too long.
 fn rate(rule: &str, over: TooMany) -> Refused {
-    let mut why = Why::under(rule, format!("rate: over {} calls a minute", over.per_minute));
+    let mut why = Why::under(
+        rule,
+        format!("rate: over {} calls a minute", over.per_minute),
+    );
     why.retry_after = Some(over.retry_after);
     Refused::new(StatusCode::TOO_MANY_REQUESTS, why)
 }

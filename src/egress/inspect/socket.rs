@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http_body_util::{BodyExt, Empty};
 use hyper::{
     HeaderMap, Response, StatusCode,
     body::{Bytes, Incoming},
@@ -9,7 +10,6 @@ use hyper::{
     http::request::Parts,
     upgrade::{OnUpgrade, Upgraded},
 };
-use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 
@@ -45,7 +45,11 @@ pub(super) fn open(
     (client, response): (Option<OnUpgrade>, Response<Incoming>),
     (account, mask): (Arc<Account>, Option<Mask>),
 ) -> Response<Answer> {
-    let mut answer = Response::new(Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync());
+    let mut answer = Response::new(
+        Empty::<Bytes>::new()
+            .map_err(|never| match never {})
+            .boxed_unsync(),
+    );
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     for (name, value) in response.headers() {
         if is_of_sockets(name) {

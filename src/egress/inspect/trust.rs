@@ -30,11 +30,15 @@ impl fmt::Debug for Trust {
 }
 
 impl Trust {
-    pub(super) fn new(
+    pub(in crate::egress) fn new(
         authority: &CertificateDer<'_>,
         system: &[CertificateDer<'_>],
     ) -> Arc<Self> {
-        let all: Vec<&[u8]> = [authority].into_iter().chain(system).map(|one| one.as_ref()).collect();
+        let all: Vec<&[u8]> = [authority]
+            .into_iter()
+            .chain(system)
+            .map(|one| one.as_ref())
+            .collect();
         Arc::new(Self {
             authority: pem(authority),
             bundle: all.iter().map(|one| pem(one)).collect(),

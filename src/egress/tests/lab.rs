@@ -23,7 +23,9 @@ use hickory_proto::{
 use tokio::time::Instant;
 
 use crate::{
-    egress::{Config, Decision, DnsSockets, Fact, Gateway, Limits, Record, Resolve, Threads},
+    egress::{
+        Config, Decision, DnsSockets, Fact, Gateway, Limits, Record, Resolve, SecretValues, Threads,
+    },
     event::Usage,
     name::HostName,
     policy::{Egress, EgressRule, HostEntry, HostPattern, Origin, Protocol, Rates},
@@ -59,7 +61,7 @@ pub(super) struct Lab {
     tcp: SocketAddr,
     pub(super) resolver: Arc<Table>,
     // Last, so that the gateway goes first.
-    _threads: Threads,
+    pub(super) threads: Threads,
 }
 
 pub(super) fn host(name: &str) -> HostName {
@@ -114,7 +116,15 @@ impl Lab {
     }
 
     pub(super) fn paced(egress: Egress, resolver: Table, paced: (Limits, Rates)) -> Self {
-        let (limits, rates) = paced;
+        Self::trusted(egress, (resolver, Arc::new(|_| None)), paced)
+    }
+
+    /// A gateway that knows secrets.
+    pub(super) fn trusted(
+        egress: Egress,
+        (resolver, secrets): (Table, SecretValues),
+        (limits, rates): (Limits, Rates),
+    ) -> Self {
         let standing = Standing::default();
         let records = Arc::new(Mutex::new(Vec::new()));
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -141,7 +151,7 @@ impl Lab {
             resolver: Arc::clone(&resolver) as Arc<dyn Resolve>,
             rates,
             limits,
-            secrets: Arc::new(|_| None),
+            secrets,
         };
         let gateway = Some(Gateway::start(config, &threads).unwrap());
         Self {
@@ -151,7 +161,7 @@ impl Lab {
             udp: udp_at,
             tcp: tcp_at,
             resolver,
-            _threads: threads,
+            threads,
         }
     }
 

@@ -1,6 +1,11 @@
 //! The gateway as a whole, on loopback: a sandbox made of a map from the addresses asked for to
 //! real listeners, upstreams that the test owns, and a resolver that counts.
 
+mod inspect;
+mod inspect_attacks;
+mod inspect_h2;
+mod inspect_lab;
+mod inspect_secrets;
 mod lab;
 mod limits;
 mod names;
