@@ -336,12 +336,13 @@ async fn pass(
         sleep(LAST_WORDS).await;
     });
     let mut left = None;
+    let mut mask = ui::mask_of_stream();
     while left != Some(0) {
         tokio::select! {
             count = from.read(&mut buffer) => {
-                let Ok(count @ 1..) = count else { return };
+                let Ok(count @ 1..) = count else { break };
                 spoken.add(count);
-                ui::relay(buffer.split_at(count).0, to).await;
+                ui::relay(&mask.push(buffer.split_at(count).0), to).await;
                 left = left.map(|left: u64| left.saturating_sub(count as u64));
             }
             // What is there by now still goes out, however slowly it is taken.
@@ -350,4 +351,5 @@ async fn pass(
             }
         }
     }
+    ui::relay(&mask.finish(), to).await;
 }

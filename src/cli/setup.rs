@@ -13,7 +13,7 @@ use crate::{
     engine::{self, Engine, images},
     git::{GitError, Repository},
     name::Role,
-    policy::{Change, Facts, Layer, Policy, Rights, Source},
+    policy::{Change, Facts, Form, Layer, Policy, Rights, Source},
     sandbox::{Launcher, Shortfall},
 };
 
@@ -243,14 +243,16 @@ pub(super) fn launcher<'a>(
     engine: Arc<dyn Engine>,
     roles: impl IntoIterator<Item = &'a Rights>,
 ) -> Result<Launcher, Fault> {
+    let roles: Vec<&Rights> = roles.into_iter().collect();
     if !engine.report().limits {
-        if roles.into_iter().any(|rights| rights.minimum.cgroup) {
+        if roles.iter().any(|rights| rights.minimum.cgroup) {
             return Err(Fault::new(Exit::NoSandbox, Shortfall::NO_LIMITS));
         }
         ui::warning(
             "memory and processors are not held here, only processes are: a policy accepts `cgroup: none`",
         );
     }
+    warn_of_variables(&roles);
     let threads = Threads::start().or_exit(Exit::NoSandbox)?;
     let resolver = SystemResolver::new().or_exit(Exit::NoSandbox)?;
     Ok(Launcher::new(
@@ -258,7 +260,24 @@ pub(super) fn launcher<'a>(
         env.cache()?.to_owned(),
         Arc::new(threads),
         Arc::new(resolver),
-    ))
+    )
+    .with_secrets(env.secrets.get().cloned().unwrap_or_default()))
+}
+
+/// Says which roles see a secret where every one of their programs can read it.
+fn warn_of_variables(roles: &[&Rights]) {
+    let mut said = BTreeSet::new();
+    for rights in roles {
+        let variables = rights.deliveries.iter();
+        for one in variables.filter(|one| one.form == Form::Env) {
+            if said.insert((&rights.role, &one.name)) {
+                ui::warning(format!(
+                    "role `{}` gets secret `{}` in its environment, where every program of it can read and send it: a credential of an egress rule stays outside (docs/secrets.md)",
+                    rights.role, one.name
+                ));
+            }
+        }
+    }
 }
 
 /// Makes the images of the given roles ready and returns the digest of each.

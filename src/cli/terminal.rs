@@ -4,7 +4,7 @@
 //! shows is passed on as it is: it may do to the terminal what any program in it may do, and only
 //! the modes of the terminal are put back at the end, however the end comes.
 
-use std::{future::pending, io, os::fd::AsFd};
+use std::{future::pending, io, os::fd::AsFd, time::Duration};
 
 use rustix::{
     stdio::{stdin, stdout},
@@ -32,6 +32,10 @@ const USUAL: Size = Size {
     rows: 24,
     columns: 80,
 };
+/// How long keys may take to show that may begin a secret value.
+const ECHO: Duration = Duration::from_millis(30);
+/// How many bytes that may begin a secret value are shown then.
+const SHOWN: usize = 3;
 /// What is typed to say that there is no more: Ctrl-D.
 const END_OF_INPUT: u8 = 4;
 
@@ -74,6 +78,7 @@ async fn show(mut shown: pipe::Receiver, ended: Ended, spoken: &Spoken) -> Resul
     let mut buffer = vec![0; 64 * 1024];
     let mut wait = std::pin::pin!(ended.wait());
     let mut exit: Option<(Exit, Instant)> = None;
+    let mut mask = ui::mask_of_stream();
     loop {
         let over = exit.map_or_else(Instant::now, |(_, at)| at + LAST_WORDS);
         tokio::select! {
@@ -81,14 +86,19 @@ async fn show(mut shown: pipe::Receiver, ended: Ended, spoken: &Spoken) -> Resul
             count = shown.read(&mut buffer) => match count {
                 Ok(count @ 1..) => {
                     spoken.add(count);
-                    ui::relay(buffer.split_at(count).0, Stream::Out).await;
+                    ui::relay(&mask.push(buffer.split_at(count).0), Stream::Out).await;
                 }
                 // Nobody is at the other end any more.
                 Ok(0) | Err(_) => break,
             },
+            // What a person just typed is shown, though a value may begin with it.
+            () = tokio::time::sleep(ECHO), if mask.held() > 0 && mask.held() <= SHOWN => {
+                ui::relay(&mask.release(), Stream::Out).await;
+            }
             () = tokio::time::sleep_until(over), if exit.is_some() => break,
         }
     }
+    ui::relay(&mask.finish(), Stream::Out).await;
     match exit {
         Some((exit, _)) => Ok(exit),
         None => wait.await,

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Egress, Files, Globs, HostEntry, Layer, Origin, Program, Rates, Rights, Tier, Trust, denials,
+    Egress, Files, Globs, HostEntry, Layer, Origin, Program, Rates, Rights, Tier, Trust,
+    delivery::{self, Given},
+    denials,
     fields::{Fields, List},
     file::Content,
     layers::{Stack, View, Widening},
@@ -112,6 +114,7 @@ impl Bench<'_, '_, '_> {
         let bounds = fields.bounds;
         let (programs, gone) = denials::programs_left(listed(fields.execute), &bounds.execute);
         self.say_gone(gone);
+        let given = values(listed(fields.secrets));
         let number = |limit: Limit| {
             let said = fields.limits.get(&limit);
             said.map_or_else(|| limit.default(), |said| said.value)
@@ -144,7 +147,8 @@ impl Bench<'_, '_, '_> {
                 ..limits::rates(number)
             },
             minimum: limits::minimum(number),
-            secrets: values(listed(fields.secrets)),
+            secrets: delivery::names(&given),
+            deliveries: given.into_iter().filter_map(Given::delivery).collect(),
             origins,
         };
         (rights, tier)

@@ -44,18 +44,6 @@ impl Written for EgressRule {
     }
 }
 
-impl Written for String {
-    fn written(&self) -> String {
-        self.clone()
-    }
-}
-
-impl Cover<Self> for String {
-    fn covers(&self, other: &Self) -> bool {
-        self == other
-    }
-}
-
 impl Cover<Self> for Program {
     fn covers(&self, other: &Self) -> bool {
         match (self, other) {

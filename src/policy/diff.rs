@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{
     EgressRule, Glob, Origin, Policy, Program, Rights, Tier,
     cover::{self, Cover as _},
-    units, written,
+    delivery, units, written,
 };
 use crate::name::Role;
 
@@ -274,7 +274,10 @@ pub fn values(rights: &Rights, tier: Option<Tier>) -> Vec<(&'static str, String)
             "rate_limits.uncounted",
             written::list(written::globs(&rates.uncounted.0)),
         ),
-        ("secrets", written::list(&rights.secrets)),
+        (
+            "secrets",
+            delivery::written(&rights.secrets, &rights.deliveries),
+        ),
         ("minimum_isolation.landlock", minimum.landlock.to_string()),
         (
             "minimum_isolation.cgroup",

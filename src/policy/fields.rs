@@ -1,7 +1,9 @@
 //! Reads one entry of one section: the fields below a role's key.
 
 use super::{
-    DeniedHost, EgressRule, Glob, Program, Tier, denials, egress, execute,
+    DeniedHost, EgressRule, Glob, Program, Tier, delivery,
+    delivery::Given,
+    denials, egress, execute,
     limits::{Limit, Limits},
     sheet::{Mark, Placed, Sheet},
     yaml::{Node, Value},
@@ -26,7 +28,7 @@ pub(super) struct Fields {
     pub(super) execute: Option<List<Program>>,
     pub(super) egress: Option<List<EgressRule>>,
     pub(super) uncounted: Option<List<Glob>>,
-    pub(super) secrets: Option<List<String>>,
+    pub(super) secrets: Option<List<Given>>,
     pub(super) limits: Limits<Placed<f64>>,
     pub(super) bounds: Bounds,
 }
@@ -182,7 +184,7 @@ pub(super) fn unknown(sheet: &mut Sheet<'_>, key: (&str, Mark), known: &[&str]) 
 pub(super) fn read(sheet: &mut Sheet<'_>, section: Section, entry: &Node) -> Fields {
     let mut fields = Fields::default();
     if section == Section::Secrets {
-        fields.secrets = Some(list(sheet, entry, "[API_KEY]", secret));
+        fields.secrets = Some(list(sheet, entry, "[API_KEY]", delivery::read));
         return fields;
     }
     let known = section.fields();

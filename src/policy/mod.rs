@@ -16,6 +16,7 @@ mod address;
 mod assemble;
 mod cover;
 mod decide;
+mod delivery;
 mod denials;
 pub mod diff;
 mod egress;
@@ -53,6 +54,7 @@ use std::{
 };
 
 pub use decide::{Denied, Permit, Target, decide, name_ports};
+pub use delivery::{Delivery, Form};
 pub use glob::{GlobError, Matcher};
 pub use host::HostError;
 pub use provider::{entry_of, is_internal};

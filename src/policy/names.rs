@@ -130,7 +130,7 @@ pub(super) fn secrets(sheets: &mut [Sheet<'_>], contents: &[Content], facts: &Fa
     let entries = contents.iter().flat_map(|content| &content.entries);
     let lists = entries.filter_map(|entry| entry.fields.secrets.as_ref());
     for name in lists.flat_map(|list| &list.value) {
-        if let Some((message, help)) = no_secret(&name.value, facts) {
+        if let Some((message, help)) = no_secret(&name.value.name, facts) {
             let Place { sheet, at, .. } = name.place;
             sheets[sheet].fault(at, message, Some(help));
         }
@@ -145,7 +145,8 @@ pub(super) fn no_secret(name: &str, facts: &Facts) -> Option<(String, String)> {
     let help = match closest(name, facts.secrets.iter().map(String::as_str)) {
         Some(near) => format!("did you mean `{near}`?"),
         None if facts.secrets.is_empty() => {
-            "remove it: this version keeps no secrets, so none can be given".to_owned()
+            "keep it first: `loki secrets set NAME` (`loki secrets init` makes the store)"
+                .to_owned()
         }
         None => "name one of the secrets that are kept".to_owned(),
     };

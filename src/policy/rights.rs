@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 
 use serde::Serialize;
 
-use super::{Layer, RequestRule};
+use super::{Delivery, Layer, RequestRule};
 use crate::name::{HostName, Role};
 
 /// Everything one role may do.
@@ -32,6 +32,8 @@ pub struct Rights {
     pub minimum: Minimum,
     /// Names of the secrets it may be given.
     pub secrets: Vec<String>,
+    /// Those of them whose values it sees, and how; the others stay at the gateway.
+    pub deliveries: Vec<Delivery>,
     /// Who said each field, by its name in the file (`image`, `write`, `memory`, `landlock`, …): a
     /// single value's own line, a list's first line. A field that is not here has its default.
     pub origins: BTreeMap<&'static str, Origin>,

@@ -76,7 +76,9 @@ fn forms(text: &str) -> Vec<Vec<u8>> {
 /// that depend on nothing else; and all of them where nothing follows.
 fn base64(bytes: &[u8], before: usize, alphabet: &Alphabet) -> [Vec<u8>; 2] {
     let shifted = [&[0; 2][..before], bytes].concat();
-    let mut digits = GeneralPurpose::new(alphabet, NO_PAD).encode(&shifted).into_bytes();
+    let mut digits = GeneralPurpose::new(alphabet, NO_PAD)
+        .encode(&shifted)
+        .into_bytes();
     let shared = (before * 8).div_ceil(6);
     let ending = digits.split_off(shared);
     let whole = shifted.len() * 8 / 6 - shared;
@@ -88,7 +90,10 @@ fn each(bytes: &[u8], form: impl Fn(u8) -> Vec<u8>) -> Vec<u8> {
 }
 
 fn hex(byte: u8, digits: &[u8; 16]) -> Vec<u8> {
-    vec![digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]
+    vec![
+        digits[usize::from(byte >> 4)],
+        digits[usize::from(byte & 15)],
+    ]
 }
 
 fn percent(byte: u8, digits: &[u8; 16]) -> Vec<u8> {

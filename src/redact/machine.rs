@@ -88,7 +88,10 @@ impl Machine {
 
     /// Notes how much of the end of a whole form may begin another.
     fn learn_end(&mut self, form: &[u8]) {
-        let walk = |from: &[u8]| from.iter().fold(self.start, |at, byte| self.step(at, *byte));
+        let walk = |from: &[u8]| {
+            from.iter()
+                .fold(self.start, |at, byte| self.step(at, *byte))
+        };
         let (whole, ending) = (walk(form), self.open(walk(&form[1..])));
         self.open.entry(whole).or_insert(ending);
     }
@@ -158,7 +161,11 @@ impl Machine {
 fn add(marks: &mut Vec<Mark>, mut found: Mark) {
     while let Some(last) = marks.pop_if(|last| found.start < last.end) {
         if last.start < found.start {
-            found = Mark { start: last.start, owner: last.owner, ..found };
+            found = Mark {
+                start: last.start,
+                owner: last.owner,
+                ..found
+            };
         }
     }
     marks.push(found);

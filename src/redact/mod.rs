@@ -75,7 +75,9 @@ impl Redactor {
                 found
             }
             // No short circuit: everything is to be masked.
-            Value::Array(items) => items.iter_mut().fold(false, |found, item| found | self.json(item)),
+            Value::Array(items) => items
+                .iter_mut()
+                .fold(false, |found, item| found | self.json(item)),
             Value::Object(fields) => {
                 let asked = std::mem::take(fields);
                 let mut found = false;

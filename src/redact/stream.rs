@@ -43,6 +43,21 @@ impl Stream {
         }
     }
 
+    /// Returns how many bytes are held back.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.0.as_ref().map_or(0, |running| running.held.len())
+    }
+
+    /// Returns what is held back as it is, where nothing was found in it yet. Should it turn out to
+    /// begin a value, only the rest of that is masked.
+    pub fn release(&mut self) -> Vec<u8> {
+        match &mut self.0 {
+            Some(running) if running.marks.is_empty() => std::mem::take(&mut running.held),
+            _ => Vec::new(),
+        }
+    }
+
     /// Returns what was held back, masked. The next bytes begin a new stream.
     pub fn finish(&mut self) -> Vec<u8> {
         let Some(running) = &mut self.0 else {
@@ -58,7 +73,9 @@ impl Stream {
 
 impl Running {
     fn push<'b>(&mut self, bytes: &'b [u8]) -> Cow<'b, [u8]> {
-        self.state = self.machine.scan(self.state, bytes, self.seen, &mut self.marks);
+        self.state = self
+            .machine
+            .scan(self.state, bytes, self.seen, &mut self.marks);
         self.seen += bytes.len() as u64;
         let open = self.machine.open(self.state);
         if self.held.is_empty() && self.marks.is_empty() && open == 0 {

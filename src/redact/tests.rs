@@ -6,7 +6,8 @@ use super::*;
 const PLAIN: &str = "sk-ant-api03-canary/VALUE+0123456789-abcdef=";
 
 fn values(pairs: &[(&str, &str)]) -> Values {
-    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), Zeroizing::new((*value).to_owned()));
+    let owned =
+        |(name, value): &(&str, &str)| ((*name).to_owned(), Zeroizing::new((*value).to_owned()));
     pairs.iter().map(owned).collect()
 }
 
@@ -20,8 +21,9 @@ fn encodings(value: &str, before: &str, after: &str) -> Vec<String> {
     let around = format!("{before}{value}{after}");
     let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
     let percent: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let url: String = percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC)
-        .to_string();
+    let url: String =
+        percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC)
+            .to_string();
     vec![
         value.to_owned(),
         b64::STANDARD.encode(&around),
@@ -41,7 +43,13 @@ fn encodings(value: &str, before: &str, after: &str) -> Vec<String> {
 #[test]
 fn every_form_is_masked_wherever_it_begins() {
     let redactor = redactor(PLAIN);
-    for (before, after) in [("", ""), ("u", ":"), ("us", "\n"), ("use", "ab"), ("user:", "abc")] {
+    for (before, after) in [
+        ("", ""),
+        ("u", ":"),
+        ("us", "\n"),
+        ("use", "ab"),
+        ("user:", "abc"),
+    ] {
         for encoded in encodings(PLAIN, before, after) {
             let shown = redactor.text(&encoded).into_owned();
             assert!(shown.contains("[secret:KEY]"), "{encoded} became {shown}");
@@ -67,7 +75,9 @@ fn what_is_no_value_passes_as_it_is() {
 #[test]
 fn a_value_of_any_length_becomes_one_mask() {
     for length in [8, 31, 32, 33, 63, 64, 65, 1000] {
-        let value: String = (0..length).map(|at| char::from(b'!' + u8::try_from(at * 7 % 90).unwrap())).collect();
+        let value: String = (0..length)
+            .map(|at| char::from(b'!' + u8::try_from(at * 7 % 90).unwrap()))
+            .collect();
         let shown = redactor(&value).text(&format!("<{value}>")).into_owned();
         assert_eq!(shown, "<[secret:KEY]>", "{length}");
     }
@@ -84,15 +94,24 @@ fn lines_of_a_value_are_masked_one_by_one_and_line_breaks_hide_little() {
     let encoded = STANDARD.encode(&long).into_bytes();
     let wrapped = encoded.chunks(76).collect::<Vec<_>>().join(&b'\n');
     let shown = self::redactor(&long).bytes(&wrapped).into_owned();
-    let left = String::from_utf8(shown).unwrap().replace("[secret:KEY]", "");
+    let left = String::from_utf8(shown)
+        .unwrap()
+        .replace("[secret:KEY]", "");
     assert!(left.len() < wrapped.len() / 2, "{left}");
 }
 
 #[test]
 fn values_that_overlap_leave_nothing_of_each_other() {
-    let redactor = Redactor::new(&values(&[("A", "abcdefgh"), ("B", "efghijkl"), ("C", "cdefghij")]));
+    let redactor = Redactor::new(&values(&[
+        ("A", "abcdefgh"),
+        ("B", "efghijkl"),
+        ("C", "cdefghij"),
+    ]));
     assert_eq!(redactor.text("xabcdefghijkly"), "x[secret:A]y");
-    assert_eq!(redactor.text("abcdefghabcdefgh efghijkl"), "[secret:A] [secret:B]");
+    assert_eq!(
+        redactor.text("abcdefghabcdefgh efghijkl"),
+        "[secret:A] [secret:B]"
+    );
     let within = Redactor::new(&values(&[("A", "bcdefghi"), ("B", "abcdefghij")]));
     assert_eq!(within.text("abcdefghij bcdefghi"), "[secret:B] [secret:A]");
 }
@@ -113,7 +132,10 @@ fn little_is_held_back_and_only_what_may_begin_a_value() {
 
 #[test]
 fn json_is_masked_in_texts_keys_and_numbers() {
-    let redactor = Redactor::new(&values(&[("KEY", "line one\n\"two\""), ("PIN", "1234567890")]));
+    let redactor = Redactor::new(&values(&[
+        ("KEY", "line one\n\"two\""),
+        ("PIN", "1234567890"),
+    ]));
     let mut value = serde_json::json!({
         "line one\n\"two\"": ["a line one\n\"two\" b", 1_234_567_890_u64, null, true, 7],
     });
@@ -128,7 +150,10 @@ fn json_is_masked_in_texts_keys_and_numbers() {
 #[test]
 fn values_are_never_printed() {
     let values = values(&[("KEY", PLAIN)]);
-    assert_eq!(format!("{values:?}{:?}", Redactor::new(&values)), "{\"KEY\"}Redactor");
+    assert_eq!(
+        format!("{values:?}{:?}", Redactor::new(&values)),
+        "{\"KEY\"}Redactor"
+    );
 }
 
 fn value() -> impl Strategy<Value = String> {

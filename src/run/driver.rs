@@ -21,6 +21,7 @@ use super::{
     attempt::{Claim, Finished, attempt},
     checks,
     failure::Failure,
+    masked::{Unmaskable, masked},
     recorder::{Message, Position, Recorder},
     work::Work,
 };
@@ -43,6 +44,9 @@ pub enum RunError {
     /// A bug: an event that cannot follow those before it.
     #[error("a bug of ours: {0}")]
     Queue(#[from] QueueError),
+    /// A secret cannot be kept out of the journal.
+    #[error(transparent)]
+    Masked(#[from] Unmaskable),
     /// A bug: a task of ours panicked.
     #[error("a bug of ours: {0}")]
     Panicked(#[from] tokio::task::JoinError),
@@ -347,6 +351,7 @@ impl Driver {
     /// The only way an event comes to be: what the queue refuses is not written, and what is not
     /// written has not happened.
     fn write(&mut self, event: Event) -> Result<u64, RunError> {
+        let event = masked(&self.work.launcher.redactor, event)?;
         self.queue.apply(&event)?;
         let record = self.writer.append(&event)?;
         let (seq, ts) = (record.seq, record.ts);

@@ -16,6 +16,7 @@ mod count;
 mod driver;
 mod failure;
 mod land;
+mod masked;
 mod output;
 mod recorder;
 mod room;

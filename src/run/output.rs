@@ -21,6 +21,7 @@ use crate::{
     event::{Limit, Overrun},
     link::{LinkError, Process, Streams},
     provider::Reader,
+    redact::Redactor,
     sandbox::Spoken,
 };
 
@@ -39,6 +40,7 @@ pub(super) struct Log {
     cap: u64,
     spoken: Spoken,
     over: Notify,
+    mask: Redactor,
 }
 
 impl Log {
@@ -52,7 +54,13 @@ impl Log {
             cap,
             spoken: Spoken::default(),
             over: Notify::new(),
+            mask: Redactor::default(),
         })
+    }
+
+    /// Has secret values masked before anything is kept, in the log or in memory.
+    pub(super) fn masked(self, mask: Redactor) -> Self {
+        Self { mask, ..self }
     }
 
     /// Counts everything that was said.
@@ -209,16 +217,20 @@ async fn pump(
     tail: &Mutex<VecDeque<u8>>,
     mut hear: impl FnMut(&[u8]),
 ) {
-    let mut buffer = vec![0; 16 * 1024];
-    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-        let (bytes, _) = buffer.split_at(count);
+    let mut keep = |bytes: &[u8]| {
         log.keep(bytes);
         hear(bytes);
         let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
         tail.extend(bytes);
         let over = tail.len().saturating_sub(TAIL);
         tail.drain(..over);
+    };
+    let mut mask = log.mask.stream();
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        keep(&mask.push(buffer.split_at(count).0));
     }
+    keep(&mask.finish());
 }
 
 /// Returns the last lines of an output as text fit for a journal or a brief.

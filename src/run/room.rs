@@ -193,7 +193,8 @@ impl Room<'_> {
         process: Process,
         talk: Talk<'_>,
     ) -> Result<Heard, Failure> {
-        let log = Log::open(&self.log_path(), self.rights.resources.log)?;
+        let log = Log::open(&self.log_path(), self.rights.resources.log)?
+            .masked(self.work.launcher.redactor.clone());
         let watched = sandbox.overrun(log.spoken());
         let heard = listen(process, talk, &log, watched).await;
         let over = match &heard {

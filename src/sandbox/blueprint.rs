@@ -12,7 +12,7 @@ use crate::{
     policy::Rights,
 };
 
-use super::{confine::OPEN_FILES, own_code::runs_own_code, slot::Slot, trust};
+use super::{confine::OPEN_FILES, delivery, own_code::runs_own_code, slot::Slot, trust};
 
 /// Bytes of /dev/shm: browsers and multiprocessing need some.
 const SHARED_MEMORY: u64 = 64 << 20;
@@ -136,14 +136,18 @@ fn tmpfs(rights: &Rights) -> Vec<Tmpfs> {
         mode: 0o1777,
         exec,
     };
-    vec![
+    let mut all = vec![
         sized(
             "/tmp",
             rights.resources.disk.min(rights.resources.memory),
             runs_own_code(rights),
         ),
         sized("/work/.git", PRIVATE_REPOSITORY, false),
-    ]
+    ];
+    if delivery::has_files(rights) {
+        all.push(sized(delivery::FILES, delivery::FILES_SIZE, false));
+    }
+    all
 }
 
 fn ulimits(rights: &Rights) -> Vec<(String, u64, u64)> {

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use loki_guest::{Confinement, NEWEST_LANDLOCK, PathRule};
 
-use super::{companions, syscalls};
+use super::{companions, delivery, syscalls};
 use crate::policy::{Program, Rights};
 
 /// Where the worktree is mounted.
@@ -73,6 +73,7 @@ pub fn confinement(rights: &Rights, grant: &Grant) -> Confinement {
     let mut paths = system();
     paths.extend(programs(rights));
     paths.extend(worktree(rights, grant));
+    paths.extend(delivery::rules(rights));
     paths.extend(grant.extra.iter().cloned());
     Confinement {
         paths,
@@ -227,6 +228,7 @@ mod tests {
             rates: Rates::default(),
             minimum: Minimum::default(),
             secrets: Vec::new(),
+            deliveries: Vec::new(),
             origins: std::collections::BTreeMap::new(),
         }
     }

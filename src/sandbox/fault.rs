@@ -39,6 +39,14 @@ pub enum SandboxError {
         /// How it ended.
         code: i32,
     },
+    /// A secret of the role's is not kept, or has a name that only Loki sets.
+    #[error("secret `{name}` cannot be given: {why}")]
+    Secret {
+        /// Its name.
+        name: String,
+        /// What keeps it from being given, and what to type next.
+        why: &'static str,
+    },
     /// A program passed a cap, and everything in the sandbox was ended.
     #[error("{0}")]
     Overrun(Overrun),

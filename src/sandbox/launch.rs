@@ -14,6 +14,7 @@ use crate::{
     event::{Held, HeldBy, Isolation},
     link::{Link, Listener, guest_binary},
     policy::Rights,
+    redact::{Redactor, Values},
 };
 
 use super::{
@@ -68,6 +69,10 @@ pub struct Launcher {
     pub secrets: SecretValues,
     /// The newest Landlock ABI that sandboxes use, where the kernel has it. No policy sets it.
     pub landlock: u32,
+    /// What secrets are delivered from.
+    kept: Arc<Values>,
+    /// Keeps secret values out of what is said and kept of sandboxes.
+    pub redactor: Redactor,
     /// Held for reading while a container is being created.
     creating: Arc<RwLock<()>>,
 }
@@ -88,8 +93,18 @@ impl Launcher {
             resolver,
             secrets: Arc::new(|_| None),
             landlock: NEWEST_LANDLOCK,
+            kept: Arc::default(),
+            redactor: Redactor::default(),
             creating: Arc::default(),
         }
+    }
+
+    /// Gives roles the secrets that their rights name, out of these.
+    #[must_use]
+    pub fn with_secrets(mut self, kept: Arc<Values>) -> Self {
+        self.redactor = Redactor::new(&kept);
+        self.kept = kept;
+        self
     }
 
     /// Removes every container that this process made for a repository, those included that the
@@ -166,7 +181,7 @@ impl Launcher {
         minimum(&isolation, &occupant.rights.minimum)?;
         let gateway = self.gateway(&occupant.rights, &link, record).await?;
         let rights = occupant.rights.clone();
-        Ok(Sandbox {
+        let mut sandbox = Sandbox {
             container,
             isolation,
             rights,
@@ -178,7 +193,10 @@ impl Launcher {
             gateway: Some(gateway),
             meter,
             guard,
-        })
+            variables: Vec::new(),
+        };
+        sandbox.deliver(&self.kept).await?;
+        Ok(sandbox)
     }
 
     async fn create(&self, spec: ContainerSpec) -> Result<Guard, SandboxError> {

@@ -18,6 +18,7 @@ mod blueprint;
 mod cgroup;
 mod companions;
 mod confine;
+mod delivery;
 mod disk;
 mod fault;
 mod held;

@@ -8,6 +8,7 @@ use rustix::{
     process::{Signal, pidfd_send_signal},
 };
 use tokio::time::{sleep, timeout};
+use zeroize::Zeroizing;
 
 use crate::{
     egress::Gateway,
@@ -72,6 +73,8 @@ pub struct Sandbox {
     pub(super) gateway: Option<Gateway>,
     pub(super) meter: Option<Meter>,
     pub(super) guard: Guard,
+    /// Secrets that the role's programs find in their environment.
+    pub(super) variables: Vec<(String, Zeroizing<String>)>,
 }
 
 impl Sandbox {
@@ -98,7 +101,7 @@ impl Sandbox {
         grant: &Grant,
     ) -> Result<Process, SandboxError> {
         let held = self.metered(self.held(&self.rights, grant));
-        let mut process = self.run(argv, env, held).await?;
+        let mut process = self.run(argv, &self.with_secrets(env), held).await?;
         self.count_writes(process.meter.take())?;
         Ok(process)
     }
@@ -115,7 +118,12 @@ impl Sandbox {
     ) -> Result<(Terminal, Ended), SandboxError> {
         let held = self.metered(self.held(&self.rights, &Grant::default()));
         let link = &self.link;
-        let started = link.exec_on_terminal(argv.to_vec(), self.environment(env), held, size);
+        let started = link.exec_on_terminal(
+            argv.to_vec(),
+            self.environment(&self.with_secrets(env)),
+            held,
+            size,
+        );
         let (mut terminal, ended) = started.await?;
         self.count_writes(terminal.meter.take())?;
         Ok((terminal, ended))
@@ -152,6 +160,7 @@ impl Sandbox {
     pub async fn make_repository(&self, commands: &[Vec<&str>]) -> Result<(), SandboxError> {
         let rights = Rights {
             programs: vec![Program::Image("git".to_owned())],
+            deliveries: Vec::new(),
             ..self.rights.clone()
         };
         for argv in commands {
@@ -171,7 +180,14 @@ impl Sandbox {
         Ok(())
     }
 
-    async fn run(
+    /// Adds the secrets of the role to a program's variables.
+    fn with_secrets(&self, env: &[(String, String)]) -> Vec<(String, String)> {
+        let secrets = self.variables.iter();
+        let secrets = secrets.map(|(name, value)| (name.clone(), value.as_str().to_owned()));
+        secrets.chain(env.iter().cloned()).collect()
+    }
+
+    pub(super) async fn run(
         &self,
         argv: &[String],
         env: &[(String, String)],
@@ -182,7 +198,7 @@ impl Sandbox {
     }
 
     /// Returns what the kernel holds programs with these rights to, here.
-    fn held(&self, rights: &Rights, grant: &Grant) -> Confinement {
+    pub(super) fn held(&self, rights: &Rights, grant: &Grant) -> Confinement {
         let mut held = confinement(rights, grant);
         held.landlock = self.landlock;
         held.limits.extend(limits(&self.isolation.held));

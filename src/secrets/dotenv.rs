@@ -80,7 +80,9 @@ impl Dotenv {
         };
         let mut entries: Vec<Entry> = Vec::new();
         while reader.at < text.len() {
-            let Some(entry) = reader.entry() else { continue };
+            let Some(entry) = reader.entry() else {
+                continue;
+            };
             if entries.iter().any(|other| other.name == entry.name) {
                 let message = format!("`{}` stands here twice", entry.name);
                 reader.fault(entry.span.start, message, "keep one of them");
@@ -134,14 +136,16 @@ impl Dotenv {
 /// Returns a value as it may stand behind `=`.
 fn quoted(value: &str) -> Zeroizing<String> {
     let escaped = || {
-        value.chars().fold(Zeroizing::new(String::new()), |mut text, c| {
-            match c {
-                '"' | '\\' => text.extend(['\\', c]),
-                '\r' => text.push_str("\\r"),
-                _ => text.push(c),
-            }
-            text
-        })
+        value
+            .chars()
+            .fold(Zeroizing::new(String::new()), |mut text, c| {
+                match c {
+                    '"' | '\\' => text.extend(['\\', c]),
+                    '\r' => text.push_str("\\r"),
+                    _ => text.push(c),
+                }
+                text
+            })
     };
     if value.chars().all(is_plain) {
         Zeroizing::new(value.to_owned())
@@ -254,7 +258,11 @@ impl<'t> Reader<'t> {
                 }
             }
         }
-        self.fault(open, format!("the quote of `{name}` is never closed"), "close it");
+        self.fault(
+            open,
+            format!("the quote of `{name}` is never closed"),
+            "close it",
+        );
         self.at = self.text.len();
         None
     }
@@ -265,7 +273,11 @@ impl<'t> Reader<'t> {
         let ended = line.trim().is_empty();
         if !ended {
             let message = format!("something follows the value of `{name}`");
-            self.fault(self.at, message, "end the line there; comments have lines of their own");
+            self.fault(
+                self.at,
+                message,
+                "end the line there; comments have lines of their own",
+            );
         }
         ended
     }
@@ -331,8 +343,14 @@ mod tests {
             ("KEY=sk-0123456789", "sk-0123456789"),
             ("KEY=a/b+c=d:e@f\r\n", "a/b+c=d:e@f"),
             ("KEY='$HOME \"x\" \\n #'", "$HOME \"x\" \\n #"),
-            ("# x\n\nKEY=\"a\\\"b\\\\c\\n\\t\\$d e\"  \n", "a\"b\\c\n\t$d e"),
-            ("KEY='line one\nline two\n'\nB=12345679", "line one\nline two\n"),
+            (
+                "# x\n\nKEY=\"a\\\"b\\\\c\\n\\t\\$d e\"  \n",
+                "a\"b\\c\n\t$d e",
+            ),
+            (
+                "KEY='line one\nline two\n'\nB=12345679",
+                "line one\nline two\n",
+            ),
         ] {
             assert_eq!(value(text), expected, "{text}");
         }
@@ -362,7 +380,10 @@ mod tests {
             let shown = faults[0].render();
             assert!(shown.contains(said), "{text}: {shown}");
             assert_eq!((faults[0].line, faults[0].column), place, "{text}");
-            assert!(!shown.contains("hunter") && !shown.contains("22"), "{shown}");
+            assert!(
+                !shown.contains("hunter") && !shown.contains("22"),
+                "{shown}"
+            );
             assert_eq!(faults.len(), 1, "{text}");
         }
     }
@@ -372,9 +393,15 @@ mod tests {
         let text = "# mine\nA=12345678\nKEY='two\nlines of it'\n# end\nB=\"12345679\"";
         let both = parse(text).unwrap();
         let changed = both.with("KEY", "it's new");
-        assert_eq!(*changed, "# mine\nA=12345678\nKEY=\"it's new\"\n# end\nB=\"12345679\"");
+        assert_eq!(
+            *changed,
+            "# mine\nA=12345678\nKEY=\"it's new\"\n# end\nB=\"12345679\""
+        );
         let gone = both.without("A").unwrap();
-        assert_eq!(*gone, "# mine\nKEY='two\nlines of it'\n# end\nB=\"12345679\"");
+        assert_eq!(
+            *gone,
+            "# mine\nKEY='two\nlines of it'\n# end\nB=\"12345679\""
+        );
         assert!(both.without("C").is_none());
         let more = both.with("C", "new-value");
         assert!(more.ends_with("B=\"12345679\"\nC=new-value\n"), "{}", *more);

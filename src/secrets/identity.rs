@@ -46,7 +46,9 @@ impl Identity {
     fn recipient(self) -> Option<Recipient> {
         match self {
             Self::X25519(key) => Some(key.to_public().into()),
-            Self::Ssh(key) => age::ssh::Recipient::try_from(*key).ok().map(Recipient::from),
+            Self::Ssh(key) => age::ssh::Recipient::try_from(*key)
+                .ok()
+                .map(Recipient::from),
         }
     }
 }

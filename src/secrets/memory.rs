@@ -2,9 +2,7 @@
 
 use rustix::{
     mm::{MlockAllFlags, mlockall},
-    process::{
-        DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
-    },
+    process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit},
 };
 
 /// Sees to it that this process leaves no core file and can be read by no other process of its

@@ -59,7 +59,9 @@ pub(super) fn read_in(
     readable: Readable,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, SecretsError> {
     match self::directory(directory) {
-        Err(SecretsError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(SecretsError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(None)
+        }
         Err(cause) => Err(cause),
         Ok(_opened) => read(&directory.join(name), readable),
     }
@@ -74,7 +76,9 @@ fn check(path: &Path, stat: &Stat, readable: Readable) -> Result<(), SecretsErro
         return Err(SecretsError::Foreign { path: path() });
     }
     match readable {
-        Readable::ByUser if stat.st_mode & 0o077 != 0 => Err(SecretsError::Exposed { path: path() }),
+        Readable::ByUser if stat.st_mode & 0o077 != 0 => {
+            Err(SecretsError::Exposed { path: path() })
+        }
         Readable::ByAll if stat.st_mode & 0o022 != 0 => Err(SecretsError::Open { path: path() }),
         _ => Ok(()),
     }

@@ -169,7 +169,8 @@ impl Line {
 mod tests {
     use super::*;
 
-    const SSH: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN";
+    const SSH: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHsKLqeplhpW+uObz5dvMgjz1OxfM/XXUB+VHtZ6isGN";
 
     fn age() -> String {
         ::age::x25519::Identity::generate().to_public().to_string()
@@ -187,7 +188,10 @@ mod tests {
         all.remove(&format!("{SSH} bob").parse().unwrap()).unwrap();
         assert_eq!(all.iter().count(), 1);
         let gone = all.remove(&SSH.parse().unwrap()).unwrap_err();
-        assert!(gone.to_string().contains("none of the recipients"), "{gone}");
+        assert!(
+            gone.to_string().contains("none of the recipients"),
+            "{gone}"
+        );
     }
 
     #[test]
@@ -196,7 +200,10 @@ mod tests {
         let secret = ::age::secrecy::ExposeSecret::expose_secret(&secret).to_owned();
         for (text, said) in [
             ("age1short", "mistyped"),
-            ("age1yubikey1qwt50d05nh5vutpdzmlg5wn80xq5negm4uj9ghv0snvdd3yysf5yw3rhl3t", "plugin"),
+            (
+                "age1yubikey1qwt50d05nh5vutpdzmlg5wn80xq5negm4uj9ghv0snvdd3yysf5yw3rhl3t",
+                "plugin",
+            ),
             ("age1../../../tmp/x1qqqq", "plugin"),
             ("ssh-ed25519 AAAA", "mistyped"),
             ("ecdsa-sha2-nistp256 AAAA", "give an age key"),

@@ -42,7 +42,9 @@ impl Lab {
 fn what_is_set_is_read_back_changed_and_removed() {
     let lab = Lab::new();
     lab.store.set("KEY", VALUE, &lab.own).unwrap();
-    lab.store.set("OTHER", "two\nlines of 'it'", &lab.own).unwrap();
+    lab.store
+        .set("OTHER", "two\nlines of 'it'", &lab.own)
+        .unwrap();
     assert_eq!(lab.value("KEY").as_deref(), Some(VALUE));
     assert_eq!(lab.value("OTHER").as_deref(), Some("two\nlines of 'it'"));
     lab.store.set("KEY", "another value", &lab.own).unwrap();
@@ -63,7 +65,11 @@ fn nothing_of_a_value_lies_on_the_disk_and_nobody_else_reads_the_files() {
         let bytes = fs::read(entry.path()).unwrap();
         let found = bytes.windows(VALUE.len()).any(|at| at == VALUE.as_bytes());
         assert!(!found, "{entry:?}");
-        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
+        assert_eq!(
+            entry.metadata().unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{entry:?}"
+        );
         seen += 1;
     }
     assert_eq!(seen, 3, "the store, its recipients, the lock");
@@ -93,7 +99,11 @@ fn files_that_others_could_read_or_plant_are_refused_with_what_to_type() {
         let aside = lab.path("aside");
         fs::rename(lab.path(path), &aside).unwrap();
         std::os::unix::fs::symlink(&aside, lab.path(path)).unwrap();
-        assert!(lab.refused().contains("is a link"), "{path}: {}", lab.refused());
+        assert!(
+            lab.refused().contains("is a link"),
+            "{path}: {}",
+            lab.refused()
+        );
         fs::remove_file(lab.path(path)).unwrap();
         fs::rename(&aside, lab.path(path)).unwrap();
     }
@@ -103,7 +113,14 @@ fn files_that_others_could_read_or_plant_are_refused_with_what_to_type() {
 fn what_nobody_here_could_open_again_is_never_written() {
     let lab = Lab::new();
     lab.store.set("KEY", VALUE, &lab.own).unwrap();
-    let own = lab.store.recipients().unwrap().iter().next().unwrap().clone();
+    let own = lab
+        .store
+        .recipients()
+        .unwrap()
+        .iter()
+        .next()
+        .unwrap()
+        .clone();
     let other = generate(&lab.path("other/identity.txt")).unwrap();
     let before = fs::read(lab.store.path()).unwrap();
     let swapped = lab.store.change_recipients(&lab.own, |recipients| {
@@ -111,7 +128,9 @@ fn what_nobody_here_could_open_again_is_never_written() {
         recipients.remove(&own)
     });
     assert!(swapped.unwrap_err().to_string().contains("could open"));
-    let emptied = lab.store.change_recipients(&lab.own, |recipients| recipients.remove(&own));
+    let emptied = lab
+        .store
+        .change_recipients(&lab.own, |recipients| recipients.remove(&own));
     assert!(emptied.unwrap_err().to_string().contains("could open"));
     assert_eq!(fs::read(lab.store.path()).unwrap(), before);
 
@@ -122,7 +141,10 @@ fn what_nobody_here_could_open_again_is_never_written() {
         })
         .unwrap();
     let theirs = Identities::Named(lab.path("other/identity.txt"));
-    assert_eq!(lab.store.open(&theirs).unwrap().into_values().get("KEY"), Some(VALUE));
+    assert_eq!(
+        lab.store.open(&theirs).unwrap().into_values().get("KEY"),
+        Some(VALUE)
+    );
 }
 
 #[test]
@@ -139,23 +161,43 @@ fn another_key_a_damaged_file_and_no_file_are_told_apart() {
     let mut bytes = fs::read(lab.store.path()).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(lab.store.path(), &bytes).unwrap();
-    assert!(lab.refused().contains("cannot be decrypted"), "{}", lab.refused());
+    assert!(
+        lab.refused().contains("cannot be decrypted"),
+        "{}",
+        lab.refused()
+    );
     fs::write(lab.store.path(), b"KEY=plain text in it").unwrap();
-    assert!(lab.refused().contains("cannot be decrypted"), "{}", lab.refused());
+    assert!(
+        lab.refused().contains("cannot be decrypted"),
+        "{}",
+        lab.refused()
+    );
     fs::remove_file(lab.store.path()).unwrap();
-    assert!(lab.refused().contains("loki secrets init"), "{}", lab.refused());
+    assert!(
+        lab.refused().contains("loki secrets init"),
+        "{}",
+        lab.refused()
+    );
 }
 
 #[test]
 fn an_edit_is_saved_unless_the_store_changed_meanwhile_or_the_text_has_faults() {
     let lab = Lab::new();
     let draft = lab.store.open_text(&lab.own).unwrap();
-    lab.store.put(&draft, "# mine\nKEY=12345678\n", &lab.own).unwrap();
-    let late = lab.store.put(&draft, "KEY=87654321\n", &lab.own).unwrap_err();
+    lab.store
+        .put(&draft, "# mine\nKEY=12345678\n", &lab.own)
+        .unwrap();
+    let late = lab
+        .store
+        .put(&draft, "KEY=87654321\n", &lab.own)
+        .unwrap_err();
     assert!(late.to_string().contains("changed meanwhile"), "{late}");
     let draft = lab.store.open_text(&lab.own).unwrap();
     assert_eq!(draft.text(), "# mine\nKEY=12345678\n");
-    let faulty = lab.store.put(&draft, "KEY=1234567 8\n", &lab.own).unwrap_err();
+    let faulty = lab
+        .store
+        .put(&draft, "KEY=1234567 8\n", &lab.own)
+        .unwrap_err();
     assert!(matches!(&faulty, SecretsError::Faults { faults, .. } if faults.len() == 1));
     assert_eq!(lab.value("KEY").as_deref(), Some("12345678"));
 }
@@ -166,7 +208,11 @@ fn two_at_once_lose_nothing() {
     std::thread::scope(|scope| {
         for at in 0..8 {
             let lab = &lab;
-            scope.spawn(move || lab.store.set(&format!("KEY_{at}"), VALUE, &lab.own).unwrap());
+            scope.spawn(move || {
+                lab.store
+                    .set(&format!("KEY_{at}"), VALUE, &lab.own)
+                    .unwrap()
+            });
         }
     });
     let values = lab.store.open(&lab.own).unwrap().into_values();

@@ -73,22 +73,30 @@ fn in_memory(env: &Environment) -> Result<PathBuf, Fault> {
     let places = [Some(PathBuf::from("/dev/shm")), env.runtime_dir.clone()];
     let held = |path: &PathBuf| statfs(path).is_ok_and(|found| found.f_type == TMPFS);
     places.into_iter().flatten().find(held).ok_or_else(|| {
-        let message = "this machine has no file system in memory at `/dev/shm` or `XDG_RUNTIME_DIR`";
-        Fault::new(Exit::Failed, message)
-            .hint("`loki secrets set NAME` needs none; `--in DIR` takes a disk, which may keep a trace")
+        let message =
+            "this machine has no file system in memory at `/dev/shm` or `XDG_RUNTIME_DIR`";
+        Fault::new(Exit::Failed, message).hint(
+            "`loki secrets set NAME` needs none; `--in DIR` takes a disk, which may keep a trace",
+        )
     })
 }
 
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(text.as_bytes())
 }
 
 fn read(path: &Path) -> Result<Zeroizing<String>, Fault> {
     let mut text = Zeroizing::new(String::with_capacity(1 << 20));
     let file = File::open(path).or_exit(Exit::Failed)?;
-    file.take(1 << 20).read_to_string(&mut text).or_exit(Exit::Failed)?;
+    file.take(1 << 20)
+        .read_to_string(&mut text)
+        .or_exit(Exit::Failed)?;
     Ok(text)
 }
 
@@ -98,12 +106,18 @@ async fn open(env: &Environment, file: &Path) -> Result<(), Fault> {
     let named = env.editor.as_deref().unwrap_or("vi");
     let mut words = named.split_whitespace();
     let program = words.next().unwrap_or("vi");
-    #[expect(clippy::disallowed_methods, reason = "the person's own editor runs as the person")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the person's own editor runs as the person"
+    )]
     let mut command = tokio::process::Command::new(program);
     let spawned = command.args(words).arg(file).kill_on_drop(true).spawn();
     let mut editor = spawned.map_err(|cause| {
-        Fault::new(Exit::Failed, format!("editor `{}` cannot be run: {cause}", ui::visible(program)))
-            .hint("set `EDITOR`")
+        Fault::new(
+            Exit::Failed,
+            format!("editor `{}` cannot be run: {cause}", ui::visible(program)),
+        )
+        .hint("set `EDITOR`")
     })?;
     let ended = tokio::select! {
         ended = editor.wait() => ended,
@@ -114,7 +128,10 @@ async fn open(env: &Environment, file: &Path) -> Result<(), Fault> {
     };
     let status = ended.or_exit(Exit::Failed)?;
     if !status.success() {
-        return Err(Fault::new(Exit::Failed, "the editor failed: nothing was saved"));
+        return Err(Fault::new(
+            Exit::Failed,
+            "the editor failed: nothing was saved",
+        ));
     }
     Ok(())
 }

@@ -25,10 +25,16 @@ pub(super) fn value(name: &str) -> Result<Zeroizing<String>, Fault> {
     } else {
         piped()?
     };
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|_| Fault::new(Exit::Invalid, format!("the value of `{name}` is no UTF-8 text")))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| {
+        Fault::new(
+            Exit::Invalid,
+            format!("the value of `{name}` is no UTF-8 text"),
+        )
+    })?;
     let line = text.strip_suffix('\n').unwrap_or(text);
-    Ok(Zeroizing::new(line.strip_suffix('\r').unwrap_or(line).to_owned()))
+    Ok(Zeroizing::new(
+        line.strip_suffix('\r').unwrap_or(line).to_owned(),
+    ))
 }
 
 fn piped() -> Result<Zeroizing<Vec<u8>>, Fault> {
@@ -39,7 +45,10 @@ fn piped() -> Result<Zeroizing<Vec<u8>>, Fault> {
 }
 
 fn unreadable(cause: impl std::fmt::Display) -> Fault {
-    Fault::new(Exit::Failed, format!("the value could not be read: {cause}"))
+    Fault::new(
+        Exit::Failed,
+        format!("the value could not be read: {cause}"),
+    )
 }
 
 /// Reads keys up to the end of a line. Ctrl-C is a key here, so that the terminal is put back.

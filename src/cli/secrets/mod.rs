@@ -59,7 +59,11 @@ pub(super) fn values(
     if let Some(known) = env.secrets.get() {
         return Ok(Arc::clone(known));
     }
-    let named = |source: &Source| ["secrets", "credential"].iter().any(|word| source.text.contains(word));
+    let named = |source: &Source| {
+        ["secrets", "credential"]
+            .iter()
+            .any(|word| source.text.contains(word))
+    };
     let store = match sources.iter().any(named) {
         true => the_store(env, root)?,
         false => None,
@@ -139,7 +143,10 @@ fn init(env: &Environment, store: &Store, own: &Identities) -> Result<Exit, Faul
         None => {
             let path = user_store(env)?.path().with_file_name("identity.txt");
             let made = secrets::generate(&path).map_err(fault)?;
-            ui::note(format!("made an identity in `{}`: keep a copy, nothing else opens the store", path.display()));
+            ui::note(format!(
+                "made an identity in `{}`: keep a copy, nothing else opens the store",
+                path.display()
+            ));
             made
         }
     };
@@ -163,7 +170,10 @@ fn set(store: &Store, own: &Identities, name: &str, rest: &[String]) -> Result<(
     drop(store.open(own).map_err(fault)?);
     let value = entered::value(name)?;
     if let Some(why) = secrets::unfit(&value) {
-        return Err(Fault::new(Exit::Invalid, format!("the value of `{name}` {why}")));
+        return Err(Fault::new(
+            Exit::Invalid,
+            format!("the value of `{name}` {why}"),
+        ));
     }
     store.set(name, &value, own).map_err(fault)?;
     done(store, &format!("set `{name}`"));
@@ -196,7 +206,9 @@ fn recipients(store: &Store, own: &Identities, verb: &RecipientsVerb) -> Result<
                     .map(|key| serde_json::json!({ "key": key.to_string() }))
                     .collect();
                 let path = store.recipients_path();
-                return ui::json(&serde_json::json!({ "schema": 1, "file": path, "recipients": keys }));
+                return ui::json(
+                    &serde_json::json!({ "schema": 1, "file": path, "recipients": keys }),
+                );
             }
             all.iter().for_each(|key| ui::data(key.to_string()));
         }
@@ -214,7 +226,9 @@ fn recipients(store: &Store, own: &Identities, verb: &RecipientsVerb) -> Result<
             let change = store.change_recipients(own, |all| all.remove(&key));
             change.map_err(fault)?;
             done(store, "removed");
-            ui::warning("whoever was removed may know the values so far: replace them where they count");
+            ui::warning(
+                "whoever was removed may know the values so far: replace them where they count",
+            );
         }
     }
     Ok(())

@@ -138,7 +138,7 @@ fn about(key: &str, mut shape: Value) -> Value {
 /// Returns a section: entries under `default`, `eng-*` or `eng-backend`, and its bounds.
 fn by_role(section: Section) -> Value {
     let entry = if section == Section::Secrets {
-        list("secret")
+        list("given")
     } else {
         let keys = section.fields().into_iter();
         map(keys.map(|key| (key, field(section, key))))
@@ -301,6 +301,18 @@ fn texts() -> Value {
         "key": { "type": "string", "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?(-[*])?$" },
         "role": { "type": "string", "maxLength": 40, "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$" },
         "secret": { "type": "string", "pattern": "^[A-Z_][A-Z0-9_]{0,63}$" },
+        "given": { "anyOf": [
+            { "$ref": "#/$defs/secret" },
+            {
+                "type": "object",
+                "properties": {
+                    "name": { "$ref": "#/$defs/secret" },
+                    "deliver": { "enum": ["file", "env"] },
+                },
+                "required": ["name", "deliver"],
+                "additionalProperties": false,
+            },
+        ] },
         "act": { "type": "string", "pattern": "^(connect|request|read|write|run) [^*]+$" },
         "glob": {
             "description": "Relative to the worktree: `*` and `?` stay within a component, `**` spans them, `{a,b}` holds alternatives. Quote what begins with `*`.",
