@@ -76,7 +76,10 @@ pub(super) fn gather(
         Some(root) => policy::pins(env, root)?,
         None => None,
     };
-    let secrets = secrets::values(env, root, &sources)?;
+    // The shipped rules that name a secret are those of agent programs, which not every run has.
+    let own = |source: &&Source| source.layer != Layer::BuiltIn;
+    let own: Vec<Source> = sources.iter().filter(own).cloned().collect();
+    let secrets = secrets::values(env, root, &own)?;
     let trust = pins.as_ref().map(|pins| pins.trust(&sources));
     Ok(Gathered {
         facts: Facts {
@@ -161,6 +164,9 @@ pub(super) fn policy_with(
     given: &[PathBuf],
     (root, provider): (Option<&Path>, Option<Role>),
 ) -> Result<Policy, Fault> {
+    if provider.is_some() {
+        secrets::values(env, root, &Policy::builtin_sources())?;
+    }
     let mut gathered = gather(env, given, root)?;
     gathered.facts.provider = provider;
     let policy = gathered.check().map_err(|faults| diagnostics(&faults))?;

@@ -15,7 +15,7 @@ use crate::{
     git::{Repository, run_branch},
     journal::{Lock, Writer},
     name::{Role, RunId},
-    policy::{self, Policy},
+    policy::{self, Policy, Rights},
     provider::Provider,
     run::{self, Session, Work},
     sandbox,
@@ -53,6 +53,7 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let checker: Role = "check".parse().or_exit(Exit::Bug)?;
     let roles = || tasks.iter().map(|task| &task.role).chain([&checker]);
     let rights: Vec<_> = roles().filter_map(|role| policy.rights(role)).collect();
+    credentials_are_kept(env, &rights)?;
     let launcher = setup::launcher(env, setup::engine(env).await?, &rights)?;
     let run = new_run()?;
     let state = repository.root().join(".loki");
@@ -221,6 +222,25 @@ fn check_plan(tasks: &[Task], policy: &Policy, file: &Path) -> Result<(), Fault>
     }
     Err(Fault::new(Exit::Invalid, "the plan cannot be run")
         .hint("`loki agents list` shows the roles"))
+}
+
+/// Refuses to start what could not say who it is to those it asks.
+fn credentials_are_kept(env: &Environment, roles: &[Rights]) -> Result<(), Fault> {
+    let rules = roles.iter().flat_map(|rights| &rights.egress.rules);
+    let requests =
+        rules.filter_map(|rule| Some((rule, rule.request.as_ref()?.credential.as_ref()?)));
+    for (rule, credential) in requests {
+        let kept = env.secrets.get();
+        if kept.is_none_or(|kept| kept.get(&credential.secret).is_none()) {
+            let (name, host, place) = (&credential.secret, &rule.host, &rule.origin);
+            let message =
+                format!("secret `{name}` is not kept, and `{host}` asks for it ({place})");
+            return Err(Fault::new(Exit::Invalid, message).hint(format!(
+                "`loki secrets init`, then `loki secrets set {name}`: agents never see it"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Removes what dead orchestrators left in this repository.

@@ -7,6 +7,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use loki_guest::NEWEST_LANDLOCK;
 use tokio::sync::{RwLock, oneshot};
+use zeroize::Zeroizing;
 
 use crate::{
     egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, SecretValues, Threads},
@@ -99,10 +100,15 @@ impl Launcher {
         }
     }
 
-    /// Gives roles the secrets that their rights name, out of these.
+    /// Gives roles the secrets that their rights name, out of these, and gateways their credentials.
     #[must_use]
     pub fn with_secrets(mut self, kept: Arc<Values>) -> Self {
         self.redactor = Redactor::new(&kept);
+        let values = Arc::clone(&kept);
+        self.secrets = Arc::new(move |name| {
+            let value = values.get(name)?;
+            Some(Zeroizing::new(value.to_owned()))
+        });
         self.kept = kept;
         self
     }

@@ -14,6 +14,7 @@ mod cli_trust;
 mod dependencies;
 mod house;
 mod layers;
+mod live_claude;
 mod live_confine;
 mod live_end;
 mod live_engine;
