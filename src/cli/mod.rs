@@ -12,6 +12,7 @@ mod exit;
 mod image;
 mod policy;
 mod progress;
+mod registries;
 mod roles;
 mod sandbox;
 mod secrets;

@@ -20,7 +20,7 @@ use crate::{
 use super::{
     env::Environment,
     exit::{Exit, Fault, OrExit},
-    policy, secrets, ui,
+    policy, registries, secrets, ui,
 };
 
 /// Largest policy file that is read.
@@ -85,7 +85,8 @@ pub(super) fn gather(
         facts: Facts {
             trust: trust.unwrap_or_default(),
             secrets: secrets.names().map(str::to_owned).collect(),
-            ..Facts::default()
+            registries: registries::find(env, &sources),
+            provider: None,
         },
         changes: pins.map(|pins| pins.changes(&sources)).unwrap_or_default(),
         sources,

@@ -239,7 +239,7 @@ fn cli_policy_explain_asks_of_one_request_what_the_gateway_asks() {
         "api.stripe.com:443 --path x",
         "api.stripe.com:443 --method get",
     ] {
-        ask(usage).exits(2).says(&["is no request for HOST:PORT"]);
+        ask(usage).exits(2).says(&["HOST:PORT"]);
     }
     policy(
         &world,

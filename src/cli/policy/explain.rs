@@ -79,7 +79,13 @@ fn questions(asked: &Explain) -> (Vec<String>, Vec<String>) {
         };
         format!("{method} {scheme}://{host}{path}")
     };
-    (Vec::new(), asked.connect.iter().map(request).collect())
+    let (whole, without): (Vec<&String>, Vec<&String>) =
+        asked.connect.iter().partition(|host| host.contains(':'));
+    // One without a port is no question, and is told so as it is without a method.
+    (
+        without.into_iter().cloned().collect(),
+        whole.into_iter().map(request).collect(),
+    )
 }
 
 /// Takes back advice that would not help, because a denial closes what was asked.

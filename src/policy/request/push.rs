@@ -61,8 +61,12 @@ pub fn git_push(body: &[u8]) -> Result<Option<Vec<String>>, PushError> {
         if line.starts_with(b"push-cert") {
             return Err(PushError::Unsaid("a signed push"));
         }
-        let name = command(line, refs.is_empty())?;
-        refs.push(name);
+        let command = if refs.is_empty() {
+            first(line)?
+        } else {
+            chomp(line)
+        };
+        refs.push(updated(command)?);
     }
 }
 
@@ -87,16 +91,17 @@ fn packet(bytes: &[u8]) -> Result<Option<Packet<'_>>, PushError> {
     }
 }
 
-/// Reads `OLD NEW REF`, and behind a NUL of the first line what the client can do.
-fn command(line: &[u8], is_first: bool) -> Result<String, PushError> {
-    let mut parts = line.splitn(2, |byte| *byte == 0);
-    let command = parts.next().unwrap_or_default();
-    match (parts.next(), is_first) {
-        (Some(abilities), true) => able(abilities)?,
-        (None, false) => {}
-        _ => return Err(PushError::Malformed("a NUL is missing or out of place")),
-    }
-    let command = if is_first { command } else { chomp(command) };
+/// Returns what stands before the NUL of the first line: behind it is what the client can do.
+fn first(line: &[u8]) -> Result<&[u8], PushError> {
+    let nul = line.iter().position(|byte| *byte == 0);
+    let nul = nul.ok_or(PushError::Malformed("its first line has no NUL"))?;
+    let (command, abilities) = line.split_at(nul);
+    able(abilities.split_at(1).1)?;
+    Ok(command)
+}
+
+/// Returns the ref of `OLD NEW REF`.
+fn updated(command: &[u8]) -> Result<String, PushError> {
     let bad = PushError::Malformed("a line is not `OLD NEW REF`");
     let mut words = command.splitn(3, |byte| *byte == b' ');
     let (Some(old), Some(new), Some(name)) = (words.next(), words.next(), words.next()) else {

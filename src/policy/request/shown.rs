@@ -11,7 +11,12 @@ impl fmt::Display for RequestRule {
         let mut said = Vec::new();
         match (&self.git, &self.registry) {
             (Some(git), _) => said.push(git.to_string()),
-            (_, Some(registry)) => said.push(registry.to_string()),
+            (_, Some(registry)) => {
+                let below = self.paths.first().map(super::PathPattern::as_str);
+                let below = below.filter(|path| *path != "/**");
+                let below = below.map_or_else(String::new, |path| format!(" at {path}"));
+                said.push(format!("{registry}{below}"));
+            }
             _ => said.push(asks(self)),
         }
         said.extend(self.credential.as_ref().map(ToString::to_string));

@@ -211,79 +211,82 @@ fn another_protocol_for_the_same_host_does_not_lead_around_a_rule() {
 
 const GIT: &str = "[{ host: git.test, port: 443, git: { repo: owner/name, push: [\"loki/*\"] }, credential: { secret: GIT_TOKEN, basic: x-token } }]";
 
+/// What is asked, and whether it is allowed where git fetches and where it pushes.
+const GIT_REQUESTS: &[(&str, bool, bool)] = &[
+    (
+        "GET git.test/owner/name/info/refs?service=git-upload-pack",
+        true,
+        true,
+    ),
+    (
+        "GET git.test/owner/name.git/info/refs?service=git-upload-pack",
+        true,
+        true,
+    ),
+    ("POST git.test/owner/name.git/git-upload-pack", true, true),
+    (
+        "GET git.test/owner/name.git/info/refs?service=git-receive-pack",
+        false,
+        true,
+    ),
+    ("POST git.test/owner/name.git/git-receive-pack", false, true),
+    ("POST git.test/owner/name/git-receive-pack", false, true),
+    ("GET git.test/owner/name/info/refs", false, false),
+    (
+        "GET git.test/owner/name/info/refs?service=git-upload-pack&service=git-receive-pack",
+        false,
+        false,
+    ),
+    (
+        "GET git.test/owner/name/info/refs?service=git-upload%2Dpack",
+        false,
+        false,
+    ),
+    (
+        "POST git.test/owner/name/info/refs?service=git-upload-pack",
+        false,
+        false,
+    ),
+    ("GET git.test/owner/name/git-upload-pack", false, false),
+    (
+        "GET git.test/owner/other/info/refs?service=git-upload-pack",
+        false,
+        false,
+    ),
+    (
+        "GET git.test/owner/name2/info/refs?service=git-upload-pack",
+        false,
+        false,
+    ),
+    (
+        "GET git.test/owner/name.git.git/info/refs?service=git-upload-pack",
+        false,
+        false,
+    ),
+    (
+        "GET git.test/owner/name/../other/info/refs?service=git-upload-pack",
+        false,
+        false,
+    ),
+    (
+        "GET git.test/owner%2Fname/info/refs?service=git-upload-pack",
+        false,
+        false,
+    ),
+    (
+        "GET git.test/x/owner/name/info/refs?service=git-upload-pack",
+        false,
+        false,
+    ),
+    ("POST git.test/api/v1/gists", false, false),
+    ("GET git.test/owner/name/archive/main.tar.gz", false, false),
+];
+
 #[test]
 fn git_reaches_one_repository_and_nothing_else() {
     let egress = egress(GIT);
     let fetch = egress_without_push();
-    for (asked, reads, writes) in [
-        (
-            "GET git.test/owner/name/info/refs?service=git-upload-pack",
-            true,
-            true,
-        ),
-        (
-            "GET git.test/owner/name.git/info/refs?service=git-upload-pack",
-            true,
-            true,
-        ),
-        ("POST git.test/owner/name.git/git-upload-pack", true, true),
-        (
-            "GET git.test/owner/name.git/info/refs?service=git-receive-pack",
-            false,
-            true,
-        ),
-        ("POST git.test/owner/name.git/git-receive-pack", false, true),
-        ("POST git.test/owner/name/git-receive-pack", false, true),
-        ("GET git.test/owner/name/info/refs", false, false),
-        (
-            "GET git.test/owner/name/info/refs?service=git-upload-pack&service=git-receive-pack",
-            false,
-            false,
-        ),
-        (
-            "GET git.test/owner/name/info/refs?service=git-upload%2Dpack",
-            false,
-            false,
-        ),
-        (
-            "POST git.test/owner/name/info/refs?service=git-upload-pack",
-            false,
-            false,
-        ),
-        ("GET git.test/owner/name/git-upload-pack", false, false),
-        (
-            "GET git.test/owner/other/info/refs?service=git-upload-pack",
-            false,
-            false,
-        ),
-        (
-            "GET git.test/owner/name2/info/refs?service=git-upload-pack",
-            false,
-            false,
-        ),
-        (
-            "GET git.test/owner/name.git.git/info/refs?service=git-upload-pack",
-            false,
-            false,
-        ),
-        (
-            "GET git.test/owner/name/../other/info/refs?service=git-upload-pack",
-            false,
-            false,
-        ),
-        (
-            "GET git.test/owner%2Fname/info/refs?service=git-upload-pack",
-            false,
-            false,
-        ),
-        (
-            "GET git.test/x/owner/name/info/refs?service=git-upload-pack",
-            false,
-            false,
-        ),
-        ("POST git.test/api/v1/gists", false, false),
-        ("GET git.test/owner/name/archive/main.tar.gz", false, false),
-    ] {
+    for &(asked, reads, writes) in GIT_REQUESTS {
         assert_eq!(
             ask(&fetch, asked).is_ok(),
             reads,

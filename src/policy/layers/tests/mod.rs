@@ -278,3 +278,59 @@ fn what_nothing_acts_on_yet_is_noted() {
     User.yaml:3:1: `rotation` is checked, but this version does not act on it yet
     ");
 }
+
+/// What an untrusted project says of requests counts only where it asks for less, with the same
+/// credential: adding one gives more, and leaving one out lets the agent's own pass.
+#[test]
+fn an_untrusted_project_narrows_requests_and_touches_no_credential() {
+    let lower = "agents: { a: {} }\nnetwork_policies:\n  a:\n    egress:\n      \
+        - \"open.test:443\"\n      \
+        - { host: api.test, port: 443, methods: [GET, POST], paths: [\"/v1/**\"], credential: { secret: KEY, bearer: true } }\n      \
+        - { host: api.test, port: 443, methods: [GET], paths: [\"/docs/**\"] }\n";
+    let facts = Facts {
+        secrets: BTreeSet::from(["KEY".to_owned()]),
+        ..Facts::default()
+    };
+    let says = |egress: &str| {
+        let project = format!("network_policies: {{ a: {{ egress: [{egress}] }} }}\n");
+        let sources = [source(Layer::User, lower), source(Layer::Project, &project)];
+        Policy::check_knowing(&sources, &facts)
+            .unwrap_or_else(|faults| panic!("{}", shown(&faults)))
+    };
+    let kept = |egress: &str| {
+        let rules = rights(&says(egress), "a").egress.rules;
+        rules
+            .iter()
+            .map(crate::policy::written::rule)
+            .collect::<Vec<_>>()
+    };
+    let less = "{ host: \"api.test\", port: 443, methods: [\"GET\"], paths: [\"/v1/a\"], credential: { secret: KEY, bearer: true } }";
+    // The other rule of that host has no credential, so neither is touched.
+    assert!(kept(less).is_empty());
+    let asks = "{ host: \"open.test\", port: 443, methods: [\"GET\"] }";
+    assert_eq!(kept(asks), [asks]);
+    for wider in [
+        "{ host: open.test, port: 443, credential: { secret: KEY, bearer: true } }",
+        "{ host: api.test, port: 443, methods: [GET], paths: [\"/v1/**\"] }",
+        "{ host: api.test, port: 443, methods: [DELETE], paths: [\"/v1/**\"], credential: { secret: KEY, bearer: true } }",
+        "{ host: api.test, port: 443, methods: [GET], paths: [\"/docs/**\"] }",
+        "\"api.test:443\"",
+    ] {
+        let policy = says(wider);
+        assert!(
+            rights(&policy, "a")
+                .egress
+                .rules
+                .iter()
+                .all(|rule| rule.host.to_string() != "open.test" || rule.request.is_none())
+        );
+        assert!(
+            policy
+                .notes()
+                .iter()
+                .any(|note| note.message.contains("would widen")),
+            "{wider}: {:?}",
+            kept(wider)
+        );
+    }
+}

@@ -34,6 +34,10 @@ fn entries() -> impl Strategy<Value = String> {
         "{ host: \"*.x.test\", port: 443, protocol: tcp }",
         "{ host: a.x.test, port: 443, protocol: tcp }",
         "\"b.test:80\"",
+        "{ host: a.x.test, port: 443, methods: [GET] }",
+        "{ host: \"*.x.test\", port: 443, paths: [\"/a/**\"] }",
+        "{ host: \"*.x.test\", port: 443, methods: [GET, POST], paths: [\"/a/b\", \"/b/*\"] }",
+        "{ host: b.test, port: 80, websocket: true, paths: [\"/**\"] }",
     ];
     let number = proptest::option::of(1u32..4);
     let fields = (
@@ -114,6 +118,16 @@ fn acts() -> Vec<Act> {
     }
     for host in ["a.x.test:443", "b.x.test:443", "b.test:80", "a.b.test:80"] {
         texts.push(format!("connect {host}"));
+        let scheme = if host.ends_with("80") {
+            "http"
+        } else {
+            "https"
+        };
+        for path in ["/", "/a/b", "/b/a", "/a/../b", "/a%2Fb"] {
+            texts.extend(
+                ["GET", "POST"].map(|method| format!("request {method} {scheme}://{host}{path}")),
+            );
+        }
     }
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
