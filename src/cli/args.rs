@@ -4,7 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{asked, policy::args as policy, secrets::args as secrets};
+use super::{
+    asked, egress::args as egress, policy::args as policy, secrets::args as secrets,
+};
 use crate::name::{Role, RunId};
 
 /// Turns a specification into reviewed, tested, merged code with AI coding agents, each in a
@@ -46,6 +48,9 @@ pub(super) enum Command {
     Policy(PolicyVerb),
     /// Keep what programs need and nobody should see, encrypted
     Secrets(secrets::Secrets),
+    /// Show what sandboxes connected to, and open a host to a role
+    #[command(subcommand)]
+    Egress(EgressVerb),
     /// Verify the audit log
     #[command(subcommand)]
     Audit(AuditVerb),
@@ -278,6 +283,19 @@ pub(super) struct PolicyCheck {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// `loki egress …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum EgressVerb {
+    /// Print each decision and each connection that ended
+    Log(egress::Log),
+    /// Sum calls and bytes by host
+    Top(egress::Sums),
+    /// Sum denials, each with the rule that would allow it
+    Denied(egress::Sums),
+    /// Open a host to a role: once, for this run, or for good
+    Allow(egress::Allow),
 }
 
 /// `loki audit …`.

@@ -9,6 +9,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use crate::egress::ProxySettings;
+
 use super::exit::{Exit, Fault};
 use crate::redact::Values;
 
@@ -35,6 +37,9 @@ pub(super) struct Environment {
     pub(super) podman_storage_conf: Option<PathBuf>,
     /// `LOKI_AGE_IDENTITY`: the file that opens secrets.
     pub(super) age_identity: Option<String>,
+    /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, or the same in small letters, which
+    /// count first.
+    pub(super) proxies: ProxySettings,
     /// `HOME`.
     pub(super) home: Option<PathBuf>,
     /// `VISUAL`, else `EDITOR`.
@@ -53,6 +58,7 @@ impl Environment {
             let place = place.or_else(|| text("HOME").map(|home| Path::new(&home).join(usual)));
             place.map(|place| place.join(inside))
         };
+        let either = |name: &str| text(&name.to_ascii_lowercase()).or_else(|| text(name));
         let under = |name: &str, usual: &str| below(name, usual, "loki");
         Self {
             engine: text("LOKI_ENGINE"),
@@ -65,6 +71,12 @@ impl Environment {
             podman_store: below("XDG_DATA_HOME", ".local/share", "containers/storage"),
             podman_storage_conf: below("XDG_CONFIG_HOME", ".config", "containers/storage.conf"),
             age_identity: text("LOKI_AGE_IDENTITY"),
+            proxies: ProxySettings {
+                https: either("HTTPS_PROXY"),
+                http: either("HTTP_PROXY"),
+                all: either("ALL_PROXY"),
+                no: either("NO_PROXY"),
+            },
             home: text("HOME").map(PathBuf::from),
             editor: text("VISUAL").or_else(|| text("EDITOR")),
             secrets: OnceLock::new(),

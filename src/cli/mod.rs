@@ -7,12 +7,15 @@ mod attest;
 mod choice;
 mod clean;
 mod doctor;
+mod egress;
 mod env;
 mod exit;
 mod image;
 mod policy;
 mod progress;
+
 mod registries;
+mod restart;
 mod roles;
 mod sandbox;
 mod secrets;
@@ -29,7 +32,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{AgentsVerb, AuditVerb, Cli, Command, ImageVerb, Json, PolicyVerb, SandboxVerb};
+use args::{
+    AgentsVerb, AuditVerb, Cli, Command, EgressVerb, ImageVerb, Json, PolicyVerb, SandboxVerb,
+};
 use env::Environment;
 use exit::Fault;
 
@@ -76,6 +81,10 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Events(events) => views::events(&events).await,
         Command::Stop(stop) => views::stop(&stop).await,
         Command::Audit(AuditVerb::Verify(shown)) => views::verify(&shown),
+        Command::Egress(EgressVerb::Log(log)) => egress::log(&log).await,
+        Command::Egress(EgressVerb::Top(sums)) => egress::top(&sums),
+        Command::Egress(EgressVerb::Denied(sums)) => egress::denied(&env, &sums),
+        Command::Egress(EgressVerb::Allow(allow)) => egress::allow(&env, &allow).await,
         Command::Sandbox(SandboxVerb::Run(run)) => sandbox::run(&env, run).await,
         Command::Sandbox(SandboxVerb::Shell(shell)) => sandbox::shell(&env, shell).await,
         Command::Sandbox(SandboxVerb::Ls(json)) => sandbox::list(&env, &json).await,

@@ -261,6 +261,20 @@ fn of_task(event: &Event) -> Option<String> {
 fn of_egress(event: &Event) -> Option<String> {
     Some(match event {
         Event::Egress {
+            kind: EgressKind::Ask,
+            host,
+            port,
+            sandbox,
+            role,
+            ..
+        } => {
+            let place = place(host, *port);
+            format!(
+                "{sandbox}: {role} asks for {place}; it waits for you: \
+                 loki egress allow {place} --role {role} --once (or --run)"
+            )
+        }
+        Event::Egress {
             kind,
             host,
             port,
@@ -276,6 +290,7 @@ fn of_egress(event: &Event) -> Option<String> {
                 EgressKind::Name => "name",
                 EgressKind::Connect => "connection",
                 EgressKind::Request => "request",
+                EgressKind::Ask => "question",
             };
             let why = reason
                 .as_deref()
@@ -298,6 +313,16 @@ fn of_egress(event: &Event) -> Option<String> {
                 "closed {}: {sent} bytes sent, {received} received",
                 place(host, Some(*port))
             )
+        }
+        Event::EgressOpened {
+            role,
+            host,
+            port,
+            once,
+        } => {
+            let place = place(host, Some(*port));
+            let times = if *once { "one connection" } else { "this run" };
+            format!("a person opened {place} to {role} for {times}")
         }
         _ => return None,
     })

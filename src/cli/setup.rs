@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     diagnostic::{Diagnostic, closest, explained},
-    egress::{SystemResolver, Threads},
+    egress::{Proxies, SystemResolver, Threads},
     engine::{self, Engine, images},
     git::{GitError, Repository},
     name::Role,
@@ -260,7 +260,11 @@ pub(super) fn launcher<'a>(
         );
     }
     warn_of_variables(&roles);
-    let threads = Threads::start().or_exit(Exit::NoSandbox)?;
+    let proxies = Proxies::new(&env.proxies);
+    proxies
+        .unusable()
+        .for_each(|one| ui::warning(one.to_string()));
+    let threads = Threads::through(proxies).or_exit(Exit::NoSandbox)?;
     let resolver = SystemResolver::new().or_exit(Exit::NoSandbox)?;
     Ok(Launcher::new(
         engine,

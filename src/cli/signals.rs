@@ -1,4 +1,4 @@
-//! Signals and the signal files, as requests to a run. Hang-up drains; Ctrl-C drains, and stops
+//! Signals, the signal files and the requests of `loki egress allow`, as requests to a run. Hang-up drains; Ctrl-C drains, and stops
 //! the second time; TERM stops.
 
 use std::{
@@ -16,9 +16,12 @@ use tokio::{
 };
 
 use crate::{
-    journal::{JournalError, Signal, Signals},
+    egress::Opening,
+    journal::{JournalError, Requests, Signal, Signals, Unbelieved},
     run::Control,
 };
+
+use super::ui;
 
 /// Why signals cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +68,7 @@ pub(super) fn watch(state: &Path) -> Result<(mpsc::Receiver<Control>, Caught), W
     );
     Signal::clear(state)?;
     let mut files = Signals::watch(state)?;
+    let mut requests = Requests::watch(state)?;
     let (send, receive) = mpsc::channel(4);
     let caught = Caught::default();
     let number = Arc::clone(&caught.0);
@@ -94,6 +98,10 @@ pub(super) fn watch(state: &Path) -> Result<(mpsc::Receiver<Control>, Caught), W
                     Signal::Stop => Control::Drain("`.loki/STOP`".to_owned()),
                     Signal::Pause | Signal::Resume => continue,
                 },
+                Some(request) = requests.next() => match opening(request) {
+                    Some(opening) => Control::Open(opening),
+                    None => continue,
+                },
                 () = send.closed() => return,
             };
             if send.send(control).await.is_err() {
@@ -102,4 +110,13 @@ pub(super) fn watch(state: &Path) -> Result<(mpsc::Receiver<Control>, Caught), W
         }
     }));
     Ok((receive, caught))
+}
+
+/// Reads a request. One that says nothing is told to whoever watches, and is nothing.
+fn opening(request: Result<String, Unbelieved>) -> Option<Opening> {
+    let read = request
+        .map_err(|cause| cause.to_string())
+        .and_then(|text| serde_json::from_str(&text).map_err(|cause| cause.to_string()));
+    read.inspect_err(|why| ui::warning(format!("a request is passed over: {}", ui::visible(why))))
+        .ok()
 }

@@ -29,7 +29,7 @@ use super::{
     env::Environment,
     exit::{Exit, Fault, OrExit},
     progress::Progress,
-    setup, signals, ui,
+    restart, setup, signals, ui,
 };
 
 /// A specification that was read and checked.
@@ -58,6 +58,7 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let run = new_run()?;
     let state = repository.root().join(".loki");
     let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
+    restart::charge(&launcher.threads, (&state, &policy), now());
     sweep(&repository, launcher.engine.as_ref()).await?;
     let images = setup::images_of(env, launcher.engine.as_ref(), &policy, roles()).await?;
     warn_dirty(&repository)?;

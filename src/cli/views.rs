@@ -20,17 +20,20 @@ use super::{
 };
 
 /// A run and where its repository's state is.
-struct Chosen {
+pub(super) struct Chosen {
     state: PathBuf,
-    run: RunId,
+    /// Which.
+    pub(super) run: RunId,
 }
 
 impl Chosen {
-    fn journal(&self) -> PathBuf {
+    /// Where its journal stands.
+    pub(super) fn journal(&self) -> PathBuf {
         journal::path(&self.state, &self.run)
     }
 
-    fn records(&self) -> Result<Vec<Record>, Fault> {
+    /// All of its journal.
+    pub(super) fn records(&self) -> Result<Vec<Record>, Fault> {
         journal::read(&self.journal()).or_exit(Exit::Failed)
     }
 }
@@ -51,7 +54,7 @@ fn state_to_read() -> Result<PathBuf, Fault> {
 }
 
 /// Picks the run asked for, or the newest; none when no run was ever made here.
-fn choose(wanted: Option<&RunId>) -> Result<Option<Chosen>, Fault> {
+pub(super) fn choose(wanted: Option<&RunId>) -> Result<Option<Chosen>, Fault> {
     let state = state_to_read()?;
     let runs = journal::runs(&state).or_exit(Exit::Failed)?;
     let run = match wanted {

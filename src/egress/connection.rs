@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     name::HostName,
-    policy::{Permit, Protocol, Target, decide},
+    policy::{Permit, Protocol, Target},
 };
 
 use super::{
@@ -39,14 +39,32 @@ pub(super) const LINGER_BYTES: u64 = 256 * 1024;
 pub(super) async fn serve(context: Arc<Context>, target: Target, mut client: TcpStream) {
     // Without it small messages wait for each other; nothing else changes.
     drop(client.set_nodelay(true));
-    let permit = match decide(&context.egress, &target) {
+    let permit = match context.decide_or_ask(&target).await {
         Ok(permit) => permit,
         Err(denied) => return context.deny(&target, &denied.into()),
+    };
+    let _seat = match context.seat(&permit).await {
+        Ok(seat) => seat,
+        Err(why) => return refuse_permitted(&context, &permit, (why, &mut client)).await,
     };
     match permit.protocol() {
         Protocol::Tcp => tunnel(&context, &permit, &mut client, &[]).await,
         Protocol::Tls => tls(&context, &permit, client).await,
         Protocol::Http => web::serve(&context, &permit, &mut client).await,
+    }
+}
+
+/// Says why what the policy allows is not passed on now, as far as the protocol has words for it.
+async fn refuse_permitted(
+    context: &Context,
+    permit: &Permit,
+    (why, client): (Why, &mut TcpStream),
+) {
+    context.deny(permit.target(), &why);
+    match permit.protocol() {
+        Protocol::Tcp => {}
+        Protocol::Tls => refuse(client, &ACCESS_DENIED).await,
+        Protocol::Http => web::too_many(context, client, (permit.target(), &why)).await,
     }
 }
 
@@ -185,8 +203,7 @@ async fn tunnel(context: &Context, permit: &Permit, client: &mut TcpStream, firs
 /// Resolves, writes down the decision, and connects.
 pub(super) async fn dial(context: &Context, permit: &Permit) -> Result<TcpStream, DialError> {
     let dialled = async {
-        let admitted =
-            Admitted::new(permit, context.resolver.as_ref(), context.limits.dial).await?;
+        let admitted = Admitted::new(permit, context.way_out(), context.limits.dial).await?;
         let turn = context.turn(permit).await;
         let waited = turn.map_err(|over| DialError::Rate {
             name: permit.target().name.clone(),
@@ -201,8 +218,7 @@ pub(super) async fn dial(context: &Context, permit: &Permit) -> Result<TcpStream
 /// Resolves, writes down the decision, and connects, where each request takes a turn of its own.
 pub(super) async fn reach(context: &Context, permit: &Permit) -> Result<TcpStream, DialError> {
     let dialled = async {
-        let admitted =
-            Admitted::new(permit, context.resolver.as_ref(), context.limits.dial).await?;
+        let admitted = Admitted::new(permit, context.way_out(), context.limits.dial).await?;
         context.allow(permit, Duration::ZERO);
         admitted.connect(context.limits.dial).await
     };

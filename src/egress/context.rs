@@ -5,24 +5,27 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use tokio::{
     net::TcpListener,
-    sync::{Mutex, Semaphore, mpsc},
-    time::timeout,
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{Instant, timeout},
 };
 
 use crate::{
     event::EgressKind,
-    name::Role,
-    policy::{Denied, Egress, Permit, Rates, Target},
+    name::{HostName, Role},
+    policy::{Denied, Egress, Permit, Protocol, Rates, Target, name_ports},
 };
 
 use super::{
+    ask::Asking,
     dial::Resolve,
     gateway::{Doors, Limits, SecretValues},
-    inspect::Inspection,
     ledger::Ledger,
-    limits::{Budget, Budgets, Tally, TooMany},
+    limits::{Budget, Tally, TooMany},
     names::Names,
+    openings::Asked,
+    proxy::Proxies,
     record::{Call, Decision, Fact},
+    threads::Shared,
 };
 
 /// Connections of one listener that may wait for a seat.
@@ -91,13 +94,15 @@ pub(super) struct Context {
     pub(super) ledger: Ledger,
     pub(super) resolver: Arc<dyn Resolve>,
     pub(super) names: Mutex<Names>,
+    /// What a person is asked for now.
+    pub(super) asking: Asking,
     /// One seat per open connection of the sandbox.
     pub(super) seats: Arc<Semaphore>,
     pub(super) doors: Arc<dyn Doors>,
     pub(super) rates: Rates,
-    pub(super) budgets: Arc<Budgets>,
+    /// What all gateways of the orchestrator have in common.
+    pub(super) shared: Arc<Shared>,
     pub(super) tally: Arc<Tally>,
-    pub(super) inspection: Arc<Inspection>,
     pub(super) secrets: SecretValues,
     /// To the one task that owns all others, so that they end with it.
     pub(super) tasks: mpsc::UnboundedSender<Task>,
@@ -127,7 +132,60 @@ impl Context {
 
     /// Returns what the role has left under a rule.
     pub(super) fn budget_under(&self, rule: &str) -> Arc<Budget> {
-        self.budgets.of(&self.role, rule, &self.rates)
+        self.shared.budgets.of(&self.role, rule, &self.rates)
+    }
+
+    /// Decides by the role's rules and by what a person opened to it.
+    pub(super) fn decide(&self, target: &Target, asked: Asked) -> Result<Permit, Denied> {
+        let own = (&self.role, &self.egress);
+        self.shared.openings.decide(own, target, asked)
+    }
+
+    /// Returns the ports that are open to the role for a name.
+    pub(super) fn ports(&self, name: &HostName) -> Vec<(u16, Protocol)> {
+        let mut ports = name_ports(&self.egress, name);
+        for (port, protocol) in self.shared.openings.ports(&self.role, name) {
+            if !ports.iter().any(|(had, _)| *had == port) {
+                ports.push((port, protocol));
+            }
+        }
+        // So that there is a connection to ask about.
+        if ports.is_empty() && self.asks_for_name(name) {
+            ports.extend([(443, Protocol::Tls), (80, Protocol::Http)]);
+        }
+        ports
+    }
+
+    /// Returns whether the role may ask for one more name in this minute.
+    pub(super) fn affords_name(&self, name: &HostName) -> bool {
+        let most = (self.limits.names_per_minute, Instant::now());
+        self.shared.quotas.affords(&self.role, name, most)
+    }
+
+    /// Takes one of the connections that the role may have to the host, after a wait at most as
+    /// long as a call's; refused too when the role's bytes of the run are used up.
+    pub(super) async fn seat(&self, permit: &Permit) -> Result<OwnedSemaphorePermit, Why> {
+        if let Some(most) = self.budget(permit).spent() {
+            let reason = format!("bytes: the role has used up its {most} bytes of the run");
+            return Err(Why::misuse(permit, reason));
+        }
+        let (name, most) = (&permit.target().name, self.limits.per_host);
+        let seat = self
+            .shared
+            .quotas
+            .connection((&self.role, name), most, self.limits.turn);
+        seat.await.ok_or_else(|| Why {
+            retry_after: Some(LONG),
+            ..Why::misuse(
+                permit,
+                format!("connections: the role has {most} open to `{name}`"),
+            )
+        })
+    }
+
+    /// Returns what knows the way out of this host.
+    pub(super) fn way_out(&self) -> (&dyn Resolve, &Proxies) {
+        (self.resolver.as_ref(), &self.shared.proxies)
     }
 
     /// Waits until one more call may go out; returns how long that was.
@@ -177,6 +235,19 @@ impl Context {
     /// Writes down that a connection is denied.
     pub(super) fn deny(&self, target: &Target, why: &Why) {
         self.connect(target, Err(why.rule.as_deref()), Some(why.reason.clone()));
+    }
+
+    /// Writes down that a person is asked.
+    pub(super) fn note_ask(&self, target: &Target, reason: String) {
+        self.ledger.note(Fact::Decision(Decision {
+            kind: EgressKind::Ask,
+            host: target.name.to_string(),
+            port: Some(target.port),
+            allowed: false,
+            rule: None,
+            reason: Some(reason),
+            call: None,
+        }));
     }
 
     fn connect(&self, target: &Target, rule: Result<&str, Option<&str>>, reason: Option<String>) {

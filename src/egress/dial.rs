@@ -1,4 +1,5 @@
-//! From a permit to a connection: resolve, admit, dial exactly what was admitted.
+//! From a permit to a connection: resolve, admit, dial exactly what was admitted, or have the
+//! host's proxy dial it.
 
 use std::{
     io,
@@ -7,7 +8,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use hickory_resolver::TokioResolver;
+use hickory_resolver::{TokioResolver, config::LookupIpStrategy};
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
@@ -15,10 +16,12 @@ use crate::{
     policy::{Denied, Permit},
 };
 
-use super::{StartError, limits::TooMany};
-
-/// Most addresses of one name that are tried.
-const ADDRESSES: usize = 8;
+use super::{
+    StartError,
+    limits::TooMany,
+    proxy::{Proxies, Proxy, Unusable},
+    race,
+};
 
 /// Turns names into addresses, on the host.
 pub trait Resolve: Send + Sync {
@@ -37,7 +40,12 @@ impl SystemResolver {
     ///
     /// When the settings cannot be read.
     pub fn new() -> Result<Self, StartError> {
-        let build = || TokioResolver::builder_tokio()?.build();
+        let build = || {
+            let mut builder = TokioResolver::builder_tokio()?;
+            // Both families are raced, so both are asked for.
+            builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+            builder.build()
+        };
         let resolver = build().map_err(|e| StartError::Resolver(io::Error::other(e)))?;
         Ok(Self(resolver))
     }
@@ -68,29 +76,48 @@ pub(super) enum DialError {
     Rate { name: HostName, over: TooMany },
     #[error("`{name}` could not be reached: {source}")]
     Unreachable { name: HostName, source: io::Error },
+    #[error("`{name}` could not be reached: {source}")]
+    NoProxy { name: HostName, source: Unusable },
 }
 
-/// The addresses of a permitted target that passed. Only a permit makes one, and only one of
-/// these can connect, so a connection that skipped a check does not compile.
+/// The way to a permitted target, each address on it having passed. Only a permit makes one, and
+/// only one of these can connect, so a connection that skipped a check does not compile.
 #[derive(Debug)]
 pub(super) struct Admitted<'a> {
     permit: &'a Permit,
-    addresses: Vec<SocketAddr>,
+    way: Way<'a>,
+}
+
+/// How a target is reached.
+#[derive(Debug)]
+enum Way<'a> {
+    /// At these addresses.
+    Direct(Vec<SocketAddr>),
+    /// By its name: the proxy resolves it.
+    Through(&'a Proxy),
 }
 
 impl<'a> Admitted<'a> {
-    /// Resolves the name within `limit` and admits each address by itself. Denied when the name
-    /// has addresses and none of them passed.
+    /// Takes the proxy that the target is for, or resolves the name within `limit` and admits each
+    /// address by itself. Denied when the name has addresses and none of them passed.
     pub(super) async fn new(
         permit: &'a Permit,
-        resolver: &dyn Resolve,
+        (resolver, proxies): (&dyn Resolve, &'a Proxies),
         limit: Duration,
     ) -> Result<Self, DialError> {
+        let by = |way| Self { permit, way };
         if let Some(pinned) = permit.pinned() {
-            let addresses = vec![permit.admit(pinned.ip())?];
-            return Ok(Self { permit, addresses });
+            return Ok(by(Way::Direct(vec![permit.admit(pinned.ip())?])));
         }
         let name = &permit.target().name;
+        let proxy = proxies.of(permit.target(), permit.protocol());
+        let proxy = proxy.map_err(|source| DialError::NoProxy {
+            name: name.clone(),
+            source: source.clone(),
+        })?;
+        if let Some(proxy) = proxy {
+            return Ok(by(Way::Through(proxy)));
+        }
         let unresolved = |source| DialError::Unresolved {
             name: name.clone(),
             source,
@@ -109,36 +136,22 @@ impl<'a> Admitted<'a> {
         }
         match denied {
             Some(denied) if addresses.is_empty() => Err(denied.into()),
-            _ => Ok(Self { permit, addresses }),
+            _ => Ok(by(Way::Direct(addresses))),
         }
     }
 
-    /// Connects to the first address that answers, within `limit`.
+    /// Connects to the first address that answers, or through the proxy, within `limit`.
     pub(super) async fn connect(self, limit: Duration) -> Result<TcpStream, DialError> {
-        let name = &self.permit.target().name;
-        connect(&self.addresses, limit)
-            .await
-            .map_err(|source| DialError::Unreachable {
-                name: name.clone(),
-                source,
-            })
+        let target = self.permit.target();
+        let connected = match &self.way {
+            Way::Direct(addresses) => race::connect(addresses, limit).await,
+            Way::Through(proxy) => proxy.connect(target, limit).await,
+        };
+        connected.map_err(|source| DialError::Unreachable {
+            name: target.name.clone(),
+            source,
+        })
     }
-}
-
-/// Tries the addresses in turn; each has its share of the time, so that a family without a route
-/// does not use up all of it.
-async fn connect(addresses: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
-    let tried = addresses.len().min(ADDRESSES);
-    let share = limit / u32::try_from(tried.max(1)).unwrap_or(1);
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no address");
-    for address in addresses.iter().take(tried) {
-        match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => last = error,
-            Err(late) => last = late.into(),
-        }
-    }
-    Err(last)
 }
 
 #[cfg(test)]
@@ -158,29 +171,6 @@ mod tests {
         assert!(
             !found.is_empty() && found.iter().all(IpAddr::is_loopback),
             "{found:?}"
-        );
-    }
-
-    #[test]
-    fn an_address_that_does_not_answer_leaves_time_for_the_next() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let closed = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let addresses = [closed, open.local_addr().unwrap()];
-        let found = runtime
-            .block_on(connect(&addresses, Duration::from_secs(10)))
-            .unwrap();
-        assert_eq!(found.peer_addr().unwrap(), addresses[1]);
-        assert!(
-            runtime
-                .block_on(connect(&[], Duration::from_secs(10)))
-                .is_err()
         );
     }
 }

@@ -15,19 +15,21 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use crate::{
-    event::Usage,
+    event::{Limit, Overrun, Usage},
     name::Role,
     policy::{Egress, Rates},
 };
 
 use super::{
     StartError, Threads,
+    ask::Asking,
     context::{Context, Task},
     dial::Resolve,
     ledger::Ledger,
     limits::Tally,
     names::Names,
     questions,
+    quota::Total,
     record::Record,
 };
 
@@ -68,8 +70,11 @@ pub struct Limits {
     pub dns_connections: usize,
     /// Allowed names that ever get an address; each takes one descriptor per port.
     pub names: usize,
-    /// Different names asked for per minute that have no address yet.
+    /// Different names without an address yet that a role's sandboxes together may ask for in a
+    /// minute.
     pub names_per_minute: usize,
+    /// Connections that a role's sandboxes together may have to one host.
+    pub per_host: usize,
     /// Different denials recorded per second; the rest is summed up.
     pub denials_per_second: usize,
     /// How long the sandbox may take to bind a listener.
@@ -82,7 +87,28 @@ pub struct Limits {
     pub dial: Duration,
     /// How long a call over the role's rate may wait for its turn before it is refused.
     pub turn: Duration,
+    /// How long a connection waits for a person who is asked, before it is denied.
+    pub ask: Duration,
+    /// Hosts and ports that a person is asked for at once; further ones are denied.
+    pub asks: usize,
 }
+
+impl Limits {
+    /// Returns the caps of a sandbox on a host where this process may open so many files: its
+    /// share is kept for it however many connections others have.
+    #[must_use]
+    pub fn within(files: u64) -> Self {
+        let share = usize::try_from(files / (2 * SANDBOXES)).unwrap_or(usize::MAX);
+        let most = Self::default();
+        Self {
+            connections: share.clamp(16, most.connections),
+            ..most
+        }
+    }
+}
+
+/// How many sandboxes share the files that this process may open.
+const SANDBOXES: u64 = 128;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -91,12 +117,15 @@ impl Default for Limits {
             dns_connections: 16,
             names: 1024,
             names_per_minute: 600,
+            per_host: 256,
             denials_per_second: 50,
             door: Duration::from_secs(5),
             hello: Duration::from_secs(5),
             head: Duration::from_secs(10),
             dial: Duration::from_secs(10),
             turn: Duration::from_secs(30),
+            ask: Duration::from_secs(60),
+            asks: 16,
         }
     }
 }
@@ -138,6 +167,8 @@ pub struct Gateway {
     stop: oneshot::Sender<()>,
     ended: oneshot::Receiver<()>,
     tally: Arc<Tally>,
+    total: Arc<Total>,
+    most: Option<u64>,
 }
 
 impl Gateway {
@@ -153,18 +184,20 @@ impl Gateway {
         drop(inside);
         let (tasks, queue) = mpsc::unbounded_channel();
         let tally = Arc::new(Tally::default());
+        let total = threads.shared.budgets.total(&config.role);
+        let most = config.rates.network_bytes_per_run;
         let context = Arc::new(Context {
             egress: config.egress,
             role: config.role,
             ledger: Ledger::new(config.limits.denials_per_second, config.record),
             resolver: config.resolver,
             names: Mutex::new(Names::new(&config.limits)),
+            asking: Asking::default(),
             seats: Arc::new(Semaphore::new(config.limits.connections)),
             doors: config.doors,
             rates: config.rates,
-            budgets: Arc::clone(&threads.budgets),
+            shared: Arc::clone(&threads.shared),
             tally: Arc::clone(&tally),
-            inspection: Arc::clone(&threads.inspection),
             secrets: config.secrets,
             limits: config.limits,
             tasks,
@@ -176,7 +209,26 @@ impl Gateway {
             // The waiting side takes the end of this sender as the message.
             drop(end);
         }));
-        Ok(Self { stop, ended, tally })
+        Ok(Self {
+            stop,
+            ended,
+            tally,
+            total,
+            most,
+        })
+    }
+
+    /// Resolves once the role, in all its sandboxes, has used up its bytes of the run; never
+    /// without a limit on them.
+    pub async fn overrun(&self) -> Overrun {
+        let Some(allowed) = self.most else {
+            return std::future::pending().await;
+        };
+        Overrun {
+            limit: Limit::Network,
+            allowed,
+            seen: self.total.passed(allowed).await,
+        }
     }
 
     /// Returns what was let out so far, the numbers of writes left at 0.

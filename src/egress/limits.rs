@@ -7,6 +7,7 @@
 
 use std::{
     collections::HashMap,
+    io,
     num::NonZeroU32,
     sync::{
         Arc, Mutex, PoisonError,
@@ -29,22 +30,45 @@ use crate::{
     policy::Rates,
 };
 
+use super::quota::Total;
+
 /// Bytes are counted in pieces of this size: a limiter's cells are 32-bit.
 const PIECE: u64 = 1024;
 const ONE: NonZeroU32 = NonZeroU32::MIN;
 
 /// The budgets of all gateways of an orchestrator.
 #[derive(Debug, Default)]
-pub(super) struct Budgets(Mutex<HashMap<(Role, String), Arc<Budget>>>);
+pub(super) struct Budgets {
+    by_rule: Mutex<HashMap<(Role, String), Arc<Budget>>>,
+    totals: Mutex<HashMap<Role, Arc<Total>>>,
+}
+
+/// What was used of one budget in the minute before this orchestrator started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Past {
+    /// How long before.
+    pub ago: Duration,
+    /// Calls that were let out.
+    pub calls: u64,
+    /// Bytes that passed, both ways.
+    pub bytes: u64,
+}
 
 impl Budgets {
     /// Returns what a role has left under a rule; at these rates when it is the first to ask.
     pub(super) fn of(&self, role: &Role, rule: &str, rates: &Rates) -> Arc<Budget> {
-        let mut budgets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let total = self.total(role);
+        let mut budgets = self.by_rule.lock().unwrap_or_else(PoisonError::into_inner);
         let budget = budgets
             .entry((role.clone(), rule.to_owned()))
-            .or_insert_with(|| Arc::new(Budget::new(rates)));
+            .or_insert_with(|| Arc::new(Budget::new(rates, total)));
         Arc::clone(budget)
+    }
+
+    /// Returns what a role has used of its bytes of the run, under all rules.
+    pub(super) fn total(&self, role: &Role) -> Arc<Total> {
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(totals.entry(role.clone()).or_default())
     }
 }
 
@@ -55,15 +79,32 @@ pub(super) struct Budget {
     bytes: Option<Bucket>,
     /// Bytes ever taken, so that parts of a piece are not lost.
     taken: AtomicU64,
+    /// Of the role, in the whole run.
+    total: Arc<Total>,
+    most: Option<u64>,
 }
 
 impl Budget {
-    fn new(rates: &Rates) -> Self {
+    fn new(rates: &Rates, total: Arc<Total>) -> Self {
         let pieces = |bytes: u64| u32::try_from(bytes / PIECE).unwrap_or(u32::MAX);
         Self {
             calls: rates.api_calls_per_minute.map(Bucket::new),
             bytes: rates.network_bytes_per_minute.map(pieces).map(Bucket::new),
             taken: AtomicU64::new(0),
+            total,
+            most: rates.network_bytes_per_run,
+        }
+    }
+
+    /// Takes what was used before, in the order of time, as far as it still counts.
+    pub(super) fn charge(&self, past: &[Past]) {
+        let calls = past.iter().map(|past| (past.ago, past.calls));
+        let pieces = past.iter().map(|past| (past.ago, past.bytes / PIECE));
+        if let Some(bucket) = &self.calls {
+            bucket.charge(calls);
+        }
+        if let Some(bucket) = &self.bytes {
+            bucket.charge(pieces);
         }
     }
 
@@ -75,12 +116,31 @@ impl Budget {
         }
     }
 
+    /// Returns the role's bytes of the run when all of them are used up, so that nothing more may
+    /// pass.
+    pub(super) fn spent(&self) -> Option<u64> {
+        self.most.filter(|most| self.total.used() >= *most)
+    }
+
     /// Takes bytes, after a wait as long as it needs to be; returns how long that was.
-    pub(super) async fn bytes(&self, count: usize) -> Duration {
+    ///
+    /// # Errors
+    ///
+    /// When the role has not as many left in the run: then they may not pass.
+    pub(super) async fn bytes(&self, count: usize) -> io::Result<Duration> {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        if !self.total.add(count, self.most) {
+            return Err(io::Error::other(
+                "the role has used up its bytes of the run",
+            ));
+        }
+        Ok(self.in_pace(count).await)
+    }
+
+    async fn in_pace(&self, count: u64) -> Duration {
         let Some(bytes) = &self.bytes else {
             return Duration::ZERO;
         };
-        let count = u64::try_from(count).unwrap_or(u64::MAX);
         let before = self.taken.fetch_add(count, Ordering::Relaxed);
         let mut pieces = before.wrapping_add(count) / PIECE - before / PIECE;
         let mut waited = Duration::ZERO;
@@ -131,6 +191,25 @@ impl Bucket {
     fn at_once(&self, wanted: u64) -> Option<NonZeroU32> {
         NonZeroU32::new(u32::try_from(wanted).unwrap_or(u32::MAX))
             .map(|wanted| wanted.min(self.per_minute))
+    }
+
+    /// Takes what of earlier use, oldest first, a minute's pace has not given back by now.
+    fn charge(&self, past: impl Iterator<Item = (Duration, u64)>) {
+        let a_minute = f64::from(self.per_minute.get());
+        let regained = |time: Duration| a_minute * time.as_secs_f64() / 60.0;
+        let (mut used, mut before) = (0.0, None);
+        for (ago, cells) in past {
+            let since = before.map_or(Duration::ZERO, |before: Duration| {
+                before.saturating_sub(ago)
+            });
+            used = (used - regained(since)).max(0.0) + cells as f64;
+            used = used.min(a_minute);
+            before = Some(ago);
+        }
+        used -= regained(before.unwrap_or_default());
+        // Whole cells, begun ones too: at most a minute's, and below 0 none.
+        let left = NonZeroU32::new(used.ceil() as u32).and_then(|cells| self.left(cells));
+        debug_assert_eq!(left, None, "a fresh bucket has a minute's worth");
     }
 
     async fn take(&self, cells: NonZeroU32, within: Option<Duration>) -> Result<Duration, TooMany> {
@@ -251,11 +330,12 @@ mod tests {
     const BOUND: Duration = Duration::from_secs(30);
 
     fn budget(calls: Option<u32>, bytes: Option<u64>) -> Budget {
-        Budget::new(&Rates {
+        let rates = Rates {
             api_calls_per_minute: calls,
             network_bytes_per_minute: bytes,
             ..Rates::default()
-        })
+        };
+        Budget::new(&rates, Arc::default())
     }
 
     #[tokio::test(start_paused = true)]
@@ -288,16 +368,54 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn bytes_wait_as_long_as_they_must_and_none_is_refused() {
         let budget = budget(None, Some(60 * 1024));
-        assert_eq!(budget.bytes(60 * 1024).await, Duration::ZERO);
-        let waited = budget.bytes(120 * 1024).await;
+        assert_eq!(budget.bytes(60 * 1024).await.unwrap(), Duration::ZERO);
+        let waited = budget.bytes(120 * 1024).await.unwrap();
         assert!(
             waited >= 119 * SECOND && waited < 122 * SECOND,
             "{waited:?}"
         );
         for _ in 0..1023 {
-            assert_eq!(budget.bytes(1).await, Duration::ZERO);
+            assert_eq!(budget.bytes(1).await.unwrap(), Duration::ZERO);
         }
-        assert!(budget.bytes(1).await > Duration::ZERO, "parts add up");
+        assert!(
+            budget.bytes(1).await.unwrap() > Duration::ZERO,
+            "parts add up"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_used_before_a_restart_counts_as_far_as_it_is_not_regained() {
+        let past = |ago, calls| Past {
+            ago: Duration::from_secs(ago),
+            calls,
+            bytes: calls * PIECE,
+        };
+        for (before, left) in [
+            (vec![], 60),
+            (vec![past(0, 60)], 0),
+            (vec![past(30, 60)], 30),
+            (vec![past(61, 60)], 60),
+            (vec![past(50, 10), past(20, 50)], 30),
+            (vec![past(55, 600), past(0, 5)], 50),
+        ] {
+            let budget = budget(Some(60), Some(60 * PIECE));
+            budget.charge(&before);
+            let mut free = 0;
+            while budget.call(Duration::ZERO).await == Ok(Duration::ZERO) {
+                free += 1;
+            }
+            assert_eq!(free, left, "{before:?}");
+            let bytes = usize::try_from(left * PIECE).unwrap();
+            assert_eq!(
+                budget.bytes(bytes).await.unwrap(),
+                Duration::ZERO,
+                "{before:?}"
+            );
+            assert!(
+                budget.bytes(1024).await.unwrap() > Duration::ZERO,
+                "{before:?}"
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -306,7 +424,7 @@ mod tests {
         for _ in 0..1000 {
             assert_eq!(budget.call(Duration::ZERO).await, Ok(Duration::ZERO));
         }
-        assert_eq!(budget.bytes(usize::MAX).await, Duration::ZERO);
+        assert_eq!(budget.bytes(usize::MAX).await.unwrap(), Duration::ZERO);
     }
 
     #[test]

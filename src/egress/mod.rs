@@ -14,6 +14,7 @@
 //! name and protocol are checked, and to outlive its [`Gateway`].
 
 mod accept;
+mod ask;
 mod connection;
 mod context;
 mod dial;
@@ -26,7 +27,11 @@ mod inspect;
 mod ledger;
 mod limits;
 mod names;
+mod openings;
+mod proxy;
 mod questions;
+mod quota;
+mod race;
 mod record;
 mod splice;
 mod threads;
@@ -40,6 +45,9 @@ pub use gateway::{Config, DnsSockets, Doors, Gateway, Limits, SecretValues};
 pub use hello::{BadHello, Hello, sni};
 pub use http::{BadRequest, Body, Head, head};
 pub use inspect::{AuthorityError, Trust, placeholder};
+pub use limits::Past;
+pub use openings::{Opening, Times};
+pub use proxy::{Proxies, ProxySettings, Unusable};
 pub use record::{Call, Closed, Coalescer, Decision, Fact, Record};
 pub use threads::Threads;
 

@@ -1,14 +1,13 @@
 //! The addresses that names stand at inside one sandbox.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
 };
 
-use tokio::{net::TcpStream, time::Instant};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
     name::HostName,
@@ -31,7 +30,6 @@ pub(super) const EXPLAINING: Ipv4Addr = Ipv4Addr::new(127, 127, 255, 254);
 const EXPLAINING_PORT: u16 = 80;
 /// Most names a table can hold without leaving its network.
 const MOST: usize = 1 << 20;
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// Serves a connection.
 type Serve = fn(Arc<Context>, TcpStream) -> Task;
@@ -45,28 +43,33 @@ pub(super) enum NoAddress {
     Closed { port: u16, source: io::Error },
 }
 
-/// The table of names, and how many were asked for lately.
+/// The table of names.
 #[derive(Debug)]
 pub(super) struct Names {
     most: usize,
-    addresses: HashMap<HostName, Ipv4Addr>,
+    standing: HashMap<HostName, Standing>,
     explaining: bool,
-    budget: Budget,
+}
+
+/// Where a name stands, and on which ports.
+#[derive(Debug)]
+struct Standing {
+    address: Ipv4Addr,
+    ports: Vec<u16>,
 }
 
 impl Names {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             most: limits.names.min(MOST),
-            addresses: HashMap::new(),
+            standing: HashMap::new(),
             explaining: false,
-            budget: Budget::new(limits.names_per_minute),
         }
     }
 
-    /// Returns whether the name may be asked for now.
-    pub(super) fn affords(&mut self, name: &HostName, now: Instant) -> bool {
-        self.addresses.contains_key(name) || self.budget.affords(name, now)
+    /// Returns whether the name has its address already.
+    pub(super) fn knows(&self, name: &HostName) -> bool {
+        self.standing.contains_key(name)
     }
 
     /// Returns the address of an allowed name. On return its listeners stand.
@@ -76,39 +79,29 @@ impl Names {
         name: &HostName,
         ports: &[(u16, Protocol)],
     ) -> Result<Ipv4Addr, NoAddress> {
-        if let Some(address) = self.addresses.get(name) {
-            return Ok(*address);
-        }
-        let next = self.addresses.len();
-        if next >= self.most {
+        let next = self.standing.len();
+        let known = self.standing.get(name);
+        if known.is_none() && next >= self.most {
             return Err(NoAddress::Full(self.most));
         }
-        let offset = u32::try_from(next).expect("a table holds at most 2^20 names");
-        let address = Ipv4Addr::from_bits(FIRST.to_bits() + offset);
+        let address = known.map_or_else(|| nth(next), |standing| standing.address);
+        let is_new = |port: &u16| known.is_none_or(|known| !known.ports.contains(port));
         let mut listeners = Vec::new();
-        for &(port, _) in ports {
+        for port in ports.iter().map(|(port, _)| *port).filter(is_new) {
             let opened = context.open(SocketAddr::from((address, port))).await;
             listeners.push((
                 port,
                 opened.map_err(|source| NoAddress::Closed { port, source })?,
             ));
         }
+        let standing = self.standing.entry(name.clone()).or_insert(Standing {
+            address,
+            ports: Vec::new(),
+        });
         for (port, listener) in listeners {
-            let target = Target {
-                name: name.clone(),
-                port,
-            };
-            let serve = move |context: Arc<Context>, client| -> Task {
-                Box::pin(connection::serve(context, target.clone(), client))
-            };
-            context.run(accept(
-                Arc::clone(context),
-                listener,
-                Arc::clone(&context.seats),
-                serve,
-            ));
+            standing.ports.push(port);
+            serve(context, name, (port, listener));
         }
-        self.addresses.insert(name.clone(), address);
         Ok(address)
     }
 
@@ -142,55 +135,32 @@ impl Names {
     }
 }
 
-/// How many different names may be asked for per minute. A pure value.
-#[derive(Debug)]
-struct Budget {
-    most: usize,
-    since: Option<Instant>,
-    seen: HashSet<HostName>,
+/// Returns the address of the name that is the `offset`-th to get one.
+fn nth(offset: usize) -> Ipv4Addr {
+    let offset = u32::try_from(offset).expect("a table holds at most 2^20 names");
+    Ipv4Addr::from_bits(FIRST.to_bits() + offset)
 }
 
-impl Budget {
-    fn new(most: usize) -> Self {
-        Self {
-            most,
-            since: None,
-            seen: HashSet::new(),
-        }
-    }
-
-    fn affords(&mut self, name: &HostName, now: Instant) -> bool {
-        let since = *self.since.get_or_insert(now);
-        if now.saturating_duration_since(since) >= MINUTE {
-            self.since = Some(now);
-            self.seen.clear();
-        }
-        if self.seen.contains(name) {
-            return true;
-        }
-        self.seen.len() < self.most && self.seen.insert(name.clone())
-    }
+/// Serves connections to a name.
+fn serve(context: &Arc<Context>, name: &HostName, (port, listener): (u16, TcpListener)) {
+    let target = Target {
+        name: name.clone(),
+        port,
+    };
+    let serve = move |context: Arc<Context>, client| -> Task {
+        Box::pin(connection::serve(context, target.clone(), client))
+    };
+    context.run(accept(
+        Arc::clone(context),
+        listener,
+        Arc::clone(&context.seats),
+        serve,
+    ));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_budget_counts_different_names_and_starts_again_each_minute() {
-        let start = Instant::now();
-        let mut budget = Budget::new(2);
-        let name = |n: usize| format!("x{n}.test").parse::<HostName>().unwrap();
-        assert!(budget.affords(&name(1), start));
-        assert!(budget.affords(&name(2), start));
-        assert!(!budget.affords(&name(3), start));
-        assert!(
-            budget.affords(&name(1), start),
-            "a known name costs nothing"
-        );
-        assert!(!budget.affords(&name(3), start + Duration::from_secs(59)));
-        assert!(budget.affords(&name(3), start + MINUTE));
-    }
 
     #[test]
     fn the_largest_table_stays_below_the_explaining_address() {

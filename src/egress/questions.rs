@@ -8,20 +8,17 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
     sync::Semaphore,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 
-use crate::{
-    event::EgressKind,
-    name::HostName,
-    policy::{Target, decide, name_ports},
-};
+use crate::{event::EgressKind, name::HostName, policy::Target};
 
 use super::{
     accept::accept,
     context::{Context, Task},
     dns::{Answer, NotQuestion, Question, question},
     names::NoAddress,
+    openings::Asked,
     record::{Decision, Fact},
 };
 
@@ -102,16 +99,20 @@ async fn answer(context: &Arc<Context>, question: &Question) -> Answer {
         return Answer::Code(ResponseCode::NXDomain);
     };
     let mut names = context.names.lock().await;
-    if !names.affords(&name, Instant::now()) {
-        let most = context.limits.names_per_minute;
-        let reason = format!("more than {most} different names were asked for within a minute");
+    let most = context.limits.names_per_minute;
+    if !names.knows(&name) && !context.affords_name(&name) {
+        let reason =
+            format!("names: the role asked for more than {most} different ones within a minute");
         note(context, name.to_string(), Err((None, reason)));
         return Answer::Code(ResponseCode::Refused);
     }
-    let ports = name_ports(&context.egress, &name);
+    let ports = context.ports(&name);
     let allowed = verdict(context, &name, ports.first().map(|(port, _)| *port));
-    let denied = allowed.is_err();
-    note(context, name.to_string(), allowed);
+    // What a person is asked for is decided when it is connected to.
+    let denied = allowed.is_err() && ports.is_empty();
+    if allowed.is_ok() || denied {
+        note(context, name.to_string(), allowed);
+    }
     if !address {
         return Answer::Empty;
     }
@@ -139,7 +140,7 @@ fn verdict(
         name: name.clone(),
         port: port.unwrap_or(443),
     };
-    match decide(&context.egress, &target) {
+    match context.decide(&target, Asked::ToName) {
         Ok(permit) => Ok(permit.rule().to_owned()),
         Err(denied) => Err((denied.rule, denied.reason)),
     }

@@ -42,16 +42,19 @@ impl Meter {
         }
     }
 
-    /// Waits until so many bytes may go, and counts them.
-    pub(super) async fn take(&self, way: Way, count: usize) {
-        self.wait(count).await;
+    /// Waits until so many bytes may go, and counts them. Fails when the role has used up its bytes
+    /// of the run.
+    pub(super) async fn take(&self, way: Way, count: usize) -> io::Result<()> {
+        self.wait(count).await?;
         self.count(way, count);
+        Ok(())
     }
 
-    async fn wait(&self, count: usize) {
-        let waited = self.budget.bytes(count).await;
+    async fn wait(&self, count: usize) -> io::Result<()> {
+        let waited = self.budget.bytes(count).await?;
         let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
         self.waited_us.fetch_add(waited, Ordering::Relaxed);
+        Ok(())
     }
 
     fn count(&self, way: Way, count: usize) {
@@ -64,14 +67,15 @@ impl Meter {
         side.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Passes bytes on once they may go: whoever sends more must wait with us.
+    /// Passes bytes on once they may go: whoever sends more must wait with us. Fails when the role
+    /// has used up its bytes of the run, and then passes none of them.
     pub(super) async fn pass(
         &self,
         way: Way,
         bytes: &[u8],
         to: &mut (impl AsyncWrite + Unpin),
     ) -> io::Result<()> {
-        self.wait(bytes.len()).await;
+        self.wait(bytes.len()).await?;
         to.write_all(bytes).await?;
         self.count(way, bytes.len());
         Ok(())

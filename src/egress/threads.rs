@@ -1,37 +1,75 @@
-//! What all gateways share: one thread, so that a download delays no exec, and the budgets of roles.
+//! What all gateways share: one thread, so that a download delays no exec, the budgets of roles,
+//! the way out of this host, and what a person opened.
 
-use std::{io, sync::Arc, thread::JoinHandle};
+use std::{collections::BTreeMap, io, sync::Arc, thread::JoinHandle};
 
 use tokio::{
     runtime::{Builder, Handle},
     sync::oneshot,
 };
 
-use super::{StartError, Trust, inspect::Inspection, limits::Budgets};
+use crate::{
+    name::Role,
+    policy::{Egress, Rates, Target, decide},
+};
+
+use super::{
+    StartError, Trust,
+    inspect::Inspection,
+    limits::{Budgets, Past},
+    openings::{Opening, Openings},
+    proxy::Proxies,
+    quota::Quotas,
+};
+
+/// What the gateways of an orchestrator have in common.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) budgets: Budgets,
+    pub(super) quotas: Quotas,
+    pub(super) openings: Openings,
+    pub(super) proxies: Proxies,
+    pub(super) inspection: Inspection,
+}
 
 /// One dedicated thread with a runtime of its own. Dropping it ends every gateway on it.
 #[derive(Debug)]
 pub struct Threads {
     handle: Handle,
-    pub(super) budgets: Arc<Budgets>,
-    pub(super) inspection: Arc<Inspection>,
+    pub(super) shared: Arc<Shared>,
     // The thread blocks on the other end, so dropping this is the signal to end.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Threads {
-    /// Starts the thread, and makes the certificate authority of this process.
+    /// Starts the thread, on a host that reaches the network directly, and makes the certificate
+    /// authority of this process.
     ///
     /// # Errors
     ///
     /// When the system has no thread, no event queue or no random bytes left.
     pub fn start() -> Result<Self, StartError> {
-        let inspection = Arc::new(Inspection::new()?);
-        Self::build(inspection).map_err(StartError::Thread)
+        Self::through(Proxies::default())
     }
 
-    fn build(inspection: Arc<Inspection>) -> io::Result<Self> {
+    /// Starts the thread, on a host that reaches the network through `proxies`.
+    ///
+    /// # Errors
+    ///
+    /// When the system has no thread, no event queue or no random bytes left.
+    pub fn through(proxies: Proxies) -> Result<Self, StartError> {
+        let shared = Shared {
+            budgets: Budgets::default(),
+            quotas: Quotas::default(),
+            openings: Openings::default(),
+            proxies,
+            inspection: Inspection::new()?,
+        };
+        Self::build(shared).map_err(StartError::Thread)
+    }
+
+    fn build(shared: Shared) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -43,8 +81,7 @@ impl Threads {
             })?;
         Ok(Self {
             handle,
-            budgets: Arc::default(),
-            inspection,
+            shared: Arc::new(shared),
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -53,7 +90,29 @@ impl Threads {
     /// Returns the trust files of sandboxes: what this machine trusts, and the gateway's authority.
     #[must_use]
     pub fn trust(&self) -> Arc<Trust> {
-        self.inspection.trust()
+        self.shared.inspection.trust()
+    }
+
+    /// Opens a host to a role, in all its sandboxes, standing and to come.
+    pub fn open(&self, opening: Opening) {
+        self.shared.openings.add(opening);
+    }
+
+    /// Charges a role's budgets with what an orchestrator before this one let out, oldest first,
+    /// so that a restart gives no second minute. What no rule allows any more is not charged.
+    pub fn charge(&self, role: &Role, (egress, rates): (&Egress, &Rates), past: &[(Target, Past)]) {
+        let mut by_rule = BTreeMap::<String, Vec<Past>>::new();
+        for (target, past) in past {
+            if let Ok(permit) = decide(egress, target) {
+                by_rule
+                    .entry(permit.rule().to_owned())
+                    .or_default()
+                    .push(*past);
+            }
+        }
+        for (rule, past) in by_rule {
+            self.shared.budgets.of(role, &rule, rates).charge(&past);
+        }
     }
 
     /// Returns the runtime that gateways run on.

@@ -11,7 +11,7 @@ use tokio::{
     time::{interval, timeout},
 };
 
-use crate::policy::{Permit, Target, decide};
+use crate::policy::{Permit, Target};
 
 use super::{
     connection::{Open, dial, refuse},
@@ -20,6 +20,7 @@ use super::{
     explain::{Refusal, answer},
     http::{BadRequest, Follow, Head, head, head_end},
     limits::Way,
+    openings::Asked,
     splice::{BUFFER, Meter, pump},
 };
 
@@ -144,6 +145,11 @@ fn check(permit: &Permit, head: &Head) -> Result<(), (&'static str, String)> {
     Ok(())
 }
 
+/// Says that there is no more for now.
+pub(super) async fn too_many(context: &Context, client: &mut TcpStream, what: (&Target, &Why)) {
+    tell(context, client, TOO_MANY, what).await;
+}
+
 async fn tell(context: &Context, client: &mut TcpStream, status: &str, what: (&Target, &Why)) {
     let (Target { name, port }, denied) = what;
     let refusal = Refusal {
@@ -180,7 +186,7 @@ pub(super) async fn explain(context: Arc<Context>, mut client: TcpStream) {
         name: head.host,
         port: head.port.unwrap_or(80),
     };
-    let denied = match decide(&context.egress, &target) {
+    let denied = match context.decide(&target, Asked::ToName) {
         Err(denied) => denied.into(),
         Ok(permit) => {
             let name = &target.name;

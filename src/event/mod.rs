@@ -136,6 +136,14 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         status: Option<u16>,
     },
+    /// A person is about to open a host to a role, for one connection or for as long as the
+    /// orchestrator runs.
+    EgressOpened {
+        role: Role,
+        host: String,
+        port: u16,
+        once: bool,
+    },
     /// The hand-over gate looked at what an agent left. Empty `breaches` is a pass.
     Gated {
         task: TaskId,
@@ -225,6 +233,8 @@ pub enum EgressKind {
     Connect,
     /// Something was asked on a connection.
     Request,
+    /// A connection waits for a person, who is asked whether to open it.
+    Ask,
 }
 
 /// Why work may not leave a sandbox.

@@ -24,6 +24,8 @@ pub enum Limit {
     Time,
     /// Time without output, work or traffic.
     Idle,
+    /// Bytes through the gateway, of all sandboxes of the role in the run.
+    Network,
 }
 
 /// A cap that was passed. Its text says by how much.
@@ -63,6 +65,11 @@ impl Overrun {
                 bytes(allowed)
             ),
             Limit::Time => format!("it ran for {}, which is its limit", seconds(allowed)),
+            Limit::Network => format!(
+                "its role passed {} through the gateway in this run and may pass {}",
+                bytes(seen),
+                bytes(allowed)
+            ),
             Limit::Idle => format!(
                 "it printed, computed, sent and received nothing for {}, which is its limit",
                 seconds(allowed)
@@ -83,6 +90,7 @@ impl Limit {
             Self::Log => "resources.log",
             Self::Time => "resources.timeout",
             Self::Idle => "resources.idle_timeout",
+            Self::Network => "rate_limits.network_bytes_per_run",
         })
     }
 }

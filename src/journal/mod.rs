@@ -2,8 +2,8 @@
 //!
 //! One [`Writer`] per run appends JSON lines to `.loki/journal/<run>.jsonl`; the format is in
 //! `docs/journal.md`. [`read`] and [`verify`] check the whole chain, [`Follow`] waits for more.
-//! [`Lock`] keeps a repository to one orchestrator, [`Signals`] watches `STOP` and `PAUSE`, and
-//! [`views`] writes the files other tools read.
+//! [`Lock`] keeps a repository to one orchestrator, [`Signals`] watches `STOP` and `PAUSE`,
+//! [`Requests`] what a person asks of a running one, and [`views`] writes the files other tools read.
 //!
 //! It refuses to write after a failed write, to write anything but a run's own events in order,
 //! to follow a symlink that a repository brought along as one of its directories, and to read a
@@ -19,6 +19,7 @@ mod key;
 mod line;
 mod lock;
 mod place;
+pub mod requests;
 mod signals;
 mod syncer;
 pub mod views;
@@ -47,6 +48,7 @@ pub use follow::{Follow, From};
 pub use key::{Forged, Key, KeyError, NotHex, PublicKey, Signature};
 pub use line::FORMAT;
 pub use lock::{Holder, Lock, LockError};
+pub use requests::{Requests, Unbelieved};
 pub use signals::{Signal, Signals};
 pub use writer::{Reopened, Writer};
 

@@ -46,6 +46,16 @@ impl Dir {
         Ok(Self { path, fd })
     }
 
+    /// The directory itself.
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Opens a file in this directory, never through a symlink. `flags` say how.
     pub(super) fn open(&self, name: &str, flags: OFlags, mode: u32) -> Result<File, JournalError> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -140,6 +140,7 @@ impl Bench<'_, '_, '_> {
                 rules: denials::rules_left(listed(fields.egress), &bounds.hosts),
                 hosts: self.hosts.clone(),
                 denied: values(bounds.hosts),
+                ask: number(Limit::OnDeny) > 0.0,
             },
             resources: limits::resources(number),
             rates: Rates {

@@ -271,12 +271,19 @@ pub fn values(rights: &Rights, tier: Option<Tier>) -> Vec<(&'static str, String)
             bytes(rates.network_bytes_per_minute),
         ),
         (
+            "rate_limits.network_bytes_per_run",
+            bytes(rates.network_bytes_per_run),
+        ),
+        (
             "rate_limits.uncounted",
             written::list(written::globs(&rates.uncounted.0)),
         ),
         (
             "secrets",
             delivery::written(&rights.secrets, &rights.deliveries),
+        ),
+            "network_policies.on_deny",
+            if rights.egress.ask { "ask" } else { "deny" }.to_owned(),
         ),
         ("minimum_isolation.landlock", minimum.landlock.to_string()),
         (

@@ -26,6 +26,8 @@ pub(super) enum Limit {
     ApiCalls,
     FileWrites,
     NetworkBytes,
+    NetworkTotal,
+    OnDeny,
     Landlock,
     Cgroup,
     WriteMeter,
@@ -43,6 +45,8 @@ pub(super) enum Kind {
     Time,
     /// `required` is 1; the other word is 0.
     Choice(&'static str),
+    /// The first word is 1, the second 0.
+    Words(&'static str, &'static str),
 }
 
 /// What there is to know of one limit.
@@ -73,7 +77,7 @@ const fn facts(
 }
 
 impl Limit {
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Cpus,
         Self::Memory,
         Self::Pids,
@@ -84,6 +88,8 @@ impl Limit {
         Self::ApiCalls,
         Self::FileWrites,
         Self::NetworkBytes,
+        Self::NetworkTotal,
+        Self::OnDeny,
         Self::Landlock,
         Self::Cgroup,
         Self::WriteMeter,
@@ -91,8 +97,8 @@ impl Limit {
 
     /// Returns what there is to know of it.
     pub(super) fn facts(self) -> Facts {
-        use Kind::{Bytes, Choice, Count, Processors, Time};
-        use Section::{MinimumIsolation, RateLimits, Resources};
+        use Kind::{Bytes, Choice, Count, Processors, Time, Words};
+        use Section::{MinimumIsolation, NetworkPolicies, RateLimits, Resources};
         const SIZE: &str = "1024TiB";
         match self {
             Self::Cpus => facts("cpus", Resources, Processors, ("0.01", "1024"), "2"),
@@ -105,6 +111,11 @@ impl Limit {
             Self::ApiCalls => facts(API_CALLS, RateLimits, Count, ("1", "1000000"), "60"),
             Self::FileWrites => facts(FILE_WRITES, RateLimits, Count, ("1", "10000000"), "600"),
             Self::NetworkBytes => facts(NETWORK, RateLimits, Bytes, ("1KiB", SIZE), "200MiB"),
+            Self::NetworkTotal => facts(NETWORK_TOTAL, RateLimits, Bytes, ("1KiB", SIZE), "8GiB"),
+            Self::OnDeny => {
+                let kind = Words("ask", "deny");
+                facts("on_deny", NetworkPolicies, kind, ("", ""), "deny")
+            }
             Self::Landlock => facts("landlock", MinimumIsolation, Count, ("1", "99"), "1"),
             Self::Cgroup => facts(
                 "cgroup",
@@ -153,11 +164,17 @@ impl Limit {
             Kind::Count => text.parse::<u32>().ok().map(f64::from),
             Kind::Bytes => units::size(text).map(|size| size as f64),
             Kind::Time => units::duration(text).map(|time| time.as_secs_f64()),
-            Kind::Choice(_) => None,
+            Kind::Choice(_) | Kind::Words(..) => None,
         };
         match facts.kind {
             Kind::Choice(_) if text == "required" => return Some(1.0),
             Kind::Choice(other) => return (text == other).then_some(0.0),
+            Kind::Words(one, zero) => {
+                let value = [(one, 1.0), (zero, 0.0)];
+                return value
+                    .into_iter()
+                    .find_map(|(word, value)| (word == text).then_some(value));
+            }
             _ if facts.section == Section::RateLimits && text == "none" => {
                 return Some(f64::INFINITY);
             }
@@ -195,6 +212,7 @@ impl Limit {
                 format!("a duration from {least} to {most} with its unit, such as `30m`")
             }
             Kind::Choice(other) => format!("`required` or `{other}`"),
+            Kind::Words(one, zero) => format!("`{one}` or `{zero}`"),
         }
     }
 
@@ -223,6 +241,7 @@ impl Limit {
             Kind::Bytes => units::written_size(value as u64),
             Kind::Time => units::written_duration(Duration::from_secs_f64(value)),
             Kind::Choice(other) => if value > 0.0 { "required" } else { other }.to_owned(),
+            Kind::Words(one, zero) => if value > 0.0 { one } else { zero }.to_owned(),
         }
     }
 }
@@ -230,6 +249,7 @@ impl Limit {
 const API_CALLS: &str = "api_calls_per_minute";
 const FILE_WRITES: &str = "file_writes_per_minute";
 const NETWORK: &str = "network_bytes_per_minute";
+const NETWORK_TOTAL: &str = "network_bytes_per_run";
 
 fn gives_up_cgroups(sheet: &mut Sheet<'_>, at: Mark) {
     if matches!(sheet.source().layer, Layer::Organisation | Layer::User) {
@@ -263,6 +283,7 @@ pub(super) fn rates(value: impl Fn(Limit) -> f64) -> Rates {
         api_calls_per_minute: finite(Limit::ApiCalls).map(|number| number as u32),
         file_writes_per_minute: finite(Limit::FileWrites).map(|number| number as u32),
         network_bytes_per_minute: finite(Limit::NetworkBytes).map(|number| number as u64),
+        network_bytes_per_run: finite(Limit::NetworkTotal).map(|number| number as u64),
         uncounted: Globs::default(),
     }
 }

@@ -130,6 +130,14 @@ pub struct Egress {
     /// Hosts that no rule opens.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub denied: Vec<DeniedHost>,
+    /// Whether a person is asked before a connection is denied that a rule could allow.
+    #[serde(skip_serializing_if = "is_false")]
+    pub ask: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A host that a `deny` entry closes, whatever the rules say.
@@ -235,6 +243,8 @@ pub struct Rates {
     pub file_writes_per_minute: Option<u32>,
     /// Bytes through the gateway, both ways.
     pub network_bytes_per_minute: Option<u64>,
+    /// Bytes through the gateway, both ways, of all the role's sandboxes in one run.
+    pub network_bytes_per_run: Option<u64>,
     /// Where writes are not counted, such as build directories.
     pub uncounted: Globs,
 }

@@ -85,6 +85,10 @@ impl Needs {
         else {
             return;
         };
+        // What came of it follows as a decision of its own.
+        if *kind == EgressKind::Ask {
+            return;
+        }
         let need = self.of(role);
         match (kind, allowed, port) {
             (EgressKind::Connect, true, Some(port)) => {

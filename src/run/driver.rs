@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use crate::{
+    egress::Opening,
     event::Record,
     event::{Event, Outcome},
     journal::{JournalError, Writer, views},
@@ -33,6 +34,8 @@ pub enum Control {
     Drain(String),
     /// End at once.
     Stop(String),
+    /// Open a host to a role.
+    Open(Opening),
 }
 
 /// Why a run could not go on.
@@ -321,6 +324,11 @@ impl Driver {
         let (by, drain) = match &control {
             Control::Drain(by) => (by.clone(), true),
             Control::Stop(by) => (by.clone(), false),
+            Control::Open(opening) => {
+                self.write(opening.event())?;
+                self.work.launcher.threads.open(opening.clone());
+                return Ok(None);
+            }
         };
         self.write(Event::StopRequested { by, drain })?;
         self.stop = Some(control);
@@ -330,7 +338,7 @@ impl Driver {
     fn stopped(&self) -> Ending {
         let by = match &self.stop {
             Some(Control::Drain(by) | Control::Stop(by)) => by.clone(),
-            None => "nobody".to_owned(),
+            Some(Control::Open(_)) | None => "nobody".to_owned(),
         };
         Ending {
             outcome: Outcome::Stopped,

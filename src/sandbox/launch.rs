@@ -358,11 +358,17 @@ impl Launcher {
             record,
             resolver: Arc::clone(&self.resolver),
             rates: rights.rates.clone(),
-            limits: Limits::default(),
+            limits: Limits::within(files()),
             secrets: Arc::clone(&self.secrets),
         };
         Ok(Gateway::start(config, &self.threads)?)
     }
+}
+
+/// Returns how many files this process may open.
+fn files() -> u64 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current.unwrap_or(u64::MAX)
 }
 
 /// The limits a role is given: bytes of memory, processes, thousandths of a processor.

@@ -226,7 +226,14 @@ impl Sandbox {
     /// Resolves once a program that runs here passes a cap; `spoken` is what it said. Time and
     /// idleness count from this call. The cap on the log is not looked at: whoever keeps one does.
     pub async fn overrun(&self, spoken: &Spoken) -> Overrun {
-        self.watch.overrun(&self.rights.resources, spoken).await
+        let watched = self.watch.overrun(&self.rights.resources, spoken);
+        match &self.gateway {
+            Some(gateway) => tokio::select! {
+                over = watched => over,
+                over = gateway.overrun() => over,
+            },
+            None => watched.await,
+        }
     }
 
     /// Looks once more after a program ended, or the link was lost, and returns the cap that was

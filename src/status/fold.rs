@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Agent, Check, Overran, Phase, Progress, Review, Status, millis};
 use crate::{
-    event::{Event, Record, Usage},
+    event::{EgressKind, Event, Record, Usage},
     name::TaskId,
     task::{State, Stopping},
 };
@@ -137,6 +137,10 @@ impl Status {
                 count,
                 ..
             } => self.egress.allowed += count,
+            Event::Egress {
+                kind: EgressKind::Ask,
+                ..
+            } => {}
             Event::Egress {
                 allowed: false,
                 count,

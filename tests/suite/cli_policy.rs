@@ -392,6 +392,8 @@ type By<'a> = Result<&'a str, Option<&'a str>>;
 fn egress(host: &str, port: Option<u16>, by: By<'_>, count: u64) -> Event {
     let rule = by.map_or_else(|denied| denied, Some);
     Event::Egress {
+        method: None,
+        path: None,
         sandbox: "s1".to_owned(),
         task: None,
         role: "shop-books".parse().unwrap(),

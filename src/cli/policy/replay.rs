@@ -164,6 +164,10 @@ impl Ledger {
         else {
             return;
         };
+        // What came of it is recorded by itself.
+        if *kind == EgressKind::Ask {
+            return;
+        }
         let misused = !allowed && covered(rule.as_deref(), *port);
         // What was asked on a connection is not asked again: a record does not hold all of it.
         if misused || host == MANY || *kind == EgressKind::Request {

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     error::Error,
+    io,
     pin::Pin,
     sync::{
         Arc,
@@ -68,12 +69,12 @@ impl Account {
         self.echoed.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until a head may go, and counts it.
-    pub(super) async fn head(&self, way: Way, first: usize, headers: &HeaderMap) {
+    /// Waits until a head may go, and counts it. Fails when the role has used up its bytes of the run.
+    pub(super) async fn head(&self, way: Way, first: usize, headers: &HeaderMap) -> io::Result<()> {
         let lines = headers
             .iter()
             .map(|(name, value)| name.as_str().len() + value.len() + 4);
-        self.meter.take(way, first + lines.sum::<usize>()).await;
+        self.meter.take(way, first + lines.sum::<usize>()).await
     }
 }
 
@@ -108,7 +109,7 @@ pub(super) struct Passing<B> {
     mask: Option<Mask>,
     /// Frames that are to go, the first once its time has come.
     ready: VecDeque<Frame<Bytes>>,
-    turn: Option<BoxFuture<'static, ()>>,
+    turn: Option<BoxFuture<'static, io::Result<()>>>,
     over: bool,
 }
 
@@ -231,8 +232,9 @@ where
         let this = self.get_mut();
         loop {
             if let Some(turn) = &mut this.turn {
-                ready!(turn.as_mut().poll(cx));
+                let may = ready!(turn.as_mut().poll(cx));
                 this.turn = None;
+                may?;
             }
             if let Some(frame) = this.ready.pop_front() {
                 return Poll::Ready(Some(Ok(frame)));

@@ -10,11 +10,13 @@ use hyper::{
     http::{request::Parts, uri},
 };
 use hyper_util::client::legacy;
+use tokio::time::timeout;
 
 use super::{
     Speaks,
     body::{Account, Passing, TooLong, mask_headers},
     mask::Mask,
+    push::{self, Opened},
     session::{Answer, Judged, Refused, Session},
     socket,
     upstream::Unreached,
@@ -53,6 +55,16 @@ impl Session {
             credential,
             line,
         } = judged;
+        let body = if permit.is_push() {
+            let limit = self.context.limits.head;
+            let admitted = timeout(limit, push::admit(&permit, &parts.headers, body)).await;
+            let late = |_| Err("the push did not name its refs in time".to_owned());
+            admitted.unwrap_or_else(late).map_err(|reason| {
+                Refused::new(StatusCode::FORBIDDEN, Why::under(&line.rule, reason))
+            })?
+        } else {
+            Opened::from(body)
+        };
         let account = Account::open(&self.context, line.clone());
         let client = permit.websocket().then(|| socket::client_side(&mut parts));
         let forms = credential.as_ref().and_then(|ready| ready.forms());
@@ -65,7 +77,8 @@ impl Session {
             ready.add(&mut parts.headers);
         }
         let first = parts.method.as_str().len() + parts.uri.to_string().len();
-        account.head(Way::Out, first, &parts.headers).await;
+        let may = account.head(Way::Out, first, &parts.headers).await;
+        may.map_err(|spent| used_up(&line, &spent))?;
         let body = Passing::out(body, &account, permit.max_request_bytes());
         let speaks = match client.is_some() {
             true => Speaks::Old,
@@ -76,7 +89,8 @@ impl Session {
             .request(Request::from_parts(parts, body));
         let mut response = asked.await.map_err(|error| self.failed(&line, &error))?;
         account.answered(response.status().as_u16());
-        account.head(Way::In, 0, response.headers()).await;
+        let may = account.head(Way::In, 0, response.headers()).await;
+        may.map_err(|spent| used_up(&line, &spent))?;
         if let Some(mask) = &mut mask {
             unmaskable(response.headers())
                 .map_or(Ok(()), |reason| Err(self.broken(&line, reason)))?;
@@ -156,6 +170,12 @@ impl Session {
     fn broken(&self, line: &Line, reason: String) -> Refused {
         Refused::failure(Why::under(&line.rule, reason))
     }
+}
+
+/// Says that the role has used up its bytes of the run: nothing of it comes back by waiting.
+fn used_up(line: &Line, spent: &std::io::Error) -> Refused {
+    let why = Why::under(&line.rule, format!("bytes: {spent}"));
+    Refused::new(StatusCode::FORBIDDEN, why)
 }
 
 /// Returns the answer as the client gets it.

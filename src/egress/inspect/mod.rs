@@ -19,6 +19,7 @@ mod body;
 mod credential;
 mod forward;
 mod mask;
+mod push;
 mod serve;
 mod session;
 mod socket;

@@ -98,7 +98,7 @@ async fn accept(
     name: &HostName,
     (first, client): (Vec<u8>, TcpStream),
 ) -> Result<TlsStream<Replayed>, String> {
-    let config = context.inspection.authority.answer_as(name);
+    let config = context.shared.inspection.authority.answer_as(name);
     let config = config.map_err(|error| error.to_string())?;
     let accepting = TlsAcceptor::from(config).accept(Replayed { first, client });
     match timeout(context.limits.hello, accepting).await {

@@ -29,7 +29,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{Speaks, body::Passing};
+use super::{Speaks, body::Passing, push::Opened};
 use crate::{
     egress::{connection::reach, context::Context, dial::DialError},
     policy::Permit,
@@ -39,7 +39,7 @@ use crate::{
 const WINDOW: u32 = 1 << 20;
 
 /// Requests to one permitted server. Its connections live no longer than the client's.
-pub(super) type Requests = Client<Dialler, Passing<hyper::body::Incoming>>;
+pub(super) type Requests = Client<Dialler, Passing<Opened>>;
 
 /// Why a server's certificate cannot be checked.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +124,7 @@ impl Dialler {
     async fn dial(self) -> Result<TokioIo<Secured>, Unreached> {
         let limit = self.context.limits.dial;
         let ca = self.permit.ca().map(Path::to_owned);
-        let config = self.context.inspection.client(ca, self.speaks)?;
+        let config = self.context.shared.inspection.client(ca, self.speaks)?;
         let name = ServerName::try_from(self.permit.target().name.to_string())?;
         let stream = reach(&self.context, &self.permit).await?;
         let connecting = TlsConnector::from(config).connect(name, stream);

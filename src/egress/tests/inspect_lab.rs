@@ -17,7 +17,9 @@ use zeroize::Zeroizing;
 
 use super::lab::{Lab, Table, Upstream, all, host, pin, rules, upstream};
 use crate::{
-    egress::{Call, Closed, Decision, Fact, Limits, SecretValues, Trust, inspect::Authority},
+    egress::{
+        Call, Closed, Decision, Fact, Limits, SecretValues, Threads, Trust, inspect::Authority,
+    },
     policy::{Credential, CredentialForm, Egress, Protocol, Rates, RequestRule},
 };
 
@@ -132,8 +134,9 @@ pub(super) fn paced(secure: &Secure, part: RequestRule, rates: Rates) -> Lab {
         turn: std::time::Duration::from_millis(50),
         ..Limits::default()
     };
-    let given = (Table::default(), secrets());
-    Lab::trusted(policy(secure, part), given, (limits, rates))
+    let threads = Arc::new(Threads::start().unwrap());
+    let given = (policy(secure, part), Table::default());
+    Lab::trusted(threads, given, (secrets(), (limits, rates)))
 }
 
 /// Returns how a client trusts the gateway.

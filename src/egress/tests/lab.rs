@@ -61,7 +61,7 @@ pub(super) struct Lab {
     tcp: SocketAddr,
     pub(super) resolver: Arc<Table>,
     // Last, so that the gateway goes first.
-    pub(super) threads: Threads,
+    pub(super) threads: Arc<Threads>,
 }
 
 pub(super) fn host(name: &str) -> HostName {
@@ -116,14 +116,24 @@ impl Lab {
     }
 
     pub(super) fn paced(egress: Egress, resolver: Table, paced: (Limits, Rates)) -> Self {
-        Self::trusted(egress, (resolver, Arc::new(|_| None)), paced)
+        let threads = Threads::start().unwrap();
+        Self::among(Arc::new(threads), (egress, resolver), paced)
+    }
+
+    /// One of several gateways of an orchestrator, or one whose way out is special.
+    pub(super) fn among(
+        threads: Arc<Threads>,
+        given: (Egress, Table),
+        paced: (Limits, Rates),
+    ) -> Self {
+        Self::trusted(threads, given, (Arc::new(|_| None), paced))
     }
 
     /// A gateway that knows secrets.
     pub(super) fn trusted(
-        egress: Egress,
-        (resolver, secrets): (Table, SecretValues),
-        (limits, rates): (Limits, Rates),
+        threads: Arc<Threads>,
+        (egress, resolver): (Egress, Table),
+        (secrets, (limits, rates)): (SecretValues, (Limits, Rates)),
     ) -> Self {
         let standing = Standing::default();
         let records = Arc::new(Mutex::new(Vec::new()));
@@ -141,7 +151,6 @@ impl Lab {
             assert_eq!(before, None, "a second listener was asked for at {at}");
             Box::pin(std::future::ready(Ok(listener)))
         };
-        let threads = Threads::start().unwrap();
         let config = Config {
             egress,
             role: "eng-backend".parse().unwrap(),
@@ -224,6 +233,21 @@ impl Lab {
         String::from_utf8_lossy(&all(&mut stream)).into_owned()
     }
 
+    /// Connects, sends `bytes` and ends writing; returns all that comes back, nothing when the
+    /// connection was closed instead.
+    pub(super) fn say_and_end(&self, name: &str, port: u16, bytes: &[u8]) -> String {
+        let mut stream = self.connect(name, port).unwrap();
+        // A gateway that refuses may have closed it by now.
+        stream.write_all(bytes).ok();
+        stream.shutdown(Shutdown::Write).ok();
+        String::from_utf8_lossy(&all(&mut stream)).into_owned()
+    }
+
+    /// Where the listener that the gateway asked for at `at` really is.
+    pub(super) fn stands_at(&self, at: SocketAddr) -> SocketAddr {
+        self.standing.lock().unwrap()[&at]
+    }
+
     /// Ends the gateway and returns everything it recorded.
     pub(super) fn close(&mut self) -> Vec<Record> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -240,6 +264,17 @@ impl Lab {
             _ => None,
         };
         self.close().into_iter().filter_map(denied).collect()
+    }
+
+    /// Waits until the role has used up its bytes of the run.
+    pub(super) fn overrun(&self) -> crate::event::Overrun {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let over = self.gateway.as_ref().unwrap().overrun();
+        let waited = runtime.block_on(async { tokio::time::timeout(PATIENCE, over).await });
+        waited.expect("the bytes of the run are not used up")
     }
 
     /// What the gateway let out.

@@ -205,6 +205,7 @@ fn number(limit: Limit) -> Value {
         Kind::Bytes => json!([{ "$ref": "#/$defs/size" }]),
         Kind::Time => json!([{ "$ref": "#/$defs/time" }]),
         Kind::Choice(other) => json!([{ "enum": ["required", other] }]),
+        Kind::Words(one, zero) => json!([{ "enum": [one, zero] }]),
     };
     if facts.section == Section::RateLimits
         && let Some(any) = any.as_array_mut()

@@ -1,0 +1,183 @@
+//! What a start owes to the orchestrator before it: the pace that its roles used up in its last
+//! minute, from its journal. A restart gives no role a second minute.
+
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{
+    egress::{Past, Threads},
+    event::{EgressKind, Event, Record},
+    journal,
+    name::Role,
+    policy::{Policy, Target},
+};
+
+use super::ui;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What each role let out, oldest first.
+type Used = BTreeMap<Role, Vec<(Target, Past)>>;
+
+/// Charges the budgets of all roles with the last minute of the newest run here.
+pub(super) fn charge(threads: &Threads, (state, policy): (&Path, &Policy), now: Timestamp) {
+    for (role, past) in last_minute(state, now) {
+        if let Some(rights) = policy.rights(&role) {
+            threads.charge(&role, (&rights.egress, &rights.rates), &past);
+        }
+    }
+}
+
+fn last_minute(state: &Path, now: Timestamp) -> Used {
+    let Some(run) = journal::runs(state).ok().and_then(|mut runs| runs.pop()) else {
+        return Used::new();
+    };
+    let path = journal::path(state, &run);
+    // A long journal is not read for nothing.
+    let changed = fs::metadata(&path).and_then(|facts| facts.modified());
+    let changed = changed.ok().and_then(|time| Timestamp::try_from(time).ok());
+    if changed.is_none_or(|changed| ago(changed, now).is_none()) {
+        return Used::new();
+    }
+    match journal::read(&path) {
+        Ok(records) => used(&records, now),
+        Err(cause) => {
+            ui::warning(format!(
+                "what run {run} used of its last minute is not known: {cause}"
+            ));
+            Used::new()
+        }
+    }
+}
+
+/// Returns how long before `now` a time is, when it is within the minute.
+fn ago(time: Timestamp, now: Timestamp) -> Option<Duration> {
+    // What comes from a clock that was set back counts as just now.
+    let ago = Duration::try_from(now.duration_since(time)).unwrap_or_default();
+    (ago < MINUTE).then_some(ago)
+}
+
+fn used(records: &[Record], now: Timestamp) -> Used {
+    let mut used = Used::new();
+    for record in records {
+        let Some(ago) = ago(record.ts, now) else {
+            continue;
+        };
+        let Some((role, host, port, calls, bytes)) = one(&record.event) else {
+            continue;
+        };
+        if let Ok(name) = host.parse() {
+            let past = Past { ago, calls, bytes };
+            let target = Target { name, port };
+            used.entry(role.clone()).or_default().push((target, past));
+        }
+    }
+    used
+}
+
+/// Returns what an event tells of calls and bytes.
+fn one(event: &Event) -> Option<(&Role, &str, u16, u64, u64)> {
+    match event {
+        Event::Egress {
+            role,
+            kind: EgressKind::Connect | EgressKind::Request,
+            host,
+            port: Some(port),
+            allowed: true,
+            reason,
+            count,
+            ..
+        } if is_call(reason.as_deref()) => Some((role, host, *port, *count, 0)),
+        Event::EgressClosed {
+            role,
+            host,
+            port,
+            sent,
+            received,
+            ..
+        } => Some((role, host, *port, 0, sent.saturating_add(*received))),
+        _ => None,
+    }
+}
+
+/// A call that was let out and then failed is recorded twice, the second time with another reason.
+fn is_call(reason: Option<&str>) -> bool {
+    reason.is_none_or(|reason| reason.starts_with("rate:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+
+    fn record(event: Event, ts: Timestamp) -> Record {
+        let hash = Digest::of(b"");
+        Record {
+            seq: 1,
+            ts,
+            prev: hash,
+            event,
+            hash,
+        }
+    }
+
+    fn call(allowed: bool, reason: Option<&str>) -> Event {
+        Event::Egress {
+            sandbox: "x".to_owned(),
+            task: None,
+            role: "eng-qa".parse().unwrap(),
+            kind: EgressKind::Connect,
+            host: "a.test".to_owned(),
+            port: Some(443),
+            allowed,
+            rule: None,
+            reason: reason.map(str::to_owned),
+            count: 3,
+            method: None,
+            path: None,
+        }
+    }
+
+    fn closed() -> Event {
+        Event::EgressClosed {
+            sandbox: "x".to_owned(),
+            role: "eng-qa".parse().unwrap(),
+            host: "a.test".to_owned(),
+            port: 443,
+            sent: 10,
+            received: 20,
+            elapsed_ms: 1,
+            waited_ms: 0,
+            method: None,
+            path: None,
+            status: None,
+        }
+    }
+
+    #[test]
+    fn only_what_was_let_out_within_the_minute_is_used() {
+        let now: Timestamp = "2026-01-01T00:10:00Z".parse().unwrap();
+        let before = |seconds| now - Duration::from_secs(seconds);
+        let records = [
+            record(call(true, None), before(61)),
+            record(call(true, None), before(50)),
+            record(call(true, Some("it could not be reached")), before(49)),
+            record(call(false, Some("rate: over 60")), before(48)),
+            record(call(true, Some("rate: it waited")), before(40)),
+            record(closed(), before(30)),
+        ];
+        let used = used(&records, now);
+        let past: Vec<(u64, u64, u64)> = used[&"eng-qa".parse().unwrap()]
+            .iter()
+            .map(|(_, past)| (past.ago.as_secs(), past.calls, past.bytes))
+            .collect();
+        assert_eq!(past, [(50, 3, 0), (40, 3, 0), (30, 0, 30)]);
+    }
+
+    #[test]
+    fn a_place_without_a_journal_owes_nothing() {
+        let empty = tempfile::tempdir().unwrap();
+        assert!(last_minute(empty.path(), Timestamp::UNIX_EPOCH).is_empty());
+    }
+}

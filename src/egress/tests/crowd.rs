@@ -1,0 +1,123 @@
+//! K11: one sandbox opens more connections than it has seats, and says nothing on them.
+//!
+//! `make crowd` does it with 10,000; in every test run there are as many as take a moment.
+
+use std::{
+    io::Write,
+    net::{SocketAddr, TcpStream},
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::Duration,
+};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+use tokio::time::Instant;
+
+use super::lab::{Lab, Table, echo, pin, rules};
+use crate::{
+    egress::{Limits, Threads, hello::tests::hello_for},
+    policy::{Protocol, Rates},
+};
+
+/// Opens a connection without waiting until it stands: the kernel's queue may be full.
+fn begun(at: SocketAddr) -> OwnedFd {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
+    connect(&socket, &at).ok();
+    socket
+}
+
+fn crowd() -> usize {
+    option_env!("LOKI_CROWD").map_or(1500, |text| text.parse().expect("LOKI_CROWD is a number"))
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+fn round_trip(lab: &Lab) -> Duration {
+    let start = Instant::now();
+    assert_eq!(lab.say_and_end("b.test", 22, b"unharmed"), "unharmed");
+    start.elapsed()
+}
+
+fn among(threads: &Arc<Threads>, name: &str, limits: Limits) -> (Lab, super::lab::Upstream) {
+    let server = echo();
+    let port = if name == "a.test" { 443 } else { 22 };
+    let protocol = if port == 443 {
+        Protocol::Tls
+    } else {
+        Protocol::Tcp
+    };
+    let egress = pin(rules(&[(name, port, protocol)]), name, server.at);
+    let inside = (egress, Table::default());
+    (
+        Lab::among(Arc::clone(threads), inside, (limits, Rates::default())),
+        server,
+    )
+}
+
+#[test]
+fn attack_k11_a_crowd_of_half_open_connections_harms_nobody_else_and_goes_by() {
+    let threads = Arc::new(Threads::start().unwrap());
+    let seats = 256;
+    let limits = Limits {
+        connections: seats,
+        per_host: 4096,
+        hello: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let (hostile, server) = among(&threads, "a.test", limits);
+    let (peaceful, _echo) = among(&threads, "b.test", Limits::default());
+    assert!(
+        round_trip(&peaceful) < Duration::from_secs(1),
+        "the control"
+    );
+    let address = hostile.lookup("a.test").unwrap();
+    let at = hostile.stands_at(SocketAddr::from((address, 443)));
+    let before = descriptors();
+    let crowd: Vec<OwnedFd> = (0..crowd())
+        .map(|n| {
+            let socket = begun(at);
+            // Every other one begins a hello that never goes on.
+            if n % 2 == 0 {
+                rustix::io::write(&socket, &[22]).ok();
+            }
+            socket
+        })
+        .collect();
+    let slowest = (0..20).map(|_| round_trip(&peaceful)).max();
+    assert!(slowest < Some(Duration::from_secs(2)), "{slowest:?}");
+    let own = descriptors() - before - crowd.len();
+    assert!(own <= 2 * seats + 64, "the gateway holds {own} descriptors");
+    assert!(server.heard.try_recv().is_err(), "something of it went on");
+    // Nobody who says nothing keeps a seat: an honest connection is served once they are gone.
+    drop(crowd);
+    let hello = hello_for("a.test", 256);
+    let mut honest: TcpStream = hostile.connect("a.test", 443).unwrap();
+    honest.write_all(&hello).unwrap();
+    honest.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(super::lab::all(&mut honest), hello);
+}
+
+#[test]
+fn attack_k11_idle_connections_fill_their_own_seats_only() {
+    let threads = Arc::new(Threads::start().unwrap());
+    let limits = Limits {
+        connections: 64,
+        per_host: 4096,
+        ..Limits::default()
+    };
+    let server = echo();
+    let egress = pin(rules(&[("a.test", 22, Protocol::Tcp)]), "a.test", server.at);
+    let inside = (egress, Table::default());
+    let hostile = Lab::among(Arc::clone(&threads), inside, (limits, Rates::default()));
+    let (peaceful, _echo) = among(&threads, "b.test", Limits::default());
+    let address = hostile.lookup("a.test").unwrap();
+    let at = hostile.stands_at(SocketAddr::from((address, 22)));
+    let crowd: Vec<OwnedFd> = (0..crowd()).map(|_| begun(at)).collect();
+    let slowest = (0..20).map(|_| round_trip(&peaceful)).max();
+    assert!(slowest < Some(Duration::from_secs(2)), "{slowest:?}");
+    assert!(server.peak.load(std::sync::atomic::Ordering::SeqCst) <= 64);
+    drop(crowd);
+}
