@@ -1,7 +1,7 @@
 # Two commands for people: `make demo` and `make test`. The rest is what they are made of.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint deny bench-decide bench-meter soak
+.PHONY: help demo test build lint deny bench-decide bench-meter bench-redact soak
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,3 +32,6 @@ deny: ## Licences, bans, sources and advisories by cargo-deny; `make test` holds
 
 bench-decide: ## Measures decisions a second; prints JSON.
 	cargo bench --locked --bench decide
+
+bench-redact: ## Measures how fast output is masked; prints JSON.
+	cargo bench --locked --bench redact

@@ -11,14 +11,19 @@ if ! command -v cargo >/dev/null; then
     exit 4
 fi
 
-# The suite runs what the example builds, outside too, with the host's own Python.
-if ! command -v python3 >/dev/null; then
-    command -v apt-get >/dev/null || { say "'python3' is missing: install it, then run 'make test' again"; exit 4; }
+# The suite runs what the example builds, outside too, with the host's own Python; and holds the store
+# of secrets against the program age and real SSH keys.
+missing=()
+command -v python3 >/dev/null || missing+=(python3)
+command -v age >/dev/null || missing+=(age)
+command -v ssh-keygen >/dev/null || missing+=(openssh-client)
+if [ "${#missing[@]}" -gt 0 ]; then
+    command -v apt-get >/dev/null || { say "missing: ${missing[*]}; install them, then run 'make test' again"; exit 4; }
     sudo=()
     [ "$(id -u)" = 0 ] || sudo=(sudo -n)
-    say "installing python3"
+    say "installing ${missing[*]}"
     "${sudo[@]}" apt-get update -qq </dev/null
-    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3 </dev/null >/dev/null
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >/dev/null
 fi
 
 say "installing and starting the engines"

@@ -9,6 +9,7 @@ use crate::{
     git::{Repository, remove_tree, run_branch},
     journal::{self, Lock},
     sandbox::{self, Leftover},
+    secrets,
 };
 
 use super::{
@@ -72,7 +73,7 @@ fn remove_state(state: &Path) -> Result<(), Fault> {
     }
     fs::remove_file(lock).or_exit(Exit::Failed)?;
     match fs::remove_dir(state) {
-        // The project's policies are the user's.
+        // The project's policies and secrets are the user's.
         Err(cause) if cause.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
         removed => removed.or_exit(Exit::Failed),
     }
@@ -91,18 +92,25 @@ fn refs(repository: &Repository, args: &args::Clean) -> Result<(Vec<String>, Vec
     Ok((gone, kept))
 }
 
-/// Returns what in `state` is Loki's own: all but the project's policies, which are the user's.
+/// What stands in `.loki` and is the user's: the project's policies, and the secrets.
+const KEPT: [&str; 4] = [
+    "policies",
+    secrets::STORE,
+    secrets::RECIPIENTS,
+    secrets::LOCK,
+];
+
+/// Returns what in `state` is Loki's own: all but what is the user's.
 fn own(state: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(state) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
     let entries: io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(entry?.path())).collect();
-    let policies = state.join("policies");
-    Ok(entries?
-        .into_iter()
-        .filter(|path| *path != policies)
-        .collect())
+    let kept = KEPT.map(|name| state.join(name));
+    let mut own = entries?;
+    own.retain(|path| !kept.contains(path));
+    Ok(own)
 }
 
 fn show(containers: &[Leftover], refs: &[String], own: &[PathBuf]) {
@@ -134,13 +142,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_projects_policies_are_not_ours_to_remove() {
+    fn the_projects_policies_and_secrets_are_not_ours_to_remove() {
         let world = tempfile::tempdir().unwrap();
         let state = world.path().join(".loki");
         assert_eq!(own(&state).unwrap(), Vec::<PathBuf>::new());
         fs::create_dir_all(state.join("journal")).unwrap();
         assert_eq!(own(&state).unwrap(), [state.join("journal")]);
         fs::create_dir(state.join("policies")).unwrap();
+        for file in ["secrets.env.age", "secrets.recipients", "secrets.lock"] {
+            fs::File::create(state.join(file)).unwrap();
+        }
         assert_eq!(own(&state).unwrap(), [state.join("journal")]);
     }
 }

@@ -139,7 +139,12 @@ pub(super) fn judge(repository: &Repository, slot: &Slot) -> HandOver {
         write: globs(&["src/**"]),
     };
     repository
-        .hand_over(slot, &rules, &Caps::default())
+        .hand_over(
+            slot,
+            &rules,
+            &Caps::default(),
+            &crate::redact::Redactor::default(),
+        )
         .unwrap()
 }
 

@@ -282,6 +282,7 @@ pub fn values(rights: &Rights, tier: Option<Tier>) -> Vec<(&'static str, String)
             "secrets",
             delivery::written(&rights.secrets, &rights.deliveries),
         ),
+        (
             "network_policies.on_deny",
             if rights.egress.ask { "ask" } else { "deny" }.to_owned(),
         ),

@@ -133,13 +133,6 @@ impl Machine {
         state
     }
 
-    /// Returns whether a form lies in the bytes.
-    pub(super) fn finds(&self, bytes: &[u8]) -> bool {
-        let mut marks = Vec::new();
-        self.scan(self.start, bytes, 0, &mut marks);
-        !marks.is_empty()
-    }
-
     /// Returns the longest form that ends here.
     fn found(&self, state: StateID, end: u64) -> Mark {
         let all = (0..self.automaton.match_len(state))

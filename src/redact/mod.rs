@@ -18,7 +18,7 @@ mod values;
 use std::{borrow::Cow, sync::Arc};
 
 use machine::Machine;
-pub use stream::Stream;
+pub use stream::{Search, Stream};
 pub use values::Values;
 
 /// The fewest bytes of a value: a shorter one could not be told from ordinary words.
@@ -103,10 +103,22 @@ impl Redactor {
         }
     }
 
+    /// Returns whether there is no value to find.
+    #[must_use]
+    pub fn is_blind(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Returns a search through bytes that come in parts.
+    #[must_use]
+    pub fn search(&self) -> Search {
+        Search::new(self.0.clone())
+    }
+
     /// Returns whether a value shows in the bytes, in any form.
     #[must_use]
     pub fn finds(&self, bytes: &[u8]) -> bool {
-        self.0.as_ref().is_some_and(|machine| machine.finds(bytes))
+        self.search().finds(bytes)
     }
 }
 

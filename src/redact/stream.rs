@@ -4,11 +4,36 @@ use std::{borrow::Cow, sync::Arc};
 
 use aho_corasick::automaton::StateID;
 
-use super::machine::{Machine, Mark};
+use super::{
+    forms::PIECE,
+    machine::{Machine, Mark},
+};
 
 /// Masks what passes through it. It holds back no more than what may yet turn out to begin a
 /// value, at most 31 bytes, besides values that it is about to mask.
 pub struct Stream(Option<Running>);
+
+/// Looks for values in bytes that come in parts of any size.
+pub struct Search(Option<(Arc<Machine>, StateID)>);
+
+impl Search {
+    pub(super) fn new(machine: Option<Arc<Machine>>) -> Self {
+        Self(machine.map(|machine| {
+            let start = machine.start();
+            (machine, start)
+        }))
+    }
+
+    /// Takes the next bytes and returns whether a value ends in them.
+    pub fn finds(&mut self, bytes: &[u8]) -> bool {
+        let Some((machine, state)) = &mut self.0 else {
+            return false;
+        };
+        let mut marks = Vec::new();
+        *state = machine.scan(*state, bytes, PIECE as u64, &mut marks);
+        !marks.is_empty()
+    }
+}
 
 struct Running {
     machine: Arc<Machine>,

@@ -293,11 +293,15 @@ impl Room<'_> {
             .state()
             .join("quarantine")
             .join(self.work.run.as_str());
+        let secrets = self.work.launcher.redactor.clone();
         let archive = kept_in.join(format!("{}.tar", claim.task.id));
         self.work
             .git(move |repository, run| {
                 let caps = Caps::default();
-                let mut handed = repository.hand_over(&worktree, &rules, &caps)?;
+                let mut handed = repository.hand_over(&worktree, &rules, &caps, &secrets)?;
+                if handed.holds_secret() {
+                    return Ok(handed);
+                }
                 if handed.tree.is_none() {
                     let kept = worktree.keep(&archive, caps.total_bytes);
                     handed.breaches.extend(kept.err().map(|cause| lost(&cause)));

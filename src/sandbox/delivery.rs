@@ -5,18 +5,21 @@
 //! there; its value comes through a pipe. Programs of the role may read the files that its rights
 //! name and change none.
 
+use std::sync::Arc;
+
 use loki_guest::PathRule;
 use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
 use crate::{
     policy::{Delivery, Files, Form, Program, Rights},
-    redact::Values,
+    redact::{Redactor, Values},
 };
 
 use super::{
     confine::Grant,
     fault::SandboxError,
+    launch::Launcher,
     standing::{Sandbox, is_reserved},
 };
 
@@ -50,6 +53,16 @@ pub(super) fn rules(rights: &Rights) -> impl Iterator<Item = PathRule> {
         write: false,
         execute: false,
     })
+}
+
+impl Launcher {
+    /// Gives roles the secrets that their rights name, out of these.
+    #[must_use]
+    pub fn with_secrets(mut self, kept: Arc<Values>) -> Self {
+        self.redactor = Redactor::new(&kept);
+        self.kept = kept;
+        self
+    }
 }
 
 impl Sandbox {

@@ -7,7 +7,6 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use loki_guest::NEWEST_LANDLOCK;
 use tokio::sync::{RwLock, oneshot};
-use zeroize::Zeroizing;
 
 use crate::{
     egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, SecretValues, Threads},
@@ -71,7 +70,7 @@ pub struct Launcher {
     /// The newest Landlock ABI that sandboxes use, where the kernel has it. No policy sets it.
     pub landlock: u32,
     /// What secrets are delivered from.
-    kept: Arc<Values>,
+    pub(super) kept: Arc<Values>,
     /// Keeps secret values out of what is said and kept of sandboxes.
     pub redactor: Redactor,
     /// Held for reading while a container is being created.
@@ -98,19 +97,6 @@ impl Launcher {
             redactor: Redactor::default(),
             creating: Arc::default(),
         }
-    }
-
-    /// Gives roles the secrets that their rights name, out of these, and gateways their credentials.
-    #[must_use]
-    pub fn with_secrets(mut self, kept: Arc<Values>) -> Self {
-        self.redactor = Redactor::new(&kept);
-        let values = Arc::clone(&kept);
-        self.secrets = Arc::new(move |name| {
-            let value = values.get(name)?;
-            Some(Zeroizing::new(value.to_owned()))
-        });
-        self.kept = kept;
-        self
     }
 
     /// Removes every container that this process made for a repository, those included that the

@@ -27,5 +27,6 @@ pub use dotenv::{is_name, unfit};
 pub use error::SecretsError;
 pub use identity::{Identities, generate};
 pub use memory::seal;
+pub use private::LOCK;
 pub use recipients::{Recipient, Recipients};
-pub use store::{Draft, Opened, Store};
+pub use store::{Draft, Opened, RECIPIENTS, STORE, Store};

@@ -18,6 +18,9 @@ use super::error::SecretsError;
 /// Bytes of the largest file that is read.
 const LARGEST: u64 = 2 << 20;
 
+/// The file that is locked while others change.
+pub const LOCK: &str = "secrets.lock";
+
 /// Whether others may read a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Readable {
@@ -116,9 +119,9 @@ impl Lock {
     pub(super) fn acquire(directory: &Path) -> Result<Self, SecretsError> {
         make(directory)?;
         let opened = self::directory(directory)?;
-        let path = directory.join("secrets.lock");
+        let path = directory.join(LOCK);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let held = rustix::fs::openat(&opened, "secrets.lock", flags, Mode::RUSR | Mode::WUSR)
+        let held = rustix::fs::openat(&opened, LOCK, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|cause| failed("opened", &path, cause))?;
         rustix::io::retry_on_intr(|| flock(&held, FlockOperation::LockExclusive))
             .map_err(|cause| failed("locked", &path, cause))?;

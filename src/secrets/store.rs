@@ -15,9 +15,9 @@ use super::{
 use crate::redact::Values;
 
 /// The store's own name.
-const STORE: &str = "secrets.env.age";
+pub const STORE: &str = "secrets.env.age";
 /// The file with the public keys that it is encrypted to.
-const RECIPIENTS: &str = "secrets.recipients";
+pub const RECIPIENTS: &str = "secrets.recipients";
 
 /// A store in a directory. Naming one touches nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -109,7 +109,12 @@ impl Attempt {
         };
         let handed = self
             .repository
-            .hand_over(&self.slot, &rules, &Caps::default())
+            .hand_over(
+                &self.slot,
+                &rules,
+                &Caps::default(),
+                &loki::redact::Redactor::default(),
+            )
             .unwrap();
         let role = "eng-backend".parse().unwrap();
         let signature = Signature {

@@ -146,7 +146,12 @@ fn everything() -> Files {
 
 fn judge(repository: &Repository, slot: &Slot) -> HandOver {
     repository
-        .hand_over(slot, &everything(), &Caps::default())
+        .hand_over(
+            slot,
+            &everything(),
+            &Caps::default(),
+            &loki::redact::Redactor::default(),
+        )
         .unwrap()
 }
 

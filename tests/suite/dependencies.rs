@@ -31,6 +31,7 @@ const FLOORS: &[(&str, [u64; 3])] = &[
     ("hickory-proto", [0, 26, 1]),
     ("hickory-resolver", [0, 26, 1]),
     ("idna", [1, 0, 0]),
+    ("age", [0, 11, 1]),
 ];
 
 /// Returns whether an SPDX expression can be satisfied from the list. `/` is the old `OR`.

@@ -272,6 +272,7 @@ fn rights_of(write: &[&str], own_programs: &[&str]) -> Confinement {
         rates: Rates::default(),
         minimum: Minimum::default(),
         secrets: Vec::new(),
+        deliveries: Vec::new(),
         origins: std::collections::BTreeMap::new(),
     };
     confinement(&rights, &Grant::default())

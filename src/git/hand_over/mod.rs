@@ -7,6 +7,7 @@
 //! It assumes that nothing runs in the sandbox any more.
 
 mod keep;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,7 @@ use super::{
     repository::printable,
     tree::{self, Entry, Walk},
 };
-use crate::{event::Breach, policy::Files};
+use crate::{event::Breach, policy::Files, redact::Redactor};
 
 /// Most breaches that are listed, and bytes of them.
 const LISTED: usize = 1000;
@@ -66,6 +67,13 @@ pub struct HandOver {
 }
 
 impl HandOver {
+    /// Returns whether the work holds the value of a secret. Such work is not to be kept.
+    #[must_use]
+    pub fn holds_secret(&self) -> bool {
+        let mut rules = self.breaches.iter().map(|breach| &breach.rule);
+        rules.any(|rule| rule == values::RULE)
+    }
+
     /// Returns the tree to commit, none when anything speaks against that.
     #[must_use]
     pub fn passed(&self) -> Option<&ObjectId> {
@@ -82,7 +90,13 @@ impl Repository {
     ///
     /// # Errors
     /// When git or the file system fails. A breach is no error.
-    pub fn hand_over(&self, slot: &Slot, rules: &Files, caps: &Caps) -> Result<HandOver, GitError> {
+    pub fn hand_over(
+        &self,
+        slot: &Slot,
+        rules: &Files,
+        caps: &Caps,
+        secrets: &Redactor,
+    ) -> Result<HandOver, GitError> {
         let gate = Gate {
             place: slot.files.place(self),
             slot,
@@ -90,7 +104,11 @@ impl Repository {
         let walk = tree::walk(slot.work())?;
         let mut remarks = gate.unless_ignored(inspect::names(&walk, &slot.absent))?;
         if !remarks.iter().any(Remark::stops_git) {
-            remarks.extend(inspect::sizes(&gate.candidates(&walk)?, caps));
+            let candidates = gate.candidates(&walk)?;
+            remarks.extend(inspect::sizes(&candidates, caps));
+            if !remarks.iter().any(Remark::stops_git) {
+                remarks.extend(values::shown(slot, &candidates, secrets)?);
+            }
         }
         if remarks.iter().any(Remark::stops_git) {
             return Ok(HandOver {

@@ -18,6 +18,7 @@ use crate::{
         world::{World, globs, judge, rules, write},
     },
     policy::Files,
+    redact::Redactor,
 };
 
 /// A slot that an agent then fills.
@@ -115,7 +116,9 @@ fn loki_files_are_never_an_agents_to_change() {
         read: globs(&["**"]),
         write: globs(&["**"]),
     };
-    let work = repository.hand_over(&slot, &all, &Caps::default()).unwrap();
+    let work = repository
+        .hand_over(&slot, &all, &Caps::default(), &Redactor::default())
+        .unwrap();
     assert_eq!(rules(&work), ["write-globs .loki/policies/p.yaml"]);
 }
 
@@ -250,7 +253,11 @@ fn sizes_and_counts_are_judged_before_anything_is_stored() {
             total_bytes,
             files: files_count,
         };
-        rules(&repository.hand_over(&slot, &files, &caps).unwrap())
+        rules(
+            &repository
+                .hand_over(&slot, &files, &caps, &Redactor::default())
+                .unwrap(),
+        )
     };
     assert_eq!(judged(500, 5000, 9), ["size src/a", "size src/b"]);
     assert_eq!(judged(600, 1000, 9), ["size ."]);
@@ -410,4 +417,44 @@ fn breaches_without_number_are_listed_as_far_as_a_journal_line_holds_them() {
     assert_eq!(work.passed(), None);
     let last = &work.breaches.last().unwrap().message;
     assert_eq!(last, "and 2000 further ones, which are not listed");
+}
+
+#[test]
+fn the_value_of_a_secret_leaves_in_no_file_link_or_name_and_git_never_reads_it() {
+    use zeroize::Zeroizing;
+
+    let value = "canary-0123456789";
+    let kept = [("KEY".to_owned(), Zeroizing::new(value.to_owned()))];
+    let secrets = Redactor::new(&crate::redact::Values::from_iter(kept));
+    let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let far = format!("{}{hex}", "x".repeat(128 * 1024 - 7));
+    let (world, repository, slot) = filled(|work| {
+        write(work, "src/plain.rs", value);
+        write(work, "src/far.rs", &far);
+        write(work, "src/harmless.rs", "canary");
+        write(work, ".gitignore", "target/\n");
+        write(work, "target/kept.env", value);
+        symlink(value, work.join("src/link")).unwrap();
+        write(work, &format!("src/{value}.rs"), "x");
+    });
+    let all = Files {
+        read: globs(&["**"]),
+        write: globs(&["**"]),
+    };
+    let work = repository
+        .hand_over(&slot, &all, &Caps::default(), &secrets)
+        .unwrap();
+    let seen = [
+        "secret-value .",
+        "secret-value src/far.rs",
+        "secret-value src/link",
+        "secret-value src/plain.rs",
+    ];
+    assert_eq!(rules(&work), seen);
+    assert!(work.holds_secret() && work.tree.is_none());
+    let blobs = world.git(&["cat-file", "--batch-all-objects", "--batch-check"]);
+    for blob in blobs.lines().filter(|line| line.contains(" blob ")) {
+        let text = world.git(&["cat-file", "blob", blob.split(' ').next().unwrap()]);
+        assert!(!text.contains("canary-") && !text.contains(&hex), "{text}");
+    }
 }

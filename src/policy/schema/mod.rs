@@ -304,16 +304,17 @@ fn texts() -> Value {
         "secret": { "type": "string", "pattern": "^[A-Z_][A-Z0-9_]{0,63}$" },
         "given": { "anyOf": [
             { "$ref": "#/$defs/secret" },
-            {
-                "type": "object",
-                "properties": {
-                    "name": { "$ref": "#/$defs/secret" },
-                    "deliver": { "enum": ["file", "env"] },
-                },
-                "required": ["name", "deliver"],
-                "additionalProperties": false,
-            },
+            { "$ref": "#/$defs/delivery" },
         ] },
+        "delivery": {
+            "type": "object",
+            "properties": {
+                "name": { "$ref": "#/$defs/secret" },
+                "deliver": { "enum": ["file", "env"] },
+            },
+            "required": ["name", "deliver"],
+            "additionalProperties": false,
+        },
         "act": { "type": "string", "pattern": "^(connect|request|read|write|run) [^*]+$" },
         "glob": {
             "description": "Relative to the worktree: `*` and `?` stay within a component, `**` spans them, `{a,b}` holds alternatives. Quote what begins with `*`.",

@@ -11,6 +11,7 @@ use crate::policy::{Layer, Policy, Source};
 /// with `KEY` there.
 const PLACES: &[(&str, &str)] = &[
     ("", "KEY: 1"),
+    ("/$defs/delivery", "secrets: { default: [{ KEY: 1 }] }"),
     (
         "/properties/agents/additionalProperties",
         "agents: { a: { KEY: 1 } }",
@@ -212,6 +213,8 @@ fn the_schema_refuses_what_an_editor_can_see() {
         "version: 1\nresources: { default: { memory: none } }",
         "version: 1\nminimum_isolation: { default: { cgroup: maybe } }",
         "version: 1\nsecrets: { eng-qa: [lower] }",
+        "version: 1\nsecrets: { eng-qa: [{ name: KEY }] }",
+        "version: 1\nsecrets: { eng-qa: [{ name: KEY, deliver: argv }] }",
         "version: 1\nagent_pool: { min_idle: -1 }",
         "version: 1\nrotation: { interval: 7w }",
         "version: 1\nexpect: [{ role: eng-qa }]",
