@@ -100,6 +100,10 @@ impl Heard {
             return Remedy::Person;
         }
         match ending.api_error_status {
+            // It read too much; the next one may read less.
+            Some(400) if ending.terminal_reason.as_deref() == Some("prompt_too_long") => {
+                Remedy::Again
+            }
             Some(400 | 401 | 402 | 403 | 404) => Remedy::Person,
             Some(408 | 409 | 429 | 500..) => Remedy::Wait(self.pause()),
             Some(_) => Remedy::Again,

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 
 use serde_json::Value;
 
-use super::{Asked, Reply, Server};
+use super::{Asked, Server};
 
 const HEAD: u64 = 64 * 1024;
 const BODY: usize = 32 * 1024 * 1024;
