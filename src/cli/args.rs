@@ -76,7 +76,7 @@ pub(super) struct Start {
     /// Run every agent in a sandbox: always on, there is no other mode
     #[arg(long)]
     pub(super) sandbox: bool,
-    /// Which agent program works: command or replay
+    /// Which agent program works: claude, command or replay
     #[arg(long)]
     pub(super) provider: Option<String>,
     /// With --provider command: a script of this machine or a program of the image, with
@@ -317,7 +317,7 @@ pub(super) enum ImageVerb {
 /// `loki image build`.
 #[derive(Debug, Args)]
 pub(super) struct ImageBuild {
-    /// Which (default: base)
+    /// Which, such as `node`, or `node+claude` with an agent's program (default: base)
     #[arg(default_value = "base")]
     pub(super) names: Vec<String>,
 }

@@ -11,17 +11,19 @@ use super::{
 
 /// Builds images that are missing.
 pub(super) async fn build(env: &Environment, build: &ImageBuild) -> Result<Exit, Fault> {
-    let known = images::known();
     if let Some(unknown) = build
         .names
         .iter()
-        .find(|name| !known.contains(&name.as_str()))
+        .find(|name| images::reference(name).is_err())
     {
+        let known = [images::known(), images::layers()].concat().join(", ");
         return Err(Fault::new(
             Exit::Usage,
             format!("there is no image `{}`", ui::visible(unknown)),
         )
-        .hint(format!("there are: {}", known.join(", "))));
+        .hint(format!(
+            "there are: {known}; `python+claude` is an agent's program over an image"
+        )));
     }
     let engine = setup::engine(env).await?;
     for name in &build.names {

@@ -4,6 +4,7 @@ mod adhoc;
 mod args;
 mod asked;
 mod attest;
+mod choice;
 mod clean;
 mod doctor;
 mod egress;

@@ -142,8 +142,28 @@ fn of_work(event: &Event) -> Option<String> {
             task,
             code,
             elapsed_ms,
+            reason: None,
             ..
         } => format!("{task}: agent ended with {code} after {elapsed_ms} ms"),
+        Event::AgentEnded {
+            task,
+            code,
+            reason: Some(reason),
+            ..
+        } => format!("{task}: agent ended with {code}: {}", ui::visible(reason)),
+        Event::AgentSpent {
+            task,
+            model,
+            turns,
+            output,
+            cost_micros,
+            ..
+        } => format!(
+            "{task}: {} of `{}`, {output} tokens written, about ${:.2} by list price",
+            ui::counted(usize::try_from(*turns).unwrap_or(usize::MAX), "turn"),
+            ui::visible(model),
+            f64::from(u32::try_from(*cost_micros).unwrap_or(u32::MAX)) / 1e6
+        ),
         Event::Gated {
             task,
             files,

@@ -76,13 +76,17 @@ pub(super) fn gather(
         Some(root) => policy::pins(env, root)?,
         None => None,
     };
-    let secrets = secrets::values(env, root, &sources)?;
+    // The shipped rules that name a secret are those of agent programs, which not every run has.
+    let own = |source: &&Source| source.layer != Layer::BuiltIn;
+    let own: Vec<Source> = sources.iter().filter(own).cloned().collect();
+    let secrets = secrets::values(env, root, &own)?;
     let trust = pins.as_ref().map(|pins| pins.trust(&sources));
     Ok(Gathered {
         facts: Facts {
             trust: trust.unwrap_or_default(),
             secrets: secrets.names().map(str::to_owned).collect(),
             registries: registries::find(env, &sources),
+            provider: None,
         },
         changes: pins.map(|pins| pins.changes(&sources)).unwrap_or_default(),
         sources,
@@ -152,7 +156,20 @@ pub(super) fn policy(
     given: &[PathBuf],
     root: Option<&Path>,
 ) -> Result<Policy, Fault> {
-    let gathered = gather(env, given, root)?;
+    policy_with(env, given, (root, None))
+}
+
+/// Checks all layers, with what an agent program needs added to the roles that work.
+pub(super) fn policy_with(
+    env: &Environment,
+    given: &[PathBuf],
+    (root, provider): (Option<&Path>, Option<Role>),
+) -> Result<Policy, Fault> {
+    if provider.is_some() {
+        secrets::values(env, root, &Policy::builtin_sources())?;
+    }
+    let mut gathered = gather(env, given, root)?;
+    gathered.facts.provider = provider;
     let policy = gathered.check().map_err(|faults| diagnostics(&faults))?;
     say_notes(&gathered, &policy);
     Ok(policy)

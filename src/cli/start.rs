@@ -10,14 +10,13 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
-    diagnostic::explained,
     digest::Digest,
     event::{Event, Outcome},
     git::{Repository, run_branch},
     journal::{Lock, Writer},
     name::{Role, RunId},
-    policy::Policy,
-    provider::{self, Provider},
+    policy::{self, Policy, Rights},
+    provider::Provider,
     run::{self, Session, Work},
     sandbox,
     spec::{self, Spec},
@@ -26,21 +25,18 @@ use crate::{
 
 use super::{
     args,
+    choice::choose,
     env::Environment,
     exit::{Exit, Fault, OrExit},
     progress::Progress,
     restart, setup, signals, ui,
 };
 
-/// What there is.
-const PROVIDERS: &str = "there are: `command` (`--provider command --command ./agent.sh`: any program that reads a \
-     brief on stdin and works in /work) and `replay` (`--provider replay --macro DIR`: a recorded macro)";
-
 /// A specification that was read and checked.
-struct Intake {
-    spec: Spec,
-    sha256: String,
-    file: PathBuf,
+pub(super) struct Intake {
+    pub(super) spec: Spec,
+    pub(super) sha256: String,
+    pub(super) file: PathBuf,
 }
 
 /// Runs the verb.
@@ -50,12 +46,14 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let tasks = choice.plan(&intake)?;
     let repository = setup::repository()?;
     repository.refuse_tracked_state().or_exit(Exit::Usage)?;
-    let policy = setup::policy(env, &args.policy, Some(repository.root()))?;
+    let needs = policy::entry_of(choice.name());
+    let policy = setup::policy_with(env, &args.policy, (Some(repository.root()), needs))?;
     check_plan(&tasks, &policy, &intake.file)?;
     let provider = choice.open()?;
     let checker: Role = "check".parse().or_exit(Exit::Bug)?;
     let roles = || tasks.iter().map(|task| &task.role).chain([&checker]);
     let rights: Vec<_> = roles().filter_map(|role| policy.rights(role)).collect();
+    credentials_are_kept(env, &rights)?;
     let launcher = setup::launcher(env, setup::engine(env).await?, &rights)?;
     let run = new_run()?;
     let state = repository.root().join(".loki");
@@ -209,109 +207,9 @@ fn described(report: &crate::engine::EngineReport) -> String {
     format!("{} {} at {}", report.name, report.version, report.endpoint)
 }
 
-/// The provider that was asked for.
-enum Choice {
-    /// A program, with its arguments.
-    Program(Vec<String>),
-    /// A recorded macro, which brings its plan.
-    Macro(provider::Replay),
-}
-
-impl Choice {
-    /// Takes the plan from the macro, else from the specification.
-    fn plan(&self, intake: &Intake) -> Result<Vec<Task>, Fault> {
-        let tasks = match self {
-            Self::Macro(replay) => replay.plan().unwrap_or(&intake.spec.tasks),
-            Self::Program(_) => &intake.spec.tasks,
-        };
-        if !tasks.is_empty() {
-            return Ok(tasks.to_vec());
-        }
-        let file = ui::visible(&intake.file.to_string_lossy());
-        Err(Fault::new(Exit::Invalid, format!("`{file}` has no tasks"))
-            .hint("add a `## Tasks` list, see docs/specs.md; a model-made plan is not there yet"))
-    }
-
-    fn open(self) -> Result<Arc<dyn Provider>, Fault> {
-        match self {
-            Self::Macro(replay) => Ok(Arc::new(replay)),
-            Self::Program(words) => {
-                let here = std::env::current_dir().or_exit(Exit::Usage)?;
-                Ok(Arc::new(
-                    provider::Agent::open(words, &here).or_exit(Exit::Usage)?,
-                ))
-            }
-        }
-    }
-}
-
-/// Picks the provider. Without one, only a shipped example picks its own macro, loudly.
-fn choose(args: &args::Start, intake: &Intake) -> Result<Choice, Fault> {
-    match (args.provider.as_deref(), &args.command, &args.replayed) {
-        (Some("command") | None, Some(program), None) => Ok(Choice::Program(words(program))),
-        (Some("replay") | None, None, Some(directory)) => provider::Replay::open(directory)
-            .map(Choice::Macro)
-            .map_err(|cause| in_macro(&cause)),
-        (Some("command"), None, _) => Err(Fault::new(
-            Exit::Usage,
-            "`--provider command` needs a program",
-        )
-        .hint("add `--command ./agent.sh`")),
-        (Some("replay") | None, None, None) => shipped(args, intake),
-        (Some("command" | "replay") | None, ..) => Err(Fault::new(
-            Exit::Usage,
-            "`--command` and `--macro` belong to different providers",
-        )
-        .hint("give one of them")),
-        (Some(other), ..) => Err(Fault::new(
-            Exit::Usage,
-            format!("there is no provider `{}`", ui::visible(other)),
-        )
-        .hint(PROVIDERS)),
-    }
-}
-
-/// Splits a command line at its spaces; one that names a file as a whole is that file.
-fn words(program: &str) -> Vec<String> {
-    if Path::new(program).exists() {
-        return vec![program.to_owned()];
-    }
-    program.split_whitespace().map(str::to_owned).collect()
-}
-
-fn shipped(args: &args::Start, intake: &Intake) -> Result<Choice, Fault> {
-    let Some(replay) = provider::shipped_macro(&intake.sha256) else {
-        if args.provider.is_some() {
-            let message = "`--provider replay` needs a macro";
-            return Err(Fault::new(Exit::Usage, message).hint("add `--macro DIR`"));
-        }
-        return Err(Fault::new(
-            Exit::Usage,
-            "no provider is given, so no one would do the work",
-        )
-        .hint(PROVIDERS));
-    };
-    ui::note(
-        "NOTE: this is a shipped example. No model works on it: its recorded macro is replayed,",
-    );
-    ui::note(
-        "NOTE: every script of it really runs, in a sandbox. Own specifications need --provider.",
-    );
-    Ok(Choice::Macro(replay))
-}
-
-/// Shows every fault of a macro with its place.
-fn in_macro(cause: &provider::ProviderError) -> Fault {
-    match cause {
-        provider::ProviderError::Macro { faults, .. } => setup::diagnostics(faults),
-        other => Fault::new(Exit::Invalid, explained(other)).hint(
-            "a macro is a directory with `macro.yaml` and its scripts: see docs/providers.md",
-        ),
-    }
-}
-
 fn check_plan(tasks: &[Task], policy: &Policy, file: &Path) -> Result<(), Fault> {
-    let known: Vec<Role> = policy.roles().cloned().collect();
+    let works = |role: &&Role| !policy::is_internal(role);
+    let known: Vec<Role> = policy.roles().filter(works).cloned().collect();
     let faults = task::plan::check(tasks, &|role| known.contains(role), &known);
     if faults.is_empty() {
         return Ok(());
@@ -325,6 +223,25 @@ fn check_plan(tasks: &[Task], policy: &Policy, file: &Path) -> Result<(), Fault>
     }
     Err(Fault::new(Exit::Invalid, "the plan cannot be run")
         .hint("`loki agents list` shows the roles"))
+}
+
+/// Refuses to start what could not say who it is to those it asks.
+fn credentials_are_kept(env: &Environment, roles: &[Rights]) -> Result<(), Fault> {
+    let rules = roles.iter().flat_map(|rights| &rights.egress.rules);
+    let requests =
+        rules.filter_map(|rule| Some((rule, rule.request.as_ref()?.credential.as_ref()?)));
+    for (rule, credential) in requests {
+        let kept = env.secrets.get();
+        if kept.is_none_or(|kept| kept.get(&credential.secret).is_none()) {
+            let (name, host, place) = (&credential.secret, &rule.host, &rule.origin);
+            let message =
+                format!("secret `{name}` is not kept, and `{host}` asks for it ({place})");
+            return Err(Fault::new(Exit::Invalid, message).hint(format!(
+                "`loki secrets init`, then `loki secrets set {name}`: agents never see it"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Removes what dead orchestrators left in this repository.

@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 use serde_json::Value;
 
 use super::{
-    Answer, ContainerId, ContainerSpec, ContainerState, Engine, EngineError, EngineReport,
+    Answer, ContainerId, ContainerSpec, ContainerState, Context, Engine, EngineError, EngineReport,
     Environment, Image, Import, Listed, Opened, OpenedContainer, Progress, Said, admission,
     body::{self, Dialect},
     call::{
@@ -197,11 +197,19 @@ impl Engine for Client {
     fn build<'a>(
         &'a self,
         reference: &'a str,
-        context: Vec<u8>,
+        context: Context<'a>,
         progress: Progress<'a>,
     ) -> Answer<'a, Image> {
         async move {
+            let (body, networkmode) = match context {
+                Context::Whole(tar) => (bollard::body_full(tar.into()), None),
+                Context::Layer(tar) => (
+                    bollard::body_try_stream(file_stream(tar).await?),
+                    Some("none".to_owned()),
+                ),
+            };
             let options = BuildImageOptions {
+                networkmode,
                 dockerfile: "Containerfile".to_owned(),
                 t: Some(reference.to_owned()),
                 rm: true,
@@ -209,7 +217,6 @@ impl Engine for Client {
                 ..BuildImageOptions::default()
             };
             let call = format!("build the image `{reference}`");
-            let body = bollard::body_full(context.into());
             let stream = self.docker.build_image(options, None, Some(body));
             follow(&call, SILENCE, stream, |step| {
                 step.stream

@@ -67,7 +67,7 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     fn build<'a>(
         &'a self,
         reference: &'a str,
-        context: Vec<u8>,
+        context: Context<'a>,
         progress: Progress<'a>,
     ) -> Answer<'a, Image>;
 
@@ -108,6 +108,15 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
         container: &'a OpenedContainer,
         argv: &'a [String],
     ) -> Answer<'a, Said>;
+}
+
+/// What an image is built of: a tar that holds a `Containerfile`.
+#[derive(Debug, Clone)]
+pub enum Context<'a> {
+    /// One that installs packages, so the build has the engine's own network.
+    Whole(Vec<u8>),
+    /// One on the disk that lays files over an image which is there; the build has no network.
+    Layer(&'a Path),
 }
 
 /// A root file system that becomes an image.

@@ -84,6 +84,18 @@ pub enum Event {
         elapsed_ms: u64,
         reason: Option<String>,
     },
+    /// What the agent's program says it used of its model, by its own count.
+    AgentSpent {
+        task: TaskId,
+        attempt: u32,
+        model: String,
+        turns: u64,
+        input: u64,
+        cache_written: u64,
+        cache_read: u64,
+        output: u64,
+        cost_micros: u64,
+    },
     /// A decision on a name or a connection. Equal ones within a second are one, with a count.
     Egress {
         sandbox: String,

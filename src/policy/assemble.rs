@@ -11,6 +11,7 @@ use super::{
     file::Content,
     layers::{Stack, View, Widening},
     limits::{self, Limit},
+    provider::{self, is_internal},
     sheet::{Place, Placed, Sheet},
 };
 use crate::name::Role;
@@ -26,6 +27,8 @@ pub(super) struct Bench<'b, 'a, 'c> {
     pub(super) sheets: &'b mut [Sheet<'a>],
     pub(super) stack: &'b Stack<'c>,
     pub(super) hosts: Vec<HostEntry>,
+    /// Whose needs are added to every role that works.
+    pub(super) provider: Option<Role>,
     pub(super) widenings: Vec<(Role, Widening)>,
 }
 
@@ -33,8 +36,12 @@ impl Bench<'_, '_, '_> {
     /// Returns the rights of `roles`, the project held to what `trust` gives it.
     pub(super) fn roles(&mut self, roles: &BTreeSet<Role>, trust: Trust) -> Roles {
         let mut made = Roles::new();
+        let needs = self.provider.as_ref().map(|entry| match trust {
+            Trust::Pinned => self.stack.fields(entry, View::Whole),
+            Trust::No => self.stack.narrowed(entry).0,
+        });
         for role in roles {
-            let fields = match trust {
+            let mut fields = match trust {
                 Trust::Pinned => self.stack.fields(role, View::Whole),
                 Trust::No => {
                     let (fields, widenings) = self.stack.narrowed(role);
@@ -43,6 +50,9 @@ impl Bench<'_, '_, '_> {
                     fields
                 }
             };
+            if let Some(needs) = needs.as_ref().filter(|_| !is_internal(role)) {
+                provider::add(&mut fields, needs.clone());
+            }
             made.insert(role.clone(), self.rights(role.clone(), fields));
         }
         made

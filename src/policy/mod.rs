@@ -31,6 +31,7 @@ mod layers;
 mod limits;
 mod names;
 mod programs;
+mod provider;
 mod request;
 mod resolve;
 mod rights;
@@ -56,6 +57,7 @@ pub use decide::{Denied, Permit, Target, decide, name_ports};
 pub use delivery::{Delivery, Form};
 pub use glob::{GlobError, Matcher};
 pub use host::HostError;
+pub use provider::{entry_of, is_internal};
 pub use request::{
     Credential, CredentialForm, GitRule, PUSH_HEAD_MAX, PathError, PathPattern, Push, PushError,
     RegistryHost, RegistryKind, RegistryRule, Request, RequestPermit, RequestRule, UrlPath,
@@ -111,6 +113,9 @@ pub struct Facts {
     pub registries: BTreeMap<RegistryKind, Vec<RegistryHost>>,
     /// Whether a person trusts the project's files as they are.
     pub trust: Trust,
+    /// The entry of the agent program that works, such as `provider-claude`: what it needs is
+    /// added to every role but Loki's own.
+    pub provider: Option<Role>,
 }
 
 /// Whether the project's own files may widen rights.
@@ -161,6 +166,7 @@ impl Policy {
             ("product", include_str!("../../policies/product.yaml")),
             ("growth", include_str!("../../policies/growth.yaml")),
             ("review", include_str!("../../policies/review.yaml")),
+            ("providers", include_str!("../../policies/providers.yaml")),
         ];
         let source = |(name, text): (&str, &str)| Source {
             layer: Layer::BuiltIn,

@@ -37,6 +37,7 @@ pub(super) fn check(sources: &[Source], facts: &Facts) -> Result<Policy, Vec<Dia
             sheets: &mut sheets,
             stack: &stack,
             hosts: hosts(sources, &contents),
+            provider: facts.provider.clone(),
             widenings: Vec::new(),
         };
         made = bench.roles(&roles, facts.trust);
@@ -113,6 +114,9 @@ fn hosts(sources: &[Source], contents: &[Content]) -> Vec<HostEntry> {
 
 fn hash(sources: &[Source], facts: &Facts) -> String {
     let mut sha = Sha256::new();
+    if let Some(provider) = &facts.provider {
+        sha.update(format!("{provider}\n"));
+    }
     if sources
         .iter()
         .any(|source| source.text.contains("registry:"))

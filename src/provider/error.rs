@@ -53,4 +53,7 @@ pub enum ProviderError {
         /// The task.
         task: TaskId,
     },
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers for the name of a session: {0}")]
+    Random(getrandom::Error),
 }

@@ -8,14 +8,19 @@
 //! ```text
 //!  words of the command line ── Agent::open ───┐
 //!  directory NAME.macro/ ────── Replay::open ──┼─► dyn Provider ── launch(assignment) ─► Launch
-//!  a shipped example ────────── shipped_macro ─┘
+//!  a shipped example ────────── shipped_macro ─┤
+//!  --provider claude ────────── Claude ────────┘
 //! ```
+//!
+//! A provider whose program tells in a form of its own how it went has a [`Reader`] for that.
 
 mod brief;
+pub mod claude;
 mod command;
 mod error;
 mod macros;
 mod replay;
+mod report;
 mod script;
 mod shipped;
 mod verdict;
@@ -27,8 +32,10 @@ mod verdict;
 pub use self::error::ProviderError;
 pub use self::{
     brief::brief,
+    claude::Claude,
     command::Agent,
     replay::Replay,
+    report::{Reader, Remedy, Report, Spent, Trouble},
     shipped::shipped_macro,
     verdict::{Verdict, VerdictError, verdict},
 };
@@ -51,6 +58,12 @@ pub trait Provider: Send + Sync {
 
     /// Returns the plan that comes with the provider, in place of one in the specification.
     fn plan(&self) -> Option<&[Task]>;
+
+    /// Returns what reads the program's standard output during one attempt; none when its exit
+    /// code says how it went and its output is for people.
+    fn reader(&self) -> Option<Box<dyn Reader>> {
+        None
+    }
 }
 
 /// One attempt at one task.

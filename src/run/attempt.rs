@@ -1,6 +1,6 @@
 //! One attempt at one task: worktree, sandbox, agent, gate, commit.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use loki_guest::PathRule;
 use tokio::time::Instant;
@@ -9,17 +9,17 @@ use crate::{
     diagnostic::explained,
     event::{Event, millis},
     git::{self, HandOver, ObjectId},
-    link::LinkError,
-    provider::{self, Assignment, Launch},
-    sandbox::{Grant, Home, Sandbox, SandboxError},
-    task::Task,
+    provider::{self, Assignment, Launch, Reader, Report, Spent},
+    sandbox::{Grant, Home, Sandbox},
+    task::{self, Task},
 };
 
 use super::{
     checks,
+    failure::Failure,
     land::land,
-    output::{End, last_lines},
-    recorder::{Ended, Recorder},
+    output::{End, Heard, Talk, last_lines},
+    recorder::Recorder,
     room::Room,
     work::Work,
 };
@@ -32,6 +32,8 @@ const HOME: &str = "/home/agent";
 pub(super) const KILLED: i32 = 137;
 /// Breaches that are told to the next attempt.
 const BREACHES: usize = 20;
+/// The longest pause before a next attempt.
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// A claim as the driver made it.
 #[derive(Debug, Clone)]
@@ -53,79 +55,6 @@ pub(super) enum Finished {
     Conflicted(Vec<String>),
 }
 
-/// Why an attempt failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
-    /// For the journal and the next brief.
-    pub(super) reason: String,
-    /// Whether another attempt may do better.
-    pub(super) retry: bool,
-}
-
-impl Failure {
-    /// A failure of the work: the next attempt is told of it.
-    pub(super) fn retry(reason: String) -> Self {
-        Self {
-            reason,
-            retry: true,
-        }
-    }
-
-    /// A failure that a further attempt cannot mend.
-    pub(super) fn fatal(reason: String) -> Self {
-        Self {
-            reason,
-            retry: false,
-        }
-    }
-}
-
-impl From<SandboxError> for Failure {
-    fn from(cause: SandboxError) -> Self {
-        if let SandboxError::Link(LinkError::Refused { step, .. }) = &cause
-            && step == "exec"
-        {
-            return Self::fatal(format!(
-                "the agent's program could not be started: {}; are the program and its `#!` interpreter in the image, \
-                 does the role's `execute` list allow them (`loki policy show ROLE`), do its lines end as on Unix?",
-                explained(&cause)
-            ));
-        }
-        let hopeless = matches!(
-            cause,
-            SandboxError::Isolation(_) | SandboxError::Link(LinkError::Refused { .. })
-        );
-        Self {
-            reason: explained(&cause),
-            retry: !hopeless,
-        }
-    }
-}
-
-impl From<LinkError> for Failure {
-    fn from(cause: LinkError) -> Self {
-        SandboxError::from(cause).into()
-    }
-}
-
-impl From<git::GitError> for Failure {
-    fn from(cause: git::GitError) -> Self {
-        Self::fatal(explained(&cause))
-    }
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(cause: std::io::Error) -> Self {
-        Self::fatal(format!("a file of the run could not be written: {cause}"))
-    }
-}
-
-impl From<Ended> for Failure {
-    fn from(cause: Ended) -> Self {
-        Self::fatal(cause.to_string())
-    }
-}
-
 /// Makes one attempt and lands what comes of it.
 pub(super) async fn attempt(
     work: &Arc<Work>,
@@ -138,7 +67,20 @@ pub(super) async fn attempt(
     let mut room = work.room(recorder, &name, Some(&task.id), &task.role)?;
     let outcome = within(&mut room, claim, launch).await;
     room.remove().await?;
+    if let Err(Failure {
+        pause: Some(pause), ..
+    }) = outcome
+        && claim.attempt < task::MAX_ATTEMPTS
+    {
+        tokio::time::sleep(longer(pause, claim.attempt)).await;
+    }
     outcome
+}
+
+/// Doubles a pause with each attempt, up to a bound.
+fn longer(pause: Duration, attempt: u32) -> Duration {
+    let times = 2_u32.saturating_pow(attempt.saturating_sub(1));
+    pause.saturating_mul(times).min(LONGEST_PAUSE)
 }
 
 /// The part of an attempt that needs its room.
@@ -188,7 +130,8 @@ fn grant() -> Grant {
     }
 }
 
-/// Runs the agent's program to its end and returns the last bytes of its stdout.
+/// Runs the agent's program to its end and returns its last words: what its provider's reader
+/// takes for them, else the last bytes of its standard output.
 async fn agent(
     room: &Room<'_>,
     sandbox: &Sandbox,
@@ -204,35 +147,83 @@ async fn agent(
     env.push(("LOKI_ATTEMPT".to_owned(), claim.attempt.to_string()));
     let begun = Instant::now();
     let process = sandbox.exec(&argv, &env, &grant()).await?;
-    let heard = room.attend(sandbox, process, &launch.stdin).await?;
+    let mut reader = room.work().provider.reader();
+    let talk = Talk {
+        input: &launch.stdin,
+        reader: reader
+            .as_mut()
+            .map(|reader| &mut **reader as &mut dyn Reader),
+    };
+    let heard = room.attend(sandbox, process, talk).await?;
     let (code, cut) = match heard.end {
         End::Exited(code) => (code, None),
         End::Overrun(over) => (KILLED, Some(room.ended(over))),
     };
+    let report = reader.map(|reader| reader.report(code));
+    let trouble = report.as_ref().and_then(|report| report.trouble.as_ref());
     room.recorder()
         .record(Event::AgentEnded {
             task: claim.task.id.clone(),
             attempt: claim.attempt,
             code,
             elapsed_ms: millis(begun.elapsed()),
-            reason: cut.clone(),
+            reason: cut
+                .clone()
+                .or_else(|| trouble.map(|one| one.reason.clone())),
         })
         .await?;
-    match (cut, code) {
-        (Some(reason), _) => Err(Failure::retry(reason)),
-        (None, 0) => Ok(heard.stdout),
-        (None, code) => {
-            let said = if heard.stderr.is_empty() {
-                &heard.stdout
-            } else {
-                &heard.stderr
-            };
-            let tail = last_lines(said, TAIL_LINES);
-            Err(Failure::retry(format!(
-                "the agent's program ended with exit code {code}:\n{tail}"
-            )))
-        }
+    if let Some(Report { spent, .. }) = &report {
+        spend(room, claim, spent).await?;
     }
+    match (cut, report) {
+        (Some(reason), _) => Err(Failure::retry(reason)),
+        (
+            None,
+            Some(Report {
+                trouble: Some(trouble),
+                ..
+            }),
+        ) => Err(trouble.into()),
+        (None, Some(report)) => Ok(report.answer.into_bytes()),
+        (None, None) => by_code(code, heard),
+    }
+}
+
+/// Records what the program says it used, if it says anything.
+async fn spend(room: &Room<'_>, claim: &Claim, spent: &Spent) -> Result<(), Failure> {
+    if *spent == Spent::default() {
+        return Ok(());
+    }
+    room.recorder()
+        .record(Event::AgentSpent {
+            task: claim.task.id.clone(),
+            attempt: claim.attempt,
+            model: spent.model.clone(),
+            turns: spent.turns,
+            input: spent.input,
+            cache_written: spent.cache_written,
+            cache_read: spent.cache_read,
+            output: spent.output,
+            cost_micros: spent.cost_micros,
+        })
+        .await?;
+    Ok(())
+}
+
+/// Judges a program that only has an exit code.
+fn by_code(code: i32, heard: Heard) -> Result<Vec<u8>, Failure> {
+    if code == 0 {
+        return Ok(heard.stdout);
+    }
+    let said = if heard.stderr.is_empty() {
+        &heard.stdout
+    } else {
+        &heard.stderr
+    };
+    let tail = last_lines(said, TAIL_LINES);
+    Err(Failure::retry(format!(
+        "the agent's program ended with exit code {code}:\n{tail}"
+    )))
 }
 
 /// Decides what an agent's work is worth: a reviewer's by its verdict, any other by the gate and

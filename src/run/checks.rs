@@ -13,9 +13,10 @@ use crate::{
 };
 
 use super::{
-    attempt::{Failure, KILLED},
+    attempt::KILLED,
     count::tests_run,
-    output::{End, last_lines},
+    failure::Failure,
+    output::{End, Talk, last_lines},
     recorder::Recorder,
     room::Room,
     work::Work,
@@ -83,7 +84,7 @@ async fn check(room: &Room<'_>, sandbox: &Sandbox, command: &str) -> Result<Chec
     let begun = Instant::now();
     let argv = ["sh", "-c", command].map(str::to_owned);
     let process = sandbox.exec(&argv, &[], &Grant::default()).await?;
-    let heard = room.attend(sandbox, process, b"").await?;
+    let heard = room.attend(sandbox, process, Talk::from(&b""[..])).await?;
     let text = format!(
         "{}\n{}",
         String::from_utf8_lossy(&heard.stdout),

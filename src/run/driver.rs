@@ -19,8 +19,9 @@ use crate::{
 };
 
 use super::{
-    attempt::{Claim, Failure, Finished, attempt},
+    attempt::{Claim, Finished, attempt},
     checks,
+    failure::Failure,
     masked::{Unmaskable, masked},
     recorder::{Message, Position, Recorder},
     work::Work,
@@ -294,11 +295,17 @@ impl Driver {
                     files,
                 }
             }
-            Err(Failure { reason, retry }) => {
-                self.evidence
-                    .entry(task.clone())
-                    .or_default()
-                    .push(reason.clone());
+            Err(Failure {
+                reason,
+                retry,
+                pause,
+            }) => {
+                if pause.is_none() {
+                    self.evidence
+                        .entry(task.clone())
+                        .or_default()
+                        .push(reason.clone());
+                }
                 let retry = retry && self.queue.may_retry(&task);
                 Event::TaskFailed {
                     task,

@@ -6,8 +6,9 @@ use crate::{
 };
 
 use super::{
-    attempt::{Claim, Failure, Finished},
+    attempt::{Claim, Finished},
     checks,
+    failure::Failure,
     room::Room,
 };
 

@@ -14,6 +14,7 @@ mod attempt;
 mod checks;
 mod count;
 mod driver;
+mod failure;
 mod land;
 mod masked;
 mod output;

@@ -20,6 +20,7 @@ use tokio::{
 use crate::{
     event::{Limit, Overrun},
     link::{LinkError, Process, Streams},
+    provider::Reader,
     redact::Redactor,
     sandbox::Spoken,
 };
@@ -107,6 +108,23 @@ pub(super) struct Heard {
     pub(super) stderr: Vec<u8>,
 }
 
+/// What a program is told, and who listens to its standard output besides the log.
+pub(super) struct Talk<'a> {
+    /// Its input.
+    pub(super) input: &'a [u8],
+    /// Hears all of its standard output.
+    pub(super) reader: Option<&'a mut dyn Reader>,
+}
+
+impl<'a> From<&'a [u8]> for Talk<'a> {
+    fn from(input: &'a [u8]) -> Self {
+        Self {
+            input,
+            reader: None,
+        }
+    }
+}
+
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -120,10 +138,16 @@ pub(super) enum End {
 /// resolves. A program that passed a cap still runs when this returns.
 pub(super) async fn listen(
     process: Process,
-    input: &[u8],
+    talk: Talk<'_>,
     log: &Log,
     overrun: impl Future<Output = Overrun>,
 ) -> Result<Heard, LinkError> {
+    let Talk { input, mut reader } = talk;
+    let hear = |bytes: &[u8]| {
+        if let Some(reader) = &mut reader {
+            reader.read(bytes);
+        }
+    };
     let (
         Streams {
             stdin,
@@ -134,7 +158,12 @@ pub(super) async fn listen(
     ) = process.split();
     let (out, err) = (Mutex::new(VecDeque::new()), Mutex::new(VecDeque::new()));
     let end = {
-        let pumps = async { tokio::join!(pump(stdout, log, &out), pump(stderr, log, &err)) };
+        let pumps = async {
+            tokio::join!(
+                pump(stdout, log, &out, hear),
+                pump(stderr, log, &err, |_| {})
+            )
+        };
         let ended = async {
             let (exit, ()) = tokio::join!(ended.wait(), feed(stdin, input));
             exit
@@ -181,10 +210,16 @@ async fn feed(stdin: Option<impl AsyncWrite + Unpin>, input: &[u8]) {
     }
 }
 
-/// Reads a stream to its end into the log and a tail.
-async fn pump(mut stream: impl AsyncRead + Unpin, log: &Log, tail: &Mutex<VecDeque<u8>>) {
-    let keep = |bytes: &[u8]| {
+/// Reads a stream to its end into the log and a tail; `hear` is told of all of it.
+async fn pump(
+    mut stream: impl AsyncRead + Unpin,
+    log: &Log,
+    tail: &Mutex<VecDeque<u8>>,
+    mut hear: impl FnMut(&[u8]),
+) {
+    let mut keep = |bytes: &[u8]| {
         log.keep(bytes);
+        hear(bytes);
         let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
         tail.extend(bytes);
         let over = tail.len().saturating_sub(TAIL);
@@ -219,7 +254,7 @@ mod tests {
         let log = Log::open(&path, 10).unwrap();
         let tail = Mutex::new(VecDeque::new());
         let flood = vec![b'x'; 200_000];
-        pump(flood.as_slice(), &log, &tail).await;
+        pump(flood.as_slice(), &log, &tail, |_| {}).await;
         assert_eq!(tail.into_inner().unwrap().len(), TAIL);
         let over = log.overrun().await;
         assert_eq!(

@@ -13,8 +13,9 @@ use crate::{
 };
 
 use super::{
-    attempt::{Claim, Failure},
-    output::{End, Heard, Log, listen},
+    attempt::Claim,
+    failure::Failure,
+    output::{End, Heard, Log, Talk, listen},
     recorder::Recorder,
     work::{Work, logs},
 };
@@ -190,12 +191,12 @@ impl Room<'_> {
         &self,
         sandbox: &Sandbox,
         process: Process,
-        input: &[u8],
+        talk: Talk<'_>,
     ) -> Result<Heard, Failure> {
         let log = Log::open(&self.log_path(), self.rights.resources.log)?
             .masked(self.work.launcher.redactor.clone());
         let watched = sandbox.overrun(log.spoken());
-        let heard = listen(process, input, &log, watched).await;
+        let heard = listen(process, talk, &log, watched).await;
         let over = match &heard {
             Ok(Heard {
                 end: End::Overrun(over),

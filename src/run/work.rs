@@ -17,7 +17,7 @@ use crate::{
     spec::Spec,
 };
 
-use super::attempt::Failure;
+use super::failure::Failure;
 
 /// A run's fixed facts and the tools its attempts use.
 pub struct Work {

@@ -60,6 +60,11 @@ impl Launcher {
     #[must_use]
     pub fn with_secrets(mut self, kept: Arc<Values>) -> Self {
         self.redactor = Redactor::new(&kept);
+        let values = Arc::clone(&kept);
+        self.secrets = Arc::new(move |name| {
+            let value = values.get(name)?;
+            Some(zeroize::Zeroizing::new(value.to_owned()))
+        });
         self.kept = kept;
         self
     }

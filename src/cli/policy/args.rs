@@ -25,6 +25,9 @@ pub(in crate::cli) struct Asked {
 pub(in crate::cli) struct Show {
     /// Whose rights (default: one line for each role)
     pub(in crate::cli) role: Option<String>,
+    /// With what this agent program needs in addition, as in a run of it
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) provider: Option<String>,
     #[command(flatten)]
     pub(in crate::cli) asked: Asked,
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    policy::{Glob, Origin, Policy, Program, Rights, diff, written},
+    policy::{self, Glob, Origin, Policy, Program, Rights, diff, written},
     text::visible,
 };
 
@@ -11,7 +11,7 @@ use super::{
     super::{
         env::Environment,
         exit::{Exit, Fault},
-        ui,
+        setup, ui,
     },
     args::{Asked, Show},
     load, placed, rights,
@@ -23,7 +23,7 @@ const WIDTH: usize = 80;
 
 /// Shows one role, or all in a line each.
 pub(in crate::cli) fn show(env: &Environment, show: &Show) -> Result<Exit, Fault> {
-    let policy = load(env, &show.asked.policy)?;
+    let policy = in_force(env, show)?;
     let Some(name) = &show.role else {
         return all(&policy, &show.asked);
     };
@@ -34,6 +34,22 @@ pub(in crate::cli) fn show(env: &Environment, show: &Show) -> Result<Exit, Fault
         page(&policy, &rights);
     }
     Ok(Exit::Done)
+}
+
+/// Returns the policy that a run with the provider would have.
+fn in_force(env: &Environment, show: &Show) -> Result<Policy, Fault> {
+    let Some(provider) = &show.provider else {
+        return load(env, &show.asked.policy);
+    };
+    let needs = policy::entry_of(provider).ok_or_else(|| {
+        let message = format!(
+            "no policy says what a provider `{}` needs",
+            visible(provider)
+        );
+        Fault::new(Exit::Usage, message).hint("`claude` needs something, all others nothing")
+    })?;
+    let root = setup::root()?;
+    setup::policy_with(env, &show.asked.policy, (root.as_deref(), Some(needs)))
 }
 
 fn all(policy: &Policy, asked: &Asked) -> Result<Exit, Fault> {

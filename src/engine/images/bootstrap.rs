@@ -41,6 +41,14 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// Says what became of `program`, which may be missing.
+    pub(super) fn told(&self, program: &str) -> String {
+        match self {
+            Self::NoProgram => format!("`{program}` is not installed"),
+            fault => fault.to_string(),
+        }
+    }
+
     pub(super) fn into_image_error(self, plan: &Plan, pull: String) -> ImageError {
         match self {
             Self::Files { path, source } => ImageError::Cache { path, source },
@@ -204,7 +212,7 @@ impl Drop for Group {
 }
 
 /// Runs a program to its end; every line it writes is progress.
-async fn follow(
+pub(super) async fn follow(
     program: &'static str,
     arguments: &[OsString],
     progress: Progress<'_>,

@@ -14,6 +14,7 @@
 mod bootstrap;
 mod certificates;
 mod context;
+mod layer;
 mod recipe;
 
 use std::{
@@ -22,9 +23,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use layer::layers;
 pub use recipe::{Recipe, known, recipe};
 
-use super::{Engine, EngineError, Image, Import, Progress};
+use super::{Context, Engine, EngineError, Image, Import, Progress};
 use certificates::Certificates;
 
 /// The label every image of ours carries; its value is the recipe's name.
@@ -34,7 +36,7 @@ pub const LABEL: &str = "loki.image";
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// There is no such recipe.
-    #[error("no image is called `{}`: there are {}", name.escape_debug(), known.join(", "))]
+    #[error("no image is called `{}`: there are {}; an agent's program is laid over one as in `base+claude`", name.escape_debug(), known.join(", "))]
     Unknown {
         /// The name that was asked for.
         name: String,
@@ -56,6 +58,21 @@ pub enum ImageError {
         /// Where a finished tar would be looked for.
         cache: PathBuf,
     },
+    /// The program of a layer cannot be had.
+    #[error(
+        "the program `{name}` {version} cannot be had: {why}. Connect this machine to its package registry and run `loki image build {name}`, or copy `{}` from a machine that has it",
+        cache.display()
+    )]
+    NoProgram {
+        /// The program.
+        name: String,
+        /// The version that is wanted.
+        version: String,
+        /// Why not.
+        why: String,
+        /// Where the file would be looked for.
+        cache: PathBuf,
+    },
     /// The cache directory or a file in it cannot be used.
     #[error("cannot use `{}`: see that the directory can be written and the disk has 1 GiB free", path.display())]
     Cache {
@@ -70,16 +87,32 @@ pub enum ImageError {
     Engine(#[from] EngineError),
 }
 
+impl ImageError {
+    fn unknown(name: &str) -> Self {
+        Self::Unknown {
+            name: name.to_owned(),
+            known: known(),
+        }
+    }
+}
+
 /// Returns the tag under which an engine holds an image: it changes with the recipe and with the
 /// host's certificates.
 ///
 /// # Errors
 /// [`ImageError::Unknown`] if there is no such recipe.
 pub fn reference(name: &str) -> Result<String, ImageError> {
-    Ok(Plan::of(name, Path::new(""))?.reference)
+    match layer::layered(name)? {
+        Some(layered) => {
+            let under = Plan::of(&layered.under, Path::new(""))?;
+            Ok(layered.reference(&under.reference))
+        }
+        None => Ok(Plan::of(name, Path::new(""))?.reference),
+    }
 }
 
-/// Returns the image, built first if the engine has none of that tag.
+/// Returns the image, built first if the engine has none of that tag. `base+claude` is an agent's
+/// program laid over an image.
 ///
 /// `cache` is a directory of the user's own that outlives runs; bootstrapped tars stay there, so
 /// that the next engine only imports. Two processes may call this at once: the second waits.
@@ -92,11 +125,32 @@ pub async fn ensure(
     cache: &Path,
     progress: Progress<'_>,
 ) -> Result<Image, ImageError> {
-    let plan = Plan::of(name, cache)?;
+    let Some(layered) = layer::layered(name)? else {
+        return made(engine, &Plan::of(name, cache)?, progress).await;
+    };
+    let under = Plan::of(&layered.under, cache)?;
+    let reference = layered.reference(&under.reference);
+    if let Some(image) = engine.image(&reference).await? {
+        return Ok(image);
+    }
+    made(engine, &under, progress).await?;
+    let _lock = lock(cache.join(format!("{name}.lock")), progress).await?;
+    if let Some(image) = engine.image(&reference).await? {
+        return Ok(image);
+    }
+    layered.build(engine, &under, progress).await
+}
+
+/// Returns the image of a recipe.
+async fn made(
+    engine: &dyn Engine,
+    plan: &Plan,
+    progress: Progress<'_>,
+) -> Result<Image, ImageError> {
     if let Some(image) = engine.image(&plan.reference).await? {
         return Ok(image);
     }
-    let _lock = plan.lock(progress).await?;
+    let _lock = lock(plan.tar.with_extension("lock"), progress).await?;
     if let Some(image) = engine.image(&plan.reference).await? {
         return Ok(image);
     }
@@ -109,9 +163,9 @@ pub async fn ensure(
             "no registry serves `{}`: bootstrapping from packages",
             plan.recipe.from
         ));
-        bootstrap::run(&plan, progress)
+        bootstrap::run(plan, progress)
             .await
-            .map_err(|fault| fault.into_image_error(&plan, pull))?;
+            .map_err(|fault| fault.into_image_error(plan, pull))?;
     }
     progress(&format!("importing `{}`", plan.tar.display()));
     let label = (LABEL, plan.recipe.name.as_str());
@@ -161,31 +215,37 @@ impl Plan {
                 path: self.tar.clone(),
                 source,
             })?;
-        Ok(engine.build(&self.reference, context, progress).await?)
+        Ok(engine
+            .build(&self.reference, Context::Whole(context), progress)
+            .await?)
     }
 
-    /// Takes the image's lock; it is released when the file is dropped.
-    async fn lock(&self, progress: Progress<'_>) -> Result<File, ImageError> {
-        let path = self.tar.with_extension("lock");
-        let failed = |source| ImageError::Cache {
-            path: path.clone(),
-            source,
-        };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(failed)?;
-        }
-        let file = File::create(&path).map_err(failed)?;
-        use rustix::fs::{FlockOperation, flock};
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            return Ok(file);
-        }
-        progress("waiting for another process that builds this image");
-        let waiting = tokio::task::spawn_blocking(move || {
-            flock(&file, FlockOperation::LockExclusive).map(|()| file)
-        });
-        let locked = waiting
-            .await
-            .map_err(|fault| failed(io::Error::other(fault)))?;
-        locked.map_err(|errno| failed(errno.into()))
+    /// The cache.
+    fn folder(&self) -> &Path {
+        self.tar.parent().unwrap_or(Path::new("."))
     }
+}
+
+/// Takes a lock; it is released when the file is dropped.
+async fn lock(path: PathBuf, progress: Progress<'_>) -> Result<File, ImageError> {
+    let failed = |source| ImageError::Cache {
+        path: path.clone(),
+        source,
+    };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let file = File::create(&path).map_err(failed)?;
+    use rustix::fs::{FlockOperation, flock};
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        return Ok(file);
+    }
+    progress("waiting for another process that builds this image");
+    let waiting = tokio::task::spawn_blocking(move || {
+        flock(&file, FlockOperation::LockExclusive).map(|()| file)
+    });
+    let locked = waiting
+        .await
+        .map_err(|fault| failed(io::Error::other(fault)))?;
+    locked.map_err(|errno| failed(errno.into()))
 }

@@ -74,10 +74,7 @@ pub fn known() -> Vec<&'static str> {
 pub fn recipe(name: &str) -> Result<Recipe, ImageError> {
     let found = RECIPES.iter().find(|(known, _)| *known == name);
     let Some((_, text)) = found else {
-        return Err(ImageError::Unknown {
-            name: name.to_owned(),
-            known: known(),
-        });
+        return Err(ImageError::unknown(name));
     };
     Ok(serde_yaml::from_str(text).expect("a test reads every shipped recipe"))
 }

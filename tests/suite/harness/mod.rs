@@ -7,6 +7,7 @@
 pub(crate) mod source;
 
 mod journal;
+pub(crate) mod model;
 mod opened;
 mod run;
 mod stand;

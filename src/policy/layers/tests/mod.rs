@@ -254,7 +254,6 @@ fn a_secret_that_is_kept_may_be_named() {
     )];
     let facts = Facts {
         secrets: BTreeSet::from(["API_KEY".to_owned()]),
-        trust: Trust::No,
         ..Facts::default()
     };
     let policy = Policy::check_knowing(&sources, &facts).unwrap();
