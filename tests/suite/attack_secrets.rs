@@ -298,7 +298,7 @@ fn attack_s1_a_runs_journal_logs_views_and_commits_hold_no_secret() {
         let kept = kept(engine);
         let world = &kept.world;
         world.write("agent.sh", "#!/bin/sh\npython3 prints.py\nmkdir -p src\necho 'print(1)' > src/new.py\n\
-            test \"$LOKI_ATTEMPT\" = 1 && { printf 'last words '; cat /run/secrets/FILE_KEY; exit 3; }\n\
+            test \"$LOKI_ATTEMPT\" = 1 && { { printf 'last words '; cat /run/secrets/FILE_KEY; } >&2; exit 3; }\n\
             test \"$LOKI_ATTEMPT\" = 2 && base64 -w0 < /run/secrets/FILE_KEY > src/kept.txt\ntrue\n");
         world.write("spec.md", "# A\n\nB.\n\n## Tasks\n\n- `one` (eng-backend): Write src/new.py\n  - accept: `test -f src/new.py`\n");
         world.git(&["add", "--all"]);
