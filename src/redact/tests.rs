@@ -131,6 +131,20 @@ fn little_is_held_back_and_only_what_may_begin_a_value() {
 }
 
 #[test]
+fn what_was_released_early_is_all_that_shows_of_a_value() {
+    let redactor = redactor(PLAIN);
+    let mut stream = redactor.stream();
+    assert_eq!(&*stream.push(b"> sk"), b"> ");
+    assert_eq!(
+        (stream.held(), stream.release().as_slice()),
+        (2, &b"sk"[..])
+    );
+    let rest = PLAIN.strip_prefix("sk").unwrap();
+    assert_eq!(&*stream.push(rest.as_bytes()), b"[secret:KEY]");
+    assert_eq!(&*stream.push(b" and on"), b" and on");
+}
+
+#[test]
 fn json_is_masked_in_texts_keys_and_numbers() {
     let redactor = Redactor::new(&values(&[
         ("KEY", "line one\n\"two\""),

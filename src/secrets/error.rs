@@ -6,10 +6,6 @@ use crate::diagnostic::Diagnostic;
 
 /// Why secrets could not be read or kept. No variant holds a value or a private key.
 #[derive(Debug, thiserror::Error)]
-#[expect(
-    clippy::module_name_repetitions,
-    reason = "an error is named after what failed"
-)]
 pub enum SecretsError {
     /// The operating system refused.
     #[error("`{path}` cannot be {doing}: {source}")]

@@ -90,7 +90,7 @@ impl fmt::Display for Recipient {
 
 /// A line of the file.
 enum Line {
-    Key(Recipient, String),
+    Key(Box<Recipient>, String),
     /// Empty, or a comment.
     Other(String),
 }
@@ -109,7 +109,7 @@ impl Recipients {
         let line = |line: &str| match line.trim() {
             "" => Ok(Line::Other(line.to_owned())),
             comment if comment.starts_with('#') => Ok(Line::Other(line.to_owned())),
-            key => Ok(Line::Key(key.parse()?, line.to_owned())),
+            key => Ok(Line::Key(Box::new(key.parse()?), line.to_owned())),
         };
         text.lines().map(line).collect::<Result<_, _>>().map(Self)
     }
@@ -154,7 +154,7 @@ impl Recipients {
 impl Line {
     fn of(key: Recipient) -> Self {
         let text = key.text.clone();
-        Self::Key(key, text)
+        Self::Key(Box::new(key), text)
     }
 
     fn key(&self) -> Option<&Recipient> {

@@ -147,6 +147,12 @@ fn what_nobody_here_could_open_again_is_never_written() {
     );
 }
 
+/// Overwrites the store, as a failing disk would.
+fn put(lab: &Lab, bytes: &[u8]) {
+    let mut file = fs::File::create(lab.store.path()).unwrap();
+    std::io::Write::write_all(&mut file, bytes).unwrap();
+}
+
 #[test]
 fn another_key_a_damaged_file_and_no_file_are_told_apart() {
     let lab = Lab::new();
@@ -160,13 +166,13 @@ fn another_key_a_damaged_file_and_no_file_are_told_apart() {
 
     let mut bytes = fs::read(lab.store.path()).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
-    fs::write(lab.store.path(), &bytes).unwrap();
+    put(&lab, &bytes);
     assert!(
         lab.refused().contains("cannot be decrypted"),
         "{}",
         lab.refused()
     );
-    fs::write(lab.store.path(), b"KEY=plain text in it").unwrap();
+    put(&lab, b"KEY=plain text in it");
     assert!(
         lab.refused().contains("cannot be decrypted"),
         "{}",
@@ -211,7 +217,7 @@ fn two_at_once_lose_nothing() {
             scope.spawn(move || {
                 lab.store
                     .set(&format!("KEY_{at}"), VALUE, &lab.own)
-                    .unwrap()
+                    .unwrap();
             });
         }
     });

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::args::Json;
+
 /// `loki secrets …`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Secrets {
@@ -27,11 +29,7 @@ pub(in crate::cli) enum Verb {
         rest: Vec<String>,
     },
     /// List the names, never the values
-    List {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    List(Json),
     /// Remove a secret
     Rm {
         /// The name
@@ -53,11 +51,7 @@ pub(in crate::cli) enum Verb {
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum RecipientsVerb {
     /// List the public keys
-    List {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    List(Json),
     /// Let a public key read the store
     Add(Key),
     /// Take a public key out

@@ -16,6 +16,7 @@ use crate::{
 };
 
 use super::{
+    args::Json,
     env::Environment,
     exit::{Exit, Fault, OrExit},
     setup, ui,
@@ -38,7 +39,7 @@ pub(super) async fn run(env: &Environment, args: &Secrets) -> Result<Exit, Fault
     match &args.verb {
         Verb::Init => {}
         Verb::Set { name, rest } => set(&store, &own, name, rest)?,
-        Verb::List { json } => list(&store, &own, *json)?,
+        Verb::List(form) => list(&store, &own, form)?,
         Verb::Rm { name } => {
             store.remove(name, &own).map_err(fault)?;
             done(&store, &format!("removed `{name}`"));
@@ -180,9 +181,9 @@ fn set(store: &Store, own: &Identities, name: &str, rest: &[String]) -> Result<(
     Ok(())
 }
 
-fn list(store: &Store, own: &Identities, json: bool) -> Result<(), Fault> {
+fn list(store: &Store, own: &Identities, form: &Json) -> Result<(), Fault> {
     let values = store.open(own).map_err(fault)?.into_values();
-    if json {
+    if form.json {
         let path = store.path();
         let names: Vec<_> = values
             .names()
@@ -198,9 +199,9 @@ fn list(store: &Store, own: &Identities, json: bool) -> Result<(), Fault> {
 
 fn recipients(store: &Store, own: &Identities, verb: &RecipientsVerb) -> Result<(), Fault> {
     match verb {
-        RecipientsVerb::List { json } => {
+        RecipientsVerb::List(form) => {
             let all = store.recipients().map_err(fault)?;
-            if *json {
+            if form.json {
                 let keys: Vec<_> = all
                     .iter()
                     .map(|key| serde_json::json!({ "key": key.to_string() }))

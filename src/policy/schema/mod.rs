@@ -282,6 +282,8 @@ fn definitions() -> Value {
     let mut defs = texts();
     for (name, shape) in [
         ("closed", map(closed.into_iter())),
+        ("given", given()),
+        ("delivery", delivery()),
         ("most_resources", most(Section::Resources)),
         ("most_rates", most(Section::RateLimits)),
         ("long", request::rule()),
@@ -295,6 +297,23 @@ fn definitions() -> Value {
     defs
 }
 
+/// Returns an item of a list of secrets.
+fn given() -> Value {
+    json!({ "anyOf": [{ "$ref": "#/$defs/secret" }, { "$ref": "#/$defs/delivery" }] })
+}
+
+fn delivery() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "name": { "$ref": "#/$defs/secret" },
+            "deliver": { "enum": ["file", "env"] },
+        },
+        "required": ["name", "deliver"],
+        "additionalProperties": false,
+    })
+}
+
 fn texts() -> Value {
     let groups: Vec<&str> = programs::names().collect();
     let name = "[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?";
@@ -302,19 +321,6 @@ fn texts() -> Value {
         "key": { "type": "string", "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?(-[*])?$" },
         "role": { "type": "string", "maxLength": 40, "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$" },
         "secret": { "type": "string", "pattern": "^[A-Z_][A-Z0-9_]{0,63}$" },
-        "given": { "anyOf": [
-            { "$ref": "#/$defs/secret" },
-            { "$ref": "#/$defs/delivery" },
-        ] },
-        "delivery": {
-            "type": "object",
-            "properties": {
-                "name": { "$ref": "#/$defs/secret" },
-                "deliver": { "enum": ["file", "env"] },
-            },
-            "required": ["name", "deliver"],
-            "additionalProperties": false,
-        },
         "act": { "type": "string", "pattern": "^(connect|request|read|write|run) [^*]+$" },
         "glob": {
             "description": "Relative to the worktree: `*` and `?` stay within a component, `**` spans them, `{a,b}` holds alternatives. Quote what begins with `*`.",
