@@ -79,6 +79,7 @@ pub(super) fn line(event: &Event) -> String {
         .or_else(|| of_work(event))
         .or_else(|| of_cap(event))
         .or_else(|| of_task(event))
+        .or_else(|| of_person(event))
         .or_else(|| of_egress(event))
         .unwrap_or_default()
 }
@@ -258,7 +259,8 @@ fn of_task(event: &Event) -> Option<String> {
     })
 }
 
-fn of_egress(event: &Event) -> Option<String> {
+/// What a person is asked for, and what he answered.
+fn of_person(event: &Event) -> Option<String> {
     Some(match event {
         Event::Egress {
             kind: EgressKind::Ask,
@@ -274,6 +276,22 @@ fn of_egress(event: &Event) -> Option<String> {
                  loki egress allow {place} --role {role} --once (or --run)"
             )
         }
+        Event::EgressOpened {
+            role,
+            host,
+            port,
+            once,
+        } => {
+            let place = place(host, Some(*port));
+            let times = if *once { "one connection" } else { "this run" };
+            format!("a person opened {place} to {role} for {times}")
+        }
+        _ => return None,
+    })
+}
+
+fn of_egress(event: &Event) -> Option<String> {
+    Some(match event {
         Event::Egress {
             kind,
             host,
@@ -313,16 +331,6 @@ fn of_egress(event: &Event) -> Option<String> {
                 "closed {}: {sent} bytes sent, {received} received",
                 place(host, Some(*port))
             )
-        }
-        Event::EgressOpened {
-            role,
-            host,
-            port,
-            once,
-        } => {
-            let place = place(host, Some(*port));
-            let times = if *once { "one connection" } else { "this run" };
-            format!("a person opened {place} to {role} for {times}")
         }
         _ => return None,
     })

@@ -122,7 +122,8 @@ mod tests {
         }
     }
 
-    fn call(allowed: bool, reason: Option<&str>) -> Event {
+    /// A call that a rule let out, or that none did.
+    fn call(rule: Option<&str>, reason: Option<&str>) -> Event {
         Event::Egress {
             sandbox: "x".to_owned(),
             task: None,
@@ -130,8 +131,8 @@ mod tests {
             kind: EgressKind::Connect,
             host: "a.test".to_owned(),
             port: Some(443),
-            allowed,
-            rule: None,
+            allowed: rule.is_some(),
+            rule: rule.map(str::to_owned),
             reason: reason.map(str::to_owned),
             count: 3,
             method: None,
@@ -160,11 +161,14 @@ mod tests {
         let now: Timestamp = "2026-01-01T00:10:00Z".parse().unwrap();
         let before = |seconds| now - Duration::from_secs(seconds);
         let records = [
-            record(call(true, None), before(61)),
-            record(call(true, None), before(50)),
-            record(call(true, Some("it could not be reached")), before(49)),
-            record(call(false, Some("rate: over 60")), before(48)),
-            record(call(true, Some("rate: it waited")), before(40)),
+            record(call(Some("rule"), None), before(61)),
+            record(call(Some("rule"), None), before(50)),
+            record(
+                call(Some("rule"), Some("it could not be reached")),
+                before(49),
+            ),
+            record(call(None, Some("rate: over 60")), before(48)),
+            record(call(Some("rule"), Some("rate: it waited")), before(40)),
             record(closed(), before(30)),
         ];
         let used = used(&records, now);

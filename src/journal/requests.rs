@@ -205,7 +205,7 @@ mod tests {
         let mut requests = Requests::watch(home.path()).unwrap();
         let file = |mode: u32, text: Vec<u8>| {
             move |at: &Path| {
-                std::fs::write(at, &text).unwrap();
+                File::create(at).unwrap().write_all(&text).unwrap();
                 std::fs::set_permissions(at, std::fs::Permissions::from_mode(mode)).unwrap();
             }
         };
@@ -217,14 +217,14 @@ mod tests {
             "can be read or written by others"
         );
         plant(home.path(), "b.json", |at| {
-            std::fs::hard_link(&other, at).unwrap()
+            std::fs::hard_link(&other, at).unwrap();
         });
         assert_eq!(
             soon(&mut requests).await.unwrap_err().why,
             "has another name"
         );
         plant(home.path(), "c.json", |at| {
-            std::os::unix::fs::symlink(&other, at).unwrap()
+            std::os::unix::fs::symlink(&other, at).unwrap();
         });
         assert_eq!(
             soon(&mut requests).await.unwrap_err().why,

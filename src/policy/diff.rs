@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::{
-    EgressRule, Glob, Origin, Policy, Program, Rights, Tier,
+    EgressRule, Glob, Origin, Policy, Program, Rates, Rights, Tier,
     cover::{self, Cover as _},
     delivery, units, written,
 };
@@ -240,9 +240,7 @@ pub fn values(rights: &Rights, tier: Option<Tier>) -> Vec<(&'static str, String)
         minimum,
         ..
     } = rights;
-    let most = |limit: Option<u64>| limit.map_or_else(|| "none".to_owned(), |n| n.to_string());
-    let bytes = |limit: Option<u64>| limit.map_or_else(|| "none".to_owned(), units::written_size);
-    vec![
+    let mut values = vec![
         ("agents.image", rights.image.clone()),
         ("agents.tier", tier.map_or("none", written::tier).to_owned()),
         ("resources.cpus", resources.cpus.to_string()),
@@ -258,6 +256,40 @@ pub fn values(rights: &Rights, tier: Option<Tier>) -> Vec<(&'static str, String)
             units::written_duration(resources.idle_timeout),
         ),
         ("resources.log", units::written_size(resources.log)),
+    ];
+    values.extend(pace(rates));
+    values.extend([
+        (
+            "network_policies.on_deny",
+            if rights.egress.ask { "ask" } else { "deny" }.to_owned(),
+        ),
+        (
+            "secrets",
+            delivery::written(&rights.secrets, &rights.deliveries),
+        ),
+        ("minimum_isolation.landlock", minimum.landlock.to_string()),
+        (
+            "minimum_isolation.cgroup",
+            if minimum.cgroup { "required" } else { "none" }.to_owned(),
+        ),
+        (
+            "minimum_isolation.write_meter",
+            if minimum.write_meter {
+                "required"
+            } else {
+                "optional"
+            }
+            .to_owned(),
+        ),
+    ]);
+    values
+}
+
+/// Returns the numbers of a role's pace, by their keys.
+fn pace(rates: &Rates) -> Vec<(&'static str, String)> {
+    let most = |limit: Option<u64>| limit.map_or_else(|| "none".to_owned(), |n| n.to_string());
+    let bytes = |limit: Option<u64>| limit.map_or_else(|| "none".to_owned(), units::written_size);
+    vec![
         (
             "rate_limits.api_calls_per_minute",
             most(rates.api_calls_per_minute.map(u64::from)),
@@ -277,28 +309,6 @@ pub fn values(rights: &Rights, tier: Option<Tier>) -> Vec<(&'static str, String)
         (
             "rate_limits.uncounted",
             written::list(written::globs(&rates.uncounted.0)),
-        ),
-        (
-            "secrets",
-            delivery::written(&rights.secrets, &rights.deliveries),
-        ),
-        (
-            "network_policies.on_deny",
-            if rights.egress.ask { "ask" } else { "deny" }.to_owned(),
-        ),
-        ("minimum_isolation.landlock", minimum.landlock.to_string()),
-        (
-            "minimum_isolation.cgroup",
-            if minimum.cgroup { "required" } else { "none" }.to_owned(),
-        ),
-        (
-            "minimum_isolation.write_meter",
-            if minimum.write_meter {
-                "required"
-            } else {
-                "optional"
-            }
-            .to_owned(),
         ),
     ]
 }

@@ -132,15 +132,22 @@ impl Status {
             Event::SandboxEnded { sandbox } => {
                 self.agents.retain(|agent| agent.sandbox != *sandbox);
             }
+            _ => self.take_egress(event),
+        }
+    }
+
+    fn take_egress(&mut self, event: &Event) {
+        match event {
+            // What came of it follows as a decision of its own.
+            Event::Egress {
+                kind: EgressKind::Ask,
+                ..
+            } => {}
             Event::Egress {
                 allowed: true,
                 count,
                 ..
             } => self.egress.allowed += count,
-            Event::Egress {
-                kind: EgressKind::Ask,
-                ..
-            } => {}
             Event::Egress {
                 allowed: false,
                 count,

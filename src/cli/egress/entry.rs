@@ -15,6 +15,7 @@ use super::{
         exit::{Exit, Fault, OrExit},
         ui,
     },
+    args::Log,
     place,
 };
 
@@ -196,9 +197,9 @@ fn decided(record: &Record) -> Entry {
 }
 
 impl Entry {
-    /// Prints it and returns whether somebody may still read the next.
-    pub(super) fn print(&self, as_json: bool) -> Result<bool, Fault> {
-        Ok(if as_json {
+    /// Prints it as was asked and returns whether somebody may still read the next.
+    pub(super) fn print(&self, asked: &Log) -> Result<bool, Fault> {
+        Ok(if asked.json {
             ui::is_read(serde_json::to_string(self).or_exit(Exit::Bug)?)
         } else {
             ui::is_read(self.line())

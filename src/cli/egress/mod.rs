@@ -32,7 +32,7 @@ pub(super) async fn log(asked: &Log) -> Result<Exit, Fault> {
     if !asked.follow {
         for record in chosen.records()? {
             if let Some(entry) = entries.take(&record)
-                && !entry.print(asked.json)?
+                && !entry.print(asked)?
             {
                 break;
             }
@@ -43,7 +43,7 @@ pub(super) async fn log(asked: &Log) -> Result<Exit, Fault> {
     while let Some(record) = follow.next().await {
         let record = record.or_exit(Exit::Failed)?;
         let is_read = match entries.take(&record) {
-            Some(entry) => entry.print(asked.json)?,
+            Some(entry) => entry.print(asked)?,
             None => true,
         };
         if !is_read || matches!(record.event, Event::RunEnded { .. }) {
