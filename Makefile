@@ -1,7 +1,7 @@
 # Two commands for people: `make demo` and `make test`. The rest is what they are made of.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint deny bench-decide bench-egress bench-meter bench-redact crowd fuzz soak
+.PHONY: help demo test build lint deny bench-decide bench-egress bench-inspect bench-meter bench-redact crowd fuzz soak
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ soak: ## Passes 5 GB of output through a sandbox and a run, and watches memory; 
 deny: ## Licences, bans, sources and advisories by cargo-deny; `make test` holds the first three without it.
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is not installed: run 'cargo install --locked cargo-deny'" >&2; exit 1; }
 	cargo deny --locked check bans licenses sources advisories
+
+bench-inspect: ## Measures what ending TLS at the gateway costs, on loopback.
+	cargo bench --locked --bench inspect
 
 bench-decide: ## Measures decisions a second; prints JSON.
 	cargo bench --locked --bench decide

@@ -18,6 +18,8 @@ const CHUNK_DIGITS: usize = 7;
 pub struct Head {
     /// The method, such as `GET`.
     pub method: String,
+    /// What is asked for: path and query.
+    pub target: String,
     /// The host in the `Host` header.
     pub host: HostName,
     /// The port in the `Host` header, if any.
@@ -68,6 +70,7 @@ pub fn head(bytes: &[u8]) -> Result<Head, BadRequest> {
     let (request, fields) = lines.split_first().ok_or(BadRequest("it is empty"))?;
     let Request {
         method,
+        target,
         authority,
         version,
     } = request_line(request)?;
@@ -80,6 +83,7 @@ pub fn head(bytes: &[u8]) -> Result<Head, BadRequest> {
     }
     Ok(Head {
         method: method.to_owned(),
+        target: target.to_owned(),
         host,
         port,
         body: fields.body(version)?,
@@ -105,6 +109,7 @@ fn lines(text: &[u8]) -> Result<Vec<&str>, BadRequest> {
 
 struct Request<'a> {
     method: &'a str,
+    target: &'a str,
     authority: Option<&'a str>,
     version: Version,
 }
@@ -138,13 +143,17 @@ fn request_line(line: &str) -> Result<Request<'_>, BadRequest> {
     if target.bytes().any(|b| !b.is_ascii_graphic()) {
         return Err(BadRequest("its target is not ASCII"));
     }
-    let authority = match target.strip_prefix("http://") {
-        Some(rest) => rest.split(['/', '?', '#']).next(),
-        None if target.starts_with('/') || (target == "*" && method == "OPTIONS") => None,
+    let (authority, target) = match target.strip_prefix("http://") {
+        Some(rest) => {
+            let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+            (Some(authority), target)
+        }
+        None if target.starts_with('/') || (target == "*" && method == "OPTIONS") => (None, target),
         None => return Err(BadRequest("its target is neither a path nor an http URL")),
     };
     Ok(Request {
         method,
+        target,
         authority,
         version,
     })

@@ -18,6 +18,7 @@ use super::{
     context::{Context, Why},
     dial::DialError,
     explain::{Refusal, answer},
+    inspect,
     http::{BadRequest, Follow, Head, head, head_end},
     limits::Way,
     openings::Asked,
@@ -82,7 +83,9 @@ pub(super) async fn serve(context: &Context, permit: &Permit, client: &mut TcpSt
         return;
     };
     let checked = match received {
-        Ok(received) => check(permit, &received.head).map(|()| received),
+        Ok(received) => check(permit, &received.head)
+            .and_then(|()| inspect::plain(context, permit, &received.head))
+            .map(|()| received),
         Err(bad) => Err((
             BAD_REQUEST,
             format!("this request cannot be passed on: {bad}"),

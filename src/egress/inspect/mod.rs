@@ -19,6 +19,7 @@ mod body;
 mod credential;
 mod forward;
 mod mask;
+mod plain;
 mod push;
 mod serve;
 mod session;
@@ -42,6 +43,7 @@ use rustls::{
 pub(super) use authority::Authority;
 pub use authority::AuthorityError;
 pub use credential::placeholder;
+pub(super) use plain::plain;
 pub(super) use serve::{explain, serve};
 pub use trust::Trust;
 use upstream::NoTrust;

@@ -304,7 +304,7 @@ fn authority(parts: &Parts, target: &Target) -> Result<(), String> {
 
 /// Returns why a request that a rule covers is refused all the same: what cannot be held is not
 /// let out.
-fn unchecked(permit: &RequestPermit) -> Option<&'static str> {
+pub(super) fn unchecked(permit: &RequestPermit) -> Option<&'static str> {
     let vets = |rule: &RegistryRule| {
         rule.min_age.is_some() || !rule.allow.is_empty() || !rule.deny.is_empty()
     };

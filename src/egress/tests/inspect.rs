@@ -329,3 +329,50 @@ fn an_old_client_is_answered_in_its_own_version() {
     assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
     assert!(answer.ends_with("ok"), "{answer}");
 }
+
+#[test]
+fn plain_http_is_held_to_the_same_rules_and_gets_no_credential() {
+    let server = super::lab::answering(b"\r\n\r\n", OK);
+    let mut egress = super::lab::rules(&[(NAME, 80, crate::policy::Protocol::Http)]);
+    egress.rules[0].request = Some(Box::new(RequestRule {
+        max_request_bytes: Some(3),
+        ..only(&["/v1/**"], &["GET", "POST"])
+    }));
+    let mut egress = super::lab::pin(egress, NAME, server.at);
+    let lab = Lab::new(egress.clone());
+    let ask = |lab: &Lab, request: &str| {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap_or((request, ""));
+        lab.say(
+            NAME,
+            80,
+            format!("{head}\r\nHost: {NAME}\r\n\r\n{body}").as_bytes(),
+        )
+    };
+    let vectors = [
+        ("GET /v1/x HTTP/1.1", "200"),
+        ("GET http://a.test/v1/x?y HTTP/1.1", "200"),
+        ("GET /v2/x HTTP/1.1", "403"),
+        ("GET http://a.test/v2/x HTTP/1.1", "403"),
+        ("GET http://a.test HTTP/1.1", "403"),
+        ("DELETE /v1/x HTTP/1.1", "403"),
+        ("GET /v1/../v2 HTTP/1.1", "403"),
+        (
+            "POST /v1/x HTTP/1.1\r\nContent-Length: 4\r\n\r\n1234",
+            "413",
+        ),
+        (
+            "POST /v1/x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n1\r\n0\r\n\r\n",
+            "411",
+        ),
+    ];
+    for (request, expected) in vectors {
+        let answer = ask(&lab, request);
+        assert_eq!(status(&answer), expected, "{request}: {answer}");
+    }
+    let part = egress.rules[0].request.as_mut().unwrap();
+    part.credential =
+        super::inspect_lab::with_credential(crate::policy::CredentialForm::Bearer).credential;
+    let answer = ask(&Lab::new(egress), "GET /v1/x HTTP/1.1");
+    assert_eq!(status(&answer), "403", "{answer}");
+    assert!(answer.contains("never sent without TLS"), "{answer}");
+}

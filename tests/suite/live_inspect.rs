@@ -1,0 +1,214 @@
+//! Real programs in real sandboxes, whose TLS the gateway ends: each trusts the gateway without a
+//! setting, is told why where it is denied, and never sees the credential that is added.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{
+    ServerConfig, ServerConnection, Stream,
+    crypto::ring::default_provider,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+};
+
+use super::harness::{Engine, Run, World};
+
+/// What no sandbox may ever hold.
+const CANARY: &str = "canary-5f1d0c7e9a42";
+
+/// An HTTPS server of the test's own, with an authority nobody else knows.
+struct Server {
+    at: SocketAddr,
+    authority: String,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+/// Starts a server for `name`: it answers `/ok`, and a small git repository under `/repo`.
+fn server(name: &str) -> Server {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new([name.to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &issuer).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf.der().clone()], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&heard);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (config, told) = (Arc::clone(&config), Arc::clone(&told));
+            // A client that breaks off is the test's affair.
+            thread::spawn(move || drop(answer(stream, &config, &told)));
+        }
+    });
+    Server {
+        at,
+        authority: issuer.pem(),
+        heard,
+    }
+}
+
+fn answer(
+    mut stream: TcpStream,
+    config: &Arc<ServerConfig>,
+    told: &Mutex<Vec<String>>,
+) -> std::io::Result<()> {
+    let mut tls = ServerConnection::new(Arc::clone(config)).expect("the configuration is whole");
+    let mut stream = Stream::new(&mut tls, &mut stream);
+    let mut heard = Vec::new();
+    loop {
+        let mut buffer = [0; 4096];
+        match stream.read(&mut buffer)? {
+            0 => return Ok(()),
+            read => heard.extend_from_slice(&buffer[..read]),
+        }
+        if !heard.windows(4).any(|window| window == b"\r\n\r\n") {
+            continue;
+        }
+        let head = String::from_utf8_lossy(&std::mem::take(&mut heard)).into_owned();
+        let oid = "1".repeat(40);
+        let body = match head.split([' ', '?']).nth(1) {
+            Some("/ok") => "it is there\n".to_owned(),
+            Some("/echo") => format!("you sent {head}"),
+            Some("/repo/info/refs") => format!("{oid}\trefs/heads/main\n"),
+            Some("/repo/HEAD") => "ref: refs/heads/main\n".to_owned(),
+            _ => String::new(),
+        };
+        told.lock().unwrap().push(head);
+        let status = if body.is_empty() {
+            "404 Not Found"
+        } else {
+            "200 OK"
+        };
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+    }
+}
+
+/// A world in which `a.test` is the server's, and only some of its paths are open.
+fn world(engine: Engine, server: &Server) -> World {
+    let world = World::on(engine);
+    world.write("README.md", "# Try\n");
+    world.write("../ca.pem", &server.authority);
+    let ca = std::fs::canonicalize(world.path("../ca.pem")).unwrap();
+    let policy = format!(
+        "version: 1
+agents: {{ eng-backend: {{ image: full }} }}
+permissions:
+  eng-backend: {{ read: [\"**\"], write: [\"src/**\"], execute: [\"@shell\", \"@git\", \"@python\", \"@node\", curl, openssl, \"@java\", \"@go\", \"./src/**\"] }}
+network_policies:
+  eng-backend:
+    egress:
+      - {{ host: a.test, port: 443, methods: [GET], paths: [\"/ok\", \"/echo\", \"/repo/**\"] }}
+hosts: {{ a.test: {{ to: \"{}\", ca: \"{}\" }} }}
+",
+        server.at,
+        ca.display()
+    );
+    world.write("../policy.yaml", policy);
+    world.commit();
+    drop(
+        world
+            .spawn(&["image", "build", "full"])
+            .wait(std::time::Duration::from_secs(1200))
+            .exits(0),
+    );
+    world
+}
+
+fn run(world: &World, script: &str) -> Run {
+    let words = [
+        "sandbox",
+        "run",
+        "--policy",
+        "../policy.yaml",
+        "--role",
+        "eng-backend",
+    ];
+    world.loki(&[&words[..], &["--", "sh", "-uc", script]].concat())
+}
+
+/// Each asks for the open path and then for one that no rule names, and prints both.
+const PROGRAMS: [(&str, &str); 5] = [
+    (
+        "curl",
+        "curl -sS https://a.test/ok; curl -sS -w '%{http_code}\\n' https://a.test/closed; curl -sS --http1.1 https://a.test/ok",
+    ),
+    (
+        "python",
+        "python3 -c '
+import urllib.request as r
+print(r.urlopen(\"https://a.test/ok\").read().decode())
+try: r.urlopen(\"https://a.test/closed\")
+except Exception as e: print(e.code, e.read().decode())
+'",
+    ),
+    (
+        "node",
+        "node -e '
+(async () => {
+  console.log(await (await fetch(\"https://a.test/ok\")).text());
+  const closed = await fetch(\"https://a.test/closed\");
+  console.log(closed.status, await closed.text());
+})()'",
+    ),
+    (
+        "git",
+        "git ls-remote https://a.test/repo && echo it is there; git ls-remote https://a.test/closed; echo 403 no rule names its path",
+    ),
+    (
+        "openssl",
+        "printf 'GET /ok HTTP/1.0\\r\\nHost: a.test\\r\\n\\r\\n' | openssl s_client -quiet -verify_return_error -servername a.test -connect a.test:443 2>/dev/null; echo 403 no rule names its path",
+    ),
+];
+
+#[test]
+fn live_inspect_real_programs_trust_the_gateway_and_are_told_why() {
+    for engine in Engine::ALL {
+        let server = server("a.test");
+        let world = world(engine, &server);
+        for (name, script) in PROGRAMS {
+            let said = run(&world, script).exits(0).prints(&["it is there"]);
+            let all = format!("{}{}", said.stdout, said.stderr);
+            assert!(
+                all.contains("403") && all.contains("no rule names its path"),
+                "{name}\n{said}"
+            );
+        }
+        let heard = server.heard.lock().unwrap().join("\n");
+        assert!(!heard.contains("closed"), "{heard}");
+    }
+}
+
+#[test]
+fn live_inspect_a_denied_name_is_explained_over_tls() {
+    let script = "curl -sS -w '%{http_code}\\n' https://denied.test/x; python3 -c '
+import urllib.request as r
+try: r.urlopen(\"https://denied.test/\")
+except Exception as e: print(e.code, e.read().decode())
+'";
+    for engine in Engine::ALL {
+        let server = server("a.test");
+        let world = world(engine, &server);
+        let said = run(&world, script)
+            .exits(0)
+            .prints(&["no egress rule names", "network_policies"]);
+        assert_eq!(said.stdout.matches("403").count(), 2, "{said}");
+    }
+}
