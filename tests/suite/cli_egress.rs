@@ -41,6 +41,8 @@ fn decision(role: &str, place: (&str, Option<u16>), rule: Result<&str, &str>, co
         rule: rule.ok().map(str::to_owned),
         reason: rule.err().map(str::to_owned),
         count,
+        method: None,
+        path: None,
     }
 }
 
@@ -54,6 +56,9 @@ fn closed(role: &str, host: &str, (sent, received): (u64, u64)) -> Event {
         received,
         elapsed_ms: 1500,
         waited_ms: 0,
+        method: None,
+        path: None,
+        status: None,
     }
 }
 
