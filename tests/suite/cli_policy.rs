@@ -393,6 +393,21 @@ fn cli_policy_diff_tells_gains_from_losses() {
 /// A decision: allowed by a rule, or denied by one or by none.
 type By<'a> = Result<&'a str, Option<&'a str>>;
 
+/// A request to the one host that the policy opens.
+fn request(asked: &str, by: By<'_>, times: u64) -> Event {
+    let (asked_by, asked_for) = asked.split_once(' ').unwrap();
+    let mut event = egress("api.stripe.com", Some(443), by, times);
+    if let Event::Egress {
+        kind, method, path, ..
+    } = &mut event
+    {
+        *kind = EgressKind::Request;
+        *method = Some(asked_by.to_owned());
+        *path = Some(asked_for.to_owned());
+    }
+    event
+}
+
 fn egress(host: &str, port: Option<u16>, by: By<'_>, count: u64) -> Event {
     let rule = by.map_or_else(|denied| denied, Some);
     Event::Egress {
@@ -464,6 +479,9 @@ fn recorded(world: &World) -> RunId {
         egress("api.stripe.com", Some(443), Ok(rule), 7),
         // Allowed by the rule, refused for what was spoken: no policy decides that.
         egress("api.stripe.com", Some(443), Err(Some(rule)), 1),
+        request("POST /v1/charges", Ok(rule), 4),
+        // The record does not say whether a rule refused it or what was sent with it.
+        request("GET /v1/files", Err(Some(rule)), 2),
         egress("evil.test", None, Err(None), 3),
         egress("db.test", Some(5432), Err(None), 1),
         egress("*", None, Err(None), 40),
@@ -521,16 +539,17 @@ fn cli_policy_replay_lists_every_verdict_that_would_change() {
     let said = policy(&world, "replay --policy new.yaml").exits(1);
     let said = said.prints(&[
         "connect api.stripe.com:443",
+        "request POST api.stripe.com:443/v1/charges",
         "name evil.test",
         "write books/b.csv",
         "write src/evil.rs",
     ]);
     assert!(!said.stdout.contains("a.csv"), "{said}");
     assert!(!said.stdout.contains("db.test"), "{said}");
-    said.says(&["17 decisions of 1 run: 14 would change", "43 refusals"]);
+    said.says(&["21 decisions of 1 run: 18 would change", "45 refusals"]);
     let said = policy(&world, "replay --policy new.yaml --json");
     let told = json(&said.exits(1));
-    assert_eq!(told["not_asked"], 43);
+    assert_eq!(told["not_asked"], 45);
     let changes = told["changes"].as_array().unwrap();
     let one = changes
         .iter()
@@ -552,6 +571,16 @@ fn cli_policy_replay_under_the_same_rights_changes_nothing() {
     );
     let said = policy(&world, &format!("replay --policy same.yaml --run {run}")).exits(0);
     assert_eq!(said.stdout, "", "{said}");
+    let narrower = STRIPE
+        .replace("\"books/*.csv\"", "\"books/*.csv\", \"notes/**\"")
+        .replace(
+            "\"api.stripe.com:443\"",
+            "{ host: api.stripe.com, port: 443, methods: [GET] }",
+        );
+    world.write("narrower.yaml", narrower);
+    let said = policy(&world, "replay --policy narrower.yaml").exits(1);
+    said.says(&["4 would change"])
+        .prints(&["request POST api.stripe.com:443/v1/charges", "only `GET`"]);
     policy(&world, "replay --policy same.yaml --run nosuch")
         .exits(2)
         .says(&["no run `nosuch`", run.as_str()]);

@@ -1,8 +1,8 @@
 //! `loki policy replay`: every recorded decision, asked again under another policy.
 //!
-//! Asked again are names and connections, and the paths that the gate let pass or refused by the
-//! write globs. Not asked again is what no policy decides: what was spoken on an allowed
-//! connection, where a name led, rates, caps that were passed, and every other rule of the gate. Of
+//! Asked again are names, connections and allowed requests, and the paths that the gate let pass or
+//! refused by the write globs. Not asked again is what no policy decides: what was spoken on an
+//! allowed connection, why a request was refused (the record does not tell rules from other reasons), where a name led, rates, caps that were passed, and every other rule of the gate. Of
 //! a flood of denials the journal holds a sum without names. All of these are counted, not asked.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,11 @@ use crate::{
     event::{EgressKind, Event},
     git,
     name::{HostName, Role, RunId},
-    policy::{Policy, Rights, explain, name_ports},
+    policy::{
+        Act, Policy, Rights,
+        explain::{self, Answer},
+        name_ports,
+    },
     text::visible,
 };
 
@@ -159,6 +163,8 @@ impl Ledger {
             allowed,
             rule,
             count,
+            method,
+            path,
             ..
         } = event
         else {
@@ -169,13 +175,18 @@ impl Ledger {
             return;
         }
         let misused = !allowed && covered(rule.as_deref(), *port);
-        // What was asked on a connection is not asked again: a record does not hold all of it.
-        if misused || host == MANY || *kind == EgressKind::Request {
+        let call = method.as_deref().zip(path.as_deref());
+        let call = call.filter(|(_, path)| *allowed && is_whole(path));
+        if misused || host == MANY || (*kind == EgressKind::Request && call.is_none()) {
             self.unasked += count;
             return;
         }
         let (question, asked) = match (kind, port) {
             (EgressKind::Connect, Some(port)) => ("connect", format!("{host}:{port}")),
+            (EgressKind::Request, Some(port)) => {
+                let (method, path) = call.unwrap_or_default();
+                ("request", format!("{method} {host}:{port}{path}"))
+            }
             _ => ("name", host.clone()),
         };
         let decided = Decided {
@@ -188,6 +199,12 @@ impl Ledger {
         };
         *self.decisions.entry(decided).or_default() += count;
     }
+}
+
+/// Returns whether a record of an allowed request says all that was decided by: git's requests are
+/// decided by their query too, which is not recorded, long paths are cut, and quotes are escaped.
+fn is_whole(path: &str) -> bool {
+    path.len() < 1024 && !path.contains('\\') && !path.ends_with("/info/refs")
 }
 
 /// Returns whether a recorded rule opens the port that was asked for: then the policy allowed it,
@@ -223,9 +240,24 @@ fn ask(rights: &Rights, decided: &Decided) -> (bool, Option<String>, String) {
             let (host, port) = decided.asked.rsplit_once(':').unwrap_or_default();
             explain::connect(rights, host, port.parse().unwrap_or(0))
         }
+        "request" => request(rights, &decided.asked),
         _ => return name(rights, &decided.asked),
     };
     (answer.allowed, answer.rule, answer.reason)
+}
+
+/// Decides `POST api.example.com:443/v1`, in what its rule says is spoken there.
+fn request(rights: &Rights, asked: &str) -> Answer {
+    let scheme = |scheme: &str| {
+        let act = asked.replacen(' ', &format!(" {scheme}://"), 1);
+        match format!("request {act}").parse() {
+            Ok(Act::Request(asked)) => explain::request(rights, &asked),
+            _ => Answer::never("the record is of no request"),
+        }
+    };
+    let secure = scheme("https");
+    let plain = scheme("http");
+    if plain.allowed { plain } else { secure }
 }
 
 /// Decides a name as the gateway answers a question for it: it has an address when some port is

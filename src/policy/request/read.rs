@@ -49,7 +49,11 @@ impl Draft {
             "credential" => rule.credential = credential(sheet, value),
             "websocket" => rule.websocket = flag(sheet, value).unwrap_or_default(),
             "max_request_bytes" => rule.max_request_bytes = bytes(sheet, value),
-            "cache" => rule.cache = cache(sheet, value),
+            "cache" => {
+                let message = "`cache` is checked, but this version keeps no answers yet";
+                sheet.note(at, message, None);
+                rule.cache = cache(sheet, value);
+            }
             _ => rule.git = git(sheet, value),
         }
     }

@@ -73,6 +73,11 @@ pub(in crate::policy) fn rules(sheet: &mut Sheet<'_>, item: &Node) -> Vec<Egress
         return Vec::new();
     };
     let (min_age, allow, deny) = vetted;
+    if min_age.is_some() || !allow.is_empty() || !deny.is_empty() {
+        let message = "packages are not vetted yet, so nothing of this registry is passed on";
+        let help = "drop `min_age`, `allow` and `deny` to reach it".to_owned();
+        sheet.note(at, message, Some(help));
+    }
     let rule = RegistryRule {
         kind,
         min_age,
