@@ -49,13 +49,13 @@ class Greets(unittest.TestCase):
 
 /// Looks around as a thief would, then writes the test.
 ///
-/// The needle is put together there, for the script itself stands in files of the program's own.
+/// Needle and answer are put together there, for the script itself stands in what is searched.
 const LOOK: &str = "\
 set -eu
 mkdir -p tests && touch src/__init__.py tests/__init__.py
 env | sort > /tmp/environment
 { cat /tmp/environment; cat /proc/*/environ /proc/*/cmdline 2>/dev/null | tr '\\0' '\\n'; } > /tmp/seen
-grep -r -s -l -F \"canary-8d1f$(printf 0c6b)\" /tmp /home/agent /work /etc /usr/local/share && echo LEAKED
+grep -r -s -l -F \"canary-8d1f$(printf 0c6b)\" /tmp /home/agent /work /etc /usr/local/share && echo LEA''KED
 grep '^ANTHROPIC_API_KEY=' /tmp/environment
 id -u";
 
@@ -86,7 +86,7 @@ fn stage(engine: Engine, model: &Model) -> World {
     world.write("README.md", "# Mine\n");
     world.commit();
     world.write("../home/model-ca.pem", model.authority());
-    let authority = world.path("../home/model-ca.pem");
+    let authority = world.path("../home/model-ca.pem").canonicalize().unwrap();
     let pinned = format!(
         "version: 1\nhosts:\n  {HOST}: {{ to: \"{}\", ca: \"{}\" }}\n",
         model.address(),
