@@ -328,7 +328,11 @@ async fn makes_images(engine: &dyn Engine) {
     let lines = Mutex::new(Vec::new());
     let record = |line: &str| lines.lock().unwrap().push(line.to_owned());
     let built = engine
-        .build(&built_name, loki::engine::Context::Whole(context.into_inner().unwrap()), &record)
+        .build(
+            &built_name,
+            loki::engine::Context::Whole(context.into_inner().unwrap()),
+            &record,
+        )
         .await
         .unwrap();
     assert_ne!(built.id, image.id);
