@@ -82,7 +82,7 @@ impl Heard {
             Some(status) => {
                 let kind = ending.api_error_type.as_deref().unwrap_or("no type");
                 format!(
-                    "the model's server answered {status} ({}): {said}",
+                    "a request to the model was answered {status} ({}): {said}",
                     cut(kind.to_owned(), 100)
                 )
             }
