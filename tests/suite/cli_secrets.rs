@@ -91,45 +91,52 @@ fn cli_what_is_set_is_read_by_age_and_what_age_writes_is_listed() {
     );
 }
 
-#[test]
-fn cli_ssh_keys_are_identities_and_recipients() {
+/// Makes an SSH key without a passphrase and returns its public half.
+fn ssh_key(world: &World, path: &str, kind: &str) -> String {
+    let path = world.path(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let file = path.to_str().unwrap();
+    let argv = [
+        "ssh-keygen",
+        "-q",
+        "-t",
+        kind,
+        "-N",
+        "",
+        "-C",
+        "a person",
+        "-f",
+        file,
+    ];
+    tool(world, &argv);
+    fs::read_to_string(path.with_extension("pub"))
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+/// Returns a world whose store is for an ed25519 key, and both halves of that and of an RSA key.
+fn kept_for_ssh() -> (World, [String; 2]) {
     let world = World::new();
     world.commit();
-    let key = |path: &str, kind: &str| {
-        let path = world.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        tool(
-            &world,
-            &[
-                "ssh-keygen",
-                "-q",
-                "-t",
-                kind,
-                "-N",
-                "",
-                "-C",
-                "a person",
-                "-f",
-                path.to_str().unwrap(),
-            ],
-        );
-    };
-    key("../home/.ssh/id_ed25519", "ed25519");
-    key("../other/id_rsa", "rsa");
-    world
-        .loki(&["secrets", "init"])
-        .exits(0)
-        .prints(&["recipient ssh-ed25519 "]);
+    let keys = [
+        ssh_key(&world, "../home/.ssh/id_ed25519", "ed25519"),
+        ssh_key(&world, "../other/id_rsa", "rsa"),
+    ];
+    let made = world.loki(&["secrets", "init"]).exits(0);
+    made.prints(&["recipient ssh-ed25519 "]);
     set(&world, "API_KEY", VALUE).exits(0);
-    let text = format!("API_KEY={VALUE}\n");
-    assert_eq!(decrypted(&world, "../home/.ssh/id_ed25519"), text);
+    let add = ["secrets", "recipients", "add", &keys[1]];
+    world.loki(&add).exits(0).says(&["added"]);
+    (world, keys)
+}
 
-    let public = fs::read_to_string(world.path("../other/id_rsa.pub")).unwrap();
-    world
-        .loki(&["secrets", "recipients", "add", public.trim()])
-        .exits(0)
-        .says(&["added"]);
-    assert_eq!(decrypted(&world, "../other/id_rsa"), text);
+#[test]
+fn cli_ssh_keys_are_identities_and_recipients() {
+    let (world, _) = kept_for_ssh();
+    for identity in ["../home/.ssh/id_ed25519", "../other/id_rsa"] {
+        assert_eq!(decrypted(&world, identity), format!("API_KEY={VALUE}\n"));
+    }
     let listed = world.loki(&["secrets", "recipients", "list"]).exits(0);
     assert_eq!(listed.stdout.lines().count(), 2, "{listed}");
 
@@ -141,8 +148,12 @@ fn cli_ssh_keys_are_identities_and_recipients() {
     let loki = env!("CARGO_BIN_EXE_loki");
     let listed = tool(&world, &["env", &named, loki, "secrets", "list"]);
     assert_eq!(listed.stdout, "API_KEY\n");
+}
 
-    let words: Vec<&str> = public.split_whitespace().collect();
+#[test]
+fn cli_who_is_no_recipient_any_more_reads_nothing_and_the_last_one_stays() {
+    let (world, [own, other]) = kept_for_ssh();
+    let words: Vec<&str> = other.split_whitespace().collect();
     let gone = [&["secrets", "recipients", "rm"][..], &words].concat();
     world
         .loki(&gone)
@@ -153,12 +164,10 @@ fn cli_ssh_keys_are_identities_and_recipients() {
         &["--decrypt", "--identity", "../other/id_rsa", STORE],
     );
     closed.wait(LIMIT).exits(1).says(&["no identity matched"]);
-    let own = fs::read_to_string(world.path("../home/.ssh/id_ed25519.pub")).unwrap();
-    let last = world
-        .loki(&["secrets", "recipients", "rm", own.trim()])
-        .exits(3);
+    let last = world.loki(&["secrets", "recipients", "rm", &own]).exits(3);
     last.says(&["nothing was changed", "keep a recipient of your own"]);
-    assert_eq!(decrypted(&world, "../home/.ssh/id_ed25519"), text);
+    let text = decrypted(&world, "../home/.ssh/id_ed25519");
+    assert_eq!(text, format!("API_KEY={VALUE}\n"));
 }
 
 #[test]
@@ -372,7 +381,7 @@ fn cli_policies_may_name_what_is_kept_and_nothing_else() {
         world.write(
             "../home/.config/loki/policies/own.yaml",
             format!("version: 1\nsecrets: {{ eng-backend: {list} }}\n"),
-        )
+        );
     };
     policy("[API_KEY, { name: API_KEY, deliver: file }]");
     world.loki(&["policy", "check"]).exits(0).says_nothing();
