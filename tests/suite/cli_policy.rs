@@ -579,8 +579,10 @@ fn cli_policy_replay_under_the_same_rights_changes_nothing() {
         );
     world.write("narrower.yaml", narrower);
     let said = policy(&world, "replay --policy narrower.yaml").exits(1);
-    said.says(&["4 would change"])
-        .prints(&["request POST api.stripe.com:443/v1/charges", "only `GET`"]);
+    said.says(&["4 would change"]).prints(&[
+        "request POST api.stripe.com:443/v1/charges",
+        "narrower.yaml:3",
+    ]);
     policy(&world, "replay --policy same.yaml --run nosuch")
         .exits(2)
         .says(&["no run `nosuch`", run.as_str()]);
