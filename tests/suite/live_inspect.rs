@@ -1,5 +1,5 @@
 //! Real programs in real sandboxes, whose TLS the gateway ends: each trusts the gateway without a
-//! setting, is told why where it is denied, and never sees the credential that is added.
+//! setting, and is told why where it is denied.
 
 use std::{
     io::{Read, Write},
@@ -16,9 +16,6 @@ use rustls::{
 };
 
 use super::harness::{Engine, Run, World};
-
-/// What no sandbox may ever hold.
-const CANARY: &str = "canary-5f1d0c7e9a42";
 
 /// An HTTPS server of the test's own, with an authority nobody else knows.
 struct Server {

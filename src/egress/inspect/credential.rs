@@ -5,7 +5,7 @@
 //! for exactly the requests that the rule covers. Any other credential is refused: it would be
 //! somebody else's account.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hyper::{
@@ -158,6 +158,8 @@ pub(super) enum NoCredential {
         "the secret `{0}` of its rule is shorter than {SHORTEST} bytes and could not be masked"
     )]
     Short(String),
+    #[error("the secret `{0}` of its rule is too long to be masked")]
+    Unmaskable(String),
     #[error("the secret `{0}` of its rule holds a byte that no header may hold")]
     Unsendable(String),
 }
@@ -166,7 +168,8 @@ pub(super) enum NoCredential {
 pub(super) struct Ready {
     name: HeaderName,
     value: HeaderValue,
-    secret: Zeroizing<String>,
+    /// What must not come back.
+    pub(super) forms: Arc<Forms>,
 }
 
 impl Ready {
@@ -197,26 +200,19 @@ impl Ready {
             return Err(NoCredential::Unsendable(name.clone()));
         };
         value.set_sensitive(true);
+        // What follows `Basic` holds the secret at a place that depends on the user's length.
+        let sent = text.strip_prefix("Basic ").unwrap_or(&secret);
+        let forms = Forms::new([secret.as_bytes(), sent.as_bytes()]);
         Ok(Self {
             name: header,
             value,
-            secret,
+            forms: forms.ok_or_else(|| NoCredential::Unmaskable(name.clone()))?,
         })
     }
 
     /// Adds it to a request.
     pub(super) fn add(&self, headers: &mut HeaderMap) {
         headers.insert(self.name.clone(), self.value.clone());
-    }
-
-    /// Returns what must not come back.
-    pub(super) fn forms(&self) -> Option<std::sync::Arc<Forms>> {
-        let sent = self.value.as_bytes();
-        // What follows `Basic` holds the secret at a place that depends on the user's length.
-        let behind = sent
-            .strip_prefix(b"Basic ")
-            .unwrap_or(self.secret.as_bytes());
-        Forms::new([self.secret.as_bytes(), behind])
     }
 }
 

@@ -1,6 +1,6 @@
 //! A judged request on its way to the server, and the answer on its way back.
 
-use std::{error::Error, sync::Arc};
+use std::{error::Error, io, sync::Arc};
 
 use http_body_util::BodyExt;
 use hyper::{
@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::{
     Speaks,
     body::{Account, Passing, TooLong, mask_headers},
+    credential::Ready,
     mask::Mask,
     push::{self, Opened},
     session::{Answer, Judged, Refused, Session},
@@ -27,7 +28,7 @@ use crate::{
         dial::DialError,
         limits::Way,
     },
-    policy::Target,
+    policy::{RequestPermit, Target},
 };
 
 /// Fields that speak of one connection alone.
@@ -55,63 +56,58 @@ impl Session {
             credential,
             line,
         } = judged;
-        let body = if permit.is_push() {
-            let limit = self.context.limits.head;
-            let admitted = timeout(limit, push::admit(&permit, &parts.headers, body)).await;
-            let late = |_| Err("the push did not name its refs in time".to_owned());
-            admitted.unwrap_or_else(late).map_err(|reason| {
-                Refused::new(StatusCode::FORBIDDEN, Why::under(&line.rule, reason))
-            })?
-        } else {
-            Opened::from(body)
-        };
+        let body = self.open(&permit, &parts.headers, body).await;
+        let body = body.map_err(|reason| forbid(&line, reason))?;
         let account = Account::open(&self.context, line.clone());
         let client = permit.websocket().then(|| socket::client_side(&mut parts));
-        let forms = credential.as_ref().and_then(|ready| ready.forms());
-        let mut mask = forms.map(Mask::new);
-        self.prepare(&mut parts, mask.is_some());
+        self.prepare(&mut parts, credential.as_ref());
         if client.is_some() {
             socket::ask(&mut parts.headers);
         }
-        if let Some(ready) = &credential {
-            ready.add(&mut parts.headers);
-        }
         let first = parts.method.as_str().len() + parts.uri.to_string().len();
         let may = account.head(Way::Out, first, &parts.headers).await;
-        may.map_err(|spent| used_up(&line, &spent))?;
+        may.map_err(|spent| forbid(&line, format!("bytes: {spent}")))?;
         let body = Passing::out(body, &account, permit.max_request_bytes());
-        let speaks = match client.is_some() {
+        let requests = self.requests(match client.is_some() {
             true => Speaks::Old,
             false => Speaks::Both,
-        };
-        let asked = self
-            .requests(speaks)
-            .request(Request::from_parts(parts, body));
-        let mut response = asked.await.map_err(|error| self.failed(&line, &error))?;
-        account.answered(response.status().as_u16());
-        let may = account.head(Way::In, 0, response.headers()).await;
-        may.map_err(|spent| used_up(&line, &spent))?;
-        if let Some(mask) = &mut mask {
-            unmaskable(response.headers())
-                .map_or(Ok(()), |reason| Err(self.broken(&line, reason)))?;
-            mask_headers(mask, response.headers_mut());
-            if mask.found() {
-                account.echoed();
-            }
-        }
+        });
+        let asked = requests.request(Request::from_parts(parts, body)).await;
+        let response = asked.map_err(|error| self.failed(&line, &error))?;
+        let mask = credential.map(|ready| Mask::new(ready.forms));
+        let (response, mask) = received(response, &account, mask)
+            .await
+            .map_err(|broken| broken.refused(&line))?;
         match (client, response.status()) {
             (Some(client), StatusCode::SWITCHING_PROTOCOLS) => {
                 Ok(socket::open(self, (client, response), (account, mask)))
             }
             (None, StatusCode::SWITCHING_PROTOCOLS) => {
-                Err(self.broken(&line, "its server changes the protocol unasked".to_owned()))
+                let reason = "its server changes the protocol unasked".to_owned();
+                Err(Broken::Answer(reason).refused(&line))
             }
             _ => Ok(answer(response, &account, mask)),
         }
     }
 
+    /// Reads of a body what has to be known before any of it is passed on.
+    async fn open(
+        &self,
+        permit: &RequestPermit,
+        headers: &HeaderMap,
+        body: Incoming,
+    ) -> Result<Opened, String> {
+        if !permit.is_push() {
+            return Ok(Opened::from(body));
+        }
+        let admitted = push::admit(permit, headers, body);
+        timeout(self.context.limits.head, admitted)
+            .await
+            .unwrap_or_else(|_late| Err("the push did not name its refs in time".to_owned()))
+    }
+
     /// Makes a client's request head one of our own.
-    fn prepare(&self, parts: &mut Parts, masked: bool) {
+    fn prepare(&self, parts: &mut Parts, credential: Option<&Ready>) {
         let Target { name, port } = self.permit.target();
         let authority = match port {
             443 => name.to_string(),
@@ -138,7 +134,8 @@ impl Session {
                 .headers
                 .insert(header::TE, HeaderValue::from_static("trailers"));
         }
-        if masked {
+        if let Some(ready) = credential {
+            ready.add(&mut parts.headers);
             // What is compressed or given in parts could hold the credential where no mask sees it.
             let identity = HeaderValue::from_static("identity");
             parts.headers.insert(header::ACCEPT_ENCODING, identity);
@@ -172,10 +169,46 @@ impl Session {
     }
 }
 
-/// Says that the role has used up its bytes of the run: nothing of it comes back by waiting.
-fn used_up(line: &Line, spent: &std::io::Error) -> Refused {
-    let why = Why::under(&line.rule, format!("bytes: {spent}"));
-    Refused::new(StatusCode::FORBIDDEN, why)
+/// Why an answer is not passed back.
+enum Broken {
+    /// The role has used up its bytes of the run: waiting brings none back.
+    Spent(io::Error),
+    /// The server is at fault.
+    Answer(String),
+}
+
+impl Broken {
+    fn refused(self, line: &Line) -> Refused {
+        match self {
+            Self::Spent(spent) => forbid(line, format!("bytes: {spent}")),
+            Self::Answer(reason) => Refused::failure(Why::under(&line.rule, reason)),
+        }
+    }
+}
+
+fn forbid(line: &Line, reason: String) -> Refused {
+    Refused::new(StatusCode::FORBIDDEN, Why::under(&line.rule, reason))
+}
+
+/// Counts the head of an answer and masks it.
+async fn received(
+    mut response: Response<Incoming>,
+    account: &Account,
+    mut mask: Option<Mask>,
+) -> Result<(Response<Incoming>, Option<Mask>), Broken> {
+    account.answered(response.status().as_u16());
+    let may = account.head(Way::In, 0, response.headers()).await;
+    may.map_err(Broken::Spent)?;
+    if let Some(mask) = &mut mask {
+        if let Some(reason) = unmaskable(response.headers()) {
+            return Err(Broken::Answer(reason));
+        }
+        mask_headers(mask, response.headers_mut());
+        if mask.found() {
+            account.echoed();
+        }
+    }
+    Ok((response, mask))
 }
 
 /// Returns the answer as the client gets it.

@@ -53,6 +53,9 @@ const ALPN_BOTH: [&[u8]; 2] = [b"h2", b"http/1.1"];
 /// What we speak where a connection is to become a WebSocket.
 const ALPN_OLD: [&[u8]; 1] = [b"http/1.1"];
 
+/// How to connect, by the file of the authorities and by what is spoken.
+type Clients = HashMap<(Option<PathBuf>, Speaks), Arc<ClientConfig>>;
+
 /// What inspection keeps for all gateways of a process.
 #[derive(Debug)]
 pub(super) struct Inspection {
@@ -60,7 +63,7 @@ pub(super) struct Inspection {
     /// What this machine trusts, read once, when it is first needed.
     system: OnceLock<Vec<CertificateDer<'static>>>,
     trust: OnceLock<Arc<Trust>>,
-    clients: Mutex<HashMap<(Option<PathBuf>, Speaks), Arc<ClientConfig>>>,
+    clients: Mutex<Clients>,
 }
 
 /// Which versions of HTTP a connection to a server may speak.

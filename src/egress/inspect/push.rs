@@ -50,9 +50,8 @@ pub(super) async fn admit(
             let first = Some(Bytes::from(first));
             return Ok(Opened { first, rest });
         }
-        let frame = match rest.frame().await {
-            Some(Ok(frame)) => frame,
-            Some(Err(_)) | None => return Err("the push ended before it named its refs".to_owned()),
+        let Some(Ok(frame)) = rest.frame().await else {
+            return Err("the push ended before it named its refs".to_owned());
         };
         first.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
         if first.len() > PUSH_HEAD_MAX + MARGIN {

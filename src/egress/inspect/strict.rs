@@ -7,7 +7,7 @@
 
 use std::{
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -17,7 +17,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     time::{Sleep, sleep},
 };
 
@@ -191,14 +191,9 @@ fn bare_line_feed(bytes: &[u8], from: usize) -> bool {
 impl<S: AsyncRead + Unpin> Strict<S> {
     /// Reads more; `Ready(0)` at the end of the stream.
     fn fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let before = self.bytes.len();
-        self.bytes.resize(before + READ, 0);
-        let mut buffer = ReadBuf::new(&mut self.bytes[before..]);
-        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
-        let read = buffer.filled().len();
-        self.bytes.truncate(before + read);
-        ready!(polled)?;
-        Poll::Ready(Ok(read))
+        self.bytes.reserve(READ);
+        // Holds nothing between two polls: what was read is in `bytes`.
+        pin!(self.stream.read_buf(&mut self.bytes)).poll(cx)
     }
 
     /// Bounds the wait for a head that has begun.
