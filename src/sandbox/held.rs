@@ -7,7 +7,10 @@
 
 use std::{fs, path::Path};
 
-use crate::event::{Held, HeldBy};
+use crate::{
+    event::{Held, HeldBy},
+    policy::Rights,
+};
 
 use super::hierarchy::{Group, Hierarchies};
 
@@ -141,6 +144,28 @@ fn processors(group: &Group, directory: &Path) -> Option<u64> {
         )
     };
     (quota * 1000u64).checked_div(period)
+}
+
+/// The limits a role is given: bytes of memory, processes, thousandths of a processor.
+pub(super) fn asked(rights: &Rights) -> (u64, u64, u64) {
+    let caps = &rights.resources;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of processors is a small number above 0"
+    )]
+    let millicpus = (caps.cpus * 1000.0).round() as u64;
+    (caps.memory, u64::from(caps.pids), millicpus)
+}
+
+/// Takes the engine's word where the cgroup's files cannot be seen.
+pub(super) fn believed((memory, processes, millicpus): (u64, u64, u64)) -> Held {
+    Held {
+        by: HeldBy::EngineSays,
+        memory: Some(memory),
+        processes: Some(processes),
+        millicpus: Some(millicpus),
+    }
 }
 
 #[cfg(test)]

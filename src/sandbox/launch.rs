@@ -11,7 +11,7 @@ use tokio::sync::{RwLock, oneshot};
 use crate::{
     egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, SecretValues, Threads},
     engine::{ContainerId, ContainerSpec, Engine, EngineError},
-    event::{Held, HeldBy, Isolation},
+    event::Isolation,
     link::{Link, Listener, guest_binary},
     policy::Rights,
     redact::{Redactor, Values},
@@ -307,10 +307,10 @@ impl Launcher {
         let pid = guest_pid(link)?;
         let report = self.engine.report();
         let landlock_abi = hello.landlock_abi.min(self.landlock).min(NEWEST_LANDLOCK);
-        let asked = asked(rights);
+        let asked = held::asked(rights);
         let held = match held::in_cgroups(pid) {
             Some(held) if report.limits => held,
-            None if report.limits => believed(asked),
+            None if report.limits => held::believed(asked),
             _ => held::in_namespace(pid, asked.1),
         };
         Ok(Isolation {
@@ -355,28 +355,6 @@ impl Launcher {
 fn files() -> u64 {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     limit.current.unwrap_or(u64::MAX)
-}
-
-/// The limits a role is given: bytes of memory, processes, thousandths of a processor.
-fn asked(rights: &Rights) -> (u64, u64, u64) {
-    let caps = &rights.resources;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a share of processors is a small number above 0"
-    )]
-    let millicpus = (caps.cpus * 1000.0).round() as u64;
-    (caps.memory, u64::from(caps.pids), millicpus)
-}
-
-/// Takes the engine's word where the cgroup's files cannot be seen.
-fn believed((memory, processes, millicpus): (u64, u64, u64)) -> Held {
-    Held {
-        by: HeldBy::EngineSays,
-        memory: Some(memory),
-        processes: Some(processes),
-        millicpus: Some(millicpus),
-    }
 }
 
 fn words(name: &str, version: &str) -> String {
