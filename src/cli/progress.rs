@@ -76,6 +76,7 @@ fn is_news(event: &Event) -> bool {
 /// Says in one line what happened.
 pub(super) fn line(event: &Event) -> String {
     of_run(event)
+        .or_else(|| of_agent(event))
         .or_else(|| of_work(event))
         .or_else(|| of_cap(event))
         .or_else(|| of_task(event))
@@ -136,7 +137,7 @@ fn of_run(event: &Event) -> Option<String> {
     })
 }
 
-fn of_work(event: &Event) -> Option<String> {
+fn of_agent(event: &Event) -> Option<String> {
     Some(match event {
         Event::AgentEnded {
             task,
@@ -164,6 +165,12 @@ fn of_work(event: &Event) -> Option<String> {
             ui::visible(model),
             f64::from(u32::try_from(*cost_micros).unwrap_or(u32::MAX)) / 1e6
         ),
+        _ => return None,
+    })
+}
+
+fn of_work(event: &Event) -> Option<String> {
+    Some(match event {
         Event::Gated {
             task,
             files,

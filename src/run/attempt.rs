@@ -33,7 +33,7 @@ pub(super) const KILLED: i32 = 137;
 /// Breaches that are told to the next attempt.
 const BREACHES: usize = 20;
 /// The longest pause before a next attempt.
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// A claim as the driver made it.
 #[derive(Debug, Clone)]

@@ -104,7 +104,7 @@ impl Heard {
             Some(400) if ending.terminal_reason.as_deref() == Some("prompt_too_long") => {
                 Remedy::Again
             }
-            Some(400 | 401 | 402 | 403 | 404) => Remedy::Person,
+            Some(400..=404) => Remedy::Person,
             Some(408 | 409 | 429 | 500..) => Remedy::Wait(self.pause()),
             Some(_) => Remedy::Again,
             None if ending.terminal_reason.as_deref() == Some("api_error") => {
