@@ -145,7 +145,8 @@ fn request_line(line: &str) -> Result<Request<'_>, BadRequest> {
     }
     let (authority, target) = match target.strip_prefix("http://") {
         Some(rest) => {
-            let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+            let (authority, target) =
+                rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
             (Some(authority), target)
         }
         None if target.starts_with('/') || (target == "*" && method == "OPTIONS") => (None, target),
