@@ -260,8 +260,8 @@ fn cli_egress_allow_saves_a_rule_shows_it_and_keeps_earlier_ones() {
         let name = host.trim_end_matches(":443");
         let file = "home/.config/loki/policies/egress-eng-backend.yaml";
         let said = said.says(&["wrote ", file, "--run"]);
-        let added = said.stdout.lines().filter(|line| line.starts_with('+'));
-        assert!(added.last().unwrap().contains(name), "{said}");
+        let mut added = said.stdout.lines().filter(|line| line.starts_with('+'));
+        assert!(added.next_back().unwrap().contains(name), "{said}");
         drop(connect(name).exits(0));
     }
     drop(connect("api.stripe.com").exits(0));
