@@ -7,6 +7,7 @@ MOUNTS = {
     "/", "/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/sys/fs/cgroup", "/tmp", "/work", "/work/.git",
     "/home/agent", "/loki/guest", "/loki/link", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/etc/passwd",
     "/etc/group", "/run", "/var/tmp", "/run/.containerenv",
+    "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/loki.crt", "/etc/ssl/certs/java/cacerts",
 }
 WRITABLE = ("/tmp", "/work", "/home/agent", "/dev", "/proc", "/sys")
 for line in open("/proc/self/mountinfo"):
@@ -22,7 +23,10 @@ for top, folders, files in os.walk("/"):
         loki = "/.loki/" in path or "/loki/policies/" in path or "/.config/loki/" in path
         if loki or NAMES.search(name):
             print("REACHED file", path)
-for path in ("/etc/passwd", "/etc/resolv.conf", "/etc/hosts", "/loki/guest", "/loki/link/x", "/etc/loki/x", "/usr/bin/x"):
+for path in (
+    "/etc/passwd", "/etc/resolv.conf", "/etc/hosts", "/loki/guest", "/loki/link/x", "/etc/loki/x", "/usr/bin/x",
+    "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs/loki.crt",
+):
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
         print("REACHED write", path)
