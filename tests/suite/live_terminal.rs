@@ -265,11 +265,12 @@ fn live_variables_are_given_one_by_one_and_nothing_else_is_taken_over() {
             "GREETING=last",
         ];
         let said = run(&world, &given, "env | sort").exits(0);
-        let names: Vec<&str> = said
+        // Where programs find the certificates they trust is Loki's to say, as a path is.
+        let own = said
             .stdout
             .lines()
-            .filter_map(|line| line.split('=').next())
-            .collect();
+            .filter(|line| !line.ends_with("=/etc/ssl/certs/ca-certificates.crt"));
+        let names: Vec<&str> = own.filter_map(|line| line.split('=').next()).collect();
         let expected = [
             "EMPTY",
             "GREETING",
