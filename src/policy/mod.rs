@@ -70,7 +70,7 @@ pub use rights::{
 pub use units::duration;
 
 pub use settings::{AgentPool, Rotation};
-pub use trust::{Change, Pins, PinsError};
+pub use trust::{Change, Pins, PinsError, changed_lines};
 pub use verdict::{Act, ActError, Asked, Verdict};
 
 use crate::{diagnostic::Diagnostic, name::Role};

@@ -117,7 +117,7 @@ impl Pins {
             let is_same = old == new && self.files.contains_key(name) == now.contains_key(name);
             (!is_same).then(|| Change {
                 file: name.clone(),
-                lines: lines(old, new),
+                lines: changed_lines(old, new),
             })
         };
         names.into_iter().filter_map(change).collect()
@@ -138,7 +138,9 @@ fn project(sources: &[Source]) -> impl Iterator<Item = (String, &str)> {
     })
 }
 
-fn lines(old: &str, new: &str) -> Vec<String> {
+/// Returns the lines of a policy that came (`+`) and went (`-`), as people read them.
+#[must_use]
+pub fn changed_lines(old: &str, new: &str) -> Vec<String> {
     let diff = TextDiff::from_lines(old, new);
     let changed = diff.iter_all_changes().filter_map(|change| {
         let sign = match change.tag() {

@@ -2,7 +2,6 @@
 
 use std::{fs, io, io::Write as _, path::Path, time::Duration};
 
-use similar::{ChangeTag, TextDiff};
 use tokio::time::timeout;
 
 use crate::{
@@ -10,7 +9,7 @@ use crate::{
     event::Event,
     journal::{self, Follow, From, Lock, requests},
     policy::{
-        Layer, Policy, Protocol, Rights, Source, Target,
+        Layer, Policy, Protocol, Rights, Source, Target, changed_lines,
         explain::{self, Advice},
     },
 };
@@ -174,7 +173,7 @@ fn save(
         )
     })?;
     ui::note(format!("wrote {}:", file.display()));
-    for line in changes(&before, &text) {
+    for line in changed_lines(&before, &text) {
         ui::data(ui::visible(&line));
     }
     ui::note("it counts from the next start; `--run` opens it in a run that goes on");
@@ -207,18 +206,4 @@ fn replace(directory: &Path, file: &Path, text: &str) -> io::Result<()> {
     fresh.as_file().sync_all()?;
     fresh.persist(file)?;
     fs::File::open(directory)?.sync_all()
-}
-
-/// Returns the lines that came and went.
-fn changes(before: &str, after: &str) -> Vec<String> {
-    let diff = TextDiff::from_lines(before, after);
-    let changed = diff.iter_all_changes().filter_map(|change| {
-        let sign = match change.tag() {
-            ChangeTag::Equal => return None,
-            ChangeTag::Insert => '+',
-            ChangeTag::Delete => '-',
-        };
-        Some(format!("{sign}{}", change.value().trim_end_matches('\n')))
-    });
-    changed.collect()
 }
