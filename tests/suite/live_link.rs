@@ -19,7 +19,7 @@ use loki_guest::{Confinement, GUEST_PATH, PathRule};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 const IMAGE: &str = "loki-test-link:skeleton";
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 /// What the agents of these tests may run; `ls` is in the image and not in here.
 const PROGRAMS: [&str; 10] = [
     "git", "sh", "perl", "cat", "sleep", "true", "touch", "mv", "rm", "ln",

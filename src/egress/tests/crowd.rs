@@ -3,7 +3,7 @@
 //! `make crowd` does it with 10,000; in every test run there are as many as take a moment.
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     net::{SocketAddr, TcpStream},
     os::fd::OwnedFd,
     sync::Arc,
@@ -18,6 +18,9 @@ use crate::{
     egress::{Limits, Threads, hello::tests::hello_for},
     policy::{Protocol, Rates},
 };
+
+/// How long a hello may take beside a crowd: far longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Opens a connection without waiting until it stands: the kernel's queue may be full.
 fn begun(at: SocketAddr) -> OwnedFd {
@@ -71,21 +74,18 @@ fn among(threads: &Arc<Threads>, name: &str, limits: Limits) -> (Lab, super::lab
 }
 
 #[test]
-fn attack_k11_a_crowd_of_half_open_connections_harms_nobody_else_and_goes_by() {
+fn attack_k11_a_crowd_of_half_open_connections_harms_nobody_else() {
     let threads = Arc::new(Threads::start().unwrap());
     let seats = 256;
     let limits = Limits {
         connections: seats,
         per_host: 4096,
-        hello: Duration::from_millis(500),
+        hello: PATIENCE,
         ..Limits::default()
     };
     let (hostile, server) = among(&threads, "a.test", limits);
     let (peaceful, _echo) = among(&threads, "b.test", Limits::default());
-    assert!(
-        round_trip(&peaceful) < Duration::from_secs(1),
-        "the control"
-    );
+    assert!(round_trip(&peaceful) < PATIENCE / 2, "the control");
     let address = hostile.lookup("a.test").unwrap();
     let at = hostile.stands_at(SocketAddr::from((address, 443)));
     let crowd: Vec<OwnedFd> = (0..crowd())
@@ -98,21 +98,48 @@ fn attack_k11_a_crowd_of_half_open_connections_harms_nobody_else_and_goes_by() {
             socket
         })
         .collect();
+    // Whoever had to wait for the crowd would wait until its hellos are given up.
     let slowest = (0..20).map(|_| round_trip(&peaceful)).max();
-    assert!(slowest < Some(Duration::from_secs(2)), "{slowest:?}");
+    assert!(slowest < Some(PATIENCE / 2), "{slowest:?}");
     let own = taken(at);
     assert!(
         (1..=seats).contains(&own),
         "the gateway holds {own} of them"
     );
     assert!(server.heard.try_recv().is_err(), "something of it went on");
-    // Nobody who says nothing keeps a seat: an honest connection is served once they are gone.
     drop(crowd);
+    assert!(is_served(&hostile), "the crowd is gone");
+}
+
+#[test]
+fn attack_k11_nobody_who_says_nothing_keeps_a_seat() {
+    let threads = Arc::new(Threads::start().unwrap());
+    let limits = Limits {
+        connections: 8,
+        per_host: 4096,
+        hello: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let (hostile, _server) = among(&threads, "a.test", limits);
+    let address = hostile.lookup("a.test").unwrap();
+    let at = hostile.stands_at(SocketAddr::from((address, 443)));
+    let silent: Vec<OwnedFd> = (0..16).map(|_| begun(at)).collect();
+    // On a busy machine an honest hello may come too late as well, so it is said again.
+    let end = Instant::now() + PATIENCE;
+    while !is_served(&hostile) {
+        assert!(Instant::now() < end, "silence keeps its seats");
+    }
+    drop(silent);
+}
+
+/// Returns whether an honest connection to `a.test` reaches its server and hears from it.
+fn is_served(lab: &Lab) -> bool {
     let hello = hello_for("a.test", 256);
-    let mut honest: TcpStream = hostile.connect("a.test", 443).unwrap();
-    honest.write_all(&hello).unwrap();
-    honest.shutdown(std::net::Shutdown::Write).unwrap();
-    assert_eq!(super::lab::all(&mut honest), hello);
+    let mut honest: TcpStream = lab.connect("a.test", 443).unwrap();
+    let said = honest.write_all(&hello);
+    honest.shutdown(std::net::Shutdown::Write).ok();
+    let mut heard = Vec::new();
+    said.is_ok() && honest.read_to_end(&mut heard).is_ok() && heard == hello
 }
 
 #[test]
@@ -132,7 +159,7 @@ fn attack_k11_idle_connections_fill_their_own_seats_only() {
     let at = hostile.stands_at(SocketAddr::from((address, 22)));
     let crowd: Vec<OwnedFd> = (0..crowd()).map(|_| begun(at)).collect();
     let slowest = (0..20).map(|_| round_trip(&peaceful)).max();
-    assert!(slowest < Some(Duration::from_secs(2)), "{slowest:?}");
+    assert!(slowest < Some(PATIENCE / 2), "{slowest:?}");
     assert!(server.peak.load(std::sync::atomic::Ordering::SeqCst) <= 64);
     drop(crowd);
 }
