@@ -30,17 +30,26 @@ say "installing and starting the engines"
 scripts/engines.sh install all
 scripts/engines.sh start all
 
-# Before the tests, which would have to share two processors with a bootstrap of minutes.
-say "building the images that tests share"
+# Before the tests, which would have to share two processors with a bootstrap of minutes; while they
+# are compiled, since a bootstrap mostly waits for its mirror.
+say "building the images that tests share, and the tests"
 cargo build --locked
 target=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
-for engine in DOCKER_HOST=unix:///var/run/docker.sock CONTAINER_HOST=unix:///run/podman/podman.sock; do
-    start=$SECONDS
-    env -u DOCKER_HOST -u CONTAINER_HOST -u LOKI_ENGINE "$engine" XDG_CACHE_HOME="$target/tmp/cache" \
-        "$target/debug/loki" image build base full claude </dev/null >/dev/null 2>"$target/images.log" ||
-        { tail -n 20 "$target/images.log" >&2; exit 1; }
-    say "images are there after $((SECONDS - start)) s"
-done
+images() {
+    local engine start
+    for engine in DOCKER_HOST=unix:///var/run/docker.sock CONTAINER_HOST=unix:///run/podman/podman.sock; do
+        start=$SECONDS
+        env -u DOCKER_HOST -u CONTAINER_HOST -u LOKI_ENGINE "$engine" XDG_CACHE_HOME="$target/tmp/cache" \
+            "$target/debug/loki" image build base full claude </dev/null >/dev/null 2>"$target/images.log" || return 1
+        say "images are there after $((SECONDS - start)) s"
+    done
+}
+images &
+images=$!
+built=0
+cargo test --locked --workspace --no-run "$@" || built=$?
+wait "$images" || { tail -n 20 "$target/images.log" >&2; exit 1; }
+[ "$built" = 0 ] || exit "$built"
 
 log=$(mktemp)
 again=$(mktemp)
