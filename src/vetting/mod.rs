@@ -21,7 +21,7 @@ mod version;
 pub use asked::{Asked, Package, Unread, asked, metadata_path};
 pub use database::{Collection, Database, Summary, Unusable};
 pub use judge::{Refusal, Verdict, is_vetted, judge, judge_age};
-pub use osv::{Advisory, FaultyRecord, Gist, Range, Record};
+pub use osv::{Advisory, Event, FaultyRecord, Gist, Range, Record};
 pub use published::{Published, Unlearned};
 pub use version::Version;
 

@@ -103,7 +103,9 @@ impl Learned {
         if by.1 > REMEMBERED {
             *by = Default::default();
         }
-        by.1 += 1;
+        if !by.0.contains_key(&key) {
+            by.1 += 1;
+        }
         Arc::clone(by.0.entry(key).or_default())
     }
 
