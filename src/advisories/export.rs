@@ -159,7 +159,9 @@ fn record(path: &Path) -> Result<Result<(Record, u64), Box<Diagnostic>>, Advisor
         return Err(AdvisoriesError::Link(path.to_owned()));
     }
     let mut bytes = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unread(path))?;
+    file.take(LARGEST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unread(path))?;
     let length = bytes.len() as u64;
     let whole = |message: &str| {
         Box::new(Diagnostic {

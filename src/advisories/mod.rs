@@ -49,7 +49,9 @@ pub enum AdvisoriesError {
         faults: Vec<Diagnostic>,
     },
     /// No record is about a package that rules name.
-    #[error("no record there is about a package of npm, pip, cargo or Debian; name the directory of an unpacked export")]
+    #[error(
+        "no record there is about a package of npm, pip, cargo or Debian; name the directory of an unpacked export"
+    )]
     Nothing,
     /// What is kept is not what was written.
     #[error("the advisories in `{}` cannot be used: {source}; type `loki advisories import DIR` again, or `loki advisories remove`", path.display())]

@@ -51,7 +51,9 @@ impl Store {
             Err(cause) => return Err(unread(cause)),
         };
         let mut bytes = Vec::new();
-        file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(unread)?;
+        file.take(LARGEST + 1)
+            .read_to_end(&mut bytes)
+            .map_err(unread)?;
         if bytes.len() as u64 > LARGEST {
             return Err(AdvisoriesError::TooMuch {
                 path,

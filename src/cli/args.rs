@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{advisories::args::AdvisoriesVerb, asked, egress::args as egress, policy::args as policy, secrets::args as secrets};
+use super::{
+    advisories::args::AdvisoriesVerb, asked, egress::args as egress, policy::args as policy,
+    secrets::args as secrets,
+};
 use crate::name::{Role, RunId};
 
 /// Turns a specification into reviewed, tested, merged code with AI coding agents, each in a

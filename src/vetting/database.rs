@@ -89,7 +89,10 @@ impl Collection {
                 kinds.push(word);
                 *self.advisories.entry(word.to_owned()).or_default() += 1;
             }
-            self.packages.entry((word, name)).or_default().push(advisory);
+            self.packages
+                .entry((word, name))
+                .or_default()
+                .push(advisory);
         }
     }
 
@@ -135,7 +138,9 @@ impl Database {
     /// # Errors
     /// Returns [`Unusable`] when it is not as [`Collection::written`] made it.
     pub fn read(bytes: Vec<u8>) -> Result<Self, Unusable> {
-        let rest = bytes.strip_prefix(MAGIC.as_bytes()).and_then(|rest| rest.strip_prefix(b"\n"));
+        let rest = bytes
+            .strip_prefix(MAGIC.as_bytes())
+            .and_then(|rest| rest.strip_prefix(b"\n"));
         let rest = rest.ok_or(Unusable::Strange)?;
         let (hash, body) = rest.split_at_checked(65).ok_or(Unusable::Changed)?;
         if hash.last() != Some(&b'\n') || Digest::of(body).hex() != hash[..64] {
@@ -188,7 +193,11 @@ impl Database {
             let key = std::str::from_utf8(key).map_err(|_| Unusable::Strange)?;
             let (kind, name) = key.split_once(' ').ok_or(Unusable::Strange)?;
             let kind = KINDS.iter().find(|known| known.name() == kind);
-            Ok((*kind.ok_or(Unusable::Strange)?, name.to_owned(), read(json)?))
+            Ok((
+                *kind.ok_or(Unusable::Strange)?,
+                name.to_owned(),
+                read(json)?,
+            ))
         })
     }
 

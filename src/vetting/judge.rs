@@ -105,17 +105,24 @@ fn listed(rule: &RegistryRule, names: &[&str], version: Option<&str>) -> Result<
         names.iter().any(|name| matches(rule.kind, pattern, name))
             && only.is_none_or(|only| version.is_none_or(|version| same(rule.kind, only, version)))
     };
-    let denied = |entry: &&String| (version.is_some() || parted(entry).1.is_none()) && names_it(entry);
+    let denied =
+        |entry: &&String| (version.is_some() || parted(entry).1.is_none()) && names_it(entry);
     if let Some(entry) = rule.deny.iter().find(denied) {
         return Err(Refusal::of(
-            format!("`{}` is refused: `deny` of its rule names `{entry}`", shown(version)),
+            format!(
+                "`{}` is refused: `deny` of its rule names `{entry}`",
+                shown(version)
+            ),
             format!("{} is on the deny list", shown(version)),
             "use another package".to_owned(),
         ));
     }
     if !rule.allow.is_empty() && !rule.allow.iter().any(|entry| names_it(entry)) {
         return Err(Refusal::of(
-            format!("`{}` is refused: `allow` of its rule does not name it", shown(version)),
+            format!(
+                "`{}` is refused: `allow` of its rule does not name it",
+                shown(version)
+            ),
             format!("{} is not on the allow list", shown(version)),
             "use a package that the rule allows".to_owned(),
         ));
@@ -156,7 +163,8 @@ fn known(
     let version = source_version(package);
     let hits = about.into_iter().filter_map(|advisory| {
         let accepted = |id: &String| *id == advisory.id || advisory.aliases.contains(id);
-        let elsewhere = release.is_some() && advisory.release.is_some() && advisory.release != release;
+        let elsewhere =
+            release.is_some() && advisory.release.is_some() && advisory.release != release;
         if elsewhere || rule.accept.iter().any(accepted) {
             return None;
         }
@@ -295,12 +303,20 @@ impl Refusal {
     }
 
     fn advised(package: &Package, hits: &[(Advisory, Gist)]) -> Self {
-        let ids: Vec<String> = hits.iter().take(NAMED).map(|(advisory, _)| shown(advisory)).collect();
+        let ids: Vec<String> = hits
+            .iter()
+            .take(NAMED)
+            .map(|(advisory, _)| shown(advisory))
+            .collect();
         let more = match hits.len().saturating_sub(NAMED) {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        let short: Vec<&str> = hits.iter().take(NAMED).map(|(one, _)| one.id.as_str()).collect();
+        let short: Vec<&str> = hits
+            .iter()
+            .take(NAMED)
+            .map(|(one, _)| one.id.as_str())
+            .collect();
         let fixed = fixed(package.kind, hits);
         let then = match &fixed {
             Some(version) => format!("fixed in {version}"),
@@ -336,7 +352,8 @@ fn fixed(kind: RegistryKind, hits: &[(Advisory, Gist)]) -> Option<String> {
     for (_, gist) in hits {
         let text = gist.fixed.as_deref()?;
         let version = Version::read(kind, text)?;
-        let later = |had: &(Version, &str)| version.order(&had.0).is_some_and(std::cmp::Ordering::is_gt);
+        let later =
+            |had: &(Version, &str)| version.order(&had.0).is_some_and(std::cmp::Ordering::is_gt);
         if latest.as_ref().is_none_or(later) {
             latest = Some((version, text));
         }

@@ -180,11 +180,17 @@ impl<'de> Deserialize<'de> for Event {
             type Value = Event;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("one of `introduced`, `fixed`, `last_affected` and `limit` with a version")
+                f.write_str(
+                    "one of `introduced`, `fixed`, `last_affected` and `limit` with a version",
+                )
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Event, A::Error> {
-                let wrong = || de::Error::custom("an event has exactly one of `introduced`, `fixed`, `last_affected` and `limit`");
+                let wrong = || {
+                    de::Error::custom(
+                        "an event has exactly one of `introduced`, `fixed`, `last_affected` and `limit`",
+                    )
+                };
                 let (key, version) = map.next_entry::<String, String>()?.ok_or_else(wrong)?;
                 if map.next_key::<IgnoredAny>()?.is_some() {
                     return Err(wrong());
@@ -210,7 +216,12 @@ impl Record {
     pub fn read(file: &std::path::Path, text: &str) -> Result<Self, Box<FaultyRecord>> {
         let raw: Raw = serde_json::from_str(text).map_err(|error| fault(file, text, &error))?;
         let mut about = Vec::new();
-        let aliases: Vec<String> = raw.aliases.unwrap_or_default().into_iter().map(|id| id.0).collect();
+        let aliases: Vec<String> = raw
+            .aliases
+            .unwrap_or_default()
+            .into_iter()
+            .map(|id| id.0)
+            .collect();
         for affected in raw.affected.unwrap_or_default() {
             let of = affected.database_specific.and_then(|own| own.severity);
             let of = of.or_else(|| affected.ecosystem_specific.and_then(|own| own.severity));
@@ -304,9 +315,8 @@ impl Advisory {
                 None => within |= self.versions.is_empty(),
             }
             for (version, text) in range.fixes(kind, &asked) {
-                let sooner = |had: &(Version, String)| {
-                    version.order(&had.0) == Some(Ordering::Less)
-                };
+                let sooner =
+                    |had: &(Version, String)| version.order(&had.0) == Some(Ordering::Less);
                 if fixed.as_ref().is_none_or(sooner) {
                     fixed = Some((version, text));
                 }
@@ -339,7 +349,9 @@ impl Range {
                 (Some(at), Some(other)) => at.order(other),
             };
             // At one version, what ends comes before what begins: `fixed` and `introduced` anew.
-            order.unwrap_or(Ordering::Equal).then(a.rank().cmp(&b.rank()))
+            order
+                .unwrap_or(Ordering::Equal)
+                .then(a.rank().cmp(&b.rank()))
         });
         let mut holds = false;
         for (event, at) in events {
@@ -364,7 +376,8 @@ impl Range {
         let fixes: Vec<(Version, String)> = fixes.collect();
         let known: Vec<Version> = fixes.iter().map(|(version, _)| version.clone()).collect();
         let asked = asked.clone().with_epoch_of(&known);
-        let later = |(version, _): &(Version, String)| version.order(&asked) == Some(Ordering::Greater);
+        let later =
+            |(version, _): &(Version, String)| version.order(&asked) == Some(Ordering::Greater);
         fixes.into_iter().filter(later).collect()
     }
 }
@@ -375,7 +388,10 @@ impl Event {
         let text = match self {
             Self::Introduced(text) if text == "0" => return Some(None),
             Self::Limit(text) if text == "*" => return Some(None),
-            Self::Introduced(text) | Self::Fixed(text) | Self::LastAffected(text) | Self::Limit(text) => text,
+            Self::Introduced(text)
+            | Self::Fixed(text)
+            | Self::LastAffected(text)
+            | Self::Limit(text) => text,
         };
         Version::read(kind, text).map(Some)
     }

@@ -51,7 +51,9 @@ impl Published {
     #[must_use]
     pub fn of(&self, package: &Package, place: &str) -> Option<Timestamp> {
         match package.kind {
-            RegistryKind::Pypi => self.at.get(place.strip_suffix(".metadata").unwrap_or(place)),
+            RegistryKind::Pypi => self
+                .at
+                .get(place.strip_suffix(".metadata").unwrap_or(place)),
             _ => self.at.get(&package.version),
         }
         .copied()
@@ -151,7 +153,9 @@ fn python(base: &url::Url, body: &[u8]) -> Result<Published, Unlearned> {
         }
     }
     // A version is as young as its youngest file.
-    published.versions.sort_by(|a, b| (&a.0, b.1).cmp(&(&b.0, a.1)));
+    published
+        .versions
+        .sort_by(|a, b| (&a.0, b.1).cmp(&(&b.0, a.1)));
     published.versions.dedup_by(|next, first| next.0 == first.0);
     Ok(published)
 }

@@ -63,7 +63,10 @@ fn import(store: &Store, asked: &Import) -> Result<Exit, Fault> {
     ui::note(format!("imported {}", said(&summary, Timestamp::now())));
     let left = [
         (summary.withdrawn, "withdrawn"),
-        (summary.elsewhere, "about other packages than those of npm, pip, cargo and Debian"),
+        (
+            summary.elsewhere,
+            "about other packages than those of npm, pip, cargo and Debian",
+        ),
         (others, "files that are not named *.json"),
     ];
     for (count, what) in left.into_iter().filter(|(count, _)| *count > 0) {
@@ -128,7 +131,9 @@ fn status(store: &Store, json: bool) -> Result<Exit, Fault> {
     }
     match summary {
         Some(summary) => ui::data(said(summary, Timestamp::now())),
-        None => ui::data("no advisories were imported: `loki advisories import DIR` takes OSV records"),
+        None => {
+            ui::data("no advisories were imported: `loki advisories import DIR` takes OSV records")
+        }
     }
     Ok(Exit::Done)
 }
@@ -197,8 +202,13 @@ fn list(store: &Store, asked: &List) -> Result<Exit, Fault> {
     ui::note(said(database.summary(), Timestamp::now()));
     let heading = ["REGISTRY", "PACKAGE", "ADVISORY", "SEVERITY", "FIXED IN"];
     let cells = rows.into_iter().map(|row| {
-        let also = row.aliases.first().map_or_else(String::new, |also| format!(" ({also})"));
-        let release = row.release.map_or_else(String::new, |release| format!(":{release}"));
+        let also = row
+            .aliases
+            .first()
+            .map_or_else(String::new, |also| format!(" ({also})"));
+        let release = row
+            .release
+            .map_or_else(String::new, |release| format!(":{release}"));
         vec![
             format!("{}{release}", row.registry),
             row.package,
@@ -213,9 +223,7 @@ fn list(store: &Store, asked: &List) -> Result<Exit, Fault> {
 
 fn is_asked(asked: &[String], kind: RegistryKind, name: &str) -> bool {
     let kind = kind.name();
-    let is = |one: &String| {
-        one == kind || one == name || one.split_once('/') == Some((kind, name))
-    };
+    let is = |one: &String| one == kind || one == name || one.split_once('/') == Some((kind, name));
     asked.is_empty() || asked.iter().any(is)
 }
 
@@ -241,7 +249,9 @@ pub(super) fn for_roles(env: &Environment, roles: &[&Rights]) -> Result<Option<D
             let newest = summary.newest.unwrap_or(summary.imported);
             if days(newest, now) > OLD {
                 let days = days(newest, now);
-                ui::warning(format!("the newest advisory is {days} days old: `loki advisories import DIR` takes newer ones"));
+                ui::warning(format!(
+                    "the newest advisory is {days} days old: `loki advisories import DIR` takes newer ones"
+                ));
             }
         }
         None if rules.iter().any(|rule| rule.advisories == Some(true)) => ui::warning(

@@ -26,7 +26,11 @@ pub(super) fn read(parts: &[&str]) -> Result<Asked, Unread> {
     let pool = above.iter().position(|part| *part == "pool");
     let Some(pool) = pool else {
         let listed = above.first() == Some(&"dists") && !is_package;
-        return if listed { Ok(Asked::Index) } else { Err(strange) };
+        return if listed {
+            Ok(Asked::Index)
+        } else {
+            Err(strange)
+        };
     };
     let [.., prefix, source] = above.get(pool + 1..).unwrap_or_default() else {
         return Err(strange);
@@ -72,7 +76,11 @@ fn source_file(source: &str, file: &str) -> Result<Asked, Unread> {
     }
     if let Some((version, end)) = rest.split_once(".orig") {
         let is_archive = end.contains(NATIVE) && Version::read(Debian, version).is_some();
-        return if is_archive { metadata(Debian, source) } else { Err(strange()) };
+        return if is_archive {
+            metadata(Debian, source)
+        } else {
+            Err(strange())
+        };
     }
     let ends = SOURCES.iter().chain([&NATIVE]);
     let version = ends

@@ -76,7 +76,10 @@ pub fn asked(rule: &RegistryRule, target: &Target, path: &str) -> Result<Asked, 
     for host in &rule.hosts {
         let here = host.host == target.name && host.port == target.port;
         let below = path.strip_prefix(host.prefix.as_str());
-        let Some(below) = below.and_then(|rest| rest.strip_prefix('/')).filter(|_| here) else {
+        let Some(below) = below
+            .and_then(|rest| rest.strip_prefix('/'))
+            .filter(|_| here)
+        else {
             continue;
         };
         match read(rule.kind, below) {

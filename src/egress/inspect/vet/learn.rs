@@ -161,7 +161,9 @@ impl Asking {
         question: &Question<'_>,
     ) -> Result<Arc<Published>, String> {
         let permit = decide(&context.egress, &question.target).map_err(|denied| denied.reason)?;
-        let pinned = permit.pinned().map_or_else(String::new, |at| at.to_string());
+        let pinned = permit
+            .pinned()
+            .map_or_else(String::new, |at| at.to_string());
         let ca = permit.ca().map(Path::to_string_lossy).unwrap_or_default();
         let key = (
             question.target.clone(),
@@ -204,7 +206,10 @@ impl Asking {
         };
         let turn = context.turn_under(allowed.rule()).await;
         turn.map_err(|over| format!("rate: over {} calls a minute", over.per_minute))?;
-        let why = format!("asked by the gateway: when did `{}` come out", question.package.shown());
+        let why = format!(
+            "asked by the gateway: when did `{}` come out",
+            question.package.shown()
+        );
         context.note_line(&line, Some(why));
         let account = Account::open(context, line);
         let request = request(context, permit, (&allowed, question))?;
@@ -280,7 +285,10 @@ fn request(
     let request = Request::get(address)
         .header(header::ACCEPT, accept)
         .header(header::ACCEPT_ENCODING, "identity")
-        .header(header::USER_AGENT, concat!("loki/", env!("CARGO_PKG_VERSION")));
+        .header(
+            header::USER_AGENT,
+            concat!("loki/", env!("CARGO_PKG_VERSION")),
+        );
     let mut request = request
         .body(Empty::new())
         .map_err(|_| "its path cannot be asked for".to_owned())?;
@@ -295,7 +303,8 @@ fn request(
 
 fn plain(headers: &HeaderMap) -> Result<(), String> {
     let codings = headers.get_all(header::CONTENT_ENCODING);
-    let is_plain = |coding: &header::HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    let is_plain =
+        |coding: &header::HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
     match codings.iter().all(is_plain) {
         true => Ok(()),
         false => Err("the registry compressed its answer although asked not to".to_owned()),
@@ -332,7 +341,10 @@ async fn read(package: &Package, base: &str, body: Vec<u8>) -> Result<Published,
 fn said(error: &(dyn std::error::Error + 'static)) -> String {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
     let unreached = causes.find_map(|error| error.downcast_ref::<Unreached>());
-    unreached.map_or_else(|| format!("the registry broke off: {error}"), ToString::to_string)
+    unreached.map_or_else(
+        || format!("the registry broke off: {error}"),
+        ToString::to_string,
+    )
 }
 
 /// Opens connections to a host of a registry, as its rule says: with TLS or without.
