@@ -5,8 +5,8 @@
 //!
 //! | layer | modules | rule |
 //! |---|---|---|
-//! | words | [`name`], [`text`], [`digest`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`redact`], [`task`], [`status`] | plain values: no I/O, no async |
-//! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`], [`secrets`] | each touches one part of the world; no hand holds another |
+//! | words | [`name`], [`text`], [`digest`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`redact`], [`task`], [`status`], [`vetting`] | plain values: no I/O, no async |
+//! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`], [`secrets`], [`advisories`] | each touches one part of the world; no hand holds another |
 //! | play | [`sandbox`], [`run`], [`attest`] | hands joined; only `run` decides order |
 //! | faces | [`cli`] | people and programs |
 //!
@@ -29,7 +29,9 @@ pub mod spec;
 pub mod status;
 pub mod task;
 pub mod text;
+pub mod vetting;
 
+pub mod advisories;
 pub mod egress;
 pub mod engine;
 pub mod git;

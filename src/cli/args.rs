@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{asked, egress::args as egress, policy::args as policy, secrets::args as secrets};
+use super::{
+    advisories::args::AdvisoriesVerb, asked, egress::args as egress, policy::args as policy,
+    secrets::args as secrets,
+};
 use crate::name::{Role, RunId};
 
 /// Turns a specification into reviewed, tested, merged code with AI coding agents, each in a
@@ -46,6 +49,9 @@ pub(super) enum Command {
     Policy(PolicyVerb),
     /// Keep what programs need and nobody should see, encrypted
     Secrets(secrets::Secrets),
+    /// Keep known advisories, which packages are vetted with before they are let in
+    #[command(subcommand)]
+    Advisories(AdvisoriesVerb),
     /// Show what sandboxes connected to, and open a host to a role
     #[command(subcommand)]
     Egress(EgressVerb),

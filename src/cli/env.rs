@@ -47,6 +47,7 @@ pub(super) struct Environment {
     /// The secrets of this machine and project, once they were needed.
     pub(super) secrets: OnceLock<Arc<Values>>,
     cache: Option<PathBuf>,
+    data: Option<PathBuf>,
 }
 
 impl Environment {
@@ -81,6 +82,7 @@ impl Environment {
             editor: text("VISUAL").or_else(|| text("EDITOR")),
             secrets: OnceLock::new(),
             cache: under("XDG_CACHE_HOME", ".cache"),
+            data: under("XDG_DATA_HOME", ".local/share"),
         }
     }
 
@@ -90,6 +92,14 @@ impl Environment {
         self.cache.as_deref().ok_or_else(|| {
             Fault::new(Exit::Usage, "neither `HOME` nor `XDG_CACHE_HOME` is set")
                 .hint("set `HOME`: Loki keeps its images there")
+        })
+    }
+
+    /// Returns where advisories are kept: `~/.local/share/loki`, or below `XDG_DATA_HOME`.
+    pub(super) fn data(&self) -> Result<&Path, Fault> {
+        self.data.as_deref().ok_or_else(|| {
+            Fault::new(Exit::Usage, "neither `HOME` nor `XDG_DATA_HOME` is set")
+                .hint("set `HOME`: Loki keeps advisories there")
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: turns what a person types into calls, and results into text and exit codes.
 
 mod adhoc;
+mod advisories;
 mod args;
 mod asked;
 mod attest;
@@ -99,6 +100,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Policy(PolicyVerb::Suggest(asked)) => policy::suggest(&env, &asked),
         Command::Policy(PolicyVerb::Trust(trust)) => policy::trust(&env, &trust),
         Command::Secrets(asked) => secrets::run(&env, &asked).await,
+        Command::Advisories(verb) => advisories::run(&env, &verb),
         Command::Agents(AgentsVerb::List(json)) => roles::list(&env, &json),
         Command::Doctor(json) => doctor::doctor(&env, &json).await,
         Command::Image(ImageVerb::Build(build)) => image::build(&env, &build).await,

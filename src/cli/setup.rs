@@ -18,6 +18,7 @@ use crate::{
 };
 
 use super::{
+    advisories,
     env::Environment,
     exit::{Exit, Fault, OrExit},
     policy, registries, secrets, ui,
@@ -265,6 +266,9 @@ pub(super) fn launcher<'a>(
         .unusable()
         .for_each(|one| ui::warning(one.to_string()));
     let threads = Threads::through(proxies).or_exit(Exit::NoSandbox)?;
+    if let Some(known) = advisories::for_roles(env, &roles)? {
+        threads.vet_with(Arc::new(known));
+    }
     let resolver = SystemResolver::new().or_exit(Exit::NoSandbox)?;
     Ok(Launcher::new(
         engine,

@@ -26,6 +26,9 @@ struct Text<'a> {
     rule: Option<&'a str>,
     reason: &'a str,
     next: String,
+    /// The reason again, where npm looks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
 }
 
 impl Refusal<'_> {
@@ -38,12 +41,7 @@ impl Refusal<'_> {
 /// Writes the sentence: one line of JSON.
 pub(super) fn text(refusal: &Refusal<'_>) -> String {
     let Refusal {
-        role,
-        host,
-        port,
-        rule,
-        reason,
-        retry_after: _,
+        role, host, port, ..
     } = refusal;
     let never = || {
         format!(
@@ -51,14 +49,25 @@ pub(super) fn text(refusal: &Refusal<'_>) -> String {
              `{host}:{port}` for role `{role}` under `network_policies` of a policy file"
         )
     };
+    let next = refusal
+        .seconds()
+        .map_or_else(never, |seconds| format!("try again in {seconds} s"));
+    written(refusal, next, None)
+}
+
+/// Writes the same of a package that is not let in.
+pub(super) fn vetoed(refusal: &Refusal<'_>, next: String) -> String {
+    written(refusal, next, Some(refusal.reason))
+}
+
+fn written(refusal: &Refusal<'_>, next: String, error: Option<&str>) -> String {
     let text = Text {
-        denied: format!("{host}:{port}"),
-        role: role.as_str(),
-        rule: *rule,
-        reason,
-        next: refusal
-            .seconds()
-            .map_or_else(never, |seconds| format!("try again in {seconds} s")),
+        denied: format!("{}:{}", refusal.host, refusal.port),
+        role: refusal.role.as_str(),
+        rule: refusal.rule,
+        reason: refusal.reason,
+        next,
+        error,
     };
     let mut body = serde_json::to_string(&text).expect("strings always serialize");
     body.push('\n');

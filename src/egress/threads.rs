@@ -11,11 +11,12 @@ use tokio::{
 use crate::{
     name::Role,
     policy::{Egress, Rates, Target, decide},
+    vetting::Database,
 };
 
 use super::{
     StartError, Trust,
-    inspect::Inspection,
+    inspect::{Inspection, VettingKept},
     limits::{Budgets, Past},
     openings::{Opening, Openings},
     proxy::Proxies,
@@ -30,6 +31,7 @@ pub(super) struct Shared {
     pub(super) openings: Openings,
     pub(super) proxies: Proxies,
     pub(super) inspection: Inspection,
+    pub(super) vetting: VettingKept,
 }
 
 /// One dedicated thread with a runtime of its own. Dropping it ends every gateway on it.
@@ -65,6 +67,7 @@ impl Threads {
             openings: Openings::default(),
             proxies,
             inspection: Inspection::new()?,
+            vetting: VettingKept::default(),
         };
         Self::build(shared).map_err(StartError::Thread)
     }
@@ -91,6 +94,11 @@ impl Threads {
     #[must_use]
     pub fn trust(&self) -> Arc<Trust> {
         self.shared.inspection.trust()
+    }
+
+    /// Gives the advisories that packages are vetted with from now on; the first given stay.
+    pub fn vet_with(&self, advisories: Arc<Database>) {
+        drop(self.shared.vetting.advisories.set(advisories));
     }
 
     /// Opens a host to a role, in all its sandboxes, standing and to come.

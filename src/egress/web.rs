@@ -78,14 +78,16 @@ async fn receive(
 }
 
 /// Serves a connection to an allowed name.
-pub(super) async fn serve(context: &Context, permit: &Permit, client: &mut TcpStream) {
+pub(super) async fn serve(context: &Arc<Context>, permit: &Permit, client: &mut TcpStream) {
     let Some(received) = receive(context, client).await else {
         return;
     };
     let checked = match received {
-        Ok(received) => check(permit, &received.head)
-            .and_then(|()| inspect::plain(context, permit, &received.head))
-            .map(|()| received),
+        Ok(received) => match check(permit, &received.head) {
+            Ok(()) => inspect::plain(context, permit, &received.head).await,
+            refused => refused,
+        }
+        .map(|()| received),
         Err(bad) => Err((
             BAD_REQUEST,
             format!("this request cannot be passed on: {bad}"),

@@ -28,6 +28,7 @@ const TABLE: &[(Layer, &[&str])] = &[
             "redact",
             "task",
             "status",
+            "vetting",
         ],
     ),
     (
@@ -43,6 +44,7 @@ const TABLE: &[(Layer, &[&str])] = &[
             "checkpoint",
             "memory",
             "notify",
+            "advisories",
         ],
     ),
     (

@@ -25,6 +25,7 @@ use super::{
     args::Explain,
     gather, load, rights,
     told::{Told, print, told},
+    vetted,
 };
 
 /// Where the worktree stands inside.
@@ -47,6 +48,9 @@ pub(in crate::cli) fn explain(env: &Environment, asked: &Explain) -> Result<Exit
         for text in texts {
             told.push(case.ask(question, text)?);
         }
+    }
+    for told in &mut told {
+        vetted::vet(env, &rights, told)?;
     }
     if told.iter().any(|told| told.next.is_some()) {
         let gathered = gather(env, &asked.asked.policy)?;

@@ -11,6 +11,7 @@ mod show;
 mod suggest;
 mod told;
 mod trust;
+mod vetted;
 
 pub(super) use check::check;
 pub(super) use diff::diff;

@@ -27,6 +27,7 @@ mod socket;
 mod strict;
 mod trust;
 mod upstream;
+mod vet;
 
 use std::{
     collections::HashMap,
@@ -47,6 +48,7 @@ pub(super) use plain::plain;
 pub(super) use serve::{explain, serve};
 pub use trust::Trust;
 use upstream::NoTrust;
+pub(super) use vet::Kept as VettingKept;
 
 /// What we speak within TLS, the better first.
 const ALPN_BOTH: [&[u8]; 2] = [b"h2", b"http/1.1"];

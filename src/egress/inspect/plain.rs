@@ -1,6 +1,8 @@
 //! Rules on requests where plain HTTP is spoken: the same decision, and never a credential.
 
-use super::session::unchecked;
+use std::sync::Arc;
+
+use super::vet::{Vetoed, Vetter};
 use crate::{
     egress::{
         context::{Context, Line},
@@ -11,6 +13,7 @@ use crate::{
 };
 
 const FORBIDDEN: &str = "403 Forbidden";
+const BAD_GATEWAY: &str = "502 Bad Gateway";
 const TOO_LARGE: &str = "413 Content Too Large";
 const LENGTH_REQUIRED: &str = "411 Length Required";
 
@@ -19,8 +22,8 @@ const LENGTH_REQUIRED: &str = "411 Length Required";
 /// # Errors
 ///
 /// The status and the reason why it is not passed on.
-pub(in crate::egress) fn plain(
-    context: &Context,
+pub(in crate::egress) async fn plain(
+    context: &Arc<Context>,
     permit: &Permit,
     head: &Head,
 ) -> Result<(), (&'static str, String)> {
@@ -38,9 +41,12 @@ pub(in crate::egress) fn plain(
         let reason = "a push is never passed on without TLS".to_owned();
         return Err((FORBIDDEN, reason));
     }
-    if let Some(reason) = unchecked(&request) {
-        return Err((FORBIDDEN, reason.to_owned()));
-    }
+    let vetter = Vetter::default();
+    let vetted = vetter.admit(context, (permit.target(), &request)).await;
+    vetted.map_err(|vetoed| match vetoed {
+        Vetoed::Refused(refusal) => (FORBIDDEN, refusal.reason),
+        Vetoed::Unlearned(reason) => (BAD_GATEWAY, reason),
+    })?;
     match (request.max_request_bytes(), head.body) {
         (Some(most), Body::Length(length)) if length > most => {
             let reason = format!("its body is longer than the {most} bytes that its rule allows");

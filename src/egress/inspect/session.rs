@@ -17,6 +17,7 @@ use super::{
     credential::{Guard, Ready},
     strict::Reading,
     upstream::{Requests, requests},
+    vet::{Vetoed, Vetter},
 };
 use crate::{
     egress::{
@@ -28,7 +29,7 @@ use crate::{
         record::Call,
     },
     name::HostName,
-    policy::{self, Permit, RegistryRule, RequestPermit, Target, decide_request},
+    policy::{self, Permit, RequestPermit, Target, decide_request},
 };
 
 /// What a client gets.
@@ -44,6 +45,7 @@ pub(super) struct Session {
     guard: Guard,
     both: Requests,
     old: OnceLock<Requests>,
+    vetter: Vetter,
 }
 
 /// A request that may be passed on.
@@ -61,6 +63,7 @@ pub(super) struct Refused {
     why: Why,
     after: After,
     kind: Kind,
+    vetoed: Option<Vetoed>,
 }
 
 /// Whose fault it is.
@@ -84,6 +87,7 @@ impl Refused {
             why,
             after: After::Stay,
             kind: Kind::Denial,
+            vetoed: None,
         }
     }
 
@@ -92,6 +96,19 @@ impl Refused {
         Self {
             kind: Kind::Failure,
             ..Self::new(StatusCode::BAD_GATEWAY, why)
+        }
+    }
+
+    /// A request for a package that is not let in.
+    fn vetoed(rule: &str, vetoed: Vetoed) -> Self {
+        let status = match vetoed {
+            Vetoed::Refused(_) => StatusCode::FORBIDDEN,
+            Vetoed::Unlearned(_) => StatusCode::BAD_GATEWAY,
+        };
+        let why = Why::under(rule, vetoed.reason().to_owned());
+        Self {
+            vetoed: Some(vetoed),
+            ..Self::new(status, why)
         }
     }
 
@@ -108,6 +125,7 @@ impl Session {
             guard: Guard::new(&context.egress, permit.target()),
             both: requests(context, &permit, Speaks::Both),
             old: OnceLock::new(),
+            vetter: Vetter::default(),
             context: Arc::clone(context),
             permit,
             reading,
@@ -171,9 +189,6 @@ impl Session {
         })?;
         let refuse = |status, reason| Refused::new(status, Why::under(permit.rule(), reason));
         let forbid = |reason| refuse(StatusCode::FORBIDDEN, reason);
-        if let Some(reason) = unchecked(&permit) {
-            return Err(forbid(reason.to_owned()));
-        }
         let stripped = self.guard.strip(&mut parts.headers, parts.uri.query());
         stripped.map_err(|foreign| forbid(foreign.to_string()))?;
         let credential = permit.credential().map(|credential| {
@@ -187,6 +202,8 @@ impl Session {
             let reason = format!("its body is longer than the {most} bytes that its rule allows");
             return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, reason));
         }
+        let vetted = self.vetter.admit(context, (target, &permit)).await;
+        vetted.map_err(|vetoed| Refused::vetoed(permit.rule(), vetoed))?;
         let line = Line {
             target: target.clone(),
             rule: permit.rule().to_owned(),
@@ -242,7 +259,11 @@ pub(super) fn explained(context: &Context, target: &Target, refused: &Refused) -
         reason: &refused.why.reason,
         retry_after: refused.why.retry_after,
     };
-    let body = Full::new(Bytes::from(text(&refusal)));
+    let told = match &refused.vetoed {
+        Some(vetoed) => vetoed.told(&refusal),
+        None => text(&refusal),
+    };
+    let body = Full::new(Bytes::from(told));
     let body = body.map_err(|never| match never {}).boxed_unsync();
     let mut response = Response::new(body);
     *response.status_mut() = refused.status;
@@ -255,6 +276,9 @@ pub(super) fn explained(context: &Context, target: &Target, refused: &Refused) -
     }
     if let Some(seconds) = refusal.seconds() {
         headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    if let Some(vetoed) = &refused.vetoed {
+        vetoed.head(&mut response);
     }
     response
 }
@@ -300,18 +324,6 @@ fn authority(parts: &Parts, target: &Target) -> Result<(), String> {
     }
     any.then_some(())
         .ok_or_else(|| format!("the connection is to `{target}`, its request names no host"))
-}
-
-/// Returns why a request that a rule covers is refused all the same: what cannot be held is not
-/// let out.
-pub(super) fn unchecked(permit: &RequestPermit) -> Option<&'static str> {
-    let vets = |rule: &RegistryRule| {
-        rule.min_age.is_some() || !rule.allow.is_empty() || !rule.deny.is_empty()
-    };
-    permit
-        .registry()
-        .is_some_and(vets)
-        .then_some("packages are not vetted yet, so nothing of a vetted registry is passed on")
 }
 
 /// Says that a call would have had to wait too long.

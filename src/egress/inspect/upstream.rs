@@ -101,9 +101,9 @@ where
 /// Opens connections to the one server that a permit is for.
 #[derive(Clone)]
 pub(super) struct Dialler {
-    context: Arc<Context>,
-    permit: Arc<Permit>,
-    speaks: Speaks,
+    pub(super) context: Arc<Context>,
+    pub(super) permit: Arc<Permit>,
+    pub(super) speaks: Speaks,
 }
 
 /// Makes a client for the server of `permit`.
@@ -121,7 +121,7 @@ pub(super) fn requests(context: &Arc<Context>, permit: &Arc<Permit>, speaks: Spe
 }
 
 impl Dialler {
-    async fn dial(self) -> Result<TokioIo<Secured>, Unreached> {
+    pub(super) async fn dial(self) -> Result<TokioIo<Secured>, Unreached> {
         let limit = self.context.limits.dial;
         let ca = self.permit.ca().map(Path::to_owned);
         let config = self.context.shared.inspection.client(ca, self.speaks)?;

@@ -15,4 +15,5 @@ mod opened;
 mod proxied;
 mod speaking;
 mod spent;
+mod vet;
 mod web;

@@ -73,4 +73,15 @@ fn registry(mine: Option<&RegistryRule>, other: Option<&RegistryRule>) -> bool {
         && mine.min_age <= other.min_age
         && all(&mine.allow, &other.allow, PartialEq::eq)
         && mine.deny.iter().all(|name| other.deny.contains(name))
+        && heeds(mine) <= heeds(other)
+        && other.accept.iter().all(|id| mine.accept.contains(id))
+}
+
+/// Orders what a rule says of advisories: never, once some were imported, always.
+fn heeds(rule: &RegistryRule) -> u8 {
+    match rule.advisories {
+        Some(false) => 0,
+        None => 1,
+        Some(true) => 2,
+    }
 }

@@ -107,6 +107,14 @@ pub struct RegistryRule {
     pub allow: Vec<String>,
     /// Packages that are refused. They win.
     pub deny: Vec<String>,
+    /// Whether known advisories refuse a version: demanded, never, or, left out, once some were
+    /// imported.
+    pub advisories: Option<bool>,
+    /// Advisories that refuse nothing.
+    pub accept: Vec<String>,
+    /// Where the packages come from.
+    #[serde(skip)]
+    pub hosts: Vec<RegistryHost>,
 }
 
 /// Whose packages a registry has.

@@ -188,7 +188,7 @@ fn paths(sheet: &mut Sheet<'_>, node: &Node) -> Vec<PathPattern> {
     paths
 }
 
-fn flag(sheet: &mut Sheet<'_>, node: &Node) -> Option<bool> {
+pub(super) fn flag(sheet: &mut Sheet<'_>, node: &Node) -> Option<bool> {
     scalar(sheet, node, "true or false", |text| text.parse().ok())
 }
 

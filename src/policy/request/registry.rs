@@ -39,8 +39,27 @@ const KINDS: [(&str, RegistryKind); 4] = [
 ];
 
 /// The keys of a rule for a registry.
-pub(in crate::policy) const KEYS: [&str; 5] =
-    ["registry", "min_age", "allow", "deny", "credential"];
+pub(in crate::policy) const KEYS: [&str; 7] = [
+    "registry",
+    "min_age",
+    "allow",
+    "deny",
+    "advisories",
+    "accept",
+    "credential",
+];
+
+/// What a rule says, as far as it is read.
+#[derive(Default)]
+struct Draft {
+    kind: Option<(RegistryKind, Mark)>,
+    credential: Option<(Credential, Mark)>,
+    min_age: Option<(Duration, Mark)>,
+    allow: Vec<String>,
+    deny: Vec<String>,
+    advisories: Option<bool>,
+    accept: Vec<String>,
+}
 
 impl RegistryKind {
     /// Returns its name in a policy.
@@ -53,50 +72,38 @@ impl RegistryKind {
 
 /// Returns the rules that `{ registry: npm, … }` stands for: one for each host of the registry.
 pub(in crate::policy) fn rules(sheet: &mut Sheet<'_>, item: &Node) -> Vec<EgressRule> {
-    let mut kind = None;
-    let mut credential = None;
-    let mut vetted = (None, Vec::new(), Vec::new());
-    for (key, at, value) in map(sheet, item, "a rule") {
-        match key {
-            "registry" => kind = self::kind(sheet, value).map(|kind| (kind, value.at)),
-            "min_age" => vetted.0 = age(sheet, value),
-            "allow" => {
-                vetted.1 = packages(sheet, value);
-                read::not_empty(sheet, value, ("allow", vetted.1.len()));
-            }
-            "deny" => vetted.2 = packages(sheet, value),
-            "credential" => credential = read::credential(sheet, value).map(|one| (one, at)),
-            _ => unknown(sheet, (key, at), &KEYS),
-        }
-    }
-    let Some((kind, at)) = kind else {
+    let draft = Draft::read(sheet, item);
+    let Some((kind, at)) = draft.kind else {
         return Vec::new();
     };
-    let (min_age, allow, deny) = vetted;
-    if min_age.is_some() || !allow.is_empty() || !deny.is_empty() {
-        let message = "packages are not vetted yet, so nothing of this registry is passed on";
-        let help = "drop `min_age`, `allow` and `deny` to reach it".to_owned();
-        sheet.note(at, message, Some(help));
+    if let (RegistryKind::Debian, Some((_, at))) = (kind, draft.min_age) {
+        let message = "a registry of `debian` does not say when a version came out";
+        let help = "drop `min_age`: `advisories`, `allow` and `deny` are held there".to_owned();
+        sheet.fault(at, message, Some(help));
     }
-    let rule = RegistryRule {
-        kind,
-        min_age,
-        allow,
-        deny,
-    };
     let hosts = sheet.facts().registries.get(&kind);
     let Some(hosts) = hosts.filter(|hosts| !hosts.is_empty()) else {
         nowhere(sheet, kind, at);
         return Vec::new();
     };
+    let hosts = hosts.clone();
+    let rule = RegistryRule {
+        kind,
+        min_age: draft.min_age.map(|(age, _)| age),
+        allow: draft.allow,
+        deny: draft.deny,
+        advisories: draft.advisories,
+        accept: draft.accept,
+        hosts: hosts.clone(),
+    };
     let origin = sheet.origin(item.at);
     let mut rules = Vec::new();
-    for host in hosts {
-        if let (Protocol::Http, Some((_, at))) = (host.protocol, &credential) {
+    for host in &hosts {
+        if let (Protocol::Http, Some((_, at))) = (host.protocol, &draft.credential) {
             let message = format!("a credential would be sent in the clear to `{}`", host.host);
             sheet.fault(*at, message, Some("drop `credential`".to_owned()));
         }
-        let credential = credential.as_ref().map(|(one, _)| one.clone());
+        let credential = draft.credential.as_ref().map(|(one, _)| one.clone());
         rules.push(EgressRule {
             host: HostPattern::Exact(host.host.clone()),
             port: host.port,
@@ -106,6 +113,33 @@ pub(in crate::policy) fn rules(sheet: &mut Sheet<'_>, item: &Node) -> Vec<Egress
         });
     }
     rules
+}
+
+impl Draft {
+    fn read(sheet: &mut Sheet<'_>, item: &Node) -> Self {
+        let mut draft = Self::default();
+        for (key, at, value) in map(sheet, item, "a rule") {
+            match key {
+                "registry" => draft.kind = kind(sheet, value).map(|kind| (kind, value.at)),
+                "min_age" => draft.min_age = age(sheet, value).map(|age| (age, at)),
+                "allow" => {
+                    draft.allow = packages(sheet, value);
+                    read::not_empty(sheet, value, ("allow", draft.allow.len()));
+                }
+                "deny" => draft.deny = packages(sheet, value),
+                "advisories" => draft.advisories = read::flag(sheet, value),
+                "accept" => {
+                    draft.accept = ids(sheet, value);
+                    read::not_empty(sheet, value, ("accept", draft.accept.len()));
+                }
+                "credential" => {
+                    draft.credential = read::credential(sheet, value).map(|one| (one, at));
+                }
+                _ => unknown(sheet, (key, at), &KEYS),
+            }
+        }
+        draft
+    }
 }
 
 /// Returns what may be asked of one host: packages are fetched, nothing is published.
@@ -163,7 +197,23 @@ fn age(sheet: &mut Sheet<'_>, node: &Node) -> Option<Duration> {
     )
 }
 
-/// Reads names of packages: `left-pad`, `@scope/*`.
+/// Reads ids of advisories.
+fn ids(sheet: &mut Sheet<'_>, node: &Node) -> Vec<String> {
+    let letter = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
+    let id = |text: &str| {
+        let fits = (1..=128).contains(&text.len()) && text.bytes().all(letter);
+        fits.then(|| text.to_owned())
+    };
+    let mut ids = Vec::new();
+    for item in items(sheet, node, "[CVE-2024-12345]") {
+        let wanted = "the id of an advisory, such as `CVE-2024-12345`";
+        ids.extend(scalar(sheet, item, wanted, id));
+    }
+    ids
+}
+
+/// Reads names of packages, each alone or with one version: `left-pad`, `left-pad@1.3.0`,
+/// `@scope/*`.
 fn packages(sheet: &mut Sheet<'_>, node: &Node) -> Vec<String> {
     let letter = |b: u8| b.is_ascii_alphanumeric() || b"@/._+-*".contains(&b);
     let name = |text: &str| {

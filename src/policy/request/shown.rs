@@ -73,6 +73,14 @@ impl fmt::Display for RegistryRule {
                 write!(f, " {word} {}", names.join(" "))?;
             }
         }
+        match self.advisories {
+            Some(true) => f.write_str(" advisories")?,
+            Some(false) => f.write_str(" no advisories")?,
+            None => {}
+        }
+        if !self.accept.is_empty() {
+            write!(f, " accept {}", self.accept.join(" "))?;
+        }
         Ok(())
     }
 }
@@ -87,6 +95,9 @@ pub(in crate::policy) fn keys(rule: &RequestRule) -> Vec<String> {
         keys.extend(age.map(|age| format!("min_age: {age}")));
         keys.extend(listed("allow", &registry.allow));
         keys.extend(listed("deny", &registry.deny));
+        let heeds = registry.advisories;
+        keys.extend(heeds.map(|heeds| format!("advisories: {heeds}")));
+        keys.extend(listed("accept", &registry.accept));
         keys.extend(rule.credential.as_ref().map(credential));
         return keys;
     }

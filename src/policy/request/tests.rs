@@ -382,7 +382,7 @@ const RULES: [&str; 12] = [
     "{ host: api.test, port: 443, credential: { secret: API_KEY, basic: \"a\\\"b\" } }",
     "{ host: api.test, port: 443, git: { repo: o/n, push: false } }",
     "{ host: api.test, port: 443, git: { repo: o/n, push: [main, \"loki/*\"] } }",
-    "{ registry: debian, min_age: 3d, allow: [curl, \"lib*\"], deny: [nc] }",
+    "{ registry: npm, min_age: 3d, allow: [curl, \"lib*\"], deny: [nc], advisories: true, accept: [CVE-2024-1] }",
 ];
 
 #[test]

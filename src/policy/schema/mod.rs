@@ -95,6 +95,11 @@ const ABOUT: &[(&str, &str)] = &[
     ),
     ("min_age", "How old a version must be."),
     ("allow", "The only packages there are."),
+    (
+        "advisories",
+        "Whether known advisories refuse a version; left out, once some were imported.",
+    ),
+    ("accept", "Advisories that refuse nothing."),
     ("push", "`false`, or the branches that may be updated."),
     (
         "ca",

@@ -46,6 +46,11 @@ pub(super) fn of_registry() -> Value {
             "deny",
             json!({ "type": "array", "maxItems": 1000, "items": package() }),
         ),
+        ("advisories", flag()),
+        (
+            "accept",
+            some(json!({ "type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$" })),
+        ),
         ("credential", json!({ "$ref": "#/$defs/credential" })),
     ];
     let mut rule = map(fields.into_iter());
