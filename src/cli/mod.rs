@@ -1,6 +1,7 @@
 //! The command line: turns what a person types into calls, and results into text and exit codes.
 
 mod adhoc;
+mod answers;
 mod args;
 mod asked;
 mod attest;

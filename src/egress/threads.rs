@@ -1,7 +1,12 @@
 //! What all gateways share: one thread, so that a download delays no exec, the budgets of roles,
 //! the way out of this host, and what a person opened.
 
-use std::{collections::BTreeMap, io, sync::Arc, thread::JoinHandle};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, OnceLock},
+    thread::JoinHandle,
+};
 
 use tokio::{
     runtime::{Builder, Handle},
@@ -15,6 +20,7 @@ use crate::{
 
 use super::{
     StartError, Trust,
+    cache::Answers,
     inspect::Inspection,
     limits::{Budgets, Past},
     openings::{Opening, Openings},
@@ -30,6 +36,8 @@ pub(super) struct Shared {
     pub(super) openings: Openings,
     pub(super) proxies: Proxies,
     pub(super) inspection: Inspection,
+    /// Where answers are kept, once somebody said where.
+    pub(super) answers: OnceLock<Arc<Answers>>,
 }
 
 /// One dedicated thread with a runtime of its own. Dropping it ends every gateway on it.
@@ -65,6 +73,7 @@ impl Threads {
             openings: Openings::default(),
             proxies,
             inspection: Inspection::new()?,
+            answers: OnceLock::new(),
         };
         Self::build(shared).map_err(StartError::Thread)
     }
@@ -96,6 +105,12 @@ impl Threads {
     /// Opens a host to a role, in all its sandboxes, standing and to come.
     pub fn open(&self, opening: Opening) {
         self.shared.openings.add(opening);
+    }
+
+    /// Keeps answers for rules that say so, from now on; only the first call counts. Without it
+    /// every request is asked of its server.
+    pub fn keep(&self, answers: Answers) {
+        self.shared.answers.set(Arc::new(answers)).ok();
     }
 
     /// Charges a role's budgets with what an orchestrator before this one let out, oldest first,
