@@ -2,6 +2,7 @@
 
 mod adhoc;
 mod advisories;
+mod answers;
 mod args;
 mod asked;
 mod attest;

@@ -153,6 +153,7 @@ mod tests {
             method: None,
             path: None,
             status: None,
+            cache: None,
         }
     }
 

@@ -11,6 +11,7 @@ use crate::{
 
 use super::{
     adhoc::{self, Asked, Streams},
+    answers,
     args::{Json, SandboxRm, SandboxRun, SandboxShell},
     asked::Network,
     env::Environment,
@@ -75,6 +76,9 @@ async fn play(
     let tree = adhoc::tree(repository.as_ref(), args.worktree.as_deref())?;
     let engine = setup::engine(env).await?;
     let launcher = setup::launcher(env, engine, [&rights])?;
+    if let Some(repository) = &repository {
+        answers::keep(env, &launcher, &repository.root().join(".loki"))?;
+    }
     let image = setup::image(env, launcher.engine.as_ref(), &rights.image).await?;
     let place = adhoc::Place::new(env, repository)?;
     let asked = Asked {

@@ -24,7 +24,7 @@ use crate::{
 };
 
 use super::{
-    args,
+    answers, args,
     choice::choose,
     env::Environment,
     exit::{Exit, Fault, OrExit},
@@ -58,6 +58,7 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let run = new_run()?;
     let state = repository.root().join(".loki");
     let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
+    answers::keep(env, &launcher, &state)?;
     restart::charge(&launcher.threads, (&state, &policy), now());
     sweep(&repository, launcher.engine.as_ref()).await?;
     let images = setup::images_of(env, launcher.engine.as_ref(), &policy, roles()).await?;

@@ -296,6 +296,7 @@ impl Drop for Open<'_> {
             waited: self.meter.waited(),
             call: None,
             status: None,
+            cache: None,
         }));
     }
 }

@@ -15,6 +15,7 @@
 
 mod accept;
 mod ask;
+mod cache;
 mod connection;
 mod context;
 mod dial;
@@ -40,6 +41,7 @@ mod web;
 #[cfg(test)]
 mod tests;
 
+pub use cache::{Answers, CacheError, Clock, Room};
 pub use dial::{Resolve, SystemResolver};
 pub use gateway::{Config, DnsSockets, Doors, Gateway, Limits, SecretValues};
 pub use hello::{BadHello, Hello, sni};

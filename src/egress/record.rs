@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
-    event::{EgressKind, Event, millis},
+    event::{CacheUse, EgressKind, Event, millis},
     name::{Role, TaskId},
 };
 
@@ -86,6 +86,8 @@ pub struct Closed {
     pub call: Option<Call>,
     /// How the server answered a request, the last of them; none when it did not.
     pub status: Option<u16>,
+    /// What the cache did for a request; none when the server answered.
+    pub cache: Option<CacheUse>,
 }
 
 /// One line for the journal, without the sandbox and the task, which the gateway does not know.
@@ -128,6 +130,7 @@ impl Record {
                 method: c.call.as_ref().map(|call| call.method.clone()),
                 path: c.call.map(|call| call.path),
                 status: c.status,
+                cache: c.cache,
             },
         }
     }
@@ -150,7 +153,16 @@ pub struct Coalescer {
     since: Option<Instant>,
     held: HashMap<Decision, u64>,
     unlisted: u64,
-    closed: HashMap<(String, u16, Option<Call>), (Closed, u64)>,
+    closed: HashMap<Ended, (Closed, u64)>,
+}
+
+/// What connections or requests have in common that are summed up.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Ended {
+    host: String,
+    port: u16,
+    call: Option<Call>,
+    cache: Option<CacheUse>,
 }
 
 impl Coalescer {
@@ -212,7 +224,12 @@ impl Coalescer {
         if self.closed.len() >= REQUESTS {
             closed.call = None;
         }
-        let key = (closed.host.clone(), closed.port, closed.call.clone());
+        let key = Ended {
+            host: closed.host.clone(),
+            port: closed.port,
+            call: closed.call.clone(),
+            cache: closed.cache,
+        };
         match self.closed.get_mut(&key) {
             Some((sum, count)) => {
                 sum.sent = sum.sent.saturating_add(closed.sent);
@@ -348,6 +365,7 @@ mod tests {
                 waited: Duration::ZERO,
                 call: None,
                 status: None,
+                cache: None,
             };
             assert_eq!(coalescer.note(Fact::Closed(closed), start), []);
         }

@@ -1,7 +1,12 @@
 //! What all gateways share: one thread, so that a download delays no exec, the budgets of roles,
 //! the way out of this host, and what a person opened.
 
-use std::{collections::BTreeMap, io, sync::Arc, thread::JoinHandle};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, OnceLock},
+    thread::JoinHandle,
+};
 
 use tokio::{
     runtime::{Builder, Handle},
@@ -16,6 +21,7 @@ use crate::{
 
 use super::{
     StartError, Trust,
+    cache::Answers,
     inspect::{Inspection, VettingKept},
     limits::{Budgets, Past},
     openings::{Opening, Openings},
@@ -32,6 +38,8 @@ pub(super) struct Shared {
     pub(super) proxies: Proxies,
     pub(super) inspection: Inspection,
     pub(super) vetting: VettingKept,
+    /// Where answers are kept, once somebody said where.
+    pub(super) answers: OnceLock<Arc<Answers>>,
 }
 
 /// One dedicated thread with a runtime of its own. Dropping it ends every gateway on it.
@@ -68,6 +76,7 @@ impl Threads {
             proxies,
             inspection: Inspection::new()?,
             vetting: VettingKept::default(),
+            answers: OnceLock::new(),
         };
         Self::build(shared).map_err(StartError::Thread)
     }
@@ -104,6 +113,12 @@ impl Threads {
     /// Opens a host to a role, in all its sandboxes, standing and to come.
     pub fn open(&self, opening: Opening) {
         self.shared.openings.add(opening);
+    }
+
+    /// Keeps answers for rules that say so, from now on; only the first call counts. Without it
+    /// every request is asked of its server.
+    pub fn keep(&self, answers: Answers) {
+        self.shared.answers.set(Arc::new(answers)).ok();
     }
 
     /// Charges a role's budgets with what an orchestrator before this one let out, oldest first,

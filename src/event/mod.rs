@@ -135,6 +135,9 @@ pub enum Event {
         /// How the server answered a request; none when it did not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         status: Option<u16>,
+        /// What the cache did for a request; none when its server answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cache: Option<CacheUse>,
     },
     /// A person is about to open a host to a role, for one connection or for as long as the
     /// orchestrator runs.
@@ -235,6 +238,16 @@ pub enum EgressKind {
     Request,
     /// A connection waits for a person, who is asked whether to open it.
     Ask,
+}
+
+/// What the cache did for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheUse {
+    /// It answered: the server was not asked.
+    Hit,
+    /// The server said that the kept answer has not changed, and that was given.
+    Validated,
 }
 
 /// Why work may not leave a sandbox.

@@ -198,7 +198,8 @@ fn deny(egress: &Egress, target: &Target) -> Denied {
 
 impl EgressRule {
     /// Returns whether the rule is about this name and port.
-    pub(super) fn covers_target(&self, target: &Target) -> bool {
+    #[must_use]
+    pub fn covers_target(&self, target: &Target) -> bool {
         self.host.matches(&target.name) && self.port == target.port
     }
 }

@@ -18,14 +18,15 @@ use rustls::{
 use super::harness::{Engine, Run, World};
 
 /// An HTTPS server of the test's own, with an authority nobody else knows.
-struct Server {
-    at: SocketAddr,
-    authority: String,
-    heard: Arc<Mutex<Vec<String>>>,
+pub(super) struct Server {
+    pub(super) at: SocketAddr,
+    pub(super) authority: String,
+    pub(super) heard: Arc<Mutex<Vec<String>>>,
 }
 
-/// Starts a server for `name`: it answers `/ok`, and a small git repository under `/repo`.
-fn server(name: &str) -> Server {
+/// Starts a server for `name`: it answers `/ok`, a small git repository under `/repo`, and `/kept`,
+/// each time otherwise, though it says that the answer holds for an hour.
+pub(super) fn server(name: &str) -> Server {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -79,6 +80,7 @@ fn answer(
         let oid = "1".repeat(40);
         let body = match head.split([' ', '?']).nth(1) {
             Some("/ok") => "it is there\n".to_owned(),
+            Some("/kept") => format!("kept {}\n", told.lock().unwrap().len()),
             Some("/echo") => format!("you sent {head}"),
             Some("/repo/info/refs") => format!("{oid}\trefs/heads/main\n"),
             Some("/repo/HEAD") => "ref: refs/heads/main\n".to_owned(),
@@ -90,9 +92,13 @@ fn answer(
         } else {
             "200 OK"
         };
+        let more = match body.starts_with("kept") {
+            true => "Cache-Control: max-age=3600\r\n",
+            false => "",
+        };
         write!(
             stream,
-            "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\n{more}Content-Length: {}\r\n\r\n{body}",
             body.len()
         )?;
     }

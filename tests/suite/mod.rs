@@ -19,6 +19,7 @@ mod cli_trust;
 mod dependencies;
 mod house;
 mod layers;
+mod live_cache;
 mod live_claude;
 mod live_confine;
 mod live_egress;

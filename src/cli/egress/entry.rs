@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    event::{EgressKind, Event, Record},
+    event::{CacheUse, EgressKind, Event, Record},
     name::{Role, TaskId},
 };
 
@@ -38,6 +38,9 @@ pub(super) struct Entry {
     pub(super) path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) status: Option<u16>,
+    /// What the cache did for a request that ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cache: Option<CacheUse>,
     /// None of a connection that ended.
     pub(super) allowed: Option<bool>,
     pub(super) rule: Option<String>,
@@ -112,6 +115,7 @@ impl Entries {
             method,
             path,
             status,
+            cache,
         } = &record.event
         else {
             unreachable!("asked of connections that ended")
@@ -126,6 +130,7 @@ impl Entries {
             method: method.clone(),
             path: path.clone(),
             status: *status,
+            cache: *cache,
             ..bare(record, "closed", (role, host, Some(*port)))
         }
     }
@@ -148,6 +153,7 @@ fn bare(
         method: None,
         path: None,
         status: None,
+        cache: None,
         allowed: None,
         rule: None,
         reason: None,
@@ -244,8 +250,13 @@ impl Entry {
             let status = self
                 .status
                 .map_or_else(String::new, |status| format!(", answered {status}"));
+            let cache = match self.cache {
+                None => "",
+                Some(CacheUse::Hit) => " from the cache",
+                Some(CacheUse::Validated) => " from the cache, which its server confirmed",
+            };
             return format!(
-                "{status}, {} bytes out, {} in, {seconds} s{waited}",
+                "{status}{cache}, {} bytes out, {} in, {seconds} s{waited}",
                 self.sent, self.received
             );
         }

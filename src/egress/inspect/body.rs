@@ -6,7 +6,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU16, Ordering},
     },
     task::{Context as Polling, Poll, ready},
@@ -21,11 +21,14 @@ use hyper::{
 use tokio::time::Instant;
 
 use super::mask::Mask;
-use crate::egress::{
-    context::{Context, Line},
-    limits::Way,
-    record::{Call, Closed, Fact},
-    splice::Meter,
+use crate::{
+    egress::{
+        context::{Context, Line},
+        limits::Way,
+        record::{Call, Closed, Fact},
+        splice::Meter,
+    },
+    event::CacheUse,
 };
 
 /// Why a body broke off.
@@ -44,6 +47,7 @@ pub(super) struct Account {
     pub(super) meter: Meter,
     status: AtomicU16,
     echoed: AtomicBool,
+    cache: OnceLock<CacheUse>,
 }
 
 impl Account {
@@ -56,12 +60,19 @@ impl Account {
             meter: Meter::new(budget, Arc::clone(&context.tally)),
             status: AtomicU16::new(0),
             echoed: AtomicBool::new(false),
+            cache: OnceLock::new(),
         })
     }
 
     /// Notes how the server answered.
     pub(super) fn answered(&self, status: u16) {
         self.status.store(status, Ordering::Relaxed);
+    }
+
+    /// Notes that the body came from the cache.
+    pub(super) fn from_cache(&self, cache: CacheUse) {
+        // It comes from there once at most.
+        self.cache.set(cache).ok();
     }
 
     /// Notes that an answer held the credential.
@@ -91,6 +102,7 @@ impl Drop for Account {
             port: target.port,
             call: Some(Call::clone(call)),
             status: (status > 0).then_some(status),
+            cache: self.cache.get().copied(),
             sent: self.meter.sent(),
             received: self.meter.received(),
             elapsed: self.since.elapsed(),

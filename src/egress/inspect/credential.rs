@@ -149,6 +149,16 @@ fn credential_in(part: &str) -> Option<&'static str> {
     QUERY.into_iter().find(|known| *known == name)
 }
 
+/// Returns whether a request carries an account of its own, besides in the header that is ours.
+pub(super) fn carries(headers: &HeaderMap, query: Option<&str>, own: Option<&HeaderName>) -> bool {
+    let named = |name: &str| headers.contains_key(name) && own.is_none_or(|own| *own != *name);
+    HEADERS.into_iter().any(named)
+        || query
+            .unwrap_or_default()
+            .split('&')
+            .any(|part| credential_in(part).is_some())
+}
+
 /// Why a credential cannot be added.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoCredential {
@@ -208,6 +218,11 @@ impl Ready {
             value,
             forms: forms.ok_or_else(|| NoCredential::Unmaskable(name.clone()))?,
         })
+    }
+
+    /// Returns which header it is added as.
+    pub(super) fn header(&self) -> &HeaderName {
+        &self.name
     }
 
     /// Adds it to a request.

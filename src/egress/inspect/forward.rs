@@ -16,6 +16,7 @@ use super::{
     Speaks,
     body::{Account, Passing, TooLong, mask_headers},
     credential::Ready,
+    kept::Recalled,
     mask::Mask,
     push::{self, Opened},
     session::{Answer, Judged, Refused, Session},
@@ -67,6 +68,12 @@ impl Session {
         let first = parts.method.as_str().len() + parts.uri.to_string().len();
         let may = account.head(Way::Out, first, &parts.headers).await;
         may.map_err(|spent| forbid(&line, format!("bytes: {spent}")))?;
+        let turn = self.turn(&permit, (&parts, &body), credential.as_ref());
+        let turn = match turn.recall(&mut parts.headers, &account).await {
+            Ok(Recalled::Ask(turn)) => turn,
+            Ok(Recalled::Answer(answer)) => return Ok(answer),
+            Err(broken) => return Err(broken.refused(&line)),
+        };
         let body = Passing::out(body, &account, permit.max_request_bytes());
         let requests = self.requests(match client.is_some() {
             true => Speaks::Old,
@@ -86,7 +93,10 @@ impl Session {
                 let reason = "its server changes the protocol unasked".to_owned();
                 Err(Broken::Answer(reason).refused(&line))
             }
-            _ => Ok(answer(response, &account, mask)),
+            _ => {
+                let answer = turn.answer(response, (&account, mask)).await;
+                answer.map_err(|broken| broken.refused(&line))
+            }
         }
     }
 
@@ -170,7 +180,7 @@ impl Session {
 }
 
 /// Why an answer is not passed back.
-enum Broken {
+pub(super) enum Broken {
     /// The role has used up its bytes of the run: waiting brings none back.
     Spent(io::Error),
     /// The server is at fault.
@@ -212,7 +222,7 @@ async fn received(
 }
 
 /// Returns the answer as the client gets it.
-fn answer(
+pub(super) fn answer(
     response: Response<Incoming>,
     account: &Arc<Account>,
     mask: Option<Mask>,

@@ -18,6 +18,7 @@ mod authority;
 mod body;
 mod credential;
 mod forward;
+mod kept;
 mod mask;
 mod plain;
 mod push;

@@ -132,6 +132,16 @@ impl Lab {
     /// A gateway that knows secrets.
     pub(super) fn trusted(
         threads: Arc<Threads>,
+        given: (Egress, Table),
+        held: (SecretValues, (Limits, Rates)),
+    ) -> Self {
+        Self::of_role("eng-backend", threads, given, held)
+    }
+
+    /// A gateway of a role.
+    pub(super) fn of_role(
+        role: &str,
+        threads: Arc<Threads>,
         (egress, resolver): (Egress, Table),
         (secrets, (limits, rates)): (SecretValues, (Limits, Rates)),
     ) -> Self {
@@ -153,7 +163,7 @@ impl Lab {
         };
         let config = Config {
             egress,
-            role: "eng-backend".parse().unwrap(),
+            role: role.parse().unwrap(),
             dns: DnsSockets { udp, tcp },
             doors: Arc::new(open),
             record: Arc::new(move |record| sink.lock().unwrap().push(record)),

@@ -1,6 +1,9 @@
 //! The gateway as a whole, on loopback: a sandbox made of a map from the addresses asked for to
 //! real listeners, upstreams that the test owns, and a resolver that counts.
 
+mod cache;
+mod cache_attacks;
+mod cache_lab;
 mod crowd;
 mod fuzz;
 mod inspect;

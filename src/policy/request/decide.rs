@@ -107,7 +107,8 @@ impl RequestPermit {
         self.upgrades
     }
 
-    /// Returns how long the answer may be given again; none for anything but `GET`.
+    /// Returns how long the answer may be given again; none for anything but `GET`, and `HEAD`, which
+    /// is answered from what `GET` got.
     #[must_use]
     pub fn cache(&self) -> Option<Duration> {
         self.part.cache
@@ -200,7 +201,8 @@ pub fn decide_request(
         match covers(part, request, path) {
             Ok(pushes) => {
                 let mut part = part.clone();
-                part.cache = part.cache.filter(|_| request.method == "GET");
+                let reads = matches!(request.method.as_str(), "GET" | "HEAD");
+                part.cache = part.cache.filter(|_| reads);
                 return Ok(RequestPermit {
                     rule: rule.to_string(),
                     path: path.to_string(),

@@ -49,11 +49,7 @@ impl Draft {
             "credential" => rule.credential = credential(sheet, value),
             "websocket" => rule.websocket = flag(sheet, value).unwrap_or_default(),
             "max_request_bytes" => rule.max_request_bytes = bytes(sheet, value),
-            "cache" => {
-                let message = "`cache` is checked, but this version keeps no answers yet";
-                sheet.note(at, message, None);
-                rule.cache = cache(sheet, value);
-            }
+            "cache" => rule.cache = cache(sheet, value),
             _ => rule.git = git(sheet, value),
         }
     }
@@ -76,6 +72,9 @@ impl Draft {
                 let message = format!("a credential would be sent in the clear on port {port}");
                 let help = "credentials go over TLS alone: use port 443, or `protocol: tls`";
                 sheet.fault(at, message, Some(help.to_owned()));
+            } else if let (Protocol::Http, Some(at)) = (protocol, self.at("cache")) {
+                let message = format!("answers on port {port} come without TLS and are not kept");
+                sheet.note(at, message, None);
             }
         }
         self.one_host(sheet, host);
