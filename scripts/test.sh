@@ -12,11 +12,13 @@ if ! command -v cargo >/dev/null; then
 fi
 
 # The suite runs what the example builds, outside too, with the host's own Python; and holds the store
-# of secrets against the program age and real SSH keys.
+# of secrets against the program age and real SSH keys; npm and pip say which registries there are.
 missing=()
 command -v python3 >/dev/null || missing+=(python3)
 command -v age >/dev/null || missing+=(age)
 command -v ssh-keygen >/dev/null || missing+=(openssh-client)
+command -v pip >/dev/null || missing+=(python3-pip)
+command -v npm >/dev/null || missing+=(npm)
 if [ "${#missing[@]}" -gt 0 ]; then
     command -v apt-get >/dev/null || { say "missing: ${missing[*]}; install them, then run 'make test' again"; exit 4; }
     sudo=()
@@ -44,6 +46,14 @@ done
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+# For git over SSH. Laid out below the target directory, for the package would start a service.
+if ! [ -x /usr/sbin/sshd ] && ! [ -x "$target/tmp/sshd/usr/sbin/sshd" ]; then
+    command -v apt-get >/dev/null || { say "missing: sshd; install it, then run 'make test' again"; exit 4; }
+    say "fetching sshd"
+    mkdir -p "$target/tmp/sshd"
+    (cd "$target/tmp/sshd" && apt-get download -qq openssh-server libwrap0 2>/dev/null && for package in *.deb; do dpkg-deb -x "$package" .; done)
+fi
+
 say "running the tests"
 status=0
 cargo test --locked --workspace --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?

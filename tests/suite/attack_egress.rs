@@ -74,9 +74,57 @@ fn attack_s2_s3_s4_n10_n12_n15_n16_n17_n35_no_request_takes_the_credential_or_an
         ];
         let said = world.loki(&[&words[..], &["--", "python3", "src/hostile.py"]].concat());
         let said = said.exits(0);
-        let told = told(&said);
-        println!("{said}\n{told:#?}\n{:#?}", web.heard());
+        assert!(!said.to_string().contains(CANARY), "{said}");
+        each_attempt_ended_as_it_should(&said);
+        only_its_own_server_heard_the_credential(&web.heard());
     });
+}
+
+#[track_caller]
+fn each_attempt_ended_as_it_should(said: &Said) {
+    let told = told(said);
+    let all = |word: &str, count: usize, statuses: &[&str]| {
+        let found = &told[word];
+        assert_eq!(found.len(), count, "{word}: {said}");
+        let fits = |one: &&str| statuses.contains(&one.rsplit(' ').next().unwrap_or_default());
+        assert!(found.iter().all(fits), "{word}: {found:?}");
+    };
+    // The control: with its placeholder, where it belongs, the agent is served.
+    assert_eq!(told["CONTROL"], ["200 True"], "{said}");
+    all("DRESSED", 13, &["200"]);
+    all("PATH", 1, &["403"]);
+    assert_eq!(
+        told["CLEAR"],
+        ["200 True"],
+        "it stays a placeholder\n{said}"
+    );
+    assert_eq!(told["AWAY"], ["https://other.test/echo"], "{said}");
+    let masked = "*".repeat(CANARY.len());
+    assert!(
+        said.stdout.contains(&format!("x-api-key: {masked}\n")),
+        "{said}"
+    );
+    all("FOREIGN", 3, &["403"]);
+    all("FRONTED", 4, &["400", "403", "421"]);
+    all("SECOND", 1, &["1"]);
+    all("SMUGGLED", 7, &["400"]);
+    all("ESCAPED", 6, &["403"]);
+    all("LABELS", 1, &["True"]);
+}
+
+#[track_caller]
+fn only_its_own_server_heard_the_credential(heard: &[String]) {
+    let with: Vec<&String> = heard.iter().filter(|line| line.contains(CANARY)).collect();
+    assert!(with.len() >= 3, "the control: {heard:#?}");
+    for line in &with {
+        assert!(line.starts_with("https GET key.test /v1/"), "{line}");
+    }
+    let others = heard.iter().filter(|line| line.contains(" other.test "));
+    assert_eq!(others.count(), 14, "{heard:#?}");
+    for line in heard {
+        let stray = ["/smuggled", "/second", "/files"];
+        assert!(!stray.iter().any(|stray| line.contains(stray)), "{line}");
+    }
 }
 
 /// An agent that asks a person for hosts whose names are more than names, and that leaves a request
@@ -129,7 +177,6 @@ fn attack_n26_what_a_person_is_asked_cannot_be_made_to_speak_and_no_request_of_a
         );
         world.commit();
         let said = world.loki(&START).in_any_case();
-        println!("{said}");
         let asked: Vec<&str> = said
             .stderr
             .lines()

@@ -151,24 +151,18 @@ fn start(town: &Town) -> Running {
 }
 
 /// Splits what was printed under headings `== NAME` and ended with `== ended CODE`.
-fn parts(printed: &str) -> BTreeMap<&str, (&str, i32)> {
+fn parts(printed: &str) -> BTreeMap<&str, (String, i32)> {
     let mut parts = BTreeMap::new();
-    for part in printed
-        .split("== ended ")
-        .flat_map(|part| part.split_once("\n== "))
-    {
-        let (name, text) = part.1.split_once('\n').unwrap_or((part.1, ""));
-        let (_, behind) = printed
-            .split_once(&format!("== {name}\n"))
-            .expect("it is there");
-        let (_, code) = behind.split_once("== ended ").expect("it ended");
-        let code = code
-            .lines()
-            .next()
-            .expect("a number")
-            .parse()
-            .expect("a number");
-        parts.insert(name, (text, code));
+    let (mut name, mut text) = ("", String::new());
+    for line in printed.lines() {
+        match line.strip_prefix("== ") {
+            Some(end) if end.starts_with("ended ") => {
+                let code = end["ended ".len()..].parse().expect("a number");
+                parts.insert(name, (std::mem::take(&mut text), code));
+            }
+            Some(heading) => (name, text) = (heading, String::new()),
+            None => text += &format!("{line}\n"),
+        }
     }
     parts
 }
@@ -191,7 +185,7 @@ fn compare(printed: &str) {
             continue;
         };
         let well = if ends == "well" { code == 0 } else { code != 0 };
-        let mut rest = said;
+        let mut rest = said.as_str();
         let missing = lines.find(|line| match rest.split_once(*line) {
             Some((_, behind)) => {
                 rest = behind;
@@ -205,7 +199,7 @@ fn compare(printed: &str) {
             ));
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     assert!(parts.is_empty(), "no page tells of {parts:?}");
 }
 

@@ -217,7 +217,7 @@ impl Body for Opened {
 mod tests {
     use super::*;
 
-    const PUSH: &[u8] = b"0035shallow 4efbb2285d73af7030a40001e9d547cc4c993330\n00ab0000000000000000000000000000000000000000 4efbb2285d73af7030a40001e9d547cc4c993330 refs/heads/a\0 report-status-v2 side-band-64k quiet object-format=sha1 agent=git/2.47.30000PACK";
+    const PUSH: &[u8] = b"0035shallow 4efbb2285d73af7030a40001e9d547cc4c993330\n00ac0000000000000000000000000000000000000000 4efbb2285d73af7030a40001e9d547cc4c993330 refs/heads/a\0 report-status-v2 side-band-64k quiet object-format=sha1 agent=git/2.47.30000PACK";
 
     fn report(push: &[u8]) -> Option<Report> {
         Report::to(push, vec!["refs/heads/a".to_owned()])
@@ -229,13 +229,13 @@ mod tests {
         let told = String::from_utf8(told).unwrap();
         assert_eq!(
             told,
-            "0008\u{2}{}\n0037\u{1}000eunpack ok\n0020ng refs/heads/a not yours\n00000000"
+            "0008\u{2}{}\n0035\u{1}000eunpack ok\n001eng refs/heads/a not yours\n00000000"
         );
         let plain = String::from_utf8(PUSH.to_vec()).unwrap();
         let plain = plain.replace("side-band-64k", "side-band-9999");
-        let told = report(plain.replace("00ab", "00ac").as_bytes()).unwrap();
+        let told = report(plain.replace("00ac", "00ad").as_bytes()).unwrap();
         let told = String::from_utf8(told.refusing("no", "{}")).unwrap();
-        assert_eq!(told, "000eunpack ok\n0019ng refs/heads/a no\n0000");
+        assert_eq!(told, "000eunpack ok\n0017ng refs/heads/a no\n0000");
     }
 
     #[test]

@@ -97,7 +97,8 @@ class Answers(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(bytes([0x88, len(data)]) + data)
                 return
             data = b"heard " + data
-            self.wfile.write(bytes([0x81, len(data)]) + data)
+            length = bytes([len(data)]) if len(data) < 126 else b"\x7e" + len(data).to_bytes(2, "big")
+            self.wfile.write(b"\x81" + length + data)
             self.wfile.flush()
 
     def git(self, path, query, body):
