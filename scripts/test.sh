@@ -12,11 +12,13 @@ if ! command -v cargo >/dev/null; then
 fi
 
 # The suite runs what the example builds, outside too, with the host's own Python; and holds the store
-# of secrets against the program age and real SSH keys.
+# of secrets against the program age and real SSH keys; npm and pip say which registries there are.
 missing=()
 command -v python3 >/dev/null || missing+=(python3)
 command -v age >/dev/null || missing+=(age)
 command -v ssh-keygen >/dev/null || missing+=(openssh-client)
+command -v pip >/dev/null || missing+=(python3-pip)
+command -v npm >/dev/null || missing+=(npm)
 if [ "${#missing[@]}" -gt 0 ]; then
     command -v apt-get >/dev/null || { say "missing: ${missing[*]}; install them, then run 'make test' again"; exit 4; }
     sudo=()
@@ -35,6 +37,18 @@ scripts/engines.sh start all
 say "building the images that tests share, and the tests"
 cargo build --locked
 target=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
+# For git over SSH. Laid out below the target directory, for the package would start a service.
+sshd() {
+    command -v apt-get >/dev/null || return 1
+    mkdir -p "$target/tmp/sshd" && cd "$target/tmp/sshd"
+    apt-get download -qq openssh-server libwrap0 2>/dev/null ||
+        { apt-get update -qq && apt-get download -qq openssh-server libwrap0; } || return 1
+    for package in *.deb; do dpkg-deb -x "$package" . || return 1; done
+}
+if ! [ -x /usr/sbin/sshd ] && ! [ -x "$target/tmp/sshd/usr/sbin/sshd" ]; then
+    say "fetching sshd"
+    (sshd) || { say "missing: sshd; install it, then run 'make test' again"; exit 4; }
+fi
 images() {
     local engine start
     for engine in DOCKER_HOST=unix:///var/run/docker.sock CONTAINER_HOST=unix:///run/podman/podman.sock; do

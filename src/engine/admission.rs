@@ -115,10 +115,45 @@ pub(super) fn acceptable(spec: &ContainerSpec, report: &EngineReport) -> Result<
     Ok(())
 }
 
+/// Explains what rootless Podman leaves without a word: it keeps no ids while a pause process of an
+/// earlier start, or of other id ranges, is still there.
+pub(super) fn explained(fault: EngineError, spec: &ContainerSpec) -> EngineError {
+    match fault {
+        EngineError::Api { message, .. } if spec.keep_id && message.trim().is_empty() => {
+            EngineError::Unsupported {
+                what: "rootless Podman did not create a container that keeps your user's id, and said no reason"
+                    .to_owned(),
+                advice: "run `podman system migrate`, which ends a pause process left from before (and your running containers with it), then try again"
+                    .to_owned(),
+            }
+        }
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{acceptable, usable};
-    use crate::engine::{Cgroup, ContainerSpec, EngineReport, Mount, recorded, socket::Peer};
+    use super::{acceptable, explained, usable};
+    use crate::engine::{
+        Cgroup, ContainerSpec, EngineError, EngineReport, Mount, recorded, socket::Peer,
+    };
+
+    #[test]
+    fn a_refusal_to_keep_ids_without_a_reason_says_what_mends_it() {
+        let refused = |message: &str| EngineError::Api {
+            call: "create the container `x`".to_owned(),
+            status: Some(500),
+            message: message.to_owned(),
+        };
+        let keeping = ContainerSpec {
+            keep_id: true,
+            ..spec()
+        };
+        let said = |message, spec| explained(refused(message), spec).to_string();
+        assert!(said(" \n", &keeping).contains("`podman system migrate`"));
+        assert!(said("no space left", &keeping).contains("no space left"));
+        assert!(!said("", &spec()).contains("migrate"));
+    }
 
     fn report() -> EngineReport {
         EngineReport {

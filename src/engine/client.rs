@@ -114,6 +114,7 @@ impl Client {
             self.docker.create_container(Some(options), body),
         )
         .await;
+        let created = created.map_err(|fault| admission::explained(fault, spec));
         let id = ContainerId(absent(created, "image", &spec.image)?.id);
         let faults = match self.inspect_whole(&id).await {
             Ok(found) => body::faults(spec, &found, &self.dialect),

@@ -1,6 +1,9 @@
 //! Why an engine cannot be used, or would not do what it was asked.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// A fault of the engine, or of the way to it.
 #[derive(Debug, thiserror::Error)]
@@ -16,8 +19,9 @@ pub enum EngineError {
     },
     /// A socket is there, but this user may not connect to it.
     #[error(
-        "no permission to connect to `{}`: join the group that owns the socket (`sudo usermod -aG docker $USER`, then log in again), or install Podman, which needs no group",
-        socket.display()
+        "no permission to connect to `{}`: {}",
+        socket.display(),
+        way_in(socket)
     )]
     NoPermission {
         /// The socket that refused.
@@ -85,4 +89,31 @@ pub enum EngineError {
 
 fn status_words(status: Option<u16>) -> String {
     status.map_or_else(String::new, |status| format!(" (HTTP {status})"))
+}
+
+/// Docker's socket has a group of its own; Podman's is root's alone, and nobody else needs it.
+fn way_in(socket: &Path) -> &'static str {
+    if socket.ends_with("podman.sock") {
+        return "it is root's Podman, and no group opens it; use your own, which needs no daemon: `--engine podman` without `CONTAINER_HOST`";
+    }
+    "join the group that owns the socket (`sudo usermod -aG docker $USER`, then log in again), or install Podman, which needs no group"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::EngineError;
+
+    #[test]
+    fn who_may_not_connect_is_told_the_way_for_that_engine() {
+        let said = |socket: &str| {
+            let socket = socket.into();
+            EngineError::NoPermission { socket }.to_string()
+        };
+        assert!(said("/var/run/docker.sock").contains("-aG docker"));
+        let podman = said("/run/podman/podman.sock");
+        assert!(
+            podman.contains("--engine podman") && !podman.contains("docker"),
+            "{podman}"
+        );
+    }
 }

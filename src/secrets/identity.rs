@@ -11,8 +11,8 @@ use super::{
 };
 
 const EMPTY: &str = "it is empty: `loki secrets init` makes one elsewhere";
-const ENCRYPTED: &str = "it is protected by a passphrase, and nothing here asks for one: \
-     name an unprotected key with `LOKI_AGE_IDENTITY=FILE`";
+const ENCRYPTED: &str = "it is protected by a passphrase, and nothing here asks for one: name an \
+     unprotected key with `LOKI_AGE_IDENTITY=FILE`, such as a copy after `ssh-keygen -p -N '' -f COPY`";
 const NOT_A_KEY: &str = "its lines are neither age keys (`AGE-SECRET-KEY-1…`) nor an SSH key";
 const PLUGIN: &str =
     "it needs a plugin, a program that Loki would have to run on this host; it runs none";

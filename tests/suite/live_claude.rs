@@ -5,7 +5,10 @@
 use std::{
     fs,
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
 };
 
 use serde_json::json;
@@ -78,6 +81,21 @@ fn works(asked: &Asked) -> Reply {
     }
 }
 
+/// Looks at the agent from outside while it works: what its engine knows of every sandbox, and the
+/// arguments and environment of every process of this machine.
+fn from_outside(engine: Engine) -> String {
+    let program = engine.program();
+    let script = format!(
+        "{program} inspect $({program} ps --quiet --filter label=loki.run)
+        for id in $({program} ps --quiet --filter label=loki.run); do {program} logs $id 2>&1; done
+        cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"
+    );
+    let seen = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .output();
+    String::from_utf8_lossy(&seen.expect("a shell").stdout).into_owned()
+}
+
 /// A repository with the specification, the key among its secrets, and the model's name pinned to
 /// the suite's server.
 fn stage(engine: Engine, model: &Model) -> World {
@@ -123,10 +141,22 @@ fn failing(
 #[test]
 fn live_claude_ends_an_own_specification_as_merged_code_and_never_sees_the_key() {
     on_each(|engine| {
-        let model = Model::start(CANARY, works);
+        let (tell, outside) = mpsc::channel();
+        let model = Model::start(CANARY, move |asked| {
+            if asked.tools_used() == 1 {
+                tell.send(from_outside(engine)).ok();
+            }
+            works(asked)
+        });
         let world = stage(engine, &model);
         let said = start(&world).exits(0);
         let said = said.says(&["greet: landed as", "done: branch `loki/"]);
+        let outside = outside.recv().expect("it worked");
+        assert!(
+            outside.contains("/work"),
+            "no sandbox was looked at: {outside}"
+        );
+        no_canary(&outside, "what the engine or a process shows");
         let branch = world.run_branch();
         let module = world.git(&["show", &format!("{branch}:src/english.py")]);
         assert_eq!(module, MODULE);

@@ -396,3 +396,37 @@ fn live_rootless_what_a_killed_run_left_is_removed_by_the_next() {
     drop(desk.inside("true").exits(0));
     desk.nothing_left();
 }
+
+const SECRET: &str = "rootless-canary-4c1d90aa2b";
+
+#[test]
+fn live_rootless_secrets_are_delivered_as_a_file_and_a_variable_and_show_nowhere() {
+    let desk = Desk::with_policy(&format!(
+        "{ACCEPTS}secrets:\n  eng-backend:\n    - {{ name: FILE_KEY, deliver: file }}\n    - {{ name: ENV_KEY, deliver: env }}\n"
+    ));
+    desk.shell(&format!(
+        "../loki secrets init; for name in FILE_KEY ENV_KEY; do printf %s-$name {SECRET} | ../loki secrets set $name; done"
+    ));
+    let script = "stat -c '%a %s' /run/secrets/FILE_KEY; stat -f -c %T /run/secrets
+        sha256sum < /run/secrets/FILE_KEY; printf %s \"$ENV_KEY\" | sha256sum
+        echo x 2>/dev/null > /run/secrets/FILE_KEY || echo held; cat /run/secrets/FILE_KEY; echo; echo ready; exec sleep 600";
+    let mut running = desk.spawn(&as_backend(&["sh", "-c", script]));
+    running.wait_until(LIMIT, |said| said.stdout.contains("ready"));
+    let known = desk.shell("podman inspect $(podman ps --quiet --filter label=loki.run)");
+    assert!(
+        known.contains("/run/secrets") && !known.contains(SECRET),
+        "{known}"
+    );
+    let said = running.so_far();
+    running.signal(Signal::TERM);
+    drop(running.wait(LIMIT).exits(143));
+    let sum = |name: &str| loki::digest::Digest::of(format!("{SECRET}-{name}").as_bytes());
+    let expected = format!(
+        "400 {}\ntmpfs\n{}  -\n{}  -\nheld\n[secret:FILE_KEY]\nready\n",
+        SECRET.len() + "-FILE_KEY".len(),
+        sum("FILE_KEY"),
+        sum("ENV_KEY")
+    );
+    assert_eq!(said.stdout, expected, "{said}");
+    desk.nothing_left();
+}

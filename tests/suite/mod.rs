@@ -4,6 +4,7 @@ mod harness;
 
 mod attack;
 mod attack_caps;
+mod attack_egress;
 mod attack_engine;
 mod attack_files;
 mod attack_git;
@@ -21,6 +22,7 @@ mod house;
 mod layers;
 mod live_cache;
 mod live_claude;
+mod live_clients;
 mod live_confine;
 mod live_egress;
 mod live_end;

@@ -18,7 +18,7 @@ use super::{
     credential::Ready,
     kept::Recalled,
     mask::Mask,
-    push::{self, Opened},
+    push::{self, NotPushed, Opened},
     session::{Answer, Judged, Refused, Session},
     socket,
     upstream::Unreached,
@@ -58,7 +58,7 @@ impl Session {
             line,
         } = judged;
         let body = self.open(&permit, &parts.headers, body).await;
-        let body = body.map_err(|reason| forbid(&line, reason))?;
+        let body = body.map_err(|not| forbid(&line, not.reason).reporting(not.report))?;
         let account = Account::open(&self.context, line.clone());
         let client = permit.websocket().then(|| socket::client_side(&mut parts));
         self.prepare(&mut parts, credential.as_ref());
@@ -106,14 +106,16 @@ impl Session {
         permit: &RequestPermit,
         headers: &HeaderMap,
         body: Incoming,
-    ) -> Result<Opened, String> {
+    ) -> Result<Opened, NotPushed> {
         if !permit.is_push() {
             return Ok(Opened::from(body));
         }
         let admitted = push::admit(permit, headers, body);
-        timeout(self.context.limits.head, admitted)
-            .await
-            .unwrap_or_else(|_late| Err("the push did not name its refs in time".to_owned()))
+        match timeout(self.context.limits.head, admitted).await {
+            Ok(Ok(opened)) => Ok(opened),
+            Ok(Err(not)) => Err(not.heard_out().await),
+            Err(_late) => Err("the push did not name its refs in time".into()),
+        }
     }
 
     /// Makes a client's request head one of our own.

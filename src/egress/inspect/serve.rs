@@ -11,6 +11,7 @@ use std::{
 use hyper::{
     Request, Response, StatusCode,
     body::Incoming,
+    header,
     server::conn::{http1, http2},
     service::service_fn,
 };
@@ -24,7 +25,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
-    session::{Answer, Refused, Session, explained},
+    session::{Answer, Refused, Session, explained, in_sight_of},
     strict::{Reading, Strict},
     upstream::Tasks,
 };
@@ -89,7 +90,9 @@ fn denied(context: &Context, target: &Target, request: &Request<Incoming>) -> Re
     };
     let call = Call::new(request.method().as_str(), request.uri().path());
     context.deny_call(target, &call, &why);
-    explained(context, target, &Refused::new(StatusCode::FORBIDDEN, why))
+    let mut response = explained(context, target, &Refused::new(StatusCode::FORBIDDEN, why));
+    in_sight_of(request.headers().get(header::USER_AGENT), &mut response);
+    response
 }
 
 /// Ends TLS in the name of `name`, or says why it cannot.

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Version,
     body::{Body, Bytes, Incoming},
-    header,
+    header::{self, HeaderValue},
     http::request::Parts,
 };
 use tokio::{sync::Notify, time::timeout};
@@ -15,6 +15,7 @@ use super::{
     Speaks,
     body::Failure,
     credential::{Guard, Ready},
+    push::Report,
     strict::Reading,
     upstream::{Requests, requests},
     vet::{Vetoed, Vetter},
@@ -64,6 +65,8 @@ pub(super) struct Refused {
     after: After,
     kind: Kind,
     vetoed: Option<Vetoed>,
+    /// How git hears of it.
+    report: Option<Report>,
 }
 
 /// Whose fault it is.
@@ -88,7 +91,14 @@ impl Refused {
             after: After::Stay,
             kind: Kind::Denial,
             vetoed: None,
+            report: None,
         }
+    }
+
+    /// Adds how git hears of a push that is not passed on.
+    pub(super) fn reporting(mut self, report: Option<Report>) -> Self {
+        self.report = report;
+        self
     }
 
     /// A request that was allowed and could not be answered.
@@ -156,6 +166,7 @@ impl Session {
         );
         let call = Call::new(asked.method(), asked.path());
         let waits = parts.headers.contains_key(header::EXPECT);
+        let agent = parts.headers.get(header::USER_AGENT).cloned();
         let old = parts.version < Version::HTTP_2;
         let passed = match self.judge(parts, &asked, &body).await {
             Ok(judged) => self.forward(judged, body).await,
@@ -167,7 +178,11 @@ impl Session {
                 Err(refused)
             }
         };
-        passed.unwrap_or_else(|refused| self.refuse(&call, refused))
+        passed.unwrap_or_else(|refused| {
+            let mut response = self.refuse(&call, refused);
+            in_sight_of(agent.as_ref(), &mut response);
+            response
+        })
     }
 
     /// Checks a request in every respect, and waits for its turn.
@@ -259,17 +274,24 @@ pub(super) fn explained(context: &Context, target: &Target, refused: &Refused) -
         reason: &refused.why.reason,
         retry_after: refused.why.retry_after,
     };
-    let told = match &refused.vetoed {
+    let sentence = match &refused.vetoed {
         Some(vetoed) => vetoed.told(&refusal),
         None => text(&refusal),
     };
-    let body = Full::new(Bytes::from(told));
+    let (status, kind, body) = match &refused.report {
+        Some(report) => {
+            let told = report.refusing(refusal.reason, &sentence);
+            (StatusCode::OK, Report::TYPE, told)
+        }
+        None => (refused.status, "application/json", sentence.into_bytes()),
+    };
+    let body = Full::new(Bytes::from(body));
     let body = body.map_err(|never| match never {}).boxed_unsync();
     let mut response = Response::new(body);
-    *response.status_mut() = refused.status;
+    *response.status_mut() = status;
     let headers = response.headers_mut();
-    let known = |text| header::HeaderValue::from_static(text);
-    headers.insert(header::CONTENT_TYPE, known("application/json"));
+    let known = HeaderValue::from_static;
+    headers.insert(header::CONTENT_TYPE, known(kind));
     headers.insert(header::CACHE_CONTROL, known("no-store"));
     if refused.after == After::Close {
         headers.insert(header::CONNECTION, known("close"));
@@ -281,6 +303,15 @@ pub(super) fn explained(context: &Context, target: &Target, refused: &Refused) -
         vetoed.head(&mut response);
     }
     response
+}
+
+/// Git shows the text of a refusal to its user only where it is called plain.
+pub(super) fn in_sight_of(agent: Option<&HeaderValue>, response: &mut Response<Answer>) {
+    let is_git = agent.is_some_and(|agent| agent.as_bytes().starts_with(b"git/"));
+    if is_git && !response.status().is_success() {
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    }
 }
 
 /// Returns what the connection is to become. `?` stands for what is not said.

@@ -10,7 +10,9 @@ mod journal;
 pub(crate) mod model;
 mod opened;
 mod run;
+pub(crate) mod sshd;
 mod stand;
+pub(crate) mod web;
 mod world;
 
 pub(crate) use opened::{opened, opened_with};
