@@ -87,6 +87,14 @@ impl Refused {
         }
     }
 
+    /// A request that was allowed and that its server did not answer in time.
+    pub(super) fn late(why: Why) -> Self {
+        Self {
+            status: StatusCode::GATEWAY_TIMEOUT,
+            ..Self::failure(why)
+        }
+    }
+
     /// A request that was allowed and could not be answered.
     pub(super) fn failure(why: Why) -> Self {
         Self {
@@ -314,14 +322,14 @@ pub(super) fn unchecked(permit: &RequestPermit) -> Option<&'static str> {
         .then_some("packages are not vetted yet, so nothing of a vetted registry is passed on")
 }
 
-/// Says that a call would have had to wait too long.
+/// Says that a call would have had to wait too long, or for ever.
 fn rate(rule: &str, over: TooMany) -> Refused {
-    let mut why = Why::under(
-        rule,
-        format!("rate: over {} calls a minute", over.per_minute),
-    );
-    why.retry_after = Some(over.retry_after);
-    Refused::new(StatusCode::TOO_MANY_REQUESTS, why)
+    let mut why = Why::under(rule, over.to_string());
+    why.retry_after = over.retry_after();
+    match why.retry_after {
+        Some(_) => Refused::new(StatusCode::TOO_MANY_REQUESTS, why),
+        None => Refused::new(StatusCode::FORBIDDEN, why),
+    }
 }
 
 /// Reads some of what a refused client still sends.
