@@ -72,7 +72,7 @@ pub(super) enum DialError {
     Denied(#[from] Denied),
     #[error("`{name}` does not resolve on this machine: {source}")]
     Unresolved { name: HostName, source: io::Error },
-    #[error("rate: over {} calls a minute to `{name}`", .over.per_minute)]
+    #[error("{over} to `{name}`")]
     Rate { name: HostName, over: TooMany },
     #[error("`{name}` could not be reached: {source}")]
     Unreachable { name: HostName, source: io::Error },

@@ -82,6 +82,7 @@ pub(super) struct Budget {
     /// Of the role, in the whole run.
     total: Arc<Total>,
     most: Option<u64>,
+    most_calls: Option<u32>,
 }
 
 impl Budget {
@@ -93,6 +94,7 @@ impl Budget {
             taken: AtomicU64::new(0),
             total,
             most: rates.network_bytes_per_run,
+            most_calls: rates.api_calls_per_run,
         }
     }
 
@@ -110,9 +112,17 @@ impl Budget {
 
     /// Takes one call, after a wait of at most `within`; returns how long that was.
     pub(super) async fn call(&self, within: Duration) -> Result<Duration, TooMany> {
-        match &self.calls {
-            None => Ok(Duration::ZERO),
-            Some(calls) => calls.take(ONE, Some(within)).await,
+        if let Some(most) = self.most_calls.filter(|most| self.total.calls() >= *most) {
+            return Err(TooMany::OfRun { most });
+        }
+        let waited = match &self.calls {
+            None => Duration::ZERO,
+            Some(calls) => calls.take(ONE, Some(within)).await?,
+        };
+        match self.most_calls {
+            // Others may have made the last ones meanwhile.
+            Some(most) if !self.total.call(most) => Err(TooMany::OfRun { most }),
+            _ => Ok(waited),
         }
     }
 
@@ -153,13 +163,33 @@ impl Budget {
     }
 }
 
-/// A call would have had to wait longer than it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TooMany {
-    /// How many a minute there may be.
-    pub(super) per_minute: NonZeroU32,
-    /// When the next may come.
-    pub(super) retry_after: Duration,
+/// Why a call may not go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum TooMany {
+    /// It would have had to wait longer than it may.
+    #[error("rate: over {per_minute} calls a minute")]
+    AMinute {
+        /// How many a minute there may be.
+        per_minute: NonZeroU32,
+        /// When the next may come.
+        retry_after: Duration,
+    },
+    /// The role has made all that it may make in a run.
+    #[error("calls: the role has used up its {most} calls of the run")]
+    OfRun {
+        /// How many.
+        most: u32,
+    },
+}
+
+impl TooMany {
+    /// Returns when the next may come; none for never in this run.
+    pub(super) fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::AMinute { retry_after, .. } => Some(retry_after),
+            Self::OfRun { .. } => None,
+        }
+    }
 }
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, Ticks, NoOpMiddleware<Duration>>;
@@ -214,7 +244,7 @@ impl Bucket {
 
     async fn take(&self, cells: NonZeroU32, within: Option<Duration>) -> Result<Duration, TooMany> {
         let start = Instant::now();
-        let too_many = |retry_after| TooMany {
+        let too_many = |retry_after| TooMany::AMinute {
             per_minute: self.per_minute,
             retry_after,
         };
@@ -350,8 +380,9 @@ mod tests {
             "{waited:?}"
         );
         let refused = budget.call(SECOND / 2).await.unwrap_err();
-        assert!(refused.retry_after > SECOND / 2 && refused.retry_after <= SECOND);
-        assert_eq!(refused.per_minute.get(), 60);
+        let after = refused.retry_after().unwrap();
+        assert!(after > SECOND / 2 && after <= SECOND);
+        assert_eq!(refused.to_string(), "rate: over 60 calls a minute");
     }
 
     #[tokio::test(start_paused = true)]
@@ -416,6 +447,26 @@ mod tests {
                 "{before:?}"
             );
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_calls_of_a_run_are_an_end_under_all_rules_together() {
+        let rates = Rates {
+            api_calls_per_run: Some(100),
+            ..Rates::default()
+        };
+        let (budgets, role) = (Budgets::default(), "eng-qa".parse().unwrap());
+        let rules = ["a.test:443", "b.test:443"].map(|rule| budgets.of(&role, rule, &rates));
+        let all = (0..300).map(|n| rules[n % 2].call(BOUND));
+        let became = futures_util::future::join_all(all).await;
+        assert_eq!(became.iter().filter(|one| one.is_ok()).count(), 100);
+        let refused = rules[0].call(BOUND).await.unwrap_err();
+        assert_eq!(
+            (refused, refused.retry_after()),
+            (TooMany::OfRun { most: 100 }, None)
+        );
+        let other = budgets.of(&"eng-api".parse().unwrap(), "a.test:443", &rates);
+        assert!(other.call(BOUND).await.is_ok(), "another role has its own");
     }
 
     #[tokio::test(start_paused = true)]

@@ -268,6 +268,7 @@ mod tests {
             denied: vec![DeniedHost {
                 names: DeniedNames::All,
                 port: None,
+                request: None,
                 origin: Origin::default(),
             }],
             ..Egress::default()

@@ -8,7 +8,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -70,9 +70,10 @@ impl Quotas {
 /// How many hosts are remembered before those without a connection are forgotten.
 const FORGET: usize = 4096;
 
-/// Bytes that a role passed in a run, both ways.
+/// What a role used in a run: its calls, and the bytes it passed both ways.
 #[derive(Debug, Default)]
 pub(super) struct Total {
+    calls: AtomicU32,
     bytes: AtomicU64,
     passed: Notify,
 }
@@ -86,6 +87,19 @@ impl Total {
             self.passed.notify_waiters();
         }
         is_within
+    }
+
+    /// Adds a call and returns whether it, and all before, are within `most`.
+    pub(super) fn call(&self, most: u32) -> bool {
+        let next = |calls: u32| (calls < most).then_some(calls + 1);
+        self.calls
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+            .is_ok()
+    }
+
+    /// The calls so far, as far as they are limited.
+    pub(super) fn calls(&self) -> u32 {
+        self.calls.load(Ordering::Relaxed)
     }
 
     /// The bytes so far.

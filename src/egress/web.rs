@@ -120,10 +120,13 @@ pub(super) async fn serve(context: &Arc<Context>, permit: &Permit, client: &mut 
             .await;
         }
         Err(DialError::Rate { over, .. }) => {
-            let why = format!("rate: over {} calls a minute", over.per_minute);
-            let mut denied = Why::misuse(permit, why);
-            denied.retry_after = Some(over.retry_after);
-            tell(context, client, TOO_MANY, (permit.target(), &denied)).await;
+            let mut denied = Why::misuse(permit, over.to_string());
+            denied.retry_after = over.retry_after();
+            let status = match denied.retry_after {
+                Some(_) => TOO_MANY,
+                None => FORBIDDEN,
+            };
+            tell(context, client, status, (permit.target(), &denied)).await;
         }
         Err(error) => {
             let failed = Why::misuse(permit, error.to_string());

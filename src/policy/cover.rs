@@ -6,7 +6,7 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 
-use super::{DeniedHost, DeniedNames, EgressRule, Glob, HostPattern, Program, request};
+use super::{DeniedHost, DeniedNames, EgressRule, Glob, HostPattern, Program, Protocol, request};
 
 /// A rule that can be compared with others.
 pub(super) trait Cover<T> {
@@ -79,7 +79,9 @@ impl Cover<EgressRule> for DeniedHost {
                 DeniedNames::Exact(_) => false,
             },
         };
-        host && self.port.is_none_or(|port| port == rule.port)
+        // Of one that closes some requests, what carries no request is closed.
+        let whole = self.request.is_none() || rule.protocol == Protocol::Tcp;
+        host && whole && self.port.is_none_or(|port| port == rule.port)
     }
 }
 

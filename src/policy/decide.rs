@@ -144,14 +144,23 @@ pub fn decide(egress: &Egress, target: &Target) -> Result<Permit, Denied> {
     };
     // A rule on requests is held even where another rule for the target stands before it.
     let asking = covering.find(|rule| rule.request.is_some());
+    let rule = asking.unwrap_or(first);
+    let closing = denials(egress, &target.name, target.port).next();
+    if let Some(denial) = closing.filter(|_| rule.protocol == Protocol::Tcp) {
+        return Err(Denied {
+            target: target.to_string(),
+            rule: Some(denial.to_string()),
+            reason: "a `deny` entry closes requests there, and none is seen in tcp".to_owned(),
+        });
+    }
     let pinned = egress.hosts.iter().find(|entry| entry.name == target.name);
     Ok(Permit {
         target: target.clone(),
-        rule: asking.unwrap_or(first).to_string(),
-        protocol: asking.unwrap_or(first).protocol,
+        rule: rule.to_string(),
+        protocol: rule.protocol,
         pinned: pinned.map(|entry| entry.to),
         ca: pinned.and_then(|entry| entry.ca.clone()),
-        inspected: asking.is_some(),
+        inspected: asking.is_some() || closing.is_some(),
     })
 }
 
@@ -161,7 +170,9 @@ pub fn decide(egress: &Egress, target: &Target) -> Result<Permit, Denied> {
 pub fn name_ports(egress: &Egress, name: &HostName) -> Vec<(u16, Protocol)> {
     let mut ports: Vec<(u16, Protocol)> = Vec::new();
     for rule in egress.rules.iter().filter(|rule| rule.host.matches(name)) {
-        let is_denied = denial(egress, name, rule.port).is_some();
+        let is_blind = rule.protocol == Protocol::Tcp;
+        let is_denied = denial(egress, name, rule.port).is_some()
+            || (is_blind && denials(egress, name, rule.port).next().is_some());
         if !is_denied && !ports.iter().any(|(port, _)| *port == rule.port) {
             ports.push((rule.port, rule.protocol));
         }
@@ -169,11 +180,21 @@ pub fn name_ports(egress: &Egress, name: &HostName) -> Vec<(u16, Protocol)> {
     ports
 }
 
+/// Returns the denial that closes a name and port altogether.
 fn denial<'e>(egress: &'e Egress, name: &HostName, port: u16) -> Option<&'e DeniedHost> {
-    let covers = |denial: &&DeniedHost| {
-        denial.names.matches(name) && denial.port.is_none_or(|only| only == port)
-    };
-    egress.denied.iter().find(covers)
+    let mut covering = egress.denied.iter().filter(|one| one.is_at(name, port));
+    covering.find(|denial| denial.request.is_none())
+}
+
+/// Returns the denials that close some requests to a name and port.
+pub(super) fn denials<'e>(
+    egress: &'e Egress,
+    name: &'e HostName,
+    port: u16,
+) -> impl Iterator<Item = &'e DeniedHost> {
+    let is_at = move |denial: &&DeniedHost| denial.is_at(name, port);
+    let covering = egress.denied.iter().filter(is_at);
+    covering.filter(|denial| denial.request.is_some())
 }
 
 fn deny(egress: &Egress, target: &Target) -> Denied {
@@ -217,13 +238,27 @@ impl fmt::Display for DeniedHost {
 }
 
 impl DeniedHost {
-    /// Returns the entry as a policy has it: `*.example.com`, `api.example.com:443`.
+    /// Returns what it closes: `*.example.com`, `api.example.com:443`, `DELETE on *`.
     #[must_use]
     pub fn item(&self) -> String {
+        let host = self.host();
+        match &self.request {
+            Some(request) => format!("{request} on {host}"),
+            None => host,
+        }
+    }
+
+    /// Returns where it closes something: `*.example.com`, `api.example.com:443`.
+    #[must_use]
+    pub fn host(&self) -> String {
         match self.port {
             Some(port) => format!("{}:{port}", self.names),
             None => self.names.to_string(),
         }
+    }
+
+    fn is_at(&self, name: &HostName, port: u16) -> bool {
+        self.names.matches(name) && self.port.is_none_or(|only| only == port)
     }
 }
 

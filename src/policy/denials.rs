@@ -9,8 +9,9 @@ use super::{
     execute,
     fields::{self, Bounds, Fields, Section, globs, map, text, unknown},
     limits::Limit,
+    request::denied,
     sheet::{Place, Placed, Sheet},
-    yaml::Node,
+    yaml::{Node, Value},
 };
 
 /// Reads the value of `deny` or `maximum` in `section`.
@@ -48,8 +49,11 @@ fn maximum(sheet: &mut Sheet<'_>, bounds: &mut Bounds, section: Section, node: &
     }
 }
 
-/// Reads `*.example.com`, `api.example.com:443` or `*`.
+/// Reads `*.example.com`, `api.example.com:443` or `*`, or which requests are denied.
 fn host(sheet: &mut Sheet<'_>, node: &Node) -> Option<DeniedHost> {
+    if matches!(node.value, Value::Map(_)) {
+        return denied::entry(sheet, node);
+    }
     let given = text(sheet, node, "a host such as \"*.example.com\"")?;
     let (names, port) = match given.rsplit_once(':') {
         Some((names, port)) if !names.contains(':') => (names, Some(port)),
@@ -68,6 +72,7 @@ fn host(sheet: &mut Sheet<'_>, node: &Node) -> Option<DeniedHost> {
         Ok(names) => Some(DeniedHost {
             names,
             port,
+            request: None,
             origin: sheet.origin(node.at),
         }),
         Err(error) => {

@@ -153,7 +153,9 @@ fn beyond(one: &Rights, other: &Rights) -> Vec<Right> {
     }
     // A host that only the other policy's denials close.
     for denial in &other.egress.denied {
-        let same = |own: &super::DeniedHost| (&own.names, own.port) == (&denial.names, denial.port);
+        let same = |own: &super::DeniedHost| {
+            (&own.names, own.port, &own.request) == (&denial.names, denial.port, &denial.request)
+        };
         if !one.egress.denied.iter().any(same) {
             rights.push(Right {
                 kind: "connect",
@@ -293,6 +295,10 @@ fn pace(rates: &Rates) -> Vec<(&'static str, String)> {
         (
             "rate_limits.api_calls_per_minute",
             most(rates.api_calls_per_minute.map(u64::from)),
+        ),
+        (
+            "rate_limits.api_calls_per_run",
+            most(rates.api_calls_per_run.map(u64::from)),
         ),
         (
             "rate_limits.file_writes_per_minute",

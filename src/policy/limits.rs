@@ -24,6 +24,7 @@ pub(super) enum Limit {
     IdleTimeout,
     Log,
     ApiCalls,
+    ApiCallsTotal,
     FileWrites,
     NetworkBytes,
     NetworkTotal,
@@ -77,7 +78,7 @@ const fn facts(
 }
 
 impl Limit {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::Cpus,
         Self::Memory,
         Self::Pids,
@@ -86,6 +87,7 @@ impl Limit {
         Self::IdleTimeout,
         Self::Log,
         Self::ApiCalls,
+        Self::ApiCallsTotal,
         Self::FileWrites,
         Self::NetworkBytes,
         Self::NetworkTotal,
@@ -109,6 +111,9 @@ impl Limit {
             Self::IdleTimeout => facts("idle_timeout", Resources, Time, ("1s", "30d"), "10m"),
             Self::Log => facts("log", Resources, Bytes, ("1KiB", SIZE), "32MiB"),
             Self::ApiCalls => facts(API_CALLS, RateLimits, Count, ("1", "1000000"), "60"),
+            Self::ApiCallsTotal => {
+                facts(CALLS_TOTAL, RateLimits, Count, ("1", "100000000"), "none")
+            }
             Self::FileWrites => facts(FILE_WRITES, RateLimits, Count, ("1", "10000000"), "600"),
             Self::NetworkBytes => facts(NETWORK, RateLimits, Bytes, ("1KiB", SIZE), "200MiB"),
             Self::NetworkTotal => facts(NETWORK_TOTAL, RateLimits, Bytes, ("1KiB", SIZE), "8GiB"),
@@ -247,6 +252,7 @@ impl Limit {
 }
 
 const API_CALLS: &str = "api_calls_per_minute";
+const CALLS_TOTAL: &str = "api_calls_per_run";
 const FILE_WRITES: &str = "file_writes_per_minute";
 const NETWORK: &str = "network_bytes_per_minute";
 const NETWORK_TOTAL: &str = "network_bytes_per_run";
@@ -281,6 +287,7 @@ pub(super) fn rates(value: impl Fn(Limit) -> f64) -> Rates {
     let finite = |limit| Some(value(limit)).filter(|number| number.is_finite());
     Rates {
         api_calls_per_minute: finite(Limit::ApiCalls).map(|number| number as u32),
+        api_calls_per_run: finite(Limit::ApiCallsTotal).map(|number| number as u32),
         file_writes_per_minute: finite(Limit::FileWrites).map(|number| number as u32),
         network_bytes_per_minute: finite(Limit::NetworkBytes).map(|number| number as u64),
         network_bytes_per_run: finite(Limit::NetworkTotal).map(|number| number as u64),

@@ -59,9 +59,9 @@ pub use glob::{GlobError, Matcher};
 pub use host::HostError;
 pub use provider::{entry_of, is_internal};
 pub use request::{
-    Credential, CredentialForm, GitRule, PUSH_HEAD_MAX, PathError, PathPattern, Push, PushError,
-    RegistryHost, RegistryKind, RegistryRule, Request, RequestPermit, RequestRule, UrlPath,
-    decide_request, git_push,
+    Credential, CredentialForm, DeniedRequests, GitRule, PUSH_HEAD_MAX, PathError, PathPattern,
+    Push, PushError, RegistryHost, RegistryKind, RegistryRule, Request, RequestPermit, RequestRule,
+    UrlPath, decide_request, git_push,
 };
 pub use rights::{
     DeniedHost, DeniedNames, Egress, EgressRule, Files, Glob, Globs, HostEntry, HostPattern,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 
 use serde::Serialize;
 
-use super::{Delivery, Layer, RequestRule};
+use super::{Delivery, DeniedRequests, Layer, RequestRule};
 use crate::name::{HostName, Role};
 
 /// Everything one role may do.
@@ -147,6 +147,9 @@ pub struct DeniedHost {
     pub names: DeniedNames,
     /// On which port; none is every port.
     pub port: Option<u16>,
+    /// Which requests it closes there; none is everything, the connection included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<DeniedRequests>,
     /// Where it was written.
     pub origin: Origin,
 }
@@ -239,6 +242,8 @@ pub struct Resources {
 pub struct Rates {
     /// Connections and, where requests are seen, requests that leave through the gateway.
     pub api_calls_per_minute: Option<u32>,
+    /// The same, of all the role's sandboxes under all rules in one run.
+    pub api_calls_per_run: Option<u32>,
     /// Opens for writing, creates, renames and unlinks. More wait, none fails.
     pub file_writes_per_minute: Option<u32>,
     /// Bytes through the gateway, both ways.

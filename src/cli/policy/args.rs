@@ -58,6 +58,9 @@ pub(in crate::cli) struct Explain {
     /// For this path there (default: `/`)
     #[arg(long, value_name = "PATH", requires = "connect")]
     pub(in crate::cli) path: Option<String>,
+    /// With what this agent program needs in addition, as in a run of it
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) provider: Option<String>,
     #[command(flatten)]
     pub(in crate::cli) asked: Asked,
 }

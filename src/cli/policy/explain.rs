@@ -23,7 +23,7 @@ use super::{
         ui,
     },
     args::Explain,
-    gather, load, rights,
+    gather, in_force, needs, rights,
     told::{Told, print, told},
     vetted,
 };
@@ -33,7 +33,7 @@ const WORKTREE: &str = "/work/";
 
 /// Answers every question; exits 0 when all of it is allowed.
 pub(in crate::cli) fn explain(env: &Environment, asked: &Explain) -> Result<Exit, Fault> {
-    let policy = load(env, &asked.asked.policy)?;
+    let policy = in_force(env, &asked.asked.policy, asked.provider.as_deref())?;
     let rights = rights(&policy, &asked.role)?;
     let case = Case::new(&rights);
     let mut told = Vec::new();
@@ -53,7 +53,8 @@ pub(in crate::cli) fn explain(env: &Environment, asked: &Explain) -> Result<Exit
         vetted::vet(env, &rights, told)?;
     }
     if told.iter().any(|told| told.next.is_some()) {
-        let gathered = gather(env, &asked.asked.policy)?;
+        let mut gathered = gather(env, &asked.asked.policy)?;
+        gathered.facts.provider = asked.provider.as_deref().map(needs).transpose()?;
         told.iter_mut()
             .for_each(|told| try_out(&gathered, &rights, told));
     }

@@ -24,6 +24,7 @@ pub(super) use trust::{pins, say_changes, trust};
 use std::path::PathBuf;
 
 use crate::{
+    name::Role,
     policy::{self, Origin, Policy},
     text::visible,
 };
@@ -44,6 +45,24 @@ pub(super) fn schema() -> Result<Exit, Fault> {
 /// Returns the policy in force here, with further files on top.
 fn load(env: &Environment, files: &[PathBuf]) -> Result<Policy, Fault> {
     setup::policy(env, files, setup::root()?.as_deref())
+}
+
+/// Returns the policy that a run with the provider would have.
+fn in_force(env: &Environment, files: &[PathBuf], provider: Option<&str>) -> Result<Policy, Fault> {
+    let needs = provider.map(needs).transpose()?;
+    let root = setup::root()?;
+    setup::policy_with(env, files, (root.as_deref(), needs))
+}
+
+/// Returns the entry of a provider's needs.
+fn needs(provider: &str) -> Result<Role, Fault> {
+    policy::entry_of(provider).ok_or_else(|| {
+        let message = format!(
+            "no policy says what a provider `{}` needs",
+            visible(provider)
+        );
+        Fault::new(Exit::Usage, message).hint("`claude` needs something, all others nothing")
+    })
 }
 
 /// Returns what `load` builds the policy of.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    policy::{self, Glob, Origin, Policy, Program, Rights, diff, written},
+    policy::{Glob, Origin, Policy, Program, Rights, diff, written},
     text::visible,
 };
 
@@ -11,10 +11,10 @@ use super::{
     super::{
         env::Environment,
         exit::{Exit, Fault},
-        setup, ui,
+        ui,
     },
     args::{Asked, Show},
-    load, placed, rights,
+    in_force, placed, rights,
 };
 
 /// How far programs of a group are set in and where their lines end.
@@ -23,7 +23,7 @@ const WIDTH: usize = 80;
 
 /// Shows one role, or all in a line each.
 pub(in crate::cli) fn show(env: &Environment, show: &Show) -> Result<Exit, Fault> {
-    let policy = in_force(env, show)?;
+    let policy = in_force(env, &show.asked.policy, show.provider.as_deref())?;
     let Some(name) = &show.role else {
         return all(&policy, &show.asked);
     };
@@ -34,22 +34,6 @@ pub(in crate::cli) fn show(env: &Environment, show: &Show) -> Result<Exit, Fault
         page(&policy, &rights);
     }
     Ok(Exit::Done)
-}
-
-/// Returns the policy that a run with the provider would have.
-fn in_force(env: &Environment, show: &Show) -> Result<Policy, Fault> {
-    let Some(provider) = &show.provider else {
-        return load(env, &show.asked.policy);
-    };
-    let needs = policy::entry_of(provider).ok_or_else(|| {
-        let message = format!(
-            "no policy says what a provider `{}` needs",
-            visible(provider)
-        );
-        Fault::new(Exit::Usage, message).hint("`claude` needs something, all others nothing")
-    })?;
-    let root = setup::root()?;
-    setup::policy_with(env, &show.asked.policy, (root.as_deref(), Some(needs)))
 }
 
 fn all(policy: &Policy, asked: &Asked) -> Result<Exit, Fault> {
@@ -289,7 +273,10 @@ fn document(policy: &Policy, rights: &Rights) -> Value {
         at(shown, Some(&rule.origin))
     });
     let denied = rights.egress.denied.iter();
-    let denied = denied.map(|denial| at(json!({ "host": denial.item() }), Some(&denial.origin)));
+    let denied = denied.map(|denial| {
+        let shown = json!({ "host": denial.host(), "request": denial.request });
+        at(shown, Some(&denial.origin))
+    });
     let hosts = rights.egress.hosts.iter().map(|pin| {
         let shown = json!({ "name": pin.name, "to": pin.to, "ca": pin.ca });
         at(shown, Some(&pin.origin))

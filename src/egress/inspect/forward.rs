@@ -1,6 +1,6 @@
 //! A judged request on its way to the server, and the answer on its way back.
 
-use std::{error::Error, io, sync::Arc};
+use std::{error::Error, io, sync::Arc, time::Duration};
 
 use http_body_util::BodyExt;
 use hyper::{
@@ -25,12 +25,15 @@ use super::{
 };
 use crate::{
     egress::{
-        context::{Line, Why},
+        context::{Context, Line, Why},
         dial::DialError,
         limits::Way,
     },
     policy::{RequestPermit, Target},
 };
+
+/// A wait that a server asks for is told when it is longer, in seconds.
+const LONG_WAIT: u64 = 65;
 
 /// Fields that speak of one connection alone.
 const OF_CONNECTION: [HeaderName; 8] = [
@@ -79,8 +82,11 @@ impl Session {
             true => Speaks::Old,
             false => Speaks::Both,
         });
-        let asked = requests.request(Request::from_parts(parts, body)).await;
+        let asked = requests.request(Request::from_parts(parts, body));
+        let asked = in_time(asked, permit.first_byte_timeout()).await;
+        let asked = asked.map_err(|late| Refused::late(Why::under(&line.rule, late)))?;
         let response = asked.map_err(|error| self.failed(&line, &error))?;
+        asks_to_wait(&self.context, &line, &response);
         let mask = credential.map(|ready| Mask::new(ready.forms));
         let (response, mask) = received(response, &account, mask)
             .await
@@ -178,6 +184,29 @@ impl Session {
 
     fn broken(&self, line: &Line, reason: String) -> Refused {
         Refused::failure(Why::under(&line.rule, reason))
+    }
+}
+
+/// Waits for an answer to begin, no longer than its rule lets it.
+async fn in_time<T>(answer: impl Future<Output = T>, limit: Option<Duration>) -> Result<T, String> {
+    let Some(limit) = limit else {
+        return Ok(answer.await);
+    };
+    timeout(limit, answer).await.map_err(|_late| {
+        let seconds = limit.as_secs();
+        format!("its server did not begin to answer within {seconds} s (`first_byte_timeout`)")
+    })
+}
+
+/// Writes down that a server asks for a wait so long that a program may seem to hang: some sleep as
+/// long as they are told, and say nothing.
+fn asks_to_wait<T>(context: &Context, line: &Line, response: &Response<T>) {
+    let after = response.headers().get(header::RETRY_AFTER);
+    let seconds = after.and_then(|after| after.to_str().ok()?.trim().parse::<u64>().ok());
+    if let Some(seconds) = seconds.filter(|seconds| *seconds > LONG_WAIT) {
+        let status = response.status().as_u16();
+        let reason = format!("its server answers {status} and asks to wait {seconds} s");
+        context.note_line(line, Some(reason));
     }
 }
 

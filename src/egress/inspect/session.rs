@@ -101,6 +101,14 @@ impl Refused {
         self
     }
 
+    /// A request that was allowed and that its server did not answer in time.
+    pub(super) fn late(why: Why) -> Self {
+        Self {
+            status: StatusCode::GATEWAY_TIMEOUT,
+            ..Self::failure(why)
+        }
+    }
+
     /// A request that was allowed and could not be answered.
     pub(super) fn failure(why: Why) -> Self {
         Self {
@@ -357,14 +365,14 @@ fn authority(parts: &Parts, target: &Target) -> Result<(), String> {
         .ok_or_else(|| format!("the connection is to `{target}`, its request names no host"))
 }
 
-/// Says that a call would have had to wait too long.
+/// Says that a call would have had to wait too long, or for ever.
 fn rate(rule: &str, over: TooMany) -> Refused {
-    let mut why = Why::under(
-        rule,
-        format!("rate: over {} calls a minute", over.per_minute),
-    );
-    why.retry_after = Some(over.retry_after);
-    Refused::new(StatusCode::TOO_MANY_REQUESTS, why)
+    let mut why = Why::under(rule, over.to_string());
+    why.retry_after = over.retry_after();
+    match why.retry_after {
+        Some(_) => Refused::new(StatusCode::TOO_MANY_REQUESTS, why),
+        None => Refused::new(StatusCode::FORBIDDEN, why),
+    }
 }
 
 /// Reads some of what a refused client still sends.

@@ -10,6 +10,7 @@ mod inspect;
 mod inspect_attacks;
 mod inspect_h2;
 mod inspect_lab;
+mod inspect_limits;
 mod inspect_secrets;
 mod lab;
 mod limits;

@@ -149,6 +149,7 @@ fn nobody_is_asked_for_what_a_denial_closes() {
         denied: vec![DeniedHost {
             names: DeniedNames::Exact(host("a.test")),
             port: None,
+            request: None,
             origin: Origin::default(),
         }],
         ..pin(Egress::default(), "a.test", server.at)

@@ -16,6 +16,7 @@ pub(in crate::policy) fn covers(mine: &EgressRule, other: &EgressRule) -> bool {
         && mine.credential == other.credential
         && (mine.websocket || !other.websocket)
         && most(mine.max_request_bytes, other.max_request_bytes)
+        && most(mine.first_byte_timeout, other.first_byte_timeout)
         && git(mine.git.as_ref(), other.git.as_ref())
         && registry(mine.registry.as_ref(), other.registry.as_ref())
 }
@@ -46,7 +47,7 @@ fn component(mine: &str, other: &str) -> bool {
     mine == "**" || mine == other || (!other.contains('*') && super::path::component(mine, other))
 }
 
-fn most(mine: Option<u64>, other: Option<u64>) -> bool {
+fn most<T: PartialOrd>(mine: Option<T>, other: Option<T>) -> bool {
     mine.is_none_or(|most| other.is_some_and(|other| other <= most))
 }
 

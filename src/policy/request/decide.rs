@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Credential, GitRule, Push, RegistryRule, RequestRule, UrlPath, push};
-use crate::policy::{Denied, Egress, EgressRule, Permit, Protocol};
+use crate::policy::{Denied, DeniedHost, Egress, EgressRule, Permit, Protocol, decide};
 
 /// What a program asks on an allowed connection. Holds no query: it takes no part in a decision
 /// and is never recorded.
@@ -107,6 +107,12 @@ impl RequestPermit {
         self.upgrades
     }
 
+    /// Returns how long the server may take until its answer begins.
+    #[must_use]
+    pub fn first_byte_timeout(&self) -> Option<Duration> {
+        self.part.first_byte_timeout
+    }
+
     /// Returns how long the answer may be given again; none for anything but `GET`, and `HEAD`, which
     /// is answered from what `GET` got.
     #[must_use]
@@ -167,7 +173,7 @@ impl RequestPermit {
 
 /// Decides whether `request` may be passed on over a connection that `permit` allows.
 ///
-/// The first rule for the host and port that covers the request counts.
+/// The first rule for the host and port that covers the request counts, unless a denial does.
 ///
 /// # Errors
 /// Returns [`Denied`] when none does, with what would be right there.
@@ -191,6 +197,21 @@ pub fn decide_request(
         .path
         .as_ref()
         .map_err(|error| deny(None, error.to_string()))?;
+    let closing = decide::denials(egress, &target.name, target.port);
+    let closes = |denial: &&DeniedHost| {
+        let requests = denial.request.as_ref();
+        requests.is_some_and(|requests| requests.covers(request, path))
+    };
+    if let Some(denial) = closing.into_iter().find(closes) {
+        return Err(Denied {
+            target: asked(permit, request),
+            rule: Some(denial.to_string()),
+            reason: "a `deny` entry covers it".to_owned(),
+        });
+    }
+    if rules.is_empty() {
+        return opened(permit, request, path);
+    }
     let mut nearest: Option<(u8, &EgressRule, String)> = None;
     for rule in rules {
         let open = RequestRule {
@@ -222,6 +243,29 @@ pub fn decide_request(
         Some((_, rule, reason)) => deny(Some(rule), reason),
         None => deny(None, format!("no egress rule names `{target}`")),
     })
+}
+
+/// Decides on a connection that no rule allows, but a person: it is looked into only for what is
+/// denied there.
+fn opened(permit: &Permit, request: &Request, path: &UrlPath) -> Result<RequestPermit, Denied> {
+    let part = RequestRule {
+        websocket: true,
+        ..RequestRule::default()
+    };
+    match covers(&part, request, path) {
+        Ok(pushes) => Ok(RequestPermit {
+            rule: permit.rule().to_owned(),
+            path: path.to_string(),
+            part,
+            pushes,
+            upgrades: request.upgrade.is_some(),
+        }),
+        Err((_, reason)) => Err(Denied {
+            target: asked(permit, request),
+            rule: Some(permit.rule().to_owned()),
+            reason,
+        }),
+    }
 }
 
 /// Says a request as people read it: `POST https://api.example.com/v1/messages`.

@@ -10,6 +10,7 @@
 
 pub(super) mod cover;
 mod decide;
+pub(super) mod denied;
 mod path;
 mod push;
 pub(super) mod read;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 pub use decide::{Request, RequestPermit, decide_request};
+pub use denied::DeniedRequests;
 pub use path::{PathError, PathPattern, UrlPath};
 pub use push::{PUSH_HEAD_MAX, PushError, git_push};
 pub use registry::RegistryHost;
@@ -39,6 +41,9 @@ pub struct RequestRule {
     pub websocket: bool,
     /// The most bytes of one request's body.
     pub max_request_bytes: Option<u64>,
+    /// How long a server may take until its answer begins.
+    #[serde(serialize_with = "seconds")]
+    pub first_byte_timeout: Option<Duration>,
     /// How long an answer to `GET` may be given again.
     #[serde(serialize_with = "seconds")]
     pub cache: Option<Duration>,

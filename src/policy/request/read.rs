@@ -13,18 +13,22 @@ use crate::policy::{
 };
 
 /// The keys that make a rule one on requests.
-pub(in crate::policy) const KEYS: [&str; 7] = [
+pub(in crate::policy) const KEYS: [&str; 8] = [
     "methods",
     "paths",
     "credential",
     "websocket",
     "max_request_bytes",
+    "first_byte_timeout",
     "cache",
     "git",
 ];
 
 /// The longest that an answer may be given again.
 const LONGEST_CACHE: Duration = Duration::from_secs(365 * 86_400);
+
+/// The longest that a server may take until its answer begins.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 /// What a rule says of requests, as far as it is read.
 #[derive(Debug, Default)]
@@ -49,6 +53,7 @@ impl Draft {
             "credential" => rule.credential = credential(sheet, value),
             "websocket" => rule.websocket = flag(sheet, value).unwrap_or_default(),
             "max_request_bytes" => rule.max_request_bytes = bytes(sheet, value),
+            "first_byte_timeout" => rule.first_byte_timeout = first_byte(sheet, value),
             "cache" => rule.cache = cache(sheet, value),
             _ => rule.git = git(sheet, value),
         }
@@ -71,6 +76,10 @@ impl Draft {
             } else if let (Protocol::Http, Some(at)) = (protocol, self.at("credential")) {
                 let message = format!("a credential would be sent in the clear on port {port}");
                 let help = "credentials go over TLS alone: use port 443, or `protocol: tls`";
+                sheet.fault(at, message, Some(help.to_owned()));
+            } else if let (Protocol::Http, Some(at)) = (protocol, self.at("first_byte_timeout")) {
+                let message = format!("answers on port {port} are not timed, for it speaks http");
+                let help = "only requests over TLS are: use port 443, or `protocol: tls`";
                 sheet.fault(at, message, Some(help.to_owned()));
             } else if let (Protocol::Http, Some(at)) = (protocol, self.at("cache")) {
                 let message = format!("answers on port {port} come without TLS and are not kept");
@@ -136,7 +145,7 @@ pub(super) fn not_empty(sheet: &mut Sheet<'_>, node: &Node, (key, read): (&str, 
     }
 }
 
-fn methods(sheet: &mut Sheet<'_>, node: &Node) -> Vec<String> {
+pub(super) fn methods(sheet: &mut Sheet<'_>, node: &Node) -> Vec<String> {
     let mut methods: Vec<String> = Vec::new();
     for item in items(sheet, node, "[GET, POST]") {
         let Some(given) = text(sheet, item, "a method such as GET") else {
@@ -168,7 +177,7 @@ fn methods(sheet: &mut Sheet<'_>, node: &Node) -> Vec<String> {
     methods
 }
 
-fn paths(sheet: &mut Sheet<'_>, node: &Node) -> Vec<PathPattern> {
+pub(super) fn paths(sheet: &mut Sheet<'_>, node: &Node) -> Vec<PathPattern> {
     let mut paths = Vec::new();
     for item in items(sheet, node, "[\"/v1/messages\"]") {
         let Some(given) = text(sheet, item, "a path such as \"/v1/**\"") else {
@@ -196,15 +205,25 @@ fn bytes(sheet: &mut Sheet<'_>, node: &Node) -> Option<u64> {
     scalar(sheet, node, "a size with its unit, such as `10MiB`", size)
 }
 
+fn first_byte(sheet: &mut Sheet<'_>, node: &Node) -> Option<Duration> {
+    let wanted = "a duration from 1s to 1h with its unit, such as `60s`";
+    time(sheet, node, (LONGEST_WAIT, wanted))
+}
+
 fn cache(sheet: &mut Sheet<'_>, node: &Node) -> Option<Duration> {
-    let fits = |time: &Duration| !time.is_zero() && *time <= LONGEST_CACHE;
-    let time = |text: &str| units::duration(text).filter(fits);
-    scalar(
-        sheet,
-        node,
-        "a duration from 1s to 365d with its unit, such as `24h`",
-        time,
-    )
+    let wanted = "a duration from 1s to 365d with its unit, such as `24h`";
+    time(sheet, node, (LONGEST_CACHE, wanted))
+}
+
+fn time(
+    sheet: &mut Sheet<'_>,
+    node: &Node,
+    (longest, wanted): (Duration, &str),
+) -> Option<Duration> {
+    let fits = |time: &Duration| !time.is_zero() && *time <= longest;
+    scalar(sheet, node, wanted, |text| {
+        units::duration(text).filter(fits)
+    })
 }
 
 pub(super) fn credential(sheet: &mut Sheet<'_>, node: &Node) -> Option<Credential> {

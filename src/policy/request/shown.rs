@@ -23,6 +23,8 @@ impl fmt::Display for RequestRule {
         said.extend(self.websocket.then(|| "WebSocket".to_owned()));
         let most = self.max_request_bytes.map(units::written_size);
         said.extend(most.map(|most| format!("at most {most}")));
+        let first = self.first_byte_timeout.map(units::written_duration);
+        said.extend(first.map(|first| format!("answered within {first}")));
         let kept = self.cache.map(units::written_duration);
         said.extend(kept.map(|kept| format!("answers kept {kept}")));
         f.write_str(&said.join(", "))
@@ -108,6 +110,8 @@ pub(in crate::policy) fn keys(rule: &RequestRule) -> Vec<String> {
     keys.extend(rule.websocket.then(|| "websocket: true".to_owned()));
     let most = rule.max_request_bytes.map(units::written_size);
     keys.extend(most.map(|most| format!("max_request_bytes: {most}")));
+    let first = rule.first_byte_timeout.map(units::written_duration);
+    keys.extend(first.map(|first| format!("first_byte_timeout: {first}")));
     let kept = rule.cache.map(units::written_duration);
     keys.extend(kept.map(|kept| format!("cache: {kept}")));
     if let Some(git) = &rule.git {

@@ -87,6 +87,10 @@ const ABOUT: &[(&str, &str)] = &[
     ),
     ("websocket", "Whether a request may become a WebSocket."),
     ("max_request_bytes", "The most bytes of one request's body."),
+    (
+        "first_byte_timeout",
+        "How long a server may take until its answer begins, 1s to 1h.",
+    ),
     ("cache", "How long answers to GET are given again."),
     ("git", "The one repository that git may use there."),
     (
@@ -348,11 +352,20 @@ fn texts() -> Value {
             "maxLength": 255,
             "pattern": format!("^([*][.]{name}[.])?{name}([.]{name})*$"),
         },
-        "closed_host": {
-            "description": "`*` for all, `*.name` for all below a name, a name; with `:port` only there.",
+        "closed_names": {
+            "description": "`*` for all, `*.name` for all below a name, a name.",
             "type": "string",
-            "pattern": format!("^([*]|([*][.])?{name}([.]{name})*)(:[0-9]{{1,5}})?$"),
+            "pattern": format!("^([*]|([*][.])?{name}([.]{name})*)$"),
         },
+        "closed_host": { "anyOf": [
+            {
+                "description": "`*` for all, `*.name` for all below a name, a name; with `:port` only there.",
+                "type": "string",
+                "pattern": format!("^([*]|([*][.])?{name}([.]{name})*)(:[0-9]{{1,5}})?$"),
+            },
+            { "$ref": "#/$defs/closed_requests" },
+        ] },
+        "closed_requests": request::denied(),
         "port": { "anyOf": [
             { "type": "integer", "minimum": 1, "maximum": 65_535 },
             { "type": "string", "pattern": "^[0-9]{1,5}$" },

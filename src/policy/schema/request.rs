@@ -12,17 +12,12 @@ pub(super) fn rule() -> Value {
         ("port", port()),
         ("ports", json!({ "type": "array", "items": port() })),
         ("protocol", json!({ "enum": ["tls", "http", "tcp"] })),
-        (
-            "methods",
-            some(json!({ "type": "string", "pattern": "^[A-Z-]{1,32}$" })),
-        ),
-        (
-            "paths",
-            some(json!({ "type": "string", "pattern": "^/[^?# ]*$" })),
-        ),
+        ("methods", methods()),
+        ("paths", paths()),
         ("credential", json!({ "$ref": "#/$defs/credential" })),
         ("websocket", flag()),
         ("max_request_bytes", json!({ "$ref": "#/$defs/size" })),
+        ("first_byte_timeout", json!({ "$ref": "#/$defs/time" })),
         ("cache", json!({ "$ref": "#/$defs/time" })),
         ("git", json!({ "$ref": "#/$defs/git" })),
     ];
@@ -30,6 +25,28 @@ pub(super) fn rule() -> Value {
     rule["required"] = json!(["host"]);
     rule["oneOf"] = json!([{ "required": ["port"] }, { "required": ["ports"] }]);
     rule
+}
+
+/// Requests that are closed on a host.
+pub(super) fn denied() -> Value {
+    let fields = [
+        ("host", json!({ "$ref": "#/$defs/closed_names" })),
+        ("port", json!({ "$ref": "#/$defs/port" })),
+        ("methods", methods()),
+        ("paths", paths()),
+    ];
+    let mut denied = map(fields.into_iter());
+    denied["required"] = json!(["host"]);
+    denied["anyOf"] = json!([{ "required": ["methods"] }, { "required": ["paths"] }]);
+    denied
+}
+
+fn methods() -> Value {
+    some(json!({ "type": "string", "pattern": "^[A-Z-]{1,32}$" }))
+}
+
+fn paths() -> Value {
+    some(json!({ "type": "string", "pattern": "^/[^?# ]*$" }))
 }
 
 /// A rule for the hosts of a package registry.

@@ -59,6 +59,10 @@ const PLACES: &[(&str, &str)] = &[
         "/properties/minimum_isolation/additionalProperties",
         "minimum_isolation: { default: { KEY: 1 } }",
     ),
+    (
+        "/$defs/closed_requests",
+        "network_policies: { deny: [{ host: a.test, methods: [PUT], KEY: 1 }] }",
+    ),
     ("/properties/agent_pool", "agent_pool: { KEY: 1 }"),
     ("/properties/rotation", "rotation: { KEY: 1 }"),
     (

@@ -205,7 +205,7 @@ impl Asking {
             call: Call::new("GET", allowed.path()),
         };
         let turn = context.turn_under(allowed.rule()).await;
-        turn.map_err(|over| format!("rate: over {} calls a minute", over.per_minute))?;
+        turn.map_err(|over| over.to_string())?;
         let why = format!(
             "asked by the gateway: when did `{}` come out",
             question.package.shown()
