@@ -21,7 +21,7 @@ const REPOSITORY: &str = "/work/.git";
 const OWN: [&str; 2] = ["/tmp", "/home/agent"];
 
 /// What programs of any kind read: libraries, data, settings, and what tells them about themselves.
-const READ: [&str; 14] = [
+const READ: [&str; 15] = [
     "/etc",
     "/lib/aarch64-linux-gnu",
     "/lib/x86_64-linux-gnu",
@@ -31,6 +31,8 @@ const READ: [&str; 14] = [
     "/sys/fs/cgroup",
     "/usr/lib/aarch64-linux-gnu",
     "/usr/lib/locale",
+    // What /etc/os-release leads to, which pip does not start without.
+    "/usr/lib/os-release",
     "/usr/lib/ssl",
     "/usr/lib/x86_64-linux-gnu",
     "/usr/lib64",

@@ -519,6 +519,12 @@ fn allow_and_deny_are_names_or_single_versions() {
         (&["left-pad@1.0.0"], &[], about(), true),
         (&[], &["left-pad"], about(), false),
         (&[], &["left-pad"], file("1.0.0"), false),
+        (
+            &[],
+            &["left-pad"],
+            Asked::Metadata("Left-Pad".to_owned()),
+            false,
+        ),
         (&[], &["left-pad@1.0.0"], file("1.0.0"), false),
         (&[], &["left-pad@1.0.0"], file("1.0.1"), true),
         (&[], &["left-pad@1.0.0"], about(), true),

@@ -366,7 +366,7 @@ impl Reacher {
             speaks: Speaks::Both,
         };
         let secured = dialler.dial().await?.into_inner();
-        Ok(TokioIo::new(Wire::Secured(secured)))
+        Ok(TokioIo::new(Wire::Secured(Box::new(secured))))
     }
 }
 
@@ -388,7 +388,7 @@ impl tower_service::Service<Uri> for Reacher {
 #[derive(Debug)]
 enum Wire {
     Plain(TcpStream),
-    Secured(Secured),
+    Secured(Box<Secured>),
 }
 
 impl Connection for Wire {
