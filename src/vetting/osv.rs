@@ -237,6 +237,7 @@ impl Record {
                 ranges: ranges(affected.ranges),
                 versions: affected.versions.unwrap_or_default(),
             };
+            let advisory = advisory.without_repeats(kind);
             if !advisory.ranges.is_empty() || !advisory.versions.is_empty() {
                 about.push((kind, name, advisory));
             }
@@ -296,6 +297,21 @@ fn fault(file: &std::path::Path, text: &str, error: &serde_json::Error) -> Box<F
 }
 
 impl Advisory {
+    /// Leaves out versions that the ranges hold anyway: of a kernel they are hundreds of thousands,
+    /// read again for each request. A range that cannot be compared is settled by the whole list.
+    fn without_repeats(mut self, kind: RegistryKind) -> Self {
+        let held = |version: &str| {
+            let version = Version::read(kind, version)?;
+            let holds = self.ranges.iter().map(|range| range.holds(kind, &version));
+            let holds: Option<Vec<bool>> = holds.collect();
+            Some(holds?.contains(&true))
+        };
+        let repeats = |version: &String| held(version) == Some(true);
+        let versions = self.versions.iter().filter(|version| !repeats(version));
+        self.versions = versions.cloned().collect();
+        self
+    }
+
     /// Returns whether a version is affected, and which is not any more. What of a range cannot be
     /// compared affects every version that the list of versions does not settle.
     #[must_use]
