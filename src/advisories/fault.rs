@@ -6,7 +6,7 @@ use crate::{diagnostic::Diagnostic, vetting::Unusable};
 
 /// Why advisories could not be imported or read.
 #[derive(Debug, thiserror::Error)]
-pub enum AdvisoriesError {
+pub enum StoreError {
     /// A directory or file cannot be read.
     #[error("`{}` cannot be read", path.display())]
     Unread {

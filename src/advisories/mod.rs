@@ -10,7 +10,7 @@ mod fault;
 mod store;
 
 pub use export::{Export, Import, Progress};
-pub use fault::AdvisoriesError;
+pub use fault::StoreError;
 pub use store::Store;
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    affected::Gist,
     asked::{Asked, Package, Unread},
     database::{Database, Unusable},
     name::matches,
-    osv::{Advisory, Gist},
+    osv::Advisory,
     published::Published,
     version::Version,
 };

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    advisories::{AdvisoriesError, Export, Store},
+    advisories::{Export, Store, StoreError},
     policy::{RegistryKind, RegistryRule, Rights},
     vetting::{Advisory, Database, Event, Summary, Unusable},
 };
@@ -50,7 +50,7 @@ fn import(store: &Store, asked: &Import) -> Result<Exit, Fault> {
         bar.finish_and_clear();
     }
     let import = read.map_err(|error| {
-        if let AdvisoriesError::Faulty { faults, .. } = &error {
+        if let StoreError::Faulty { faults, .. } = &error {
             faults.iter().for_each(|fault| ui::note(fault.render()));
         }
         let kept = "what was imported before stays as it was";
@@ -186,7 +186,7 @@ fn list(store: &Store, asked: &List) -> Result<Exit, Fault> {
     };
     let unusable = |source: Unusable| {
         let path = store.file();
-        Fault::new(Exit::Failed, AdvisoriesError::Unusable { path, source })
+        Fault::new(Exit::Failed, StoreError::Unusable { path, source })
     };
     let mut rows = Vec::new();
     for package in database.packages() {
