@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::AdvisoriesError;
+use super::StoreError;
 use crate::{
     diagnostic::Diagnostic,
     vetting::{Collection, Record},
@@ -56,14 +56,14 @@ impl Export {
     ///
     /// # Errors
     /// When one is no directory, holds a link, or holds more than is read.
-    pub fn find(directories: &[PathBuf]) -> Result<Self, AdvisoriesError> {
+    pub fn find(directories: &[PathBuf]) -> Result<Self, StoreError> {
         let mut export = Self {
             files: Vec::new(),
             others: 0,
         };
         for directory in directories {
             if !directory.is_dir() {
-                return Err(AdvisoriesError::NoDirectory(directory.clone()));
+                return Err(StoreError::NoDirectory(directory.clone()));
             }
             export.walk(directory, DEEPEST)?;
         }
@@ -72,8 +72,8 @@ impl Export {
         Ok(export)
     }
 
-    fn walk(&mut self, directory: &Path, deeper: usize) -> Result<(), AdvisoriesError> {
-        let too_much = |what| AdvisoriesError::TooMuch {
+    fn walk(&mut self, directory: &Path, deeper: usize) -> Result<(), StoreError> {
+        let too_much = |what| StoreError::TooMuch {
             path: directory.to_owned(),
             what,
         };
@@ -87,7 +87,7 @@ impl Export {
             if kind.is_dir() {
                 self.walk(&path, deeper - 1)?;
             } else if !kind.is_file() {
-                return Err(AdvisoriesError::Link(path));
+                return Err(StoreError::Link(path));
             } else if path.extension().is_some_and(|end| end == "json") {
                 self.files.push(path);
             } else {
@@ -104,7 +104,7 @@ impl Export {
     ///
     /// # Errors
     /// When one cannot be read or is none; every fault is told, up to a number.
-    pub fn read(self, progress: &mut dyn FnMut(Progress)) -> Result<Import, AdvisoriesError> {
+    pub fn read(self, progress: &mut dyn FnMut(Progress)) -> Result<Import, StoreError> {
         let of = self.files.len() as u64;
         let mut collection = Collection::default();
         let mut faults = Vec::new();
@@ -122,7 +122,7 @@ impl Export {
                 Err(fault) => faults.push(*fault),
             }
             if bytes > MOST_BYTES {
-                return Err(AdvisoriesError::TooMuch {
+                return Err(StoreError::TooMuch {
                     path: path.clone(),
                     what: "more bytes before it than are read",
                 });
@@ -133,13 +133,13 @@ impl Export {
         }
         progress(Progress { read: of, of });
         if !faults.is_empty() {
-            return Err(AdvisoriesError::Faulty {
+            return Err(StoreError::Faulty {
                 records: of,
                 faults,
             });
         }
         if collection.is_empty() {
-            return Err(AdvisoriesError::Nothing);
+            return Err(StoreError::Nothing);
         }
         Ok(Import {
             collection,
@@ -150,13 +150,13 @@ impl Export {
 }
 
 /// Reads one record; what was swapped for a link or a pipe meanwhile is an error.
-fn record(path: &Path) -> Result<Result<(Record, u64), Box<Diagnostic>>, AdvisoriesError> {
+fn record(path: &Path) -> Result<Result<(Record, u64), Box<Diagnostic>>, StoreError> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).expect("flags of open are few");
     let file = File::options().read(true).custom_flags(flags).open(path);
     let file = file.map_err(unread(path))?;
     if !file.metadata().map_err(unread(path))?.is_file() {
-        return Err(AdvisoriesError::Link(path.to_owned()));
+        return Err(StoreError::Link(path.to_owned()));
     }
     let mut bytes = Vec::new();
     file.take(LARGEST + 1)
@@ -183,7 +183,7 @@ fn record(path: &Path) -> Result<Result<(Record, u64), Box<Diagnostic>>, Advisor
     Ok(Record::read(path, &text).map(|record| (record, length)))
 }
 
-fn unread(path: &Path) -> impl FnOnce(io::Error) -> AdvisoriesError {
+fn unread(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
-    move |source| AdvisoriesError::Unread { path, source }
+    move |source| StoreError::Unread { path, source }
 }

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::AdvisoriesError;
+use super::StoreError;
 use crate::vetting::{Collection, Database, Summary};
 
 const NAME: &str = "advisories.db";
@@ -39,9 +39,9 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be read, or is not what was written.
-    pub fn open(&self) -> Result<Option<Database>, AdvisoriesError> {
+    pub fn open(&self) -> Result<Option<Database>, StoreError> {
         let path = self.file();
-        let unread = |source| AdvisoriesError::Unread {
+        let unread = |source| StoreError::Unread {
             path: path.clone(),
             source,
         };
@@ -55,13 +55,13 @@ impl Store {
             .read_to_end(&mut bytes)
             .map_err(unread)?;
         if bytes.len() as u64 > LARGEST {
-            return Err(AdvisoriesError::TooMuch {
+            return Err(StoreError::TooMuch {
                 path,
                 what: "more bytes than are read",
             });
         }
         let read = Database::read(bytes);
-        let read = read.map_err(|source| AdvisoriesError::Unusable { path, source })?;
+        let read = read.map_err(|source| StoreError::Unusable { path, source })?;
         Ok(Some(read))
     }
 
@@ -74,11 +74,11 @@ impl Store {
         collection: Collection,
         imported: jiff::Timestamp,
         from: Vec<String>,
-    ) -> Result<Summary, AdvisoriesError> {
+    ) -> Result<Summary, StoreError> {
         let (bytes, summary) = collection.written(imported, from);
         let path = self.file();
         let written = self.write(&path, &bytes);
-        written.map_err(|source| AdvisoriesError::Unwritten { path, source })?;
+        written.map_err(|source| StoreError::Unwritten { path, source })?;
         Ok(summary)
     }
 
@@ -98,12 +98,12 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be removed.
-    pub fn remove(&self) -> Result<bool, AdvisoriesError> {
+    pub fn remove(&self) -> Result<bool, StoreError> {
         let path = self.file();
         match fs::remove_file(&path) {
             Ok(()) => Ok(true),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(AdvisoriesError::Unwritten { path, source }),
+            Err(source) => Err(StoreError::Unwritten { path, source }),
         }
     }
 }

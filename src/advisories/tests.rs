@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::symlink, path::Path};
 
 use jiff::Timestamp;
 
-use super::{AdvisoriesError, Export, Store};
+use super::{Export, Store, StoreError};
 use crate::policy::RegistryKind::Npm;
 
 fn write(directory: &Path, name: &str, text: impl AsRef<[u8]>) {
@@ -20,7 +20,7 @@ fn record(id: &str, name: &str) -> String {
     )
 }
 
-fn import(store: &Store, directory: &Path) -> Result<u64, AdvisoriesError> {
+fn import(store: &Store, directory: &Path) -> Result<u64, StoreError> {
     let import = Export::find(&[directory.to_owned()])?.read(&mut |_| {})?;
     let (records, now) = (import.records, Timestamp::UNIX_EPOCH);
     store.replace(import.collection, now, Vec::new())?;
@@ -66,7 +66,7 @@ fn a_faulty_record_leaves_what_was_there_and_every_fault_is_told() {
     write(&export, "A-2.json", "{\n  \"id\": 7}");
     write(&export, "A-3.json", [0xff, 0xfe]);
     write(&export, "A-4.json", vec![b' '; (8 << 20) + 1]);
-    let Err(AdvisoriesError::Faulty { faults, records }) = import(&store, &export) else {
+    let Err(StoreError::Faulty { faults, records }) = import(&store, &export) else {
         panic!("faulty records were imported");
     };
     let places: Vec<(String, usize)> = faults

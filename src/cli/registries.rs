@@ -163,7 +163,8 @@ fn indexes(said: &str) -> Vec<(String, String)> {
 }
 
 /// A package that needs another, so that cargo must look for it.
-const PACKAGE: &str = "[package]\nname = \"asks\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\
+/// It is a workspace of its own, should the cache lie in somebody's.
+const PACKAGE: &str = "[workspace]\n[package]\nname = \"asks\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\
     [lib]\npath = \"lib.rs\"\n[dependencies]\ncfg-if = \"1\"\n";
 
 fn crates(tools: &Tools<'_>) -> Vec<String> {

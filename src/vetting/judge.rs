@@ -5,10 +5,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    affected::Gist,
     asked::{Asked, Package, Unread},
     database::{Database, Unusable},
     name::matches,
-    osv::{Advisory, Gist},
+    osv::Advisory,
     published::Published,
     version::Version,
 };
@@ -41,11 +42,8 @@ const NAMED: usize = 3;
 
 /// Returns whether anything is asked of packages of a rule at all.
 #[must_use]
-pub fn is_vetted(rule: &RegistryRule, has_advisories: bool) -> bool {
-    let heeds = match rule.advisories {
-        Some(heeds) => heeds,
-        None => has_advisories,
-    };
+pub fn is_vetted(rule: &RegistryRule, database: Option<&Database>) -> bool {
+    let heeds = rule.advisories.unwrap_or(database.is_some());
     heeds || rule.min_age.is_some() || !rule.allow.is_empty() || !rule.deny.is_empty()
 }
 
@@ -56,7 +54,7 @@ pub fn judge(
     asked: Result<Asked, Unread>,
     database: Option<&Database>,
 ) -> Verdict {
-    if !is_vetted(rule, database.is_some()) {
+    if !is_vetted(rule, database) {
         return Verdict::Fine;
     }
     let decided = asked
@@ -105,8 +103,18 @@ fn listed(rule: &RegistryRule, names: &[&str], version: Option<&str>) -> Result<
         names.iter().any(|name| matches(rule.kind, pattern, name))
             && only.is_none_or(|only| version.is_none_or(|version| same(rule.kind, only, version)))
     };
-    let denied =
-        |entry: &&String| (version.is_some() || parted(entry).1.is_none()) && names_it(entry);
+    // A mirror may take small and capital letters of npm for the same.
+    let folded = |entry: &str| {
+        let pattern = parted(entry).0.to_ascii_lowercase();
+        let mut names = names.iter().map(|name| name.to_ascii_lowercase());
+        rule.kind == RegistryKind::Npm
+            && parted(entry).1.is_none()
+            && names.any(|name| matches(rule.kind, &pattern, &name))
+    };
+    let denied = |entry: &&String| {
+        let counts = version.is_some() || parted(entry).1.is_none();
+        counts && (names_it(entry) || folded(entry))
+    };
     if let Some(entry) = rule.deny.iter().find(denied) {
         return Err(Refusal::of(
             format!(
@@ -157,8 +165,14 @@ fn known(
         (Some(true), None) => return Err(Refusal::none_imported(package)),
         (_, Some(database)) => database,
     };
-    let about = database.about(package.kind, &package.name);
-    let about = about.map_err(|unusable| Refusal::unusable(package, &unusable))?;
+    let unusable = |unusable| Refusal::unusable(package, &unusable);
+    let mut about = database
+        .about(package.kind, &package.name)
+        .map_err(unusable)?;
+    let folded = package.name.to_ascii_lowercase();
+    if folded != package.name {
+        about.extend(database.about(package.kind, &folded).map_err(unusable)?);
+    }
     let release = release(package);
     let version = source_version(package);
     let hits = about.into_iter().filter_map(|advisory| {

@@ -10,6 +10,7 @@
 //! Nothing here asks a registry or reads a file, and nothing is guessed: a path that is no known
 //! form, or that is two of them, is unreadable, and what is unreadable is refused.
 
+mod affected;
 mod asked;
 mod database;
 mod judge;
@@ -18,10 +19,11 @@ mod osv;
 mod published;
 mod version;
 
+pub use affected::Gist;
 pub use asked::{Asked, Package, Unread, asked, metadata_path};
 pub use database::{Collection, Database, Summary, Unusable};
 pub use judge::{Refusal, Verdict, is_vetted, judge, judge_age};
-pub use osv::{Advisory, Event, FaultyRecord, Gist, Range, Record};
+pub use osv::{Advisory, Event, FaultyRecord, Range, Record};
 pub use published::{Published, Unlearned};
 pub use version::Version;
 

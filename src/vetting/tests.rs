@@ -399,6 +399,16 @@ fn lists_of_versions_count_as_well_as_ranges_and_in_any_spelling() {
 }
 
 #[test]
+fn versions_that_a_range_holds_are_not_kept_twice() {
+    let versions = r#""versions": ["1.0.0", "1.1.0", "2.5.0", "odd"], "#;
+    let kept = osv("X-1", ("npm", "x"), &format!("{versions}{RANGE}"));
+    assert_eq!(kept.about[0].2.versions, ["2.5.0", "odd"]);
+    let odd = r#""ranges": [{"type": "SEMVER", "events": [{"introduced": "odd"}]}]"#;
+    let kept = osv("X-1", ("npm", "x"), &format!("{versions}{odd}"));
+    assert_eq!(kept.about[0].2.versions.len(), 4, "the list settles it");
+}
+
+#[test]
 fn several_advisories_name_the_version_that_has_every_fix() {
     let fixed = |version: &str| {
         format!(
@@ -519,6 +529,12 @@ fn allow_and_deny_are_names_or_single_versions() {
         (&["left-pad@1.0.0"], &[], about(), true),
         (&[], &["left-pad"], about(), false),
         (&[], &["left-pad"], file("1.0.0"), false),
+        (
+            &[],
+            &["left-pad"],
+            Asked::Metadata("Left-Pad".to_owned()),
+            false,
+        ),
         (&[], &["left-pad@1.0.0"], file("1.0.0"), false),
         (&[], &["left-pad@1.0.0"], file("1.0.1"), true),
         (&[], &["left-pad@1.0.0"], about(), true),

@@ -10,12 +10,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    advisories::{AdvisoriesError, Export, Store},
+    advisories::{Export, Store, StoreError},
     policy::{RegistryKind, RegistryRule, Rights},
     vetting::{Advisory, Database, Event, Summary, Unusable},
 };
 
 use super::{
+    args::Json,
     env::Environment,
     exit::{Exit, Fault, OrExit},
     ui,
@@ -31,7 +32,7 @@ pub(super) fn run(env: &Environment, verb: &AdvisoriesVerb) -> Result<Exit, Faul
     match verb {
         AdvisoriesVerb::Import(asked) => import(&store, asked),
         AdvisoriesVerb::List(asked) => list(&store, asked),
-        AdvisoriesVerb::Status(asked) => status(&store, asked.json),
+        AdvisoriesVerb::Status(asked) => status(&store, asked),
         AdvisoriesVerb::Remove => remove(&store),
     }
 }
@@ -49,7 +50,7 @@ fn import(store: &Store, asked: &Import) -> Result<Exit, Fault> {
         bar.finish_and_clear();
     }
     let import = read.map_err(|error| {
-        if let AdvisoriesError::Faulty { faults, .. } = &error {
+        if let StoreError::Faulty { faults, .. } = &error {
             faults.iter().for_each(|fault| ui::note(fault.render()));
         }
         let kept = "what was imported before stays as it was";
@@ -121,10 +122,10 @@ fn ago(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
-fn status(store: &Store, json: bool) -> Result<Exit, Fault> {
+fn status(store: &Store, asked: &Json) -> Result<Exit, Fault> {
     let database = opened(store)?;
     let summary = database.as_ref().map(Database::summary);
-    if json {
+    if asked.json {
         let file = store.file();
         ui::json(&serde_json::json!({ "schema": 1, "file": file, "advisories": summary }))?;
         return Ok(Exit::Done);
@@ -132,7 +133,7 @@ fn status(store: &Store, json: bool) -> Result<Exit, Fault> {
     match summary {
         Some(summary) => ui::data(said(summary, Timestamp::now())),
         None => {
-            ui::data("no advisories were imported: `loki advisories import DIR` takes OSV records")
+            ui::data("no advisories were imported: `loki advisories import DIR` takes OSV records");
         }
     }
     Ok(Exit::Done)
@@ -181,11 +182,11 @@ impl Row {
 
 fn list(store: &Store, asked: &List) -> Result<Exit, Fault> {
     let Some(database) = opened(store)? else {
-        return status(store, asked.json);
+        return status(store, &Json { json: asked.json });
     };
     let unusable = |source: Unusable| {
         let path = store.file();
-        Fault::new(Exit::Failed, AdvisoriesError::Unusable { path, source })
+        Fault::new(Exit::Failed, StoreError::Unusable { path, source })
     };
     let mut rows = Vec::new();
     for package in database.packages() {

@@ -12,7 +12,10 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::inspect_lab::{NAME, Secure, ask, call, json, lab, requests, secure, status, until};
+use super::{
+    inspect_lab::{NAME, OK, Secure, ask, call, json, lab, requests, secure, status, until},
+    lab::{Lab, pin, rules, upstream},
+};
 use crate::{
     policy::{Protocol, RegistryHost, RegistryKind, RegistryRule, RequestRule},
     vetting::{Collection, Database, Record},
@@ -198,6 +201,34 @@ fn an_advisory_refuses_a_file_once_some_were_imported() {
     let (decided, _) = requests(&mut lab);
     let denied = decided.iter().find(|one| !one.allowed).unwrap();
     assert_eq!(denied.reason.as_deref(), Some(reason));
+}
+
+#[test]
+fn over_plain_http_packages_are_vetted_alike() {
+    let server = upstream(|stream| {
+        let heard = until(stream, b"\r\n\r\n")?;
+        stream.write_all(OK.as_bytes())?;
+        Ok(heard)
+    });
+    let mut part = registry(RegistryKind::Debian, None);
+    let rule = part.registry.as_mut().unwrap();
+    rule.hosts[0].port = 80;
+    rule.hosts[0].protocol = Protocol::Http;
+    let mut egress = rules(&[(NAME, 80, Protocol::Http)]);
+    egress.rules[0].request = Some(Box::new(part));
+    let mut lab = Lab::new(pin(egress, NAME, server.at));
+    for (path, status) in [
+        ("/dists/x/InRelease", "200"),
+        ("/pool/main/f/fine/fine_1.0-1_all.deb", "200"),
+        ("/pool/main/e/evil/libevil_1.0-1_all.deb", "403"),
+        ("/pool/main/f/fine/evil_1.0-1_all.deb", "403"),
+        ("/pool/fine_1.0-1_all.deb", "403"),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {NAME}\r\n\r\n");
+        let answer = lab.say(NAME, 80, request.as_bytes());
+        assert_eq!(self::status(&answer), status, "{path}: {answer}");
+    }
+    assert_eq!(lab.denials().len(), 3);
 }
 
 #[test]

@@ -4,38 +4,26 @@ use std::{
     collections::HashMap,
     fmt,
     path::Path,
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context as Polling, Poll},
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
 use http_body_util::{BodyExt, Empty};
-use hyper::{HeaderMap, Request, Uri, body::Bytes, header};
-use hyper_util::{
-    client::legacy::{
-        Client,
-        connect::{Connected, Connection},
-    },
-    rt::{TokioIo, TokioTimer},
-};
+use hyper::{HeaderMap, Request, body::Bytes, header};
+use hyper_util::{client::legacy::Client, rt::TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     sync::{Mutex as Turn, Semaphore},
     time::{Instant, timeout},
 };
 
 use super::super::{
-    Speaks,
     body::{Account, Passing},
     credential::Ready,
-    upstream::{Dialler, Secured, Tasks, Unreached},
+    upstream::{Tasks, Unreached},
 };
+use super::wire::Reacher;
 use crate::{
     egress::{
-        connection::reach,
         context::{Context, Line},
         limits::Way,
         record::Call,
@@ -345,97 +333,4 @@ fn said(error: &(dyn std::error::Error + 'static)) -> String {
         || format!("the registry broke off: {error}"),
         ToString::to_string,
     )
-}
-
-/// Opens connections to a host of a registry, as its rule says: with TLS or without.
-#[derive(Clone)]
-struct Reacher {
-    context: Arc<Context>,
-    permit: Arc<Permit>,
-}
-
-impl Reacher {
-    async fn reach(self) -> Result<TokioIo<Wire>, Unreached> {
-        if self.permit.protocol() == Protocol::Http {
-            let stream = reach(&self.context, &self.permit).await?;
-            return Ok(TokioIo::new(Wire::Plain(stream)));
-        }
-        let dialler = Dialler {
-            context: self.context,
-            permit: self.permit,
-            speaks: Speaks::Both,
-        };
-        let secured = dialler.dial().await?.into_inner();
-        Ok(TokioIo::new(Wire::Secured(secured)))
-    }
-}
-
-impl tower_service::Service<Uri> for Reacher {
-    type Response = TokioIo<Wire>;
-    type Error = Unreached;
-    type Future = BoxFuture<'static, Result<Self::Response, Unreached>>;
-
-    fn poll_ready(&mut self, _: &mut Polling<'_>) -> Poll<Result<(), Unreached>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        Box::pin(self.clone().reach())
-    }
-}
-
-/// A connection to a host of a registry.
-#[derive(Debug)]
-enum Wire {
-    Plain(TcpStream),
-    Secured(Secured),
-}
-
-impl Connection for Wire {
-    fn connected(&self) -> Connected {
-        match self {
-            Self::Plain(_) => Connected::new(),
-            Self::Secured(secured) => secured.connected(),
-        }
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Polling<'_>,
-        to: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, to),
-            Self::Secured(stream) => Pin::new(stream).poll_read(cx, to),
-        }
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Polling<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Secured(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Polling<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Secured(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Polling<'_>) -> Poll<std::io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Secured(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
 }

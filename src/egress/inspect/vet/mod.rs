@@ -7,6 +7,7 @@
 //! any other. Nothing an answer says is passed on or acted on but the time.
 
 mod learn;
+mod wire;
 
 use std::sync::{Arc, OnceLock};
 
