@@ -128,7 +128,7 @@ fn start(town: &Town) -> Running {
         strace -f -qq -e trace=connect -o /tmp/control curl -sS -m 5 http://198.51.100.1/
         python3 strays.py /tmp/control
         cat /proc/net/dev /proc/net/route
-        echo == done; exec sleep 600";
+        echo == 'do'ne; exec sleep 600";
     let trust = format!(
         "SSL_CERT_FILE={}",
         town.world.path("../web/authority.pem").display()
