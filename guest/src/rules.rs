@@ -125,11 +125,30 @@ fn ruleset<'r>(
         ruleset = ruleset.scope(Scope::from_all(version)).map_err(errno_of)?;
     }
     let mut created = ruleset.create().map_err(errno_of)?;
+    let mut programs = false;
     for (rule, opened) in rules {
+        programs |= !rule.path.starts_with('/');
         let targets = opened.map_or_else(|| targets(rule), Ok)?;
         created = add(created, rule, &targets, version)?;
     }
+    if programs {
+        created = listed(created)?;
+    }
     Option::<OwnedFd>::from(created).ok_or(Errno::NOSYS)
+}
+
+/// Lets the names in the directories of programs be listed, though nothing there be read by that:
+/// some programs, such as pip, look at what lies beside them and end when they may not.
+fn listed(mut created: RulesetCreated) -> Result<RulesetCreated, Errno> {
+    for directory in PROGRAM_DIRECTORIES {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if let Some(target) = present(openat(CWD, directory, flags, Mode::empty()))? {
+            created = created
+                .add_rule(PathBeneath::new(&target.file, AccessFs::ReadDir))
+                .map_err(errno_of)?;
+        }
+    }
+    Ok(created)
 }
 
 fn add(

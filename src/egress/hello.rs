@@ -16,6 +16,9 @@ pub struct Hello {
     pub encrypted: bool,
 }
 
+/// A second message behind the hello, before any answer, has no lawful meaning.
+const FOLLOWED: BadHello = BadHello::NotTls("something follows its hello");
+
 /// Why bytes are no hello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadHello {
@@ -60,7 +63,11 @@ fn message(mut bytes: &[u8]) -> Result<Vec<u8>, BadHello> {
         let there = rest.len().min(length);
         joined.extend_from_slice(&rest[..there]);
         if there < length {
-            return whole(&joined)?.ok_or_else(|| incomplete(&joined));
+            // A whole hello in a record that goes on is followed by something, whenever that comes.
+            return match whole(&joined)? {
+                Some(_) => Err(FOLLOWED),
+                None => Err(incomplete(&joined)),
+            };
         }
         bytes = &rest[length..];
     }
@@ -101,9 +108,8 @@ fn whole(joined: &[u8]) -> Result<Option<Vec<u8>>, BadHello> {
     if length > MESSAGE_MAX {
         return Err(BadHello::NotTls("its hello is too long"));
     }
-    // A second message behind the hello, before any answer, has no lawful meaning.
     if body.len() > length {
-        return Err(BadHello::NotTls("something follows its hello"));
+        return Err(FOLLOWED);
     }
     Ok((body.len() == length).then(|| body.to_vec()))
 }
@@ -283,6 +289,10 @@ pub(super) mod tests {
             sni(&follow).is_ok(),
             "bytes behind the record are not part of the hello"
         );
+        let mut later = hello_for("a.test", 16384);
+        let length = u16::from_be_bytes([later[3], later[4]]) + 6;
+        later[3..5].copy_from_slice(&length.to_be_bytes());
+        assert_eq!(sni(&later), Err(FOLLOWED), "what follows has yet to come");
         let long = [22, 3, 1, 0, 4, 1, 1, 0, 1];
         assert!(matches!(sni(&long), Err(BadHello::NotTls(_))));
     }

@@ -38,7 +38,7 @@ say push-hidden 'cd inspected && git push https://git.test/team/hidden HEAD:loki
 say npm 'cd packages && npm install --no-audit --no-fund --registry https://npm.test/npm/ greet && node -p "require(\"greet\")"'
 say npm-denied 'cd packages && npm view --fetch-retries 0 --registry https://denied.test/npm/ greet; npm publish --registry https://npm.test/npm/ --//npm.test/npm/:_authToken=mine'
 say pip 'pip install -q --no-input --disable-pip-version-check --target packages/python --index-url https://pypi.test/simple greet && PYTHONPATH=packages/python python3 -c "import greet; print(greet.WORD)"'
-say pip-denied 'pip download -q --retries 0 --disable-pip-version-check --index-url https://denied.test/simple greet; pip download -q --retries 0 --index-url https://pypi.test/other greet'
+say pip-denied 'pip download -vv --retries 0 --disable-pip-version-check --index-url https://denied.test/simple greet; pip download -vv --retries 0 --disable-pip-version-check --index-url https://pypi.test/other greet'
 say cargo 'cd packages && cargo fetch && cargo build -q --offline --target-dir $HOME/target && $HOME/target/debug/app'
 say cargo-denied 'cd packages && CARGO_NET_RETRY=0 CARGO_HOME=$HOME/other cargo fetch --config "source.suite.registry=\"https://denied.test/team/index\""'
 

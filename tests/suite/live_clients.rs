@@ -128,7 +128,7 @@ fn start(town: &Town) -> Running {
         strace -f -qq -e trace=connect -o /tmp/control curl -sS -m 5 http://198.51.100.1/
         python3 strays.py /tmp/control
         cat /proc/net/dev /proc/net/route
-        echo == done; exec sleep 600";
+        echo == 'do'ne; exec sleep 600";
     let trust = format!(
         "SSL_CERT_FILE={}",
         town.world.path("../web/authority.pem").display()
@@ -155,13 +155,13 @@ fn parts(printed: &str) -> BTreeMap<&str, (String, i32)> {
     let mut parts = BTreeMap::new();
     let (mut name, mut text) = ("", String::new());
     for line in printed.lines() {
-        match line.strip_prefix("== ") {
-            Some(end) if end.starts_with("ended ") => {
-                let code = end["ended ".len()..].parse().expect("a number");
-                parts.insert(name, (std::mem::take(&mut text), code));
-            }
-            Some(heading) => (name, text) = (heading, String::new()),
-            None => text += &format!("{line}\n"),
+        if let Some(code) = line.strip_prefix("== ended ") {
+            let code = code.parse().expect("a number");
+            parts.insert(name, (std::mem::take(&mut text), code));
+        } else if let Some(heading) = line.strip_prefix("== ") {
+            (name, text) = (heading, String::new());
+        } else {
+            text += &format!("{line}\n");
         }
     }
     parts
@@ -207,7 +207,9 @@ fn compare(printed: &str) {
 fn no_canary(place: &str, text: &str) {
     use base64::{Engine, engine::general_purpose::STANDARD};
     let basic = STANDARD.encode(format!("agent:{CANARY}"));
-    for form in [CANARY, &CANARY[..22], &basic] {
+    // Its last characters are written in other ways in URLs and in JSON.
+    let part = CANARY.split('/').next().expect("it begins with letters");
+    for form in [CANARY, part, &basic] {
         assert!(
             !text.contains(form),
             "the credential shows in {place}:\n{text}"
@@ -263,7 +265,7 @@ fn nothing_left_but_through_the_gateway(said: &Said) {
         .map(|(calls, strays)| (calls.parse().expect("a number"), strays))
         .collect();
     assert_eq!(traced.len(), 2, "{said}");
-    assert!(traced[0].0 > 200 && traced[0].1 == "[]", "{traced:?}");
+    assert!(traced[0].0 > 100 && traced[0].1 == "[]", "{traced:?}");
     // The control: a call that names an address outside is seen.
     assert_eq!(traced[1].1, "['connect 198.51.100.1']");
 }
