@@ -64,9 +64,9 @@ pub(super) struct Refused {
     why: Why,
     after: After,
     kind: Kind,
-    vetoed: Option<Vetoed>,
+    vetoed: Option<Box<Vetoed>>,
     /// How git hears of it.
-    report: Option<Report>,
+    report: Option<Box<Report>>,
 }
 
 /// Whose fault it is.
@@ -97,7 +97,7 @@ impl Refused {
 
     /// Adds how git hears of a push that is not passed on.
     pub(super) fn reporting(mut self, report: Option<Report>) -> Self {
-        self.report = report;
+        self.report = report.map(Box::new);
         self
     }
 
@@ -125,7 +125,7 @@ impl Refused {
         };
         let why = Why::under(rule, vetoed.reason().to_owned());
         Self {
-            vetoed: Some(vetoed),
+            vetoed: Some(Box::new(vetoed)),
             ..Self::new(status, why)
         }
     }
