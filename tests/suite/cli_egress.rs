@@ -59,6 +59,7 @@ fn closed(role: &str, host: &str, (sent, received): (u64, u64)) -> Event {
         method: None,
         path: None,
         status: None,
+        cache: None,
     }
 }
 

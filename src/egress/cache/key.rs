@@ -42,11 +42,6 @@ impl Key {
         }
         hex(&mac.finalize().into_bytes())
     }
-
-    #[cfg(test)]
-    pub(super) fn of(bytes: [u8; LENGTH]) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
 }
 
 /// Writes bytes in hexadecimal.

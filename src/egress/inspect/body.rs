@@ -70,7 +70,7 @@ impl Account {
     }
 
     /// Notes that the body came from the cache.
-    pub(super) fn from_cache(&self, cache: CacheUse) {
+    pub(super) fn was_kept(&self, cache: CacheUse) {
         // It comes from there once at most.
         self.cache.set(cache).ok();
     }

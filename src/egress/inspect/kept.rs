@@ -54,7 +54,7 @@ pub(super) enum Recalled {
     /// The answer.
     Answer(Response<Answer>),
     /// The server has to be asked.
-    Ask(Turn),
+    Ask(Box<Turn>),
 }
 
 impl Session {
@@ -122,7 +122,7 @@ impl Turn {
         account: &Arc<Account>,
     ) -> Result<Recalled, Broken> {
         let (Some(answers), Part::Asks { asked, stale }) = (&self.answers, &mut self.part) else {
-            return Ok(Recalled::Ask(self));
+            return Ok(Recalled::Ask(Box::new(self)));
         };
         match answers.find(asked).await {
             Some((found, Standing::Fresh)) => {
@@ -140,7 +140,7 @@ impl Turn {
             }
             _ => {}
         }
-        Ok(Recalled::Ask(self))
+        Ok(Recalled::Ask(Box::new(self)))
     }
 
     /// Passes a server's answer back, and keeps what may be kept.
@@ -243,7 +243,7 @@ impl Again {
             headers.insert(header::CONTENT_LENGTH, self.found.body.length().into());
         }
         account.answered(status.as_u16());
-        account.from_cache(cache);
+        account.was_kept(cache);
         let may = account.head(Way::In, 0, &headers).await;
         may.map_err(Broken::Spent)?;
         let body = match empty || !asked.whole {

@@ -207,9 +207,8 @@ pub(super) fn body(answer: &str) -> &str {
 /// Returns a header of an answer, in lower case.
 pub(super) fn field(answer: &str, name: &str) -> Option<String> {
     let head = answer.split_once("\r\n\r\n")?.0.to_ascii_lowercase();
-    let line = head.lines().find_map(|line| {
+    head.lines().find_map(|line| {
         let (field, value) = line.split_once(':')?;
         (field == name).then(|| value.trim().to_owned())
-    });
-    line
+    })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Credential, GitRule, Push, RegistryRule, RequestRule, UrlPath, push};
-use crate::policy::{Denied, DeniedHost, Egress, EgressRule, Permit, Protocol, decide};
+use crate::policy::{Denied, DeniedHost, Egress, EgressRule, Permit, Protocol, Target, decide};
 
 /// What a program asks on an allowed connection. Holds no query: it takes no part in a decision
 /// and is never recorded.
@@ -197,12 +197,7 @@ pub fn decide_request(
         .path
         .as_ref()
         .map_err(|error| deny(None, error.to_string()))?;
-    let closing = decide::denials(egress, &target.name, target.port);
-    let closes = |denial: &&DeniedHost| {
-        let requests = denial.request.as_ref();
-        requests.is_some_and(|requests| requests.covers(request, path))
-    };
-    if let Some(denial) = closing.into_iter().find(closes) {
+    if let Some(denial) = closing(egress, target, (request, path)) {
         return Err(Denied {
             target: asked(permit, request),
             rule: Some(denial.to_string()),
@@ -243,6 +238,19 @@ pub fn decide_request(
         Some((_, rule, reason)) => deny(Some(rule), reason),
         None => deny(None, format!("no egress rule names `{target}`")),
     })
+}
+
+/// Returns the denial that closes a request.
+fn closing<'e>(
+    egress: &'e Egress,
+    target: &'e Target,
+    (request, path): (&Request, &UrlPath),
+) -> Option<&'e DeniedHost> {
+    let closes = |denial: &&DeniedHost| {
+        let requests = denial.request.as_ref();
+        requests.is_some_and(|requests| requests.covers(request, path))
+    };
+    decide::denials(egress, &target.name, target.port).find(closes)
 }
 
 /// Decides on a connection that no rule allows, but a person: it is looked into only for what is

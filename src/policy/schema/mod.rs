@@ -323,9 +323,12 @@ fn delivery() -> Value {
     })
 }
 
+/// One label of a host name.
+const LABEL: &str = "[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?";
+
 fn texts() -> Value {
     let groups: Vec<&str> = programs::names().collect();
-    let name = "[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?";
+    let name = LABEL;
     json!({
         "key": { "type": "string", "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?(-[*])?$" },
         "role": { "type": "string", "maxLength": 40, "pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$" },
@@ -352,19 +355,8 @@ fn texts() -> Value {
             "maxLength": 255,
             "pattern": format!("^([*][.]{name}[.])?{name}([.]{name})*$"),
         },
-        "closed_names": {
-            "description": "`*` for all, `*.name` for all below a name, a name.",
-            "type": "string",
-            "pattern": format!("^([*]|([*][.])?{name}([.]{name})*)$"),
-        },
-        "closed_host": { "anyOf": [
-            {
-                "description": "`*` for all, `*.name` for all below a name, a name; with `:port` only there.",
-                "type": "string",
-                "pattern": format!("^([*]|([*][.])?{name}([.]{name})*)(:[0-9]{{1,5}})?$"),
-            },
-            { "$ref": "#/$defs/closed_requests" },
-        ] },
+        "closed_names": request::closed_names(),
+        "closed_host": request::closed_host(),
         "closed_requests": request::denied(),
         "port": { "anyOf": [
             { "type": "integer", "minimum": 1, "maximum": 65_535 },

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::map;
+use super::{LABEL, map};
 
 /// A rule for a host, and what it says of requests.
 pub(super) fn rule() -> Value {
@@ -25,6 +25,25 @@ pub(super) fn rule() -> Value {
     rule["required"] = json!(["host"]);
     rule["oneOf"] = json!([{ "required": ["port"] }, { "required": ["ports"] }]);
     rule
+}
+
+/// Names that a denial closes.
+pub(super) fn closed_names() -> Value {
+    json!({
+        "description": "`*` for all, `*.name` for all below a name, a name.",
+        "type": "string",
+        "pattern": format!("^([*]|([*][.])?{LABEL}([.]{LABEL})*)$"),
+    })
+}
+
+/// A host that is closed, or requests to it.
+pub(super) fn closed_host() -> Value {
+    let host = json!({
+        "description": "`*` for all, `*.name` for all below a name, a name; with `:port` only there.",
+        "type": "string",
+        "pattern": format!("^([*]|([*][.])?{LABEL}([.]{LABEL})*)(:[0-9]{{1,5}})?$"),
+    });
+    json!({ "anyOf": [host, { "$ref": "#/$defs/closed_requests" }] })
 }
 
 /// Requests that are closed on a host.
