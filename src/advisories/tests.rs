@@ -90,18 +90,21 @@ fn a_faulty_record_leaves_what_was_there_and_every_fault_is_told() {
     assert_eq!(known.about(Npm, "x").unwrap().len(), 1);
 }
 
+/// Puts something into an export, given what lies outside.
+type Make = fn(&Path, &Path);
+
 #[test]
 fn links_pipes_depth_and_emptiness_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::new(&folder.path().join("data"));
     let outside = folder.path().join("outside");
     write(&outside, "A-1.json", record("A-1", "x"));
-    let cases: [(&str, fn(&Path, &Path)); 5] = [
+    let cases: [(&str, Make); 5] = [
         ("is a link", |export, outside| {
-            symlink(outside.join("A-1.json"), export.join("a.json")).unwrap()
+            symlink(outside.join("A-1.json"), export.join("a.json")).unwrap();
         }),
         ("is a link", |export, outside| {
-            symlink(outside, export.join("deeper")).unwrap()
+            symlink(outside, export.join("deeper")).unwrap();
         }),
         ("is a link", |export, _| {
             rustix::fs::mknodat(
@@ -114,7 +117,7 @@ fn links_pipes_depth_and_emptiness_are_refused() {
             .unwrap();
         }),
         ("lie too deep", |export, _| {
-            fs::create_dir_all(export.join("a/b/c/d/e/f/g/h/i")).unwrap()
+            fs::create_dir_all(export.join("a/b/c/d/e/f/g/h/i")).unwrap();
         }),
         ("no record there", |_, _| {}),
     ];

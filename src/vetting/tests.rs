@@ -9,6 +9,7 @@ use super::{
     Asked, Collection, Database, Package, Published, Record, Unread, Unusable, Verdict, asked,
     judge, judge_age,
 };
+use crate::diagnostic::Diagnostic;
 use crate::policy::{
     Protocol, RegistryHost,
     RegistryKind::{self, Crates, Debian, Npm, Pypi},
@@ -654,78 +655,68 @@ fn of_pip_each_file_has_its_own_age_and_is_known_by_its_whole_address() {
     }
 }
 
+const BEGIN: &str = "{\n  \"id\": \"X-1\",\n  \"modified\": \"2024-05-01T00:00:00Z\",\n";
+
+fn faulty(text: &str) -> Diagnostic {
+    *Record::read(Path::new("a/x.json"), text).unwrap_err()
+}
+
 #[test]
 fn a_faulty_record_is_told_with_its_place_and_what_would_be_right() {
-    let begin = "{\n  \"id\": \"X-1\",\n  \"modified\": \"2024-05-01T00:00:00Z\",\n";
+    let affected = |inside: &str| format!("{BEGIN}  \"affected\": [{{{inside}}}]}}");
+    let range = |inside: &str| affected(&format!("\"ranges\": [{{{inside}}}]"));
+    let event = |inside: &str| range(&format!("\"type\": \"SEMVER\", \"events\": [{{{inside}}}]"));
+    let id = "{\"id\": \"a\\u001bb\", \"modified\": \"2024-05-01T00:00:00Z\"}";
     for (text, line, said) in [
-        ("", 1, "EOF"),
-        ("[]", 1, "expected struct"),
-        ("{\"id\": \"X-1\"}", 1, "missing field `modified`"),
+        (String::new(), 1, "EOF"),
+        ("[]".to_owned(), 1, "expected struct"),
         (
-            "{\"id\": \"a\\u001bb\", \"modified\": \"2024-05-01T00:00:00Z\"}",
+            "{\"id\": \"X-1\"}".to_owned(),
             1,
-            "an id has up to 128",
+            "missing field `modified`",
         ),
-        (&format!("{begin}  \"modified\": 1}}"), 4, "duplicate field"),
+        (id.to_owned(), 1, "an id has up to 128"),
+        (format!("{BEGIN}  \"modified\": 1}}"), 4, "duplicate field"),
         (
-            &format!("{begin}  \"affected\": [{{\"package\": {{\"name\": \"x\"}}}}]}}"),
+            affected("\"package\": {\"name\": \"x\"}"),
             4,
             "missing field `ecosystem`",
         ),
         (
-            &format!(
-                "{begin}  \"affected\": [{{\"ranges\": [{{\"type\": \"SEMVER\", \"events\": [{{\"introduced\": \"0\", \"fixed\": \"1\"}}]}}]}}]}}"
-            ),
+            event("\"introduced\": \"0\", \"fixed\": \"1\""),
             4,
             "exactly one of",
         ),
+        (event("\"from\": \"0\""), 4, "exactly one of"),
         (
-            &format!(
-                "{begin}  \"affected\": [{{\"ranges\": [{{\"type\": \"SEMVER\", \"events\": [{{\"from\": \"0\"}}]}}]}}]}}"
-            ),
-            4,
-            "exactly one of",
-        ),
-        (
-            &format!(
-                "{begin}  \"affected\": [{{\"ranges\": [{{\"type\": \"DATE\", \"events\": []}}]}}]}}"
-            ),
+            range("\"type\": \"DATE\", \"events\": []"),
             4,
             "unknown variant",
         ),
         (
-            &format!("{begin}  \"affected\": {}", "[".repeat(10_000)),
+            format!("{BEGIN}  \"affected\": {}", "[".repeat(10_000)),
             4,
             "invalid type",
         ),
     ] {
-        let fault = *Record::read(Path::new("a/x.json"), text).unwrap_err();
-        assert_eq!(fault.line, line, "{text:.80}: {}", fault.render());
-        assert!(
-            fault.message.contains(said),
-            "{text:.80}: {}",
-            fault.render()
-        );
+        let fault = faulty(&text);
         let shown = fault.render();
-        assert!(
-            shown.starts_with("a/x.json:") && shown.contains("help: one JSON object"),
-            "{shown}"
-        );
-        assert!(!shown.contains('\u{1b}'));
+        assert_eq!(fault.line, line, "{text:.80}: {shown}");
+        assert!(fault.message.contains(said), "{text:.80}: {shown}");
+        let told = shown.starts_with("a/x.json:") && shown.contains("help: one JSON object");
+        assert!(told && !shown.contains('\u{1b}'), "{shown}");
     }
-    let deep = format!("{begin}  \"details\": {}", "[".repeat(100_000));
-    let fault = *Record::read(Path::new("x.json"), &deep).unwrap_err();
-    assert!(fault.message.contains("EOF"), "{}", fault.message);
-    let deep = format!(
-        "{begin}  \"database_specific\": {{\"severity\": {}",
-        "[".repeat(100_000)
-    );
-    let fault = *Record::read(Path::new("x.json"), &deep).unwrap_err();
-    assert!(
-        fault.message.contains("recursion limit"),
-        "{}",
-        fault.message
-    );
+}
+
+#[test]
+fn a_record_that_nests_without_end_is_refused() {
+    for (key, said) in [
+        ("\"details\": ", "EOF"),
+        ("\"database_specific\": {\"severity\": ", "recursion limit"),
+    ] {
+        let fault = faulty(&format!("{BEGIN}  {key}{}", "[".repeat(100_000)));
+        assert!(fault.message.contains(said), "{}", fault.message);
+    }
 }
 
 #[test]

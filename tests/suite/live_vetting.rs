@@ -319,7 +319,7 @@ fn holds(said: Said, (id, package): (&str, &str)) {
         "{said}"
     );
     for reason in [
-        format!("{id}"),
+        id.to_owned(),
         "fixed in 1.0.1".to_owned(),
         format!("{package} 1.0.0"),
         "younger than 3 days".to_owned(),
