@@ -60,7 +60,7 @@ impl Session {
         let body = body.map_err(|reason| forbid(&line, reason))?;
         let account = Account::open(&self.context, line.clone());
         let client = permit.websocket().then(|| socket::client_side(&mut parts));
-        self.prepare(&mut parts, credential.as_ref());
+        self.prepare(&mut parts, credential.as_deref());
         if client.is_some() {
             socket::ask(&mut parts.headers);
         }
@@ -74,7 +74,7 @@ impl Session {
         });
         let asked = requests.request(Request::from_parts(parts, body)).await;
         let response = asked.map_err(|error| self.failed(&line, &error))?;
-        let mask = credential.map(|ready| Mask::new(ready.forms));
+        let mask = credential.map(|ready| Mask::new(Arc::clone(&ready.forms)));
         let (response, mask) = received(response, &account, mask)
             .await
             .map_err(|broken| broken.refused(&line))?;
