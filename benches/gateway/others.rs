@@ -8,7 +8,7 @@
 
 use std::{
     env, fs,
-    os::unix::fs::PermissionsExt,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -40,9 +40,43 @@ fn squid(server: &Server, (folder, ca): Place<'_>, kind: Kind) -> Result<Side, S
     let folder = folder.join("squid");
     let at = free();
     fs::create_dir_all(&folder).map_err(|error| format!("squid: {error}"))?;
+    own_authority(&folder);
+    let library = root.join("usr/lib/x86_64-linux-gnu");
+    let listen = match kind {
+        Kind::Tunnels => format!("http_port {at}\n"),
+        Kind::Inspect => {
+            certificates(&folder, &root, &library)?;
+            bumping((at, ca), &folder, &root)
+        }
+    };
+    let text = format!(
+        "{listen}acl SSL_ports port 1-65535\nhttp_access allow all\ncache deny all\ncache_mem 8 MB\n\
+         access_log none\ncache_log {0}/cache.log\npid_filename {0}/pid\ncoredump_dir {0}\n\
+         mime_table {1}/usr/share/squid/mime.conf\nicon_directory {1}/usr/share/squid/icons\n\
+         error_directory {1}/usr/share/squid/errors/en\nunlinkd_program {1}/usr/lib/squid/unlinkd\n\
+         pinger_enable off\nshutdown_lifetime 0 seconds\nvia off\nforwarded_for delete\n",
+        folder.display(),
+        root.display(),
+    );
+    let settings = folder.join("squid.conf");
+    fs::write(&settings, text).unwrap();
     // Started by root it becomes another user, who writes here.
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).ok();
-    let certificate = folder.join("own.pem");
+    let all = Command::new("chmod")
+        .args(["-R", "a+rwX"])
+        .arg(&folder)
+        .status();
+    all.map_err(|error| format!("squid: chmod: {error}"))?;
+    let mut command = Command::new(root.join("usr/sbin/squid"));
+    command.args(["-N", "-f"]).arg(settings);
+    command
+        .env("LD_LIBRARY_PATH", library)
+        .stderr(Stdio::null());
+    let authority = (kind == Kind::Inspect).then(|| folder.join("authority.pem"));
+    Side::proxy("squid", (server, at), (command, authority))
+}
+
+/// Writes an authority of squid's own, with its key and without.
+fn own_authority(folder: &Path) {
     let own = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::default();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -50,58 +84,38 @@ fn squid(server: &Server, (folder, ca): Place<'_>, kind: Kind) -> Result<Side, S
     params.distinguished_name.push(name, "authority of squid");
     let made = params.self_signed(&own).unwrap();
     let pem = format!("{}{}", made.pem(), own.serialize_pem());
-    fs::write(&certificate, pem).unwrap();
-    let authority = folder.join("authority.pem");
-    fs::write(&authority, made.pem()).unwrap();
-    let library = root.join("usr/lib/x86_64-linux-gnu");
-    let generator = root.join("usr/lib/squid/security_file_certgen");
-    let inspect = match kind {
-        Kind::Tunnels => format!("http_port {at}\n"),
-        Kind::Inspect => format!(
-            "http_port {at} ssl-bump tls-cert={} generate-host-certificates=on dynamic_cert_mem_cache_size=4MB\n\
-             sslcrtd_program {} -s {} -M 4MB\nsslcrtd_children 1\n\
-             acl first at_step SslBump1\nssl_bump peek first\nssl_bump bump all\n\
-             tls_outgoing_options cafile={}\n",
-            certificate.display(),
-            generator.display(),
-            folder.join("certificates").display(),
-            ca.display()
-        ),
-    };
-    let text = format!(
-        "{inspect}acl SSL_ports port 1-65535\nhttp_access allow all\ncache deny all\ncache_mem 8 MB\naccess_log none\n\
-         cache_log {0}/cache.log\npid_filename {0}/pid\ncoredump_dir {0}\n\
-         mime_table {1}/usr/share/squid/mime.conf\nicon_directory {1}/usr/share/squid/icons\n\
-         error_directory {1}/usr/share/squid/errors/en\n\
-         unlinkd_program {1}/usr/lib/squid/unlinkd\n\
-         pinger_enable off\nshutdown_lifetime 0 seconds\nvia off\nforwarded_for delete\n",
+    fs::write(folder.join("own.pem"), pem).unwrap();
+    fs::write(folder.join("authority.pem"), made.pem()).unwrap();
+}
+
+/// Makes squid's store of certificates.
+fn certificates(folder: &Path, root: &Path, library: &Path) -> Result<(), String> {
+    let generator = root.join(GENERATOR);
+    let made = Command::new(&generator)
+        .args(["-c", "-s"])
+        .arg(folder.join("certificates"))
+        .args(["-M", "4MB"])
+        .env("LD_LIBRARY_PATH", library)
+        .stdout(Stdio::null())
+        .status();
+    made.map_err(|error| format!("squid: {}: {error}", generator.display()))?;
+    Ok(())
+}
+
+const GENERATOR: &str = "usr/lib/squid/security_file_certgen";
+
+/// What makes squid end TLS.
+fn bumping((at, ca): (SocketAddr, &Path), folder: &Path, root: &Path) -> String {
+    format!(
+        "http_port {at} ssl-bump tls-cert={0}/own.pem generate-host-certificates=on \
+         dynamic_cert_mem_cache_size=4MB\n\
+         sslcrtd_program {1}/{GENERATOR} -s {0}/certificates -M 4MB\nsslcrtd_children 1\n\
+         acl first at_step SslBump1\nssl_bump peek first\nssl_bump bump all\n\
+         tls_outgoing_options cafile={2}\n",
         folder.display(),
         root.display(),
-    );
-    let settings = folder.join("squid.conf");
-    fs::write(&settings, text).unwrap();
-    if kind == Kind::Inspect {
-        let made = Command::new(&generator)
-            .args(["-c", "-s"])
-            .arg(folder.join("certificates"))
-            .args(["-M", "4MB"])
-            .env("LD_LIBRARY_PATH", &library)
-            .stdout(Stdio::null())
-            .status();
-        made.map_err(|error| format!("squid: {}: {error}", generator.display()))?;
-        let all = Command::new("chmod")
-            .args(["-R", "a+rwX"])
-            .arg(&folder)
-            .status();
-        all.map_err(|error| format!("squid: chmod: {error}"))?;
-    }
-    let mut command = Command::new(root.join("usr/sbin/squid"));
-    command.args(["-N", "-f"]).arg(settings);
-    command
-        .env("LD_LIBRARY_PATH", library)
-        .stderr(Stdio::null());
-    let authority = (kind == Kind::Inspect).then_some(authority);
-    Side::proxy("squid", (server, at), (command, authority))
+        ca.display()
+    )
 }
 
 fn mitmproxy(server: &Server, (folder, ca): Place<'_>, kind: Kind) -> Result<Side, String> {
