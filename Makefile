@@ -1,7 +1,7 @@
 # Two commands for people: `make demo` and `make test`. The rest is what they are made of.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint deny bench-decide bench-egress bench-inspect bench-meter bench-redact crowd fuzz soak
+.PHONY: help demo test build lint deny bench-crowd bench-decide bench-egress bench-inspect bench-memory bench-meter bench-redact crowd fuzz soak
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -20,8 +20,8 @@ lint: ## Formatting, lints and documentation, every warning an error.
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 
-bench-egress: ## Measures what the gateway costs beside direct loopback; prints JSON.
-	cargo bench --locked --bench egress
+bench-egress: ## Measures what the gateway costs, not inspecting, beside none and other proxies; prints JSON.
+	cargo bench --locked --bench gateway -- open
 
 crowd: ## Opens 10,000 half-open and 10,000 idle connections on one gateway while another works; needs 12,000 open files.
 	LOKI_CROWD=10000 cargo test --locked --lib attack_k11 -- --nocapture --test-threads=1
@@ -40,8 +40,14 @@ deny: ## Licences, bans, sources and advisories by cargo-deny; `make test` holds
 	@command -v cargo-deny >/dev/null || { echo "cargo-deny is not installed: run 'cargo install --locked cargo-deny'" >&2; exit 1; }
 	cargo deny --locked check bans licenses sources advisories
 
-bench-inspect: ## Measures what ending TLS at the gateway costs, on loopback.
-	cargo bench --locked --bench inspect
+bench-inspect: ## Measures what ending TLS at the gateway costs, beside none and other proxies; prints JSON.
+	cargo bench --locked --bench gateway -- inspected
+
+bench-memory: ## Watches the memory of 16 gateways over a million inspected requests; prints JSON.
+	cargo bench --locked --bench gateway -- memory 1000000
+
+bench-crowd: ## Measures what a neighbour feels of 10,000 half-open and of 10,000 idle connections; prints JSON.
+	cargo bench --locked --bench gateway -- crowd 10000
 
 bench-decide: ## Measures decisions a second; prints JSON.
 	cargo bench --locked --bench decide

@@ -35,7 +35,7 @@ use super::{
 
 /// Asks a sandbox for listeners.
 pub trait Doors: Send + Sync {
-    /// Returns a listener bound inside the sandbox at exactly `at`. Runs on the egress thread.
+    /// Returns a listener bound inside the sandbox at exactly `at`. Runs on the gateway's thread.
     fn open(&self, at: SocketAddr) -> BoxFuture<'static, io::Result<TcpListener>>;
 }
 
@@ -140,7 +140,7 @@ pub struct Config {
     pub dns: DnsSockets,
     /// How to get listeners.
     pub doors: Arc<dyn Doors>,
-    /// Takes each record, on the egress thread; must not block.
+    /// Takes each record, on the gateway's thread; must not block.
     pub record: Arc<dyn Fn(Record) + Send + Sync>,
     /// Turns allowed names into addresses.
     pub resolver: Arc<dyn Resolve>,
@@ -178,7 +178,7 @@ impl Gateway {
     ///
     /// When the sockets cannot be taken over.
     pub fn start(config: Config, threads: &Threads) -> Result<Self, StartError> {
-        let handle = threads.handle();
+        let (handle, place) = threads.place();
         let inside = handle.enter();
         let dns = Dns::take(config.dns).map_err(StartError::Sockets)?;
         drop(inside);
@@ -206,6 +206,7 @@ impl Gateway {
         let (end, ended) = oneshot::channel::<()>();
         drop(handle.spawn(async move {
             serve(context, dns, queue, stopped).await;
+            drop(place);
             // The waiting side takes the end of this sender as the message.
             drop(end);
         }));

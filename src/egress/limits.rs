@@ -39,7 +39,7 @@ const ONE: NonZeroU32 = NonZeroU32::MIN;
 /// The budgets of all gateways of an orchestrator.
 #[derive(Debug, Default)]
 pub(super) struct Budgets {
-    by_rule: Mutex<HashMap<(Role, String), Arc<Budget>>>,
+    by_rule: Mutex<HashMap<Role, HashMap<String, Arc<Budget>>>>,
     totals: Mutex<HashMap<Role, Arc<Total>>>,
 }
 
@@ -57,12 +57,15 @@ pub struct Past {
 impl Budgets {
     /// Returns what a role has left under a rule; at these rates when it is the first to ask.
     pub(super) fn of(&self, role: &Role, rule: &str, rates: &Rates) -> Arc<Budget> {
-        let total = self.total(role);
         let mut budgets = self.by_rule.lock().unwrap_or_else(PoisonError::into_inner);
-        let budget = budgets
-            .entry((role.clone(), rule.to_owned()))
-            .or_insert_with(|| Arc::new(Budget::new(rates, total)));
-        Arc::clone(budget)
+        let known = budgets.get(role).and_then(|of_role| of_role.get(rule));
+        if let Some(budget) = known {
+            return Arc::clone(budget);
+        }
+        let budget = Arc::new(Budget::new(rates, self.total(role)));
+        let of_role = budgets.entry(role.clone()).or_default();
+        of_role.insert(rule.to_owned(), Arc::clone(&budget));
+        budget
     }
 
     /// Returns what a role has used of its bytes of the run, under all rules.

@@ -1,7 +1,7 @@
 //! The gateway: DNS and TCP sockets of one sandbox, served by the host.
 //!
 //! ```text
-//!  sandbox (no network)                 │ host, egress thread
+//!  sandbox (no network)                 │ host, egress threads
 //!  getaddrinfo ──▶ 127.0.0.1:53 ────────┼▶ name_ports ─▶ 127.64.x.y  (nothing is forwarded)
 //!  connect ──────▶ 127.64.x.y:443 ──────┼▶ decide ─▶ Permit ─▶ resolve ─▶ admit ─▶ dial ─▶ splice
 //!                                       │  or, where requests have rules: end TLS and `inspect`
@@ -29,6 +29,7 @@ mod ledger;
 mod limits;
 mod names;
 mod openings;
+mod piece;
 mod proxy;
 mod questions;
 mod quota;
@@ -57,7 +58,7 @@ pub use threads::Threads;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The thread or its runtime could not be made.
-    #[error("the egress thread could not start")]
+    #[error("a thread for egress could not start")]
     Thread(#[source] std::io::Error),
     /// A passed socket could not be taken over.
     #[error("the DNS sockets handed over by the sandbox could not be served")]

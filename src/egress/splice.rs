@@ -10,14 +10,14 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 
-use super::limits::{Budget, Tally, Way};
-
-/// Bytes of one copy buffer; each direction of a connection has one.
-pub(super) const BUFFER: usize = 64 * 1024;
+use super::{
+    limits::{Budget, Tally, Way},
+    piece::Piece,
+};
 
 /// Bytes of one connection passed on so far, readable also after the copying failed or was dropped.
 #[derive(Debug)]
@@ -119,12 +119,11 @@ pub(super) async fn pump(
     mut to: impl AsyncWrite + Unpin,
     (meter, way): (&Meter, Way),
 ) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
     loop {
-        let read = from.read(&mut buffer).await?;
-        if read == 0 {
+        let piece = Piece::read(&mut from).await?;
+        if piece.is_empty() {
             return to.shutdown().await;
         }
-        meter.pass(way, &buffer[..read], &mut to).await?;
+        meter.pass(way, &piece, &mut to).await?;
     }
 }

@@ -1,11 +1,14 @@
-//! What all gateways share: one thread, so that a download delays no exec, the budgets of roles,
-//! the way out of this host, and what a person opened.
+//! What all gateways share: threads of their own, so that a download delays no exec, the budgets of
+//! roles, the way out of this host, and what a person opened.
+//!
+//! There is one thread for each processor, up to a few. A gateway lives on one of them, so that its
+//! records keep their order and none of its tasks has to wake another processor.
 
 use std::{
     collections::BTreeMap,
     io,
     sync::{Arc, OnceLock},
-    thread::JoinHandle,
+    thread::{JoinHandle, available_parallelism},
 };
 
 use tokio::{
@@ -42,18 +45,33 @@ pub(super) struct Shared {
     pub(super) answers: OnceLock<Arc<Answers>>,
 }
 
-/// One dedicated thread with a runtime of its own. Dropping it ends every gateway on it.
+/// Most threads; more gateways than one of them can serve are rare.
+const MOST: usize = 8;
+
+/// Dedicated threads. Dropping this ends every gateway on them.
 #[derive(Debug)]
 pub struct Threads {
-    handle: Handle,
+    each: Vec<Thread>,
     pub(super) shared: Arc<Shared>,
+}
+
+/// One thread with a runtime of its own.
+#[derive(Debug)]
+struct Thread {
+    handle: Handle,
+    /// Held by each gateway on it.
+    place: Arc<Place>,
     // The thread blocks on the other end, so dropping this is the signal to end.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// A gateway's place on a thread.
+#[derive(Debug)]
+pub(super) struct Place;
+
 impl Threads {
-    /// Starts the thread, on a host that reaches the network directly, and makes the certificate
+    /// Starts the threads, on a host that reaches the network directly, and makes the certificate
     /// authority of this process.
     ///
     /// # Errors
@@ -63,7 +81,7 @@ impl Threads {
         Self::through(Proxies::default())
     }
 
-    /// Starts the thread, on a host that reaches the network through `proxies`.
+    /// Starts the threads, on a host that reaches the network through `proxies`.
     ///
     /// # Errors
     ///
@@ -78,24 +96,11 @@ impl Threads {
             vetting: VettingKept::default(),
             answers: OnceLock::new(),
         };
-        Self::build(shared).map_err(StartError::Thread)
-    }
-
-    fn build(shared: Shared) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = std::thread::Builder::new()
-            .name("egress".to_owned())
-            .spawn(move || {
-                // Either way of ending, a message or a dropped sender, means the same.
-                drop(runtime.block_on(stopped));
-            })?;
+        let count = available_parallelism().map_or(1, |count| count.get().min(MOST));
+        let each: io::Result<_> = (0..count).map(|_| Thread::start()).collect();
         Ok(Self {
-            handle,
+            each: each.map_err(StartError::Thread)?,
             shared: Arc::new(shared),
-            stop: Some(stop),
-            thread: Some(thread),
         })
     }
 
@@ -138,19 +143,70 @@ impl Threads {
         }
     }
 
-    /// Returns the runtime that gateways run on.
-    #[must_use]
-    pub fn handle(&self) -> &Handle {
-        &self.handle
+    /// Returns the runtime with the fewest gateways, and a place there.
+    pub(super) fn place(&self) -> (&Handle, Arc<Place>) {
+        let least = self
+            .each
+            .iter()
+            .min_by_key(|thread| Arc::strong_count(&thread.place))
+            .expect("there is at least one processor");
+        (&least.handle, Arc::clone(&least.place))
     }
 }
 
-impl Drop for Threads {
+impl Thread {
+    fn start() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new()
+            .name("egress".to_owned())
+            .spawn(move || {
+                // Either way of ending, a message or a dropped sender, means the same.
+                drop(runtime.block_on(stopped));
+            })?;
+        Ok(Self {
+            handle,
+            place: Arc::new(Place),
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Thread {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             // A panic there has been printed already and must not become a second one here.
             drop(thread.join());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gateways_spread_over_the_threads_and_an_ended_one_makes_room() {
+        let threads = Threads::start().unwrap();
+        let count = threads.each.len();
+        let gateways = || -> Vec<usize> {
+            let each = threads.each.iter();
+            each.map(|one| Arc::strong_count(&one.place) - 1).collect()
+        };
+        let mut places: Vec<_> = (0..3 * count).map(|_| threads.place().1).collect();
+        assert_eq!(gateways(), vec![3; count]);
+        let ended = places.remove(0);
+        let thread = threads
+            .each
+            .iter()
+            .position(|one| Arc::ptr_eq(&one.place, &ended));
+        drop(ended);
+        assert!(Arc::ptr_eq(
+            &threads.place().1,
+            &threads.each[thread.unwrap()].place
+        ));
     }
 }

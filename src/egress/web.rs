@@ -22,7 +22,8 @@ use super::{
     inspect,
     limits::Way,
     openings::Asked,
-    splice::{BUFFER, Meter, pump},
+    piece,
+    splice::{Meter, pump},
 };
 
 /// Longest head read.
@@ -278,7 +279,7 @@ async fn ask(
             return Ended::SecondRequest;
         }
         bytes.clear();
-        bytes.reserve(BUFFER);
+        bytes.reserve(piece::MOST);
         match client.read_buf(&mut bytes).await {
             Err(_) => return Ended::Done,
             // It has said all and waits for the answer; or it broke off, and so do we.

@@ -5,7 +5,11 @@
 //! for exactly the requests that the rule covers. Any other credential is refused: it would be
 //! somebody else's account.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hyper::{
@@ -174,8 +178,42 @@ pub(super) enum NoCredential {
     Unsendable(String),
 }
 
+/// The credentials that were used last, each with the value it was made of: what is looked for in answers
+/// costs more to make than the rest of a request.
+#[derive(Default)]
+pub(super) struct Made(Mutex<HashMap<Credential, Arc<Ready>>>);
+
+impl fmt::Debug for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Made").finish_non_exhaustive()
+    }
+}
+
+impl Made {
+    /// Returns a credential's header, made anew when its value changed.
+    pub(super) fn ready(
+        &self,
+        credential: &Credential,
+        secret: Option<Zeroizing<String>>,
+    ) -> Result<Arc<Ready>, NoCredential> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(ready), Some(secret)) = (made.get(credential), &secret)
+            && ready.secret == *secret
+        {
+            return Ok(Arc::clone(ready));
+        }
+        let ready = Ready::new(credential, secret).map(Arc::new);
+        match &ready {
+            Ok(ready) => drop(made.insert(credential.clone(), Arc::clone(ready))),
+            Err(_none) => drop(made.remove(credential)),
+        }
+        ready
+    }
+}
+
 /// A credential ready to be added.
 pub(super) struct Ready {
+    secret: Zeroizing<String>,
     name: HeaderName,
     value: HeaderValue,
     /// What must not come back.
@@ -213,10 +251,12 @@ impl Ready {
         // What follows `Basic` holds the secret at a place that depends on the user's length.
         let sent = text.strip_prefix("Basic ").unwrap_or(&secret);
         let forms = Forms::new([secret.as_bytes(), sent.as_bytes()]);
+        let forms = forms.ok_or_else(|| NoCredential::Unmaskable(name.clone()))?;
         Ok(Self {
             name: header,
             value,
-            forms: forms.ok_or_else(|| NoCredential::Unmaskable(name.clone()))?,
+            forms,
+            secret,
         })
     }
 
@@ -299,6 +339,25 @@ mod tests {
         let mut headers = map("authorization", "Bearer own");
         assert_eq!(Guard::default().strip(&mut headers, Some("key=x")), Ok(()));
         assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn a_credential_is_made_once_for_a_value_and_forgotten_with_its_secret() {
+        let (made, bearer) = (Made::default(), CredentialForm::Bearer);
+        let credential = Credential {
+            secret: "KEY".to_owned(),
+            form: bearer,
+        };
+        let value = |text: &str| Some(Zeroizing::new(text.to_owned()));
+        let ready = |secret| made.ready(&credential, secret);
+        let first = ready(value("long-enough")).ok().unwrap();
+        let again = ready(value("long-enough")).ok().unwrap();
+        assert!(Arc::ptr_eq(&first, &again));
+        let changed = ready(value("another-value")).ok().unwrap();
+        let mut headers = HeaderMap::new();
+        changed.add(&mut headers);
+        assert_eq!(headers[AUTHORIZATION], "Bearer another-value");
+        assert!(ready(None).is_err() && made.0.lock().unwrap().is_empty());
     }
 
     #[test]

@@ -64,14 +64,14 @@ impl Session {
         let body = body.map_err(|not| forbid(&line, not.reason).reporting(not.report))?;
         let account = Account::open(&self.context, line.clone());
         let client = permit.websocket().then(|| socket::client_side(&mut parts));
-        self.prepare(&mut parts, credential.as_ref());
+        self.prepare(&mut parts, credential.as_deref());
         if client.is_some() {
             socket::ask(&mut parts.headers);
         }
         let first = parts.method.as_str().len() + parts.uri.to_string().len();
         let may = account.head(Way::Out, first, &parts.headers).await;
         may.map_err(|spent| forbid(&line, format!("bytes: {spent}")))?;
-        let turn = self.turn(&permit, (&parts, &body), credential.as_ref());
+        let turn = self.turn(&permit, (&parts, &body), credential.as_deref());
         let turn = match turn.recall(&mut parts.headers, &account).await {
             Ok(Recalled::Ask(turn)) => turn,
             Ok(Recalled::Answer(answer)) => return Ok(answer),
@@ -87,7 +87,7 @@ impl Session {
         let asked = asked.map_err(|late| Refused::late(Why::under(&line.rule, late)))?;
         let response = asked.map_err(|error| self.failed(&line, &error))?;
         asks_to_wait(&self.context, &line, &response);
-        let mask = credential.map(|ready| Mask::new(ready.forms));
+        let mask = credential.map(|ready| Mask::new(Arc::clone(&ready.forms)));
         let (response, mask) = received(response, &account, mask)
             .await
             .map_err(|broken| broken.refused(&line))?;

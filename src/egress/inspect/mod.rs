@@ -67,6 +67,7 @@ pub(super) struct Inspection {
     system: OnceLock<Vec<CertificateDer<'static>>>,
     trust: OnceLock<Arc<Trust>>,
     clients: Mutex<Clients>,
+    made: credential::Made,
 }
 
 /// Which versions of HTTP a connection to a server may speak.
@@ -84,6 +85,7 @@ impl Inspection {
             system: OnceLock::new(),
             trust: OnceLock::new(),
             clients: Mutex::default(),
+            made: credential::Made::default(),
         })
     }
 

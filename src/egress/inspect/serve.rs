@@ -1,12 +1,6 @@
 //! Ends TLS and serves what is spoken within.
 
-use std::{
-    convert::Infallible,
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context as Polling, Poll, ready},
-};
+use std::{convert::Infallible, sync::Arc};
 
 use hyper::{
     Request, Response, StatusCode,
@@ -16,12 +10,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    sync::Notify,
-    time::timeout,
-};
+use tokio::{net::TcpStream, sync::Notify, time::timeout};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
@@ -30,8 +19,11 @@ use super::{
     upstream::Tasks,
 };
 use crate::{
-    egress::context::{Context, Why},
-    egress::record::Call,
+    egress::{
+        context::{Context, Why},
+        piece::Ahead,
+        record::Call,
+    },
     name::HostName,
     policy::{Permit, Target, decide},
 };
@@ -100,10 +92,10 @@ async fn accept(
     context: &Context,
     name: &HostName,
     (first, client): (Vec<u8>, TcpStream),
-) -> Result<TlsStream<Replayed>, String> {
+) -> Result<Secured, String> {
     let config = context.shared.inspection.authority.answer_as(name);
     let config = config.map_err(|error| error.to_string())?;
-    let accepting = TlsAcceptor::from(config).accept(Replayed { first, client });
+    let accepting = TlsAcceptor::from(config).accept(Ahead::new(first, client));
     match timeout(context.limits.hello, accepting).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(format!(
@@ -113,14 +105,17 @@ async fn accept(
     }
 }
 
+/// A client's connection within its TLS.
+type Secured = TlsStream<Ahead<TcpStream>>;
+
 /// What is spoken within TLS.
 enum Spoken {
-    Old(Strict<TlsStream<Replayed>>),
-    Two(TlsStream<Replayed>),
+    Old(Strict<Secured>),
+    Two(Secured),
 }
 
 impl Spoken {
-    fn of(stream: TlsStream<Replayed>, context: &Context) -> (Self, Arc<Reading>) {
+    fn of(stream: Secured, context: &Context) -> (Self, Arc<Reading>) {
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             return (Self::Two(stream), Arc::default());
         }
@@ -176,60 +171,5 @@ async fn converse<F>(
                 .initial_connection_window_size(WINDOW * 4);
             until_closed!(builder.serve_connection(TokioIo::new(stream), service));
         }
-    }
-}
-
-/// A client's connection, from its first byte on, though some were read before.
-#[derive(Debug)]
-struct Replayed {
-    first: Vec<u8>,
-    client: TcpStream,
-}
-
-impl AsyncRead for Replayed {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Polling<'_>,
-        to: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.first.is_empty() {
-            ready!(Pin::new(&mut this.client).poll_read(cx, to))?;
-            return Poll::Ready(Ok(()));
-        }
-        let count = this.first.len().min(to.remaining());
-        to.put_slice(&this.first[..count]);
-        this.first.drain(..count);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Replayed {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Polling<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().client).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Polling<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().client).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Polling<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().client).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Polling<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().client).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.client.is_write_vectored()
     }
 }

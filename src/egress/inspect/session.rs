@@ -53,7 +53,7 @@ pub(super) struct Session {
 pub(super) struct Judged {
     pub(super) parts: Parts,
     pub(super) permit: RequestPermit,
-    pub(super) credential: Option<Ready>,
+    pub(super) credential: Option<Arc<Ready>>,
     pub(super) line: Line,
 }
 
@@ -216,7 +216,9 @@ impl Session {
         stripped.map_err(|foreign| forbid(foreign.to_string()))?;
         let credential = permit.credential().map(|credential| {
             let secret = (context.secrets)(&credential.secret);
-            Ready::new(credential, secret).map_err(|none| forbid(none.to_string()))
+            let made = &context.shared.inspection.made;
+            let ready = made.ready(credential, secret);
+            ready.map_err(|none| forbid(none.to_string()))
         });
         let credential = credential.transpose()?;
         if let Some(most) = permit.max_request_bytes()

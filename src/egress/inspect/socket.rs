@@ -11,14 +11,14 @@ use hyper::{
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 
 use super::{
     body::Account,
     mask::Mask,
     session::{Answer, Session},
 };
-use crate::egress::{limits::Way, splice::BUFFER};
+use crate::egress::{limits::Way, piece::Piece};
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -87,20 +87,19 @@ async fn copy(
     mut to: impl AsyncWrite + Unpin,
     (account, way, mut mask): (&Account, Way, Option<Mask>),
 ) -> std::io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
     loop {
-        let read = from.read(&mut buffer).await?;
-        let bytes = match (&mut mask, read) {
-            (None, read) => Bytes::copy_from_slice(&buffer[..read]),
-            (Some(mask), 0) => mask.rest(),
-            (Some(mask), read) => mask.feed(Bytes::copy_from_slice(&buffer[..read])),
+        let piece = Piece::read(&mut from).await?;
+        let bytes = match &mut mask {
+            None => Bytes::copy_from_slice(&piece),
+            Some(mask) if piece.is_empty() => mask.rest(),
+            Some(mask) => mask.feed(Bytes::copy_from_slice(&piece)),
         };
         if mask.as_ref().is_some_and(Mask::found) {
             account.echoed();
         }
         account.meter.pass(way, &bytes, &mut to).await?;
         to.flush().await?;
-        if read == 0 {
+        if piece.is_empty() {
             return to.shutdown().await;
         }
     }

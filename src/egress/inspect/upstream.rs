@@ -31,7 +31,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{Speaks, body::Passing, push::Opened};
 use crate::{
-    egress::{connection::reach, context::Context, dial::DialError},
+    egress::{connection::reach, context::Context, dial::DialError, piece::Ahead},
     policy::Permit,
 };
 
@@ -127,7 +127,7 @@ impl Dialler {
         let config = self.context.shared.inspection.client(ca, self.speaks)?;
         let name = ServerName::try_from(self.permit.target().name.to_string())?;
         let stream = reach(&self.context, &self.permit).await?;
-        let connecting = TlsConnector::from(config).connect(name, stream);
+        let connecting = TlsConnector::from(config).connect(name, Ahead::new(Vec::new(), stream));
         let connected = timeout(limit, connecting).await;
         let stream = connected
             .map_err(io::Error::from)
@@ -154,7 +154,7 @@ impl tower_service::Service<Uri> for Dialler {
 
 /// A connection to a server, its certificate checked.
 #[derive(Debug)]
-pub(super) struct Secured(TlsStream<TcpStream>);
+pub(super) struct Secured(TlsStream<Ahead<TcpStream>>);
 
 impl Connection for Secured {
     fn connected(&self) -> Connected {

@@ -58,7 +58,7 @@ fn seconds<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Er
 }
 
 /// A secret that the gateway adds to every request of a rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Credential {
     /// The name of the secret.
     pub secret: String,
@@ -67,7 +67,7 @@ pub struct Credential {
 }
 
 /// How a credential is sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CredentialForm {
     /// As the value of this header, whose name is in lower case.
