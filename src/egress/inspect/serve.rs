@@ -24,7 +24,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
-    session::{Answer, Refused, Session, explained},
+    session::{Answer, Refused, Session, explained, suited},
     strict::{Reading, Strict},
     upstream::Tasks,
 };
@@ -89,7 +89,8 @@ fn denied(context: &Context, target: &Target, request: &Request<Incoming>) -> Re
     };
     let call = Call::new(request.method().as_str(), request.uri().path());
     context.deny_call(target, &call, &why);
-    explained(context, target, &Refused::new(StatusCode::FORBIDDEN, why))
+    let told = explained(context, target, &Refused::new(StatusCode::FORBIDDEN, why));
+    suited(request.method(), told)
 }
 
 /// Ends TLS in the name of `name`, or says why it cannot.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Version,
     body::{Body, Bytes, Incoming},
@@ -145,6 +145,7 @@ impl Session {
             upgrade(&parts.headers),
         );
         let call = Call::new(asked.method(), asked.path());
+        let method = parts.method.clone();
         let waits = parts.headers.contains_key(header::EXPECT);
         let old = parts.version < Version::HTTP_2;
         let passed = match self.judge(parts, &asked, &body).await {
@@ -157,7 +158,7 @@ impl Session {
                 Err(refused)
             }
         };
-        passed.unwrap_or_else(|refused| self.refuse(&call, refused))
+        passed.unwrap_or_else(|refused| suited(&method, self.refuse(&call, refused)))
     }
 
     /// Checks a request in every respect, and waits for its turn.
@@ -238,6 +239,16 @@ impl Session {
         }
         explained(&self.context, target, &refused)
     }
+}
+
+/// Returns an answer as its request may have it: one to `HEAD` has no body, which HTTP/2 would take
+/// for a breach.
+pub(super) fn suited(method: &Method, answer: Response<Answer>) -> Response<Answer> {
+    if *method != Method::HEAD {
+        return answer;
+    }
+    let empty = Empty::<Bytes>::new().map_err(|never| match never {});
+    answer.map(|_| empty.boxed_unsync())
 }
 
 /// Returns what a refused client is told.
