@@ -14,7 +14,7 @@ use tokio::{net::TcpStream, sync::Notify, time::timeout};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
-    session::{Answer, Refused, Session, explained, in_sight_of},
+    session::{Answer, Refused, Session, explained, in_sight_of, suited},
     strict::{Reading, Strict},
     upstream::Tasks,
 };
@@ -84,7 +84,7 @@ fn denied(context: &Context, target: &Target, request: &Request<Incoming>) -> Re
     context.deny_call(target, &call, &why);
     let mut response = explained(context, target, &Refused::new(StatusCode::FORBIDDEN, why));
     in_sight_of(request.headers().get(header::USER_AGENT), &mut response);
-    response
+    suited(request.method(), response)
 }
 
 /// Ends TLS in the name of `name`, or says why it cannot.

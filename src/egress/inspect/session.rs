@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Version,
     body::{Body, Bytes, Incoming},
@@ -173,6 +173,7 @@ impl Session {
             upgrade(&parts.headers),
         );
         let call = Call::new(asked.method(), asked.path());
+        let method = parts.method.clone();
         let waits = parts.headers.contains_key(header::EXPECT);
         let agent = parts.headers.get(header::USER_AGENT).cloned();
         let old = parts.version < Version::HTTP_2;
@@ -189,7 +190,7 @@ impl Session {
         passed.unwrap_or_else(|refused| {
             let mut response = self.refuse(&call, refused);
             in_sight_of(agent.as_ref(), &mut response);
-            response
+            suited(&method, response)
         })
     }
 
@@ -272,6 +273,16 @@ impl Session {
         }
         explained(&self.context, target, &refused)
     }
+}
+
+/// Returns an answer as its request may have it: one to `HEAD` has no body, which HTTP/2 would take
+/// for a breach.
+pub(super) fn suited(method: &Method, answer: Response<Answer>) -> Response<Answer> {
+    if *method != Method::HEAD {
+        return answer;
+    }
+    let empty = Empty::<Bytes>::new().map_err(|never| match never {});
+    answer.map(|_| empty.boxed_unsync())
 }
 
 /// Returns what a refused client is told.

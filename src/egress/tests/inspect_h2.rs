@@ -18,6 +18,7 @@ use rustls::pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{
+    cache_lab::{Keeping, counted, hour},
     inspect_lab::{
         NAME, OK, Secure, answering, ask, call, identity, lab, requests, status, trusting,
     },
@@ -157,6 +158,35 @@ fn bodies_and_trailers_pass_over_http_2_both_ways() {
     let (decided, closed) = requests(&mut lab);
     assert_eq!(decided[0].call, call("POST", "/v1/x"));
     assert_eq!(closed[0].status, Some(200));
+}
+
+#[test]
+fn a_head_has_no_body_over_http_2_denied_or_kept() {
+    let keeping = Keeping::new();
+    let server = counted("Cache-Control: max-age=600\r\n");
+    let part = RequestRule {
+        cache: hour().cache,
+        ..rule()
+    };
+    let lab = keeping.to(&server, part);
+    let ask = |method, path| {
+        runtime().block_on(async {
+            let mut client = client(&lab).await;
+            let asked = request(method, &format!("https://a.test{path}"), full(""));
+            let (head, body) = client.send_request(asked).await.unwrap().into_parts();
+            (head, body.collect().await.unwrap().to_bytes())
+        })
+    };
+    let (denied, body) = ask(Method::HEAD, "/closed");
+    assert_eq!((denied.status.as_u16(), body.len()), (403, 0));
+    assert_eq!(ask(Method::GET, "/v1/x").1, "answer 0");
+    keeping.kept(1);
+    assert_eq!(ask(Method::GET, "/v1/x").1, "answer 0");
+    let (kept, body) = ask(Method::HEAD, "/v1/x");
+    assert_eq!((kept.status.as_u16(), body.len()), (200, 0));
+    assert_eq!(kept.headers["content-length"], "8");
+    assert_eq!(kept.headers["cache-status"], "loki; hit");
+    assert_eq!(server.asked(), 1);
 }
 
 #[test]
