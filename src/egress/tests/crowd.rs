@@ -3,6 +3,7 @@
 //! `make crowd` does it with 10,000; in every test run there are as many as take a moment.
 
 use std::{
+    collections::BTreeSet,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     os::fd::OwnedFd,
@@ -35,7 +36,8 @@ fn crowd() -> usize {
 }
 
 /// Counts the connections that a listener's process has taken from the kernel and still holds:
-/// those that wait in its queue have no inode yet.
+/// those that wait in its queue have no inode yet. The kernel's table may list one twice while
+/// others come and go, so they are told apart by who is on the other side.
 fn taken(at: SocketAddr) -> usize {
     let SocketAddr::V4(at) = at else {
         panic!("listeners of sandboxes are IPv4")
@@ -43,12 +45,15 @@ fn taken(at: SocketAddr) -> usize {
     let address = u32::from_ne_bytes(at.ip().octets());
     let local = format!("{address:08X}:{:04X}", at.port());
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let taken = table.lines().filter(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let listens = fields.get(3) == Some(&"0A");
-        fields.get(1) == Some(&local.as_str()) && !listens && fields.get(9) != Some(&"0")
+    let rows = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let taken = rows.filter_map(|row| {
+        let listens = row.get(3) == Some(&"0A");
+        let held = row.get(1) == Some(&local.as_str()) && !listens && row.get(9) != Some(&"0");
+        held.then(|| row.get(2).map(ToString::to_string)).flatten()
     });
-    taken.count()
+    taken.collect::<BTreeSet<String>>().len()
 }
 
 fn round_trip(lab: &Lab) -> Duration {
