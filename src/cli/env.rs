@@ -5,6 +5,7 @@
 )]
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -13,6 +14,35 @@ use crate::egress::ProxySettings;
 
 use super::exit::{Exit, Fault};
 use crate::redact::Values;
+
+/// The variables that the command of a credential gets, where they are set: who and where the user
+/// is, keyrings and agents of the session, and the way out of this host.
+const COMMANDS: [&str; 24] = [
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "XDG_CONFIG_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "XDG_RUNTIME_DIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "SSH_AUTH_SOCK",
+    "GNUPGHOME",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "https_proxy",
+    "http_proxy",
+    "no_proxy",
+];
 
 /// What Loki takes from the environment.
 #[derive(Debug, Clone)]
@@ -40,6 +70,8 @@ pub(super) struct Environment {
     /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, or the same in small letters, which
     /// count first.
     pub(super) proxies: ProxySettings,
+    /// What the commands of credentials get: see [`COMMANDS`].
+    pub(super) commands: Vec<(OsString, OsString)>,
     /// `HOME`.
     pub(super) home: Option<PathBuf>,
     /// `VISUAL`, else `EDITOR`.
@@ -48,6 +80,11 @@ pub(super) struct Environment {
     pub(super) secrets: OnceLock<Arc<Values>>,
     cache: Option<PathBuf>,
     data: Option<PathBuf>,
+}
+
+fn of_commands() -> Vec<(OsString, OsString)> {
+    let set = |name: &str| Some((name.into(), std::env::var_os(name)?));
+    COMMANDS.into_iter().filter_map(set).collect()
 }
 
 impl Environment {
@@ -78,6 +115,7 @@ impl Environment {
                 all: either("ALL_PROXY"),
                 no: either("NO_PROXY"),
             },
+            commands: of_commands(),
             home: text("HOME").map(PathBuf::from),
             editor: text("VISUAL").or_else(|| text("EDITOR")),
             secrets: OnceLock::new(),

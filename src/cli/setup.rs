@@ -9,11 +9,11 @@ use std::{
 
 use crate::{
     diagnostic::{Diagnostic, closest, explained},
-    egress::{Proxies, SystemResolver, Threads},
+    egress::{Commands, Proxies, SystemResolver, Threads},
     engine::{self, Engine, images},
     git::{GitError, Repository},
     name::Role,
-    policy::{Change, Facts, Form, Layer, Policy, Rights, Source},
+    policy::{Change, EgressRule, Facts, Form, Layer, Policy, Rights, Source},
     sandbox::{Launcher, Shortfall},
 };
 
@@ -269,6 +269,14 @@ pub(super) fn launcher<'a>(
     if let Some(known) = advisories::for_roles(env, &roles)? {
         threads.vet_with(Arc::new(known));
     }
+    if roles.iter().any(|rights| commands(rights).next().is_some()) {
+        // Tokens are in memory from the first request on.
+        secrets::seal()?;
+    }
+    threads.run_commands(Commands {
+        environment: env.commands.clone(),
+        clock: Arc::new(|| jiff::Timestamp::now().into()),
+    });
     let resolver = SystemResolver::new().or_exit(Exit::NoSandbox)?;
     Ok(Launcher::new(
         engine,
@@ -277,6 +285,14 @@ pub(super) fn launcher<'a>(
         Arc::new(resolver),
     )
     .with_secrets(env.secrets.get().cloned().unwrap_or_default()))
+}
+
+/// Returns the rules of a role whose credential a command gives, each with its program.
+pub(super) fn commands(rights: &Rights) -> impl Iterator<Item = (&EgressRule, &Path)> {
+    rights.egress.rules.iter().filter_map(|rule| {
+        let command = rule.request.as_ref()?.credential.as_ref()?.command.as_ref();
+        Some((rule, Path::new(command?.first()?)))
+    })
 }
 
 /// Says which roles see a secret where every one of their programs can read it.

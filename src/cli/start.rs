@@ -231,7 +231,7 @@ fn credentials_are_kept(env: &Environment, roles: &[Rights]) -> Result<(), Fault
     let rules = roles.iter().flat_map(|rights| &rights.egress.rules);
     let requests =
         rules.filter_map(|rule| Some((rule, rule.request.as_ref()?.credential.as_ref()?)));
-    for (rule, credential) in requests {
+    for (rule, credential) in requests.filter(|(_, credential)| credential.command.is_none()) {
         let kept = env.secrets.get();
         if kept.is_none_or(|kept| kept.get(&credential.secret).is_none()) {
             let (name, host, place) = (&credential.secret, &rule.host, &rule.origin);
@@ -240,6 +240,19 @@ fn credentials_are_kept(env: &Environment, roles: &[Rights]) -> Result<(), Fault
             return Err(Fault::new(Exit::Invalid, message).hint(format!(
                 "`loki secrets init`, then `loki secrets set {name}`: agents never see it"
             )));
+        }
+    }
+    for (rule, program) in roles.iter().flat_map(setup::commands) {
+        if let Err(cause) = rustix::fs::access(program, rustix::fs::Access::EXEC_OK) {
+            let message = format!(
+                "the command `{}` of the credential for `{}` cannot be run: {} ({})",
+                ui::visible(&program.to_string_lossy()),
+                rule.host,
+                cause,
+                rule.origin,
+            );
+            let hint = "put the program there and make it executable, or name another one";
+            return Err(Fault::new(Exit::Invalid, message).hint(hint));
         }
     }
     Ok(())

@@ -37,6 +37,7 @@ mod race;
 mod record;
 mod splice;
 mod threads;
+mod tokens;
 mod web;
 
 #[cfg(test)]
@@ -53,6 +54,7 @@ pub use openings::{Opening, Times};
 pub use proxy::{Proxies, ProxySettings, Unusable};
 pub use record::{Call, Closed, Coalescer, Decision, Fact, Record};
 pub use threads::Threads;
+pub use tokens::Commands;
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]

@@ -30,6 +30,7 @@ use super::{
     openings::{Opening, Openings},
     proxy::Proxies,
     quota::Quotas,
+    tokens::{Commands, Tokens},
 };
 
 /// What the gateways of an orchestrator have in common.
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     pub(super) proxies: Proxies,
     pub(super) inspection: Inspection,
     pub(super) vetting: VettingKept,
+    pub(super) tokens: Tokens,
     /// Where answers are kept, once somebody said where.
     pub(super) answers: OnceLock<Arc<Answers>>,
 }
@@ -94,6 +96,7 @@ impl Threads {
             proxies,
             inspection: Inspection::new()?,
             vetting: VettingKept::default(),
+            tokens: Tokens::default(),
             answers: OnceLock::new(),
         };
         let count = available_parallelism().map_or(1, |count| count.get().min(MOST));
@@ -113,6 +116,12 @@ impl Threads {
     /// Gives the advisories that packages are vetted with from now on; the first given stay.
     pub fn vet_with(&self, advisories: Arc<Database>) {
         drop(self.shared.vetting.advisories.set(advisories));
+    }
+
+    /// Runs the commands of credentials from now on; only the first call counts. Without it a
+    /// request that needs one is refused.
+    pub fn run_commands(&self, host: Commands) {
+        self.shared.tokens.run_with(host);
     }
 
     /// Opens a host to a role, in all its sandboxes, standing and to come.

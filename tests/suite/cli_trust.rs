@@ -201,3 +201,25 @@ fn cli_a_policy_counts_before_the_first_commit() {
         drop(world.loki(verb).exits(3).says(&["team.yaml", "rolls"]));
     }
 }
+
+/// A command runs on the host, whoever trusted the files.
+#[test]
+fn cli_a_project_names_no_command_and_a_persons_own_file_does() {
+    const COMMAND: &str = "version: 1\nnetwork_policies:\n  eng-qa:\n    egress:\n      \
+        - { host: api.example.com, port: 443, credential: { command: [/bin/echo, token-0001], name: API, bearer: true } }\n";
+    let world = World::new();
+    world.commit();
+    world.write("own.yaml", COMMAND);
+    let shown = ["policy", "show", "eng-qa", "--policy", "own.yaml"];
+    world
+        .loki(&shown)
+        .exits(0)
+        .prints(&["adds API of command [\"/bin/echo\", \"token-0001\"] as bearer"]);
+    world.write(FILE, COMMAND);
+    for verb in ["check", "trust"] {
+        world.loki(&["policy", verb]).exits(3).says(&[
+            "`command` may not stand in this layer",
+            "~/.config/loki/policies",
+        ]);
+    }
+}

@@ -80,6 +80,11 @@ pub(super) fn values(
     Ok(Arc::clone(env.secrets.get_or_init(|| Arc::new(values))))
 }
 
+/// Keeps this process's memory, which is about to hold values, from others of the user.
+pub(super) fn seal() -> Result<(), Fault> {
+    secrets::seal().map_err(unsealed)
+}
+
 /// Returns the store that counts: the project's where there is one, else the user's.
 fn the_store(env: &Environment, root: Option<&Path>) -> Result<Option<Store>, Fault> {
     if let Some(root) = root {

@@ -226,7 +226,9 @@ impl Ready {
         credential: &Credential,
         secret: Option<Zeroizing<String>>,
     ) -> Result<Self, NoCredential> {
-        let Credential { secret: name, form } = credential;
+        let Credential {
+            secret: name, form, ..
+        } = credential;
         let secret = secret.ok_or_else(|| NoCredential::Unknown(name.clone()))?;
         if secret.len() < SHORTEST {
             return Err(NoCredential::Short(name.clone()));
@@ -258,6 +260,11 @@ impl Ready {
             forms,
             secret,
         })
+    }
+
+    /// Returns the value that it was made of.
+    pub(super) fn secret(&self) -> &str {
+        &self.secret
     }
 
     /// Returns which header it is added as.
@@ -346,6 +353,7 @@ mod tests {
         let (made, bearer) = (Made::default(), CredentialForm::Bearer);
         let credential = Credential {
             secret: "KEY".to_owned(),
+            command: None,
             form: bearer,
         };
         let value = |text: &str| Some(Zeroizing::new(text.to_owned()));
@@ -364,6 +372,7 @@ mod tests {
     fn what_cannot_be_sent_or_masked_is_not_added() {
         let credential = |form| Credential {
             secret: "KEY".to_owned(),
+            command: None,
             form,
         };
         let ready = |secret: Option<&str>| {

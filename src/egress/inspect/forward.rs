@@ -87,6 +87,7 @@ impl Session {
         let asked = asked.map_err(|late| Refused::late(Why::under(&line.rule, late)))?;
         let response = asked.map_err(|error| self.failed(&line, &error))?;
         asks_to_wait(&self.context, &line, &response);
+        self.taken(&permit, credential.as_deref(), response.status());
         let mask = credential.map(|ready| Mask::new(Arc::clone(&ready.forms)));
         let (response, mask) = received(response, &account, mask)
             .await

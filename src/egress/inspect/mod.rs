@@ -15,6 +15,7 @@
 //! certificate of a server is ever taken on trust.
 
 mod authority;
+mod authorize;
 mod body;
 mod credential;
 mod forward;
@@ -25,6 +26,7 @@ mod push;
 mod serve;
 mod session;
 mod socket;
+mod stated;
 mod strict;
 mod trust;
 mod upstream;

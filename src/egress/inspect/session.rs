@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode, Version,
+    Method, Request, Response, StatusCode, Version,
     body::{Body, Bytes, Incoming},
     header::{self, HeaderValue},
     http::request::Parts,
@@ -16,6 +16,7 @@ use super::{
     body::Failure,
     credential::{Guard, Ready},
     push::Report,
+    stated::{authority, upgrade},
     strict::Reading,
     upstream::{Requests, requests},
     vet::{Vetoed, Vetter},
@@ -25,11 +26,9 @@ use crate::{
         connection::{LINGER, LINGER_BYTES},
         context::{Context, Line, Why},
         explain::{Refusal, text},
-        http::authority_of,
         limits::TooMany,
         record::Call,
     },
-    name::HostName,
     policy::{self, Permit, RequestPermit, Target, decide_request},
 };
 
@@ -67,6 +66,8 @@ pub(super) struct Refused {
     vetoed: Option<Box<Vetoed>>,
     /// How git hears of it.
     report: Option<Box<Report>>,
+    /// What is written down of it besides, and not told the client.
+    aside: Option<String>,
 }
 
 /// Whose fault it is.
@@ -92,12 +93,19 @@ impl Refused {
             kind: Kind::Denial,
             vetoed: None,
             report: None,
+            aside: None,
         }
     }
 
     /// Adds how git hears of a push that is not passed on.
     pub(super) fn reporting(mut self, report: Option<Report>) -> Self {
         self.report = report.map(Box::new);
+        self
+    }
+
+    /// Adds what only people of this host are told.
+    pub(super) fn aside(mut self, aside: Option<&str>) -> Self {
+        self.aside = aside.map(str::to_owned);
         self
     }
 
@@ -215,13 +223,7 @@ impl Session {
         let forbid = |reason| refuse(StatusCode::FORBIDDEN, reason);
         let stripped = self.guard.strip(&mut parts.headers, parts.uri.query());
         stripped.map_err(|foreign| forbid(foreign.to_string()))?;
-        let credential = permit.credential().map(|credential| {
-            let secret = (context.secrets)(&credential.secret);
-            let made = &context.shared.inspection.made;
-            let ready = made.ready(credential, secret);
-            ready.map_err(|none| forbid(none.to_string()))
-        });
-        let credential = credential.transpose()?;
+        let credential = self.credential(&permit).await?;
         if let Some(most) = permit.max_request_bytes()
             && body.size_hint().lower() > most
         {
@@ -264,9 +266,13 @@ impl Session {
     /// Answers a request that is not passed on, and writes that down.
     fn refuse(&self, call: &Call, refused: Refused) -> Response<Answer> {
         let target = self.permit.target();
+        let mut why = refused.why.clone();
+        if let Some(aside) = &refused.aside {
+            why.reason = format!("{}; it said: {aside}", why.reason);
+        }
         match refused.kind {
-            Kind::Denial => self.context.deny_call(target, call, &refused.why),
-            Kind::Failure => self.context.fail_call(target, call, &refused.why),
+            Kind::Denial => self.context.deny_call(target, call, &why),
+            Kind::Failure => self.context.fail_call(target, call, &why),
         }
         if refused.after == After::Close {
             self.closing.notify_one();
@@ -333,49 +339,6 @@ pub(super) fn in_sight_of(agent: Option<&HeaderValue>, response: &mut Response<A
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, plain);
     }
-}
-
-/// Returns what the connection is to become. `?` stands for what is not said.
-fn upgrade(headers: &HeaderMap) -> Option<&str> {
-    if let Some(protocol) = headers.get(header::UPGRADE) {
-        return Some(protocol.to_str().unwrap_or("?"));
-    }
-    let mut words = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.to_str().unwrap_or_default().split(','));
-    words
-        .any(|word| word.trim().eq_ignore_ascii_case("upgrade"))
-        .then_some("?")
-}
-
-/// Compares every name that a request gives its host with the connection's.
-fn authority(parts: &Parts, target: &Target) -> Result<(), String> {
-    let stated = parts
-        .headers
-        .get_all(header::HOST)
-        .iter()
-        .map(|value| value.to_str().ok());
-    let inner = parts
-        .uri
-        .authority()
-        .map(|authority| Some(authority.as_str()));
-    let mut any = false;
-    for text in stated.chain(inner) {
-        any = true;
-        let read = text.and_then(|text| authority_of(text).ok());
-        let same = read.is_some_and(|(name, port): (HostName, Option<u16>)| {
-            name == target.name && port.is_none_or(|port| port == target.port)
-        });
-        if !same {
-            let shown = text.unwrap_or("?").escape_debug();
-            return Err(format!(
-                "the connection is to `{target}`, its request to `{shown}`"
-            ));
-        }
-    }
-    any.then_some(())
-        .ok_or_else(|| format!("the connection is to `{target}`, its request names no host"))
 }
 
 /// Says that a call would have had to wait too long, or for ever.

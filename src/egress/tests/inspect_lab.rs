@@ -113,6 +113,7 @@ pub(super) fn with_credential(form: CredentialForm) -> RequestRule {
     RequestRule {
         credential: Some(Credential {
             secret: "KEY".to_owned(),
+            command: None,
             form,
         }),
         ..RequestRule::default()

@@ -12,6 +12,7 @@ mod inspect_h2;
 mod inspect_lab;
 mod inspect_limits;
 mod inspect_secrets;
+mod inspect_tokens;
 mod lab;
 mod limits;
 mod names;

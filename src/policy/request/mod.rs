@@ -9,6 +9,7 @@
 //! decided by itself. Nothing here reads a body, a header or the network.
 
 pub(super) mod cover;
+mod credential;
 mod decide;
 pub(super) mod denied;
 mod path;
@@ -57,11 +58,15 @@ fn seconds<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Er
     time.map(|time| time.as_secs()).serialize(to)
 }
 
-/// A secret that the gateway adds to every request of a rule.
+/// What the gateway adds to every request of a rule: a secret, or the token that a command gives.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Credential {
-    /// The name of the secret.
+    /// The name of the secret, or of the command's token.
     pub secret: String,
+    /// The program of the host that gives the token, by its absolute path, and its arguments; none
+    /// for a kept secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
     /// How it is sent.
     pub form: CredentialForm,
 }

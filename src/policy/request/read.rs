@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Credential, CredentialForm, GitRule, PathPattern, Push, RequestRule};
+use super::{GitRule, PathPattern, Push, RequestRule, credential};
 use crate::policy::{
-    HostPattern, Layer, Protocol,
-    fields::{self, items, map, scalar, text, unknown},
-    names,
+    HostPattern, Protocol,
+    fields::{items, map, scalar, text, unknown},
     sheet::{Mark, Sheet},
     units,
     yaml::{Node, Value},
@@ -50,7 +49,7 @@ impl Draft {
         match key {
             "methods" => rule.methods = methods(sheet, value),
             "paths" => rule.paths = paths(sheet, value),
-            "credential" => rule.credential = credential(sheet, value),
+            "credential" => rule.credential = credential::read(sheet, value),
             "websocket" => rule.websocket = flag(sheet, value).unwrap_or_default(),
             "max_request_bytes" => rule.max_request_bytes = bytes(sheet, value),
             "first_byte_timeout" => rule.first_byte_timeout = first_byte(sheet, value),
@@ -224,111 +223,6 @@ fn time(
     scalar(sheet, node, wanted, |text| {
         units::duration(text).filter(fits)
     })
-}
-
-pub(super) fn credential(sheet: &mut Sheet<'_>, node: &Node) -> Option<Credential> {
-    const FORMS: &str = "`header: x-api-key`, `bearer: true` or `basic: USER`";
-    let mut secret = None;
-    let mut forms = Vec::new();
-    let (mut named, mut strange) = (false, false);
-    for (key, at, value) in map(sheet, node, "`credential`") {
-        match key {
-            "secret" => (secret, named) = (self::secret(sheet, value), true),
-            "header" => forms.push(header(sheet, value).map(CredentialForm::Header)),
-            "bearer" => forms.push(bearer(sheet, value)),
-            "basic" => forms.push(user(sheet, value).map(|user| CredentialForm::Basic { user })),
-            _ => {
-                unknown(sheet, (key, at), &["secret", "header", "bearer", "basic"]);
-                strange = true;
-            }
-        }
-    }
-    // What is missing may be what is misspelt.
-    let is_map = matches!(node.value, Value::Map(_)) && !strange;
-    if is_map && !named {
-        let help = "write { secret: API_KEY, header: x-api-key }".to_owned();
-        sheet.fault(node.at, "the credential names no secret", Some(help));
-    }
-    let message = match forms.len() {
-        0 => "the credential does not say how it is sent",
-        _ => "the credential says more than one way to send it",
-    };
-    if is_map && forms.len() != 1 {
-        sheet.fault(node.at, message, Some(format!("add one of {FORMS}")));
-    }
-    Some(Credential {
-        secret: secret?,
-        form: forms.pop()??,
-    })
-}
-
-fn secret(sheet: &mut Sheet<'_>, node: &Node) -> Option<String> {
-    let name = fields::secret(sheet, node)?;
-    // What is shipped names the secrets of programs that not everybody uses: a start looks at those.
-    let shipped = sheet.source().layer == Layer::BuiltIn;
-    if let Some((message, help)) = names::no_secret(&name, sheet.facts()).filter(|_| !shipped) {
-        sheet.fault(node.at, message, Some(help));
-    }
-    Some(name)
-}
-
-/// Headers that say how a message travels or where it goes: a value there breaks or moves it.
-const OF_THE_MESSAGE: [&str; 12] = [
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-fn header(sheet: &mut Sheet<'_>, node: &Node) -> Option<String> {
-    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    let name = |text: &str| {
-        let fits = (1..=64).contains(&text.len()) && text.bytes().all(token);
-        fits.then(|| text.to_ascii_lowercase())
-    };
-    let name = scalar(
-        sheet,
-        node,
-        "the name of a header, such as `x-api-key`",
-        name,
-    )?;
-    if OF_THE_MESSAGE.contains(&name.as_str()) {
-        let help = "name the header that the service reads its key from".to_owned();
-        let message = format!("`{name}` says how a message travels and can carry no secret");
-        sheet.fault(node.at, message, Some(help));
-    }
-    Some(name)
-}
-
-fn bearer(sheet: &mut Sheet<'_>, node: &Node) -> Option<CredentialForm> {
-    scalar(
-        sheet,
-        node,
-        "`true`: leave `bearer` out otherwise",
-        |text| (text == "true").then_some(CredentialForm::Bearer),
-    )
-}
-
-fn user(sheet: &mut Sheet<'_>, node: &Node) -> Option<String> {
-    let name = |text: &str| {
-        let fits = (1..=128).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_graphic() && b != b':');
-        fits.then(|| text.to_owned())
-    };
-    scalar(
-        sheet,
-        node,
-        "a user name of printable ASCII without `:`",
-        name,
-    )
 }
 
 fn git(sheet: &mut Sheet<'_>, node: &Node) -> Option<GitRule> {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Credential, PathPattern, RegistryKind, RegistryRule, RequestRule, read};
+use super::{Credential, PathPattern, RegistryKind, RegistryRule, RequestRule, credential, read};
 use crate::{
     name::HostName,
     policy::{
@@ -133,7 +133,7 @@ impl Draft {
                     read::not_empty(sheet, value, ("accept", draft.accept.len()));
                 }
                 "credential" => {
-                    draft.credential = read::credential(sheet, value).map(|one| (one, at));
+                    draft.credential = credential::read(sheet, value).map(|one| (one, at));
                 }
                 _ => unknown(sheet, (key, at), &KEYS),
             }

@@ -45,7 +45,11 @@ fn asks(rule: &RequestRule) -> String {
 
 impl fmt::Display for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "adds {} as ", self.secret)?;
+        write!(f, "adds {}", self.secret)?;
+        if let Some(command) = &self.command {
+            write!(f, " of command {}", written::list(command))?;
+        }
+        f.write_str(" as ")?;
         match &self.form {
             CredentialForm::Header(name) => f.write_str(name),
             CredentialForm::Bearer => f.write_str("bearer"),
@@ -139,5 +143,10 @@ fn credential(credential: &Credential) -> String {
         CredentialForm::Bearer => "bearer: true".to_owned(),
         CredentialForm::Basic { user } => format!("basic: {}", written::quoted(user)),
     };
-    format!("credential: {{ secret: {}, {form} }}", credential.secret)
+    let name = &credential.secret;
+    let origin = match &credential.command {
+        Some(command) => format!("command: {}, name: {name}", written::list(command)),
+        None => format!("secret: {name}"),
+    };
+    format!("credential: {{ {origin}, {form} }}")
 }

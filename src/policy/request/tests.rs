@@ -103,6 +103,111 @@ fn a_rule_on_requests_allows_what_it_names_and_says_what_goes_with_it() {
 }
 
 #[test]
+fn a_command_of_a_credential_is_a_path_and_words_over_tls() {
+    let said = |port: u16, credential: &str| {
+        checked(&format!(
+            "[{{ host: api.test, port: {port}, credential: {{ {credential} }} }}]"
+        ))
+    };
+    let good = "command: [/usr/local/bin/token, --for, api], name: API, header: x-api-key";
+    let rights = said(443, good).unwrap();
+    let shown = rights.egress.rules[0].request.as_ref().unwrap().to_string();
+    assert_eq!(
+        shown,
+        "any method, adds API of command [\"/usr/local/bin/token\", \"--for\", \"api\"] as x-api-key"
+    );
+    let long = format!(
+        "command: [/bin/a{}], name: API, bearer: true",
+        ", x".repeat(64)
+    );
+    for (port, credential, why) in [
+        (80, good, "in the clear"),
+        (
+            443,
+            "command: /bin/token --for api, name: API, bearer: true",
+            "no shell",
+        ),
+        (443, "command: [], name: API, bearer: true", "has 0 words"),
+        (443, &long, "has 65 words"),
+        (
+            443,
+            "command: [bin/token], name: API, bearer: true",
+            "is not the path",
+        ),
+        (
+            443,
+            "command: [token], name: API, bearer: true",
+            "is not the path",
+        ),
+        (
+            443,
+            "command: [\"~/token\"], name: API, bearer: true",
+            "is not the path",
+        ),
+        (
+            443,
+            "command: [/bin/../token], name: API, bearer: true",
+            "is not the path",
+        ),
+        (
+            443,
+            "command: [/bin/], name: API, bearer: true",
+            "is not the path",
+        ),
+        (
+            443,
+            "command: [\"\"], name: API, bearer: true",
+            "is not the path",
+        ),
+        (
+            443,
+            "command: [\"/bin/a\\0b\"], name: API, bearer: true",
+            "control characters",
+        ),
+        (
+            443,
+            "command: [/bin/a, \"b\\nc\"], name: API, bearer: true",
+            "control characters",
+        ),
+        (
+            443,
+            "command: [[/bin/a]], name: API, bearer: true",
+            "a word of the command",
+        ),
+        (
+            443,
+            "command: { run: /bin/a }, name: API, bearer: true",
+            "a list is wanted",
+        ),
+        (443, "command: [/bin/a], bearer: true", "add `name: API`"),
+        (
+            443,
+            "command: [/bin/a], name: api, bearer: true",
+            "the name of a secret",
+        ),
+        (443, "command: [/bin/a], name: API", "does not say how"),
+        (
+            443,
+            "secret: API_KEY, command: [/bin/a], bearer: true",
+            "both a secret and a command",
+        ),
+        (
+            443,
+            "secret: API_KEY, name: API, bearer: true",
+            "drop `name`",
+        ),
+        (
+            443,
+            "comand: [/bin/a], name: API, bearer: true",
+            "did you mean `command`?",
+        ),
+    ] {
+        let faults = said(port, credential).map(|_| ()).unwrap_err();
+        assert!(faults.contains(why), "{credential}: {faults}");
+    }
+}
+
+#[test]
 fn a_denial_says_what_would_be_right_there() {
     let egress = egress(MODEL);
     let denied = |asked: &str| ask(&egress, asked).unwrap_err().to_string();
@@ -370,7 +475,7 @@ fn a_registry_is_the_hosts_that_this_machine_says() {
 }
 
 /// Long rules of every kind, each of which must come back as it is written out.
-const RULES: [&str; 12] = [
+const RULES: [&str; 13] = [
     "\"api.test:443\"",
     "{ host: api.test, port: 8443, protocol: tls, methods: [GET, HEAD] }",
     "{ host: api.test, port: 443, paths: [\"/v1/**\", \"/@*%2F*\"] }",
@@ -380,6 +485,7 @@ const RULES: [&str; 12] = [
     "{ host: api.test, port: 443, credential: { secret: API_KEY, bearer: true } }",
     "{ host: api.test, port: 443, credential: { secret: API_KEY, header: x-api-key } }",
     "{ host: api.test, port: 443, credential: { secret: API_KEY, basic: \"a\\\"b\" } }",
+    "{ host: api.test, port: 443, credential: { command: [\"/opt/my token\", \"--for\", \"a\\\"b\"], name: API, bearer: true } }",
     "{ host: api.test, port: 443, git: { repo: o/n, push: false } }",
     "{ host: api.test, port: 443, git: { repo: o/n, push: [main, \"loki/*\"] } }",
     "{ registry: npm, min_age: 3d, allow: [curl, \"lib*\"], deny: [nc], advisories: true, accept: [CVE-2024-1] }",
@@ -443,6 +549,16 @@ fn a_rule_covers_another_only_by_proof() {
         (
             &with("credential: { secret: API_KEY, bearer: true }"),
             &with("methods: [GET]"),
+            false,
+        ),
+        (
+            &with("credential: { secret: API_KEY, bearer: true }"),
+            &with("credential: { command: [/bin/a], name: API_KEY, bearer: true }"),
+            false,
+        ),
+        (
+            &with("credential: { command: [/bin/a], name: API, bearer: true }"),
+            &with("credential: { command: [/bin/a, b], name: API, bearer: true }"),
             false,
         ),
         (&plain, &with("git: { repo: o/n }"), true),

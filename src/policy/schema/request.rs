@@ -98,6 +98,8 @@ pub(super) fn of_registry() -> Value {
 pub(super) fn credential() -> Value {
     let fields = [
         ("secret", json!({ "$ref": "#/$defs/secret" })),
+        ("command", command()),
+        ("name", json!({ "$ref": "#/$defs/secret" })),
         (
             "header",
             json!({ "type": "string", "pattern": "^[!#$%&'*+.^_`|~A-Za-z0-9-]{1,64}$" }),
@@ -112,10 +114,25 @@ pub(super) fn credential() -> Value {
         ),
     ];
     let mut credential = map(fields.into_iter());
-    credential["required"] = json!(["secret"]);
     let forms = ["header", "bearer", "basic"];
     credential["oneOf"] = forms.map(|form| json!({ "required": [form] })).into();
+    credential["anyOf"] = json!([
+        { "required": ["secret"], "properties": { "command": false, "name": false } },
+        { "required": ["command", "name"], "properties": { "secret": false } },
+    ]);
     credential
+}
+
+/// A program of the host and its arguments.
+fn command() -> Value {
+    json!({
+        "description": "A program of the host by its absolute path, and its arguments; no shell reads it.",
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 64,
+        "prefixItems": [{ "type": "string", "pattern": "^(/[^/\\x00-\\x1f]+)+$" }],
+        "items": { "type": "string", "maxLength": 4096, "pattern": "^[^\\x00-\\x1f]*$" },
+    })
 }
 
 /// The repository that git may use.

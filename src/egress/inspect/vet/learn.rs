@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use super::super::{
+    authorize,
     body::{Account, Passing},
     credential::Ready,
     upstream::{Tasks, Unreached},
@@ -28,7 +29,7 @@ use crate::{
         limits::Way,
         record::Call,
     },
-    policy::{self, Permit, Protocol, RegistryRule, RequestPermit, Target, decide, decide_request},
+    policy::{self, Permit, Protocol, RegistryRule, Target, decide, decide_request},
     vetting::{Package, Published, metadata_path},
 };
 
@@ -200,7 +201,9 @@ impl Asking {
         );
         context.note_line(&line, Some(why));
         let account = Account::open(context, line);
-        let request = request(context, permit, (&allowed, question))?;
+        let ready = authorize::ready(context, &allowed).await;
+        let ready = ready.map_err(|without| without.to_string())?;
+        let request = request(permit, (ready.as_deref(), question))?;
         let base = request.uri().to_string();
         let first = 4 + base.len();
         let spent = account.head(Way::Out, first, request.headers()).await;
@@ -249,9 +252,8 @@ struct Question<'q> {
 
 /// Writes the request.
 fn request(
-    context: &Context,
     permit: &Permit,
-    (allowed, question): (&RequestPermit, &Question<'_>),
+    (ready, question): (Option<&Ready>, &Question<'_>),
 ) -> Result<Request<Empty<Bytes>>, String> {
     let (scheme, usual) = match permit.protocol() {
         Protocol::Http => ("http", 80),
@@ -280,11 +282,8 @@ fn request(
     let mut request = request
         .body(Empty::new())
         .map_err(|_| "its path cannot be asked for".to_owned())?;
-    if let Some(credential) = allowed.credential() {
-        let ready = Ready::new(credential, (context.secrets)(&credential.secret));
-        ready
-            .map_err(|none| none.to_string())?
-            .add(request.headers_mut());
+    if let Some(ready) = ready {
+        ready.add(request.headers_mut());
     }
     Ok(request)
 }

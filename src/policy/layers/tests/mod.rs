@@ -279,6 +279,39 @@ fn what_nothing_acts_on_yet_is_noted() {
     ");
 }
 
+/// It runs on the host: what comes with the code may not name one, trusted or not.
+#[test]
+fn a_command_of_a_credential_stands_in_no_file_that_comes_with_the_code() {
+    let text = "agents: { a: {} }\nnetwork_policies:\n  a:\n    egress:\n      \
+        - { host: api.test, port: 443, credential: { command: [/bin/token], name: API, bearer: true } }\n";
+    for layer in [Layer::Organisation, Layer::User, Layer::Given] {
+        let policy = made(&[source(layer, text)], Trust::No);
+        let rule = &rights(&policy, "a").egress.rules[0];
+        let credential = rule.request.as_ref().unwrap().credential.as_ref().unwrap();
+        assert_eq!(
+            credential.command.as_deref(),
+            Some(&["/bin/token".to_owned()][..])
+        );
+    }
+    for (layer, trust) in [
+        (Layer::BuiltIn, Trust::No),
+        (Layer::Project, Trust::No),
+        (Layer::Project, Trust::Pinned),
+    ] {
+        let faults = check(&[source(layer, text)], trust).unwrap_err();
+        let said = shown(&faults);
+        assert!(
+            said.contains("`command` may not stand in this layer"),
+            "{layer:?}: {said}"
+        );
+        let help = faults.iter().filter_map(|fault| fault.help.as_deref());
+        assert!(
+            help.clone()
+                .any(|help| help.contains("~/.config/loki/policies"))
+        );
+    }
+}
+
 /// What an untrusted project says of requests counts only where it asks for less, with the same
 /// credential: adding one gives more, and leaving one out lets the agent's own pass.
 #[test]
