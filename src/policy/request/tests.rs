@@ -102,6 +102,70 @@ fn a_rule_on_requests_allows_what_it_names_and_says_what_goes_with_it() {
     assert!(ask(&egress, "POST api.test/v1/messages/count_tokens").is_ok());
 }
 
+/// Credentials that name a command wrongly, with what is said of each.
+const NO_COMMANDS: &[(&str, &str)] = &[
+    (
+        "command: /bin/token --for api, name: API, bearer: true",
+        "no shell",
+    ),
+    ("command: [], name: API, bearer: true", "has 0 words"),
+    (
+        "command: [bin/token], name: API, bearer: true",
+        "is not the path",
+    ),
+    (
+        "command: [token], name: API, bearer: true",
+        "is not the path",
+    ),
+    (
+        "command: [\"~/token\"], name: API, bearer: true",
+        "is not the path",
+    ),
+    (
+        "command: [/bin/../token], name: API, bearer: true",
+        "is not the path",
+    ),
+    (
+        "command: [/bin/], name: API, bearer: true",
+        "is not the path",
+    ),
+    (
+        "command: [\"\"], name: API, bearer: true",
+        "is not the path",
+    ),
+    (
+        "command: [\"/bin/a\\0b\"], name: API, bearer: true",
+        "control characters",
+    ),
+    (
+        "command: [/bin/a, \"b\\nc\"], name: API, bearer: true",
+        "control characters",
+    ),
+    (
+        "command: [[/bin/a]], name: API, bearer: true",
+        "a word of the command",
+    ),
+    (
+        "command: { run: /bin/a }, name: API, bearer: true",
+        "a list is wanted",
+    ),
+    ("command: [/bin/a], bearer: true", "add `name: API`"),
+    (
+        "command: [/bin/a], name: api, bearer: true",
+        "the name of a secret",
+    ),
+    ("command: [/bin/a], name: API", "does not say how"),
+    (
+        "secret: API_KEY, command: [/bin/a], bearer: true",
+        "both a secret and a command",
+    ),
+    ("secret: API_KEY, name: API, bearer: true", "drop `name`"),
+    (
+        "comand: [/bin/a], name: API, bearer: true",
+        "did you mean `command`?",
+    ),
+];
+
 #[test]
 fn a_command_of_a_credential_is_a_path_and_words_over_tls() {
     let said = |port: u16, credential: &str| {
@@ -120,89 +184,11 @@ fn a_command_of_a_credential_is_a_path_and_words_over_tls() {
         "command: [/bin/a{}], name: API, bearer: true",
         ", x".repeat(64)
     );
-    for (port, credential, why) in [
-        (80, good, "in the clear"),
-        (
-            443,
-            "command: /bin/token --for api, name: API, bearer: true",
-            "no shell",
-        ),
-        (443, "command: [], name: API, bearer: true", "has 0 words"),
-        (443, &long, "has 65 words"),
-        (
-            443,
-            "command: [bin/token], name: API, bearer: true",
-            "is not the path",
-        ),
-        (
-            443,
-            "command: [token], name: API, bearer: true",
-            "is not the path",
-        ),
-        (
-            443,
-            "command: [\"~/token\"], name: API, bearer: true",
-            "is not the path",
-        ),
-        (
-            443,
-            "command: [/bin/../token], name: API, bearer: true",
-            "is not the path",
-        ),
-        (
-            443,
-            "command: [/bin/], name: API, bearer: true",
-            "is not the path",
-        ),
-        (
-            443,
-            "command: [\"\"], name: API, bearer: true",
-            "is not the path",
-        ),
-        (
-            443,
-            "command: [\"/bin/a\\0b\"], name: API, bearer: true",
-            "control characters",
-        ),
-        (
-            443,
-            "command: [/bin/a, \"b\\nc\"], name: API, bearer: true",
-            "control characters",
-        ),
-        (
-            443,
-            "command: [[/bin/a]], name: API, bearer: true",
-            "a word of the command",
-        ),
-        (
-            443,
-            "command: { run: /bin/a }, name: API, bearer: true",
-            "a list is wanted",
-        ),
-        (443, "command: [/bin/a], bearer: true", "add `name: API`"),
-        (
-            443,
-            "command: [/bin/a], name: api, bearer: true",
-            "the name of a secret",
-        ),
-        (443, "command: [/bin/a], name: API", "does not say how"),
-        (
-            443,
-            "secret: API_KEY, command: [/bin/a], bearer: true",
-            "both a secret and a command",
-        ),
-        (
-            443,
-            "secret: API_KEY, name: API, bearer: true",
-            "drop `name`",
-        ),
-        (
-            443,
-            "comand: [/bin/a], name: API, bearer: true",
-            "did you mean `command`?",
-        ),
-    ] {
-        let faults = said(port, credential).map(|_| ()).unwrap_err();
+    let fault = |port, credential| said(port, credential).map(|_| ()).unwrap_err();
+    assert!(fault(80, good).contains("in the clear"));
+    assert!(fault(443, &long).contains("has 65 words"));
+    for (credential, why) in NO_COMMANDS {
+        let faults = fault(443, credential);
         assert!(faults.contains(why), "{credential}: {faults}");
     }
 }
