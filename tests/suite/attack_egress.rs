@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::harness::{
-    Engine, START, Said, World, on_each,
+    Engine, START, Said, World, as_backend_by_policy, on_each,
     source::{code, files, is_tests, read, without_tests},
     web::Web,
 };
@@ -64,15 +64,7 @@ fn told(said: &Said) -> BTreeMap<&str, Vec<&str>> {
 fn attack_s2_s3_s4_n10_n12_n15_n16_n17_n35_no_request_takes_the_credential_or_another_way() {
     on_each(|engine| {
         let (world, web) = world(engine);
-        let words = [
-            "sandbox",
-            "run",
-            "--policy",
-            "../policy.yaml",
-            "--role",
-            "eng-backend",
-        ];
-        let said = world.loki(&[&words[..], &["--", "python3", "src/hostile.py"]].concat());
+        let said = world.loki(&as_backend_by_policy(&["python3", "src/hostile.py"]));
         let said = said.exits(0);
         assert!(!said.to_string().contains(CANARY), "{said}");
         each_attempt_ended_as_it_should(&said);

@@ -2,20 +2,12 @@
 //! setting, and is told why where it is denied. `live_clients` has the others.
 
 use std::{
-    io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::{self, Write},
+    net::SocketAddr,
     sync::{Arc, Mutex},
-    thread,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{
-    ServerConfig, ServerConnection, Stream,
-    crypto::ring::default_provider,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-};
-
-use super::harness::{Engine, Run, World};
+use super::harness::{Engine, Run, World, as_backend_by_policy, https};
 
 /// An HTTPS server of the test's own, with an authority nobody else knows.
 pub(super) struct Server {
@@ -27,81 +19,41 @@ pub(super) struct Server {
 /// Starts a server for `name`: it answers `/ok`, a small git repository under `/repo`, and `/kept`,
 /// each time otherwise, though it says that the answer holds for an hour.
 pub(super) fn server(name: &str) -> Server {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new([name.to_owned()]).unwrap();
-    let leaf = leaf.signed_by(&key, &issuer).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![leaf.der().clone()], key)
-        .unwrap();
-    let config = Arc::new(config);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let at = listener.local_addr().unwrap();
     let heard = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&heard);
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let (config, told) = (Arc::clone(&config), Arc::clone(&told));
-            // A client that breaks off is the test's affair.
-            thread::spawn(move || drop(answer(stream, &config, &told)));
-        }
-    });
+    let (at, authority) = https(&[name], move |head, to| answer(head, &told, to));
     Server {
         at,
-        authority: issuer.pem(),
+        authority,
         heard,
     }
 }
 
-fn answer(
-    mut stream: TcpStream,
-    config: &Arc<ServerConfig>,
-    told: &Mutex<Vec<String>>,
-) -> std::io::Result<()> {
-    let mut tls = ServerConnection::new(Arc::clone(config)).expect("the configuration is whole");
-    let mut stream = Stream::new(&mut tls, &mut stream);
-    let mut heard = Vec::new();
-    loop {
-        let mut buffer = [0; 4096];
-        match stream.read(&mut buffer)? {
-            0 => return Ok(()),
-            read => heard.extend_from_slice(&buffer[..read]),
-        }
-        if !heard.windows(4).any(|window| window == b"\r\n\r\n") {
-            continue;
-        }
-        let head = String::from_utf8_lossy(&std::mem::take(&mut heard)).into_owned();
-        let oid = "1".repeat(40);
-        let body = match head.split([' ', '?']).nth(1) {
-            Some("/ok") => "it is there\n".to_owned(),
-            Some("/kept") => format!("kept {}\n", told.lock().unwrap().len()),
-            Some("/echo") => format!("you sent {head}"),
-            Some("/repo/info/refs") => format!("{oid}\trefs/heads/main\n"),
-            Some("/repo/HEAD") => "ref: refs/heads/main\n".to_owned(),
-            _ => String::new(),
-        };
-        told.lock().unwrap().push(head);
-        let status = if body.is_empty() {
-            "404 Not Found"
-        } else {
-            "200 OK"
-        };
-        let more = match body.starts_with("kept") {
-            true => "Cache-Control: max-age=3600\r\n",
-            false => "",
-        };
-        write!(
-            stream,
-            "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\n{more}Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        )?;
-    }
+fn answer(head: &str, told: &Mutex<Vec<String>>, to: &mut dyn Write) -> io::Result<()> {
+    let oid = "1".repeat(40);
+    let body = match head.split([' ', '?']).nth(1) {
+        Some("/ok") => "it is there\n".to_owned(),
+        Some("/kept") => format!("kept {}\n", told.lock().unwrap().len()),
+        Some("/echo") => format!("you sent {head}"),
+        Some("/repo/info/refs") => format!("{oid}\trefs/heads/main\n"),
+        Some("/repo/HEAD") => "ref: refs/heads/main\n".to_owned(),
+        _ => String::new(),
+    };
+    told.lock().unwrap().push(head.to_owned());
+    let status = if body.is_empty() {
+        "404 Not Found"
+    } else {
+        "200 OK"
+    };
+    let more = match body.starts_with("kept") {
+        true => "Cache-Control: max-age=3600\r\n",
+        false => "",
+    };
+    write!(
+        to,
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\n{more}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// A world in which `a.test` is the server's, and only some of its paths are open.
@@ -136,15 +88,7 @@ hosts: {{ a.test: {{ to: \"{}\", ca: \"{}\" }} }}
 }
 
 fn run(world: &World, script: &str) -> Run {
-    let words = [
-        "sandbox",
-        "run",
-        "--policy",
-        "../policy.yaml",
-        "--role",
-        "eng-backend",
-    ];
-    world.loki(&[&words[..], &["--", "sh", "-uc", script]].concat())
+    world.loki(&as_backend_by_policy(&["sh", "-uc", script]))
 }
 
 /// Each asks for the open path and then for one that no rule names, and prints both.

@@ -4,24 +4,15 @@
 use std::{
     collections::HashMap,
     fs,
-    io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::{self, Write},
     os::unix::fs::symlink,
     path::PathBuf,
-    sync::Arc,
-    thread,
     time::Duration,
 };
 
 use loki::digest::Digest;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{
-    ServerConfig, ServerConnection, Stream,
-    crypto::ring::default_provider,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
-};
 
-use super::harness::{Engine, START, Said, World, on_each};
+use super::harness::{Engine, START, Said, World, as_backend_by_policy, https, on_each};
 
 const NAMES: [&str; 3] = ["npm.test", "pypi.test", "crates.test"];
 const LONG_AGO: &str = "2020-01-01T00:00:00Z";
@@ -139,70 +130,28 @@ fn made(world: &World, file: &str) -> Vec<u8> {
     fs::read(world.path("../made").join(file)).unwrap()
 }
 
-/// Serves a site by TLS, and returns where and by whose authority.
-fn serve(site: Site) -> (SocketAddr, String) {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(NAMES.map(str::to_owned)).unwrap();
-    let leaf = leaf.signed_by(&key, &issuer).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![leaf.der().clone()], key)
-        .unwrap();
-    let (config, site) = (Arc::new(config), Arc::new(site));
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let at = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let (config, site) = (Arc::clone(&config), Arc::clone(&site));
-            // A client that breaks off is the test's affair.
-            thread::spawn(move || drop(answer(stream, &config, &site)));
-        }
+fn answer(head: &str, site: &Site, to: &mut dyn Write) -> io::Result<()> {
+    let path = head.split([' ', '?']).nth(1).unwrap_or_default();
+    let host = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("host").then(|| value.trim())
     });
-    (at, issuer.pem())
-}
-
-fn answer(mut stream: TcpStream, config: &Arc<ServerConfig>, site: &Site) -> std::io::Result<()> {
-    let mut tls = ServerConnection::new(Arc::clone(config)).expect("the configuration is whole");
-    let mut stream = Stream::new(&mut tls, &mut stream);
-    let mut heard = Vec::new();
-    loop {
-        let mut buffer = [0; 4096];
-        match stream.read(&mut buffer)? {
-            0 => return Ok(()),
-            read => heard.extend_from_slice(&buffer[..read]),
-        }
-        if !heard.windows(4).any(|window| window == b"\r\n\r\n") {
-            continue;
-        }
-        let head = String::from_utf8_lossy(&std::mem::take(&mut heard)).into_owned();
-        let path = head.split([' ', '?']).nth(1).unwrap_or_default();
-        let host = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("host").then(|| value.trim())
-        });
-        let place = format!("{}{path}", host.unwrap_or_default());
-        let kind = if place.starts_with("pypi.test/simple/") && place.ends_with('/') {
-            "application/vnd.pypi.simple.v1+json"
-        } else {
-            "application/json"
-        };
-        let (status, body) = match site.get(&place) {
-            Some(body) => ("200 OK", body.as_slice()),
-            None => ("404 Not Found", &b"none"[..]),
-        };
-        let length = body.len();
-        write!(
-            stream,
-            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
-        )?;
-        stream.write_all(body)?;
-    }
+    let place = format!("{}{path}", host.unwrap_or_default());
+    let kind = if place.starts_with("pypi.test/simple/") && place.ends_with('/') {
+        "application/vnd.pypi.simple.v1+json"
+    } else {
+        "application/json"
+    };
+    let (status, body) = match site.get(&place) {
+        Some(body) => ("200 OK", body.as_slice()),
+        None => ("404 Not Found", &b"none"[..]),
+    };
+    let length = body.len();
+    write!(
+        to,
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+    )?;
+    to.write_all(body)
 }
 
 const CARGO: &str = "[source.crates-io]\nreplace-with = \"own\"\n[source.own]\nregistry = \"sparse+https://crates.test/\"\n";
@@ -210,7 +159,8 @@ const CARGO: &str = "[source.crates-io]\nreplace-with = \"own\"\n[source.own]\nr
 /// A world whose machine is configured for the test's registries.
 fn world(engine: Engine) -> World {
     let world = World::on(engine);
-    let (at, authority) = serve(site(&world));
+    let site = site(&world);
+    let (at, authority) = https(&NAMES, move |head, to| answer(head, &site, to));
     world.write("../ca.pem", &authority);
     world.write("../home/.npmrc", "registry=https://npm.test/\n");
     world.write(
@@ -264,16 +214,8 @@ hosts:
 }
 
 fn run(world: &World, script: &str) -> Said {
-    let words = [
-        "sandbox",
-        "run",
-        "--policy",
-        "../policy.yaml",
-        "--role",
-        "eng-backend",
-    ];
     world
-        .loki(&[&words[..], &["--", "sh", "-uc", script]].concat())
+        .loki(&as_backend_by_policy(&["sh", "-uc", script]))
         .exits(0)
 }
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod source;
 
+mod https;
 mod journal;
 pub(crate) mod model;
 mod opened;
@@ -15,6 +16,7 @@ mod stand;
 pub(crate) mod web;
 mod world;
 
+pub(crate) use https::https;
 pub(crate) use opened::{opened, opened_with};
 pub(crate) use run::{Run, Running, Said};
 pub(crate) use stand::{Stand, Standing, UNHELD, p95, writing_everywhere};
@@ -23,6 +25,13 @@ pub(crate) use world::{Engine, World, on_each};
 /// Returns the words that run a program as `eng-backend` in a sandbox.
 pub(crate) fn as_backend<'a>(argv: &[&'a str]) -> Vec<&'a str> {
     [&["sandbox", "run", "--role", "eng-backend", "--"], argv].concat()
+}
+
+/// Returns the words that do so under the policy beside the world's repository.
+pub(crate) fn as_backend_by_policy<'a>(argv: &[&'a str]) -> Vec<&'a str> {
+    let words = as_backend(argv);
+    let (verb, rest) = words.split_at(2);
+    [verb, &["--policy", "../policy.yaml"], rest].concat()
 }
 
 /// Starts a run of `spec.md` in which the world's `agent.sh` is the agent.
