@@ -6,7 +6,7 @@
 //! | layer | modules | rule |
 //! |---|---|---|
 //! | words | [`name`], [`text`], [`digest`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`redact`], [`task`], [`status`] | plain values: no I/O, no async |
-//! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`], [`secrets`] | each touches one part of the world; no hand holds another |
+//! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`], [`secrets`], [`checkpoint`] | each touches one part of the world; no hand holds another |
 //! | play | [`sandbox`], [`run`], [`attest`] | hands joined; only `run` decides order |
 //! | faces | [`cli`] | people and programs |
 //!
@@ -30,6 +30,7 @@ pub mod status;
 pub mod task;
 pub mod text;
 
+pub mod checkpoint;
 pub mod egress;
 pub mod engine;
 pub mod git;
