@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{asked, egress::args as egress, policy::args as policy, secrets::args as secrets};
+use super::{
+    asked, checkpoint::args as checkpoint, egress::args as egress, policy::args as policy,
+    secrets::args as secrets,
+};
 use crate::name::{Role, RunId};
 
 /// Turns a specification into reviewed, tested, merged code with AI coding agents, each in a
@@ -49,6 +52,9 @@ pub(super) enum Command {
     /// Show what sandboxes connected to, and open a host to a role
     #[command(subcommand)]
     Egress(EgressVerb),
+    /// Keep, look at and unpack signed copies of what sandboxes wrote
+    #[command(subcommand)]
+    Checkpoint(checkpoint::Verb),
     /// Verify the audit log
     #[command(subcommand)]
     Audit(AuditVerb),

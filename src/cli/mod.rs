@@ -4,6 +4,7 @@ mod adhoc;
 mod args;
 mod asked;
 mod attest;
+mod checkpoint;
 mod choice;
 mod clean;
 mod doctor;
@@ -99,6 +100,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Policy(PolicyVerb::Suggest(asked)) => policy::suggest(&env, &asked),
         Command::Policy(PolicyVerb::Trust(trust)) => policy::trust(&env, &trust),
         Command::Secrets(asked) => secrets::run(&env, &asked).await,
+        Command::Checkpoint(verb) => checkpoint::run(&env, verb).await,
         Command::Agents(AgentsVerb::List(json)) => roles::list(&env, &json),
         Command::Doctor(json) => doctor::doctor(&env, &json).await,
         Command::Image(ImageVerb::Build(build)) => image::build(&env, &build).await,
