@@ -143,6 +143,11 @@ impl Admission {
         Ok(())
     }
 
+    /// Returns whether something of this path was admitted.
+    pub(super) fn knows(&self, path: &EntryPath) -> bool {
+        self.directories.contains_key(path)
+    }
+
     /// Takes the entry's place in the tree.
     fn place(&mut self, entry: &Entry) -> Result<(), Refusal> {
         if let Some(parent) = entry.path.parent() {

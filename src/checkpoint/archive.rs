@@ -314,8 +314,11 @@ impl Archive {
             at = parent.parent();
             missing.push(parent);
         }
-        for path in missing.into_iter().rev() {
-            self.give(self.directory(path), &mut io::empty(), take)?;
+        for parent in missing.into_iter().rev() {
+            if self.admission.knows(&parent) {
+                return Err(refused(path, Refusal::Orphan));
+            }
+            self.give(self.directory(parent), &mut io::empty(), take)?;
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ use super::{
     error::CheckpointError,
     intake::{Intake, Job, Taken},
     manifest::{Head, Origin, Parts, Signer, Stillness, Tree, Trusted},
-    pack::Writer,
+    pack::{Room, Writer},
     read::Reader,
     store::Store,
     walk::{Found, Root, Stat},
@@ -214,7 +214,10 @@ fn keep(
     let id = new_id((tools.now)())?;
     let mut reader = store.reader()?;
     let base = newest(store, asked, tools, &mut reader)?;
-    let room = asked.quota.saturating_sub(store.size()?);
+    let room = Room {
+        used: store.size()?,
+        quota: asked.quota,
+    };
     let known = reader.index().chunks().map(|(digest, _)| *digest).collect();
     let (done, total) = (AtomicU64::new(0), AtomicU64::new(0));
     let progress = |bytes: u64| {

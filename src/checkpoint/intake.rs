@@ -190,6 +190,7 @@ impl<'s, 'd> Intake<'s, 'd> {
 
     /// One worker's life.
     fn work(&self) {
+        let _passed_on = PassedOn(self);
         let worked = Hand::new(self).and_then(|mut hand| {
             while let Some(next) = self.next() {
                 hand.do_one(next)?;
@@ -224,6 +225,19 @@ impl<'s, 'd> Intake<'s, 'd> {
                 .moved
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Ends the others when a worker panics: they would wait for its file for ever.
+struct PassedOn<'i, 's, 'd>(&'i Intake<'s, 'd>);
+
+impl Drop for PassedOn<'_, '_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let fault = packing(io::Error::other("a bug of ours"));
+            lock(&self.0.state).fault.get_or_insert(fault);
+            self.0.moved.notify_all();
         }
     }
 }

@@ -74,13 +74,29 @@ pub(super) struct Writer<'d> {
     index: Vec<u8>,
     /// Bytes written, packed.
     pub(super) written: u64,
-    /// The most that may be written.
-    room: u64,
+    room: Room,
+}
+
+/// What may be written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Bytes that are taken already.
+    pub(super) used: u64,
+    /// Bytes that may be taken.
+    pub(super) quota: u64,
+}
+
+impl Room {
+    /// As much as the disk has.
+    pub(super) const ENDLESS: Self = Self {
+        used: 0,
+        quota: u64::MAX,
+    };
 }
 
 impl<'d> Writer<'d> {
     /// Names a pack; there is no file before the first block.
-    pub(super) fn new(dir: &'d Dir, name: &str, room: u64) -> Self {
+    pub(super) fn new(dir: &'d Dir, name: &str, room: Room) -> Self {
         Self {
             dir,
             name: format!("{name}.pack"),
@@ -102,11 +118,10 @@ impl<'d> Writer<'d> {
             }
         };
         self.written += packed.len() as u64;
-        if self.written > self.room {
-            return Err(CheckpointError::Quota {
-                would: self.written,
-                quota: self.room,
-            });
+        let would = self.room.used.saturating_add(self.written);
+        if would > self.room.quota {
+            let quota = self.room.quota;
+            return Err(CheckpointError::Quota { would, quota });
         }
         file.write(packed)?;
         put(&mut self.index, packed.len());

@@ -10,7 +10,7 @@ use super::{
     create::new_id,
     error::CheckpointError,
     manifest::{Head, Trusted},
-    pack::{Block, Index, Packer, Writer},
+    pack::{Block, Index, Packer, Room, Writer},
     read::Reader,
     store::Store,
 };
@@ -82,6 +82,9 @@ pub fn prune(
     for head in staying {
         needed.extend(&head.listing.chunks);
         let listing = store.listing(head, &mut reader)?;
+        for entry in &listing.entries {
+            reader.has(entry).map_err(|flaw| flaw.of(&head.id))?;
+        }
         needed.extend(
             listing
                 .entries
@@ -130,17 +133,10 @@ fn sweep(
         }
     }
     // Block after block, as they are read.
-    let place = |digest: &Digest| reader.index().find(digest).map(|place| place.block);
-    moved.sort_by_key(|digest| {
-        (
-            place(digest),
-            *digest.hex().first_chunk::<8>().expect("64 digits"),
-        )
-    });
-    gather(store, &mut reader, &moved, now)?;
-    for (number, pack) in reader.index().packs.iter().enumerate() {
-        let number = u32::try_from(number).expect("fewer packs than files");
-        if sparse.contains(&number) {
+    moved.sort_by_key(|digest| reader.index().find(digest).map(|place| place.block));
+    let unread = gather(store, &mut reader, &moved, now)?;
+    for (number, pack) in (0_u32..).zip(&reader.index().packs) {
+        if sparse.contains(&number) && !unread.contains(&number) {
             store.packs.remove(&pack.name)?;
         }
     }
@@ -150,22 +146,24 @@ fn sweep(
     store.packs.sync()
 }
 
-/// Writes chunks into a pack of their own, durably.
+/// Writes chunks into a pack of their own, durably. Returns the packs that hold one which cannot be
+/// read: they stay, for `verify` to name what is wrong.
 fn gather(
     store: &Store,
     reader: &mut Reader,
     moved: &[Digest],
     now: Timestamp,
-) -> Result<(), CheckpointError> {
+) -> Result<HashSet<u32>, CheckpointError> {
     let name = new_id(now)?;
-    let mut writer = Writer::new(&store.packs, name.as_str(), u64::MAX);
+    let mut writer = Writer::new(&store.packs, name.as_str(), Room::ENDLESS);
     let packing = |source| CheckpointError::io("pack a part of", store.path(), source);
     let mut packer = Packer::new().map_err(packing)?;
     let mut block = Block::default();
+    let mut unread = HashSet::new();
     for digest in moved {
-        // What is lost already is not made worse; `verify` names it.
-        if let Ok(bytes) = reader.chunk(digest) {
-            block.push(*digest, bytes);
+        match reader.chunk(digest) {
+            Ok(bytes) => block.push(*digest, bytes),
+            Err(_) => unread.extend(reader.index().find(digest).map(|place| place.block.0)),
         }
         if block.is_full() {
             writer.add(&block, &packer.pack(&block).map_err(packing)?)?;
@@ -175,7 +173,8 @@ fn gather(
     if !block.chunks.is_empty() {
         writer.add(&block, &packer.pack(&block).map_err(packing)?)?;
     }
-    writer.finish().map(drop)
+    writer.finish()?;
+    Ok(unread)
 }
 
 /// Returns the packs of which less than half is needed.

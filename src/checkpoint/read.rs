@@ -117,6 +117,15 @@ impl Reader {
         }
     }
 
+    /// Returns whether packs have all of a file, or what is missing.
+    pub(super) fn has(&self, entry: &Entry) -> Result<(), Flaw> {
+        let missing = |digest: &&Digest| self.index.find(digest).is_none();
+        match entry.chunks().iter().find(missing) {
+            Some(digest) => Err(Lost::Missing.of(&entry.path, digest)),
+            None => Ok(()),
+        }
+    }
+
     /// Returns the bytes of a listing.
     pub(super) fn listing(&mut self, parts: &Parts) -> Result<Vec<u8>, Flaw> {
         let path = EntryPath::new("the listing");

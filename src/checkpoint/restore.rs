@@ -8,7 +8,7 @@ use std::{
     fs::File,
     io::Write,
     os::fd::{AsFd, OwnedFd},
-    os::unix::fs::{DirBuilderExt, fchown},
+    os::unix::fs::fchown,
     path::{Path, PathBuf},
 };
 
@@ -17,7 +17,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::name::CheckpointId;
+use crate::{name::CheckpointId, policy::Globs};
 
 use super::{
     admit::{Refusal, leaves},
@@ -49,8 +49,24 @@ pub struct Unpacking<'a> {
     pub tree: Option<&'a str>,
     /// What is done about links that lead out.
     pub links: Links,
+    /// The files and links that are made, by their path below the tree's name; none makes all.
+    /// Directories are always made.
+    pub readable: Option<&'a Globs>,
     /// Whom everything is given to, by user and group; none for the caller.
     pub owner: Option<(u32, u32)>,
+}
+
+impl Unpacking<'_> {
+    /// Returns whether an entry is to be made.
+    fn wants(&self, entry: &Entry) -> bool {
+        let (root, below) = entry.path.split_root();
+        let is_readable = |globs: &Globs| {
+            let path = std::str::from_utf8(below).ok();
+            path.is_some_and(|path| globs.matches(path).is_some())
+        };
+        self.tree.is_none_or(|tree| root == tree.as_bytes())
+            && (entry.is == Kind::Directory || self.readable.is_none_or(is_readable))
+    }
 }
 
 /// What was unpacked.
@@ -80,10 +96,7 @@ pub fn restore(
 ) -> Result<Unpacked, CheckpointError> {
     let place = Target::at(asked.to)?;
     let (head, mut listing) = store.verify(asked.id, trusted, progress)?;
-    if let Some(tree) = asked.tree {
-        let of = |path: &EntryPath| path.split_root().0 == tree.as_bytes();
-        listing.entries.retain(|entry| of(&entry.path));
-    }
+    listing.entries.retain(|entry| asked.wants(entry));
     let mut reader = store.reader()?;
     let part = place.begin()?;
     let mut unpack = || {
@@ -150,8 +163,6 @@ impl Target {
     /// Makes a directory beside it, for this user alone.
     fn begin(&self) -> Result<Part, CheckpointError> {
         let mut builder = tempfile::Builder::new();
-        let mut own = std::fs::DirBuilder::new();
-        own.mode(0o700);
         let made = builder.prefix(".loki-restore-").tempdir_in(&self.parent);
         let made = made.map_err(|source| CheckpointError::io("create", &self.path, source))?;
         Ok(Part(made.keep()))

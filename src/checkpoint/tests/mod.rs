@@ -1,3 +1,7 @@
+//! Whole checkpoints in directories of a test's own: what is kept, found changed and unpacked.
+
+mod hostile;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -118,6 +122,7 @@ impl World {
             id,
             to: &to,
             tree: None,
+            readable: None,
             links: Links::Within,
             owner: None,
         };
@@ -476,6 +481,7 @@ fn attack_c2_links_that_lead_out_are_named_and_not_followed_in_either_direction(
         id: &head.id,
         to: &all,
         tree: Some("work"),
+        readable: None,
         links: Links::All,
         owner: None,
     };
@@ -497,6 +503,7 @@ fn a_place_that_is_taken_is_refused_and_left_alone() {
             id: &head.id,
             to: &to,
             tree: None,
+            readable: None,
             links: Links::Within,
             owner: None,
         };
@@ -692,7 +699,7 @@ fn signed(world: &World, head: &Head, listing: &Listing) -> Head {
     let mut bytes = Vec::new();
     listing.write(&mut bytes).unwrap();
     let name = format!("forged-{}", bytes.len());
-    let mut writer = pack::Writer::new(&world.store.packs, &name, u64::MAX);
+    let mut writer = pack::Writer::new(&world.store.packs, &name, pack::Room::ENDLESS);
     let mut block = pack::Block::default();
     block.push(Digest::of(&bytes), &bytes);
     writer
