@@ -66,6 +66,7 @@ fn is_news(event: &Event) -> bool {
         Event::RunEnded { .. }
             | Event::SandboxUsed { .. }
             | Event::SandboxEnded { .. }
+            | Event::Checkpointed { reason: None, .. }
             | Event::Committed { .. }
             | Event::Landing { .. }
             | Event::Egress { allowed: true, .. }
@@ -123,6 +124,17 @@ fn of_run(event: &Event) -> Option<String> {
             usage.received
         ),
         Event::SandboxEnded { sandbox } => format!("{sandbox}: sandbox removed"),
+        Event::Checkpointed {
+            sandbox,
+            reason: Some(reason),
+            ..
+        } => format!("{sandbox}: no checkpoint: {}", ui::visible(reason)),
+        Event::Checkpointed {
+            sandbox,
+            checkpoint: Some(checkpoint),
+            stored,
+            ..
+        } => format!("{sandbox}: checkpoint {checkpoint} ({stored} bytes stored)"),
         Event::StopRequested { by, drain } => {
             format!("asked to {} by {by}", if *drain { "drain" } else { "stop" })
         }

@@ -13,6 +13,7 @@ use super::{
     adhoc::{self, Asked, Streams},
     args::{Json, SandboxRm, SandboxRun, SandboxShell},
     asked::Network,
+    checkpoint,
     env::Environment,
     exit::{Exit, Fault, OrExit},
     setup, signals, ui,
@@ -77,7 +78,12 @@ async fn play(
     let launcher = setup::launcher(env, engine, [&rights])?;
     let image = setup::image(env, launcher.engine.as_ref(), &rights.image).await?;
     let place = adhoc::Place::new(env, repository)?;
+    let filler = match args.checkpoint {
+        Some(id) => Some(checkpoint::filler(env, id, rights.files.visible())?),
+        None => None,
+    };
     let asked = Asked {
+        filler,
         rights,
         image,
         tree,

@@ -35,11 +35,14 @@ pub(in crate::cli) enum Verb {
 pub(in crate::cli) struct Create {
     /// Sandboxes to keep, such as `store-1` or a container of `loki sandbox ls` (default: every one
     /// that runs in this repository)
-    #[arg(conflicts_with = "dir")]
+    #[arg(conflicts_with_all = ["dir", "archive"])]
     pub(super) sandboxes: Vec<String>,
     /// Keep this directory instead
     #[arg(long, value_name = "DIR")]
     pub(super) dir: Option<PathBuf>,
+    /// Keep what a tar holds instead, packed with gzip, zstd or not at all; `-` reads standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "dir")]
+    pub(super) archive: Option<PathBuf>,
     /// Do not pause the sandbox: a second look must prove that nothing was changed meanwhile
     #[arg(long)]
     pub(super) no_pause: bool,

@@ -1,7 +1,8 @@
 //! `loki checkpoint create`: finds the directories of sandboxes, and pauses them.
 
 use std::{
-    io,
+    fs::File,
+    io::Read,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -10,24 +11,20 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::runtime::Handle;
-
 use crate::{
-    checkpoint::{
-        self, Asked, Caps, Head, Hold, Origin, PURPOSE, Quiet, Signer, Source, Store, Tools,
-    },
-    engine::{ContainerId, Engine, Listed},
-    journal::{self, Key},
+    checkpoint::{CheckpointError, Head, Origin, Quiet},
+    engine::{Engine, Listed},
+    journal,
     name::RunId,
     policy::Policy,
-    redact::{Redactor, Values},
+    redact::Redactor,
+    run::{Holder, Keeper, Subject},
     sandbox::{Slot, repository_label},
 };
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{
-    Believed,
-    args::{Create, Trust},
+    args::Create,
     bytes,
     looks::{of, row},
     settings, state, told, ui,
@@ -35,18 +32,9 @@ use super::{
 use crate::cli::{
     env::Environment,
     exit::{Exit, Fault, OrExit},
-    secrets, setup,
+    secrets, setup, signals,
     start::now,
 };
-
-/// What is to be kept.
-struct Subject {
-    origin: Origin,
-    /// Directories by name.
-    sources: Vec<(&'static str, PathBuf)>,
-    /// The container to pause.
-    container: Option<ContainerId>,
-}
 
 /// Runs the verb.
 pub(super) async fn create(env: &Environment, asked: &Create) -> Result<Exit, Fault> {
@@ -54,33 +42,35 @@ pub(super) async fn create(env: &Environment, asked: &Create) -> Result<Exit, Fa
     let root = setup::root()?;
     // Every value that is kept counts, whether or not a policy of today names it.
     let values = secrets::values(env, root.as_deref(), &Policy::builtin_sources())?;
-    let engine = match asked.dir {
-        Some(_) => None,
-        None => Some(setup::engine(env).await?),
+    let secrets = Redactor::new(&values);
+    let keeper = Keeper::new(settings(env)?, state.clone(), asked.quota, now);
+    let keeper = Arc::new(keeper.or_exit(Exit::Failed)?);
+    let wanted = match (&asked.archive, &asked.dir) {
+        (Some(archive), _) => vec![Wanted::Archive(archive.clone())],
+        (None, Some(dir)) => vec![directory(dir)],
+        (None, None) => sandboxes(&state, setup::engine(env).await?, asked).await?,
     };
-    let subjects = match (&asked.dir, &engine) {
-        (Some(dir), _) => vec![directory(dir)],
-        (None, Some(engine)) => sandboxes(&state, engine.as_ref(), &asked.sandboxes).await?,
-        (None, None) => Vec::new(),
-    };
-    if subjects.is_empty() {
+    if wanted.is_empty() {
         ui::note(
             "no sandbox runs in this repository: `loki sandbox ls` lists all, `--dir DIR` keeps a directory",
         );
     }
     let mut made = Vec::new();
-    for subject in subjects {
-        let keeper = Keeper {
-            key: Key::open_or_make(settings(env)?).or_exit(Exit::Failed)?,
-            believed: Believed::new(env, &Trust { key: None })?,
-            values: Arc::clone(&values),
-            engine: engine.clone().filter(|_| !asked.no_pause),
-            state: state.clone(),
-            quota: asked.quota,
-            runtime: Handle::current(),
+    for one in wanted {
+        let (keeper, secrets) = (Arc::clone(&keeper), secrets.clone());
+        let holder = one.holder();
+        let kept = tokio::task::spawn_blocking(move || one.keep(&keeper, &secrets));
+        let kept = tokio::select! {
+            kept = kept => kept,
+            number = signals::first() => {
+                // Nobody else would let it go on.
+                if let Some(holder) = holder {
+                    holder.release().await;
+                }
+                return number.map(Exit::Signal).or_exit(Exit::Failed);
+            }
         };
-        let kept = tokio::task::spawn_blocking(move || keeper.keep(&subject));
-        let head = kept.await.or_exit(Exit::Bug)??;
+        let head = kept.or_exit(Exit::Bug)?.map_err(|cause| told(&cause))?;
         if !asked.json {
             ui::data(head.id.to_string());
             say(&head);
@@ -92,6 +82,57 @@ pub(super) async fn create(env: &Environment, asked: &Create) -> Result<Exit, Fa
         ui::json(&serde_json::json!({ "schema": 1, "checkpoints": rows }))?;
     }
     Ok(Exit::Done)
+}
+
+/// What is to be kept.
+enum Wanted {
+    /// Directories, with what pauses whoever writes there.
+    Directories(Subject, Option<Arc<Holder>>),
+    /// An archive that was made elsewhere.
+    Archive(PathBuf),
+}
+
+impl Wanted {
+    fn holder(&self) -> Option<Arc<Holder>> {
+        match self {
+            Self::Directories(_, holder) => holder.clone(),
+            Self::Archive(_) => None,
+        }
+    }
+
+    fn keep(&self, keeper: &Keeper, secrets: &Redactor) -> Result<Head, CheckpointError> {
+        let (subject, holder) = match self {
+            Self::Directories(subject, holder) => (subject, holder),
+            Self::Archive(path) => {
+                let mut from = open(path)?;
+                return keeper.import(path, secrets, from.as_mut());
+            }
+        };
+        let bar = Bar::new("reading");
+        let mut hold = |hold| holder.as_ref().map_or(Ok(()), |holder| holder.hold(hold));
+        let quiet = match holder {
+            Some(_) => Quiet::Paused(&mut hold),
+            None => Quiet::Proven,
+        };
+        let kept = keeper.keep(subject, secrets, quiet, &|done, all| bar.show(done, all));
+        bar.end();
+        kept
+    }
+}
+
+/// Opens an archive; `-` is standard input.
+fn open(path: &Path) -> Result<Box<dyn Read>, CheckpointError> {
+    if path == Path::new("-") {
+        return Ok(Box::new(std::io::stdin().lock()));
+    }
+    match File::open(path) {
+        Ok(file) => Ok(Box::new(std::io::BufReader::with_capacity(1 << 20, file))),
+        Err(source) => Err(CheckpointError::Io {
+            doing: "open",
+            path: path.to_owned(),
+            source,
+        }),
+    }
 }
 
 fn say(head: &Head) {
@@ -110,47 +151,48 @@ fn say(head: &Head) {
     }
 }
 
-fn directory(dir: &Path) -> Subject {
-    Subject {
+fn directory(dir: &Path) -> Wanted {
+    let path = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+    let subject = Subject {
         origin: Origin::default(),
-        sources: vec![(
-            "files",
-            std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()),
-        )],
-        container: None,
-    }
+        sources: vec![("files", path)],
+    };
+    Wanted::Directories(subject, None)
 }
 
 /// Finds the running sandboxes of this repository that were named, or all.
 async fn sandboxes(
     state: &Path,
-    engine: &dyn Engine,
-    named: &[String],
-) -> Result<Vec<Subject>, Fault> {
+    engine: Arc<dyn Engine>,
+    asked: &Create,
+) -> Result<Vec<Wanted>, Fault> {
     let root = state.parent().unwrap_or(state);
     let label = format!("loki.repository={}", repository_label(root));
     let mut listed = engine.list(&label).await.or_exit(Exit::NoSandbox)?;
-    listed.retain(|one| one.state == "running");
+    // One that a killed `create` left paused is resumed by the next.
+    listed.retain(|one| matches!(one.state.as_str(), "running" | "paused"));
     listed.sort_by(|one, other| one.name.cmp(&other.name));
-    let found: Vec<Option<Subject>> = listed.iter().map(|one| subject(state, one)).collect();
-    let mut chosen = Vec::new();
-    for name in named {
-        let is_named = |(one, subject): &(&Listed, &Option<Subject>)| {
-            let sandbox = subject
-                .as_ref()
-                .and_then(|subject| subject.origin.sandbox.as_ref());
-            one.name == *name || sandbox == Some(name) || one.id.as_str().starts_with(name.as_str())
-        };
-        let at = listed.iter().zip(&found).position(|both| is_named(&both));
-        let at = at.ok_or_else(|| {
+    let found = listed
+        .iter()
+        .filter_map(|one| Some((one, subject(state, one)?)));
+    let mut found: Vec<(&Listed, Subject)> = found.collect();
+    let is = |(one, subject): &(&Listed, Subject), name: &String| {
+        let sandbox = subject.origin.sandbox.as_ref();
+        one.name == *name || sandbox == Some(name) || one.id.as_str().starts_with(name.as_str())
+    };
+    for name in &asked.sandboxes {
+        if !found.iter().any(|one| is(one, name)) {
             let message = format!("no sandbox `{}` runs in this repository", ui::visible(name));
-            Fault::new(Exit::Usage, message).hint("`loki sandbox ls` lists all")
-        })?;
-        chosen.push(at);
+            return Err(Fault::new(Exit::Usage, message).hint("`loki sandbox ls` lists all"));
+        }
     }
-    let all = found.into_iter().enumerate();
-    let wanted = all.filter(|(at, _)| named.is_empty() || chosen.contains(at));
-    Ok(wanted.filter_map(|(_, subject)| subject).collect())
+    let all = asked.sandboxes.is_empty();
+    found.retain(|one| all || asked.sandboxes.iter().any(|name| is(one, name)));
+    let wanted = found.into_iter().map(|(one, subject)| {
+        let holder = Arc::new(Holder::new(Arc::clone(&engine), one.id.clone()));
+        Wanted::Directories(subject, (!asked.no_pause).then_some(holder))
+    });
+    Ok(wanted.collect())
 }
 
 /// Says what a container's sandbox is, and where its directories are; none for one without.
@@ -159,100 +201,33 @@ fn subject(state: &Path, listed: &Listed) -> Option<Subject> {
     let run = label("loki.run");
     let name = listed
         .name
-        .strip_prefix(&format!("loki-{run}-"))?
-        .to_owned();
-    let run: Option<RunId> = (run != "adhoc").then(|| run.parse().ok()).flatten();
-    let slot = match &run {
-        Some(run) => state.join("worktrees").join(run.as_str()).join(&name),
-        None => state.join("adhoc").join(&name),
-    };
-    let slot = Slot::at(slot);
-    if !slot.work().is_dir() {
+        .strip_prefix("loki-")?
+        .strip_prefix(&format!("{run}-"))?;
+    // The engine says it, and it becomes a path.
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if name.is_empty() || !name.chars().all(plain) {
         return None;
     }
+    let run: Option<RunId> = (run != "adhoc").then(|| run.parse().ok()).flatten();
+    let slot = Slot::at(match &run {
+        Some(run) => state.join("worktrees").join(run.as_str()).join(name),
+        None => state.join("adhoc").join(name),
+    });
     let journal = run.as_ref().and_then(|run| newest_record(state, run));
-    Some(Subject {
+    slot.work().is_dir().then(|| Subject {
         origin: Origin {
             task: label("loki.task").parse().ok().filter(|_| run.is_some()),
-            sandbox: Some(name),
+            sandbox: Some(name.to_owned()),
             journal,
             run,
         },
         sources: vec![("home", slot.home()), ("work", slot.work())],
-        container: Some(listed.id.clone()),
     })
 }
 
 fn newest_record(state: &Path, run: &RunId) -> Option<u64> {
     let records = journal::read(&journal::path(state, run)).ok()?;
     records.last().map(|record| record.seq)
-}
-
-/// Everything that one checkpoint is made with, on a thread that may wait.
-struct Keeper {
-    key: Key,
-    believed: Believed,
-    values: Arc<Values>,
-    /// Pauses; none proves stillness instead.
-    engine: Option<Arc<dyn Engine>>,
-    state: PathBuf,
-    quota: u64,
-    runtime: Handle,
-}
-
-impl Keeper {
-    fn keep(&self, subject: &Subject) -> Result<Head, Fault> {
-        let store = Store::open(&self.state).map_err(|cause| told(&cause))?;
-        let sources: Vec<Source<'_>> = subject
-            .sources
-            .iter()
-            .map(|(name, path)| Source { name, path })
-            .collect();
-        let secrets = Redactor::new(&self.values);
-        let asked = Asked {
-            sources: &sources,
-            origin: subject.origin.clone(),
-            secrets: &secrets,
-            caps: Caps::default(),
-            quota: self.quota,
-            workers: std::thread::available_parallelism().map_or(1, usize::from),
-        };
-        let public = self.key.public().to_string();
-        let sign = |bytes: &[u8]| self.key.sign(PURPOSE, bytes).to_string();
-        let bar = Bar::new("reading");
-        let mut hold = |hold| self.hold(subject, hold);
-        let quiet = match (&self.engine, &subject.container) {
-            (Some(_), Some(_)) => Quiet::Paused(&mut hold),
-            _ => Quiet::Proven,
-        };
-        let made = self.believed.with(|trusted| {
-            let tools = Tools {
-                signer: Signer {
-                    key: &public,
-                    sign: &sign,
-                },
-                trusted,
-                now: &now,
-                progress: &|done, all| bar.show(done, all),
-            };
-            checkpoint::create(&store, &asked, quiet, tools)
-        });
-        bar.end();
-        made.map_err(|cause| told(&cause))
-    }
-
-    fn hold(&self, subject: &Subject, hold: Hold) -> io::Result<()> {
-        let (Some(engine), Some(container)) = (&self.engine, &subject.container) else {
-            return Ok(());
-        };
-        let done = self.runtime.block_on(async {
-            match hold {
-                Hold::Pause => engine.pause(container).await,
-                Hold::Resume => engine.resume(container).await,
-            }
-        });
-        done.map_err(io::Error::other)
-    }
 }
 
 /// A bar for what takes longer than a second, where a person watches; else one line.

@@ -6,15 +6,21 @@ mod create;
 mod looks;
 mod unpack;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use crate::{
-    checkpoint::{CheckpointError, PURPOSE, Trusted},
+    checkpoint::{self, CheckpointError, Links, PURPOSE, Store, Trusted, Unpacking},
     diagnostic::explained,
     journal::{Key, PublicKey},
+    name::CheckpointId,
+    policy::Globs,
 };
 
 use super::{
+    adhoc::Filler,
     env::Environment,
     exit::{Exit, Fault, OrExit},
     setup, ui,
@@ -47,7 +53,7 @@ fn state() -> Result<PathBuf, Fault> {
 }
 
 /// Returns the directory of keys.
-fn settings(env: &Environment) -> Result<&Path, Fault> {
+pub(super) fn settings(env: &Environment) -> Result<&Path, Fault> {
     env.config.as_deref().ok_or_else(|| {
         Fault::new(Exit::Usage, "neither `HOME` nor `XDG_CONFIG_HOME` is set")
             .hint("set `HOME`: Loki keeps the key that signs there")
@@ -89,6 +95,38 @@ impl Believed {
             fits: &fits,
         })
     }
+}
+
+/// Returns what fills a slot with a checkpoint: its home directory, and of its worktree what may be
+/// read. The checkpoint is verified first.
+pub(super) fn filler(
+    env: &Environment,
+    id: CheckpointId,
+    readable: Globs,
+) -> Result<Filler, Fault> {
+    let state = state()?;
+    let believed = Believed::new(env, &Trust { key: None })?;
+    Ok(Box::new(move |slot, user| {
+        let root = rustix::process::geteuid().is_root();
+        let fill = |to: &Path, tree, readable| {
+            let unpacking = Unpacking {
+                id: &id,
+                to,
+                tree: Some(tree),
+                links: Links::All,
+                readable,
+                owner: root.then_some(user),
+            };
+            let store = Store::open(&state)?;
+            believed.with(|trusted| checkpoint::restore(&store, &unpacking, trusted, &|_, _| {}))
+        };
+        std::fs::create_dir_all(slot.path())?;
+        let filled = fill(&slot.work(), "work", Some(&readable))
+            .and_then(|_| fill(&slot.home(), "home", None));
+        filled
+            .map(drop)
+            .map_err(|cause| io::Error::other(told(&cause).message))
+    }))
 }
 
 /// Turns what went wrong into what a person is told.

@@ -33,6 +33,7 @@ pub(super) fn restore(env: &Environment, asked: &Restore) -> Result<Exit, Fault>
         id: &asked.id,
         to: &asked.to,
         tree: None,
+        readable: None,
         links: if asked.all_links {
             Links::All
         } else {
