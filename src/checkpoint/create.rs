@@ -9,38 +9,34 @@
 //! ```
 
 use std::{
-    collections::{HashMap, HashSet},
-    io::Read,
+    collections::HashSet,
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use jiff::Timestamp;
-use rustix::fs::FileType;
 
 use crate::{name::CheckpointId, redact::Redactor};
 
 use super::{
-    admit::{Caps, Refusal},
-    archive, cut,
-    entry::{Entry, EntryPath, Kind, LeftOut, Listing, Moment, Why},
+    admit::Caps,
+    cut,
+    entry::{EntryPath, LeftOut, Listing},
     error::CheckpointError,
-    intake::{Intake, Job, Taken},
+    intake::Intake,
     manifest::{Head, Origin, Parts, Signer, Stillness, Tree, Trusted},
     pack::{Room, Writer},
     read::Reader,
+    reading::{Reading, Sorted, TICK, by_path, hidden, is_settled, kind},
     store::Store,
-    walk::{Found, Root, Stat},
+    walk::{Found, Root},
 };
 
 /// How often what is changed meanwhile is read again.
 const TRIES: u32 = 5;
-/// How much the kernel's times of change may lag behind the clock, generously: a tick is 10 ms.
-const TICK: Duration = Duration::from_millis(25);
 /// Earlier checkpoints among which the newest of the same directories is looked for.
 const BASES: usize = 50;
 
@@ -102,21 +98,27 @@ pub struct Tools<'a> {
 }
 
 /// All that was found at a time.
-struct Pass {
-    started: Timestamp,
-    listing: Listing,
+pub(super) struct Pass {
+    /// When it began.
+    pub(super) started: Timestamp,
+    /// What is there.
+    pub(super) listing: Listing,
     /// A file that was changed while it was read.
-    changed: Option<EntryPath>,
+    pub(super) changed: Option<EntryPath>,
 }
 
 /// One making of a checkpoint.
-struct Making<'a, 's, 'd> {
-    asked: &'a Asked<'a>,
-    tools: Tools<'a>,
-    roots: &'a [Arc<Root>],
-    intake: &'a Intake<'s, 'd>,
+pub(super) struct Making<'a, 's, 'd> {
+    /// What is asked for.
+    pub(super) asked: &'a Asked<'a>,
+    /// What it is made with.
+    pub(super) tools: Tools<'a>,
+    /// The directories.
+    pub(super) roots: &'a [Arc<Root>],
+    /// Those who read.
+    pub(super) intake: &'a Intake<'s, 'd>,
     /// Bytes that are to be read.
-    total: &'a AtomicU64,
+    pub(super) total: &'a AtomicU64,
 }
 
 /// Makes a checkpoint, and returns its head.
@@ -148,59 +150,8 @@ pub fn create(
     })
 }
 
-/// Makes a checkpoint of an archive that somebody else made, under the name of the one source, and
-/// returns its head.
-///
-/// # Errors
-/// Those of [`create`], and the first thing of the archive that is refused.
-pub fn import(
-    store: &Store,
-    asked: &Asked<'_>,
-    from: &mut dyn Read,
-    tools: Tools<'_>,
-) -> Result<Head, CheckpointError> {
-    let root = asked.sources.first().map_or("files", |source| source.name);
-    keep(store, asked, tools, |intake, _, _| {
-        let mut listing = Listing::default();
-        let started = (tools.now)();
-        let mut hand = intake.hand()?;
-        archive::read(root, from, asked.caps, &mut |mut entry, contents| {
-            let target = match &entry.is {
-                Kind::Link { target } => target.as_bytes(),
-                Kind::Directory | Kind::File { .. } => b"",
-            };
-            let named = [entry.path.as_bytes(), target];
-            let mut secret = named.iter().any(|bytes| asked.secrets.finds(bytes));
-            if let Kind::File { size, chunks } = &mut entry.is {
-                let path = &entry.path;
-                let read = hand.stream(contents, *size, |cause| archive::unread(path, cause))?;
-                secret |= read.is_none();
-                *chunks = read.unwrap_or_default();
-            }
-            match secret {
-                true => listing.left_out.push(hidden(asked.secrets, &entry.path)),
-                false => listing.entries.push(entry),
-            }
-            Ok(())
-        })?;
-        hand.flush()?;
-        listing
-            .entries
-            .sort_by(|one, other| one.path.order(&other.path));
-        let changed = None;
-        Ok((
-            Pass {
-                started,
-                listing,
-                changed,
-            },
-            Stillness::Ended,
-        ))
-    })
-}
-
 /// Keeps what `read` finds, and signs it.
-fn keep(
+pub(super) fn keep(
     store: &Store,
     asked: &Asked<'_>,
     tools: Tools<'_>,
@@ -246,13 +197,6 @@ fn keep(
     file.write(&head.seal(tools.signer))?;
     file.finish()?;
     Ok(head)
-}
-
-/// Lists something that holds a secret value, the value masked.
-fn hidden(secrets: &Redactor, path: &EntryPath) -> LeftOut {
-    let path = EntryPath::new(secrets.bytes(path.as_bytes()).into_owned());
-    let why = Why::Secret;
-    LeftOut { path, why }
 }
 
 fn trees(asked: &Asked<'_>) -> Vec<Tree> {
@@ -405,14 +349,7 @@ impl Making<'_, '_, '_> {
 
     /// Reads everything that is not known to be as it was at the base.
     fn read(&self, base: Option<&Pass>) -> Result<Pass, CheckpointError> {
-        let mut reading = Reading {
-            making: self,
-            base: base.map(|base| (base.started, by_path(&base.listing))),
-            started: (self.tools.now)(),
-            entries: Vec::new(),
-            left_out: Vec::new(),
-            bytes: 0,
-        };
+        let mut reading = Reading::new(self, base);
         let taken = self.intake.round(self.asked.workers, |offer| {
             self.roots
                 .iter()
@@ -422,7 +359,7 @@ impl Making<'_, '_, '_> {
     }
 
     /// Decides what becomes of something found.
-    fn sorted(&self, found: &Found) -> Sorted {
+    pub(super) fn sorted(&self, found: &Found) -> Sorted {
         let secrets = self.asked.secrets;
         let target = found
             .target
@@ -437,177 +374,6 @@ impl Making<'_, '_, '_> {
                 why,
             }),
             Ok(stat) => Sorted::Kept(stat, kind(&stat, found)),
-        }
-    }
-}
-
-/// What becomes of something found.
-enum Sorted {
-    /// It is kept; a file has no chunks yet.
-    Kept(Stat, Kind),
-    /// It is left out.
-    LeftOut(LeftOut),
-}
-
-fn kind(stat: &Stat, found: &Found) -> Kind {
-    match (stat.kind, &found.target) {
-        (FileType::Directory, _) => Kind::Directory,
-        (_, Some(target)) => Kind::Link {
-            target: target.clone(),
-        },
-        (_, None) => Kind::File {
-            size: stat.size,
-            chunks: Vec::new(),
-        },
-    }
-}
-
-fn by_path(listing: &Listing) -> HashMap<&EntryPath, &Entry> {
-    let entries = listing.entries.iter();
-    entries.map(|entry| (&entry.path, entry)).collect()
-}
-
-/// Returns whether something is what was read at a time, and was not changed so shortly before that
-/// a later change could look the same.
-fn is_settled(entry: &Entry, stat: &Stat, read: Timestamp) -> bool {
-    let Some(seen) = entry.seen else {
-        return false;
-    };
-    let same = match &entry.is {
-        Kind::File { size, .. } => stat.kind == FileType::RegularFile && *size == stat.size,
-        Kind::Directory => stat.kind == FileType::Directory,
-        Kind::Link { .. } => stat.kind == FileType::Symlink,
-    };
-    same && seen == stat.seen && entry.mtime == stat.mtime && is_before(seen.ctime, read)
-}
-
-fn is_before(change: Moment, read: Timestamp) -> bool {
-    let tick = jiff::SignedDuration::try_from(TICK).expect("a tick is short");
-    let nanoseconds = i32::try_from(change.1).unwrap_or(0);
-    let change = Timestamp::new(change.0, nanoseconds);
-    change.is_ok_and(|change| read.duration_since(change) > tick)
-}
-
-/// A walk that gives files to those who read.
-struct Reading<'a, 'm, 's, 'd> {
-    making: &'m Making<'a, 's, 'd>,
-    base: Option<(Timestamp, HashMap<&'m EntryPath, &'m Entry>)>,
-    started: Timestamp,
-    entries: Vec<Entry>,
-    left_out: Vec<LeftOut>,
-    bytes: u64,
-}
-
-impl Reading<'_, '_, '_, '_> {
-    /// Takes something that was found into the listing, and has it read where it must be.
-    fn meet(
-        &mut self,
-        root: &Arc<Root>,
-        found: Found,
-        offer: &dyn Fn(Job) -> bool,
-    ) -> Result<(), CheckpointError> {
-        let (stat, is) = match self.making.sorted(&found) {
-            Sorted::Kept(stat, is) => (stat, is),
-            Sorted::LeftOut(one) => {
-                self.left_out.push(one);
-                return self.count(&found.path, 0);
-            }
-        };
-        let known = self.unchanged(&found.path, &stat);
-        let to_read = known.is_none() && matches!(is, Kind::File { .. });
-        let size = if matches!(is, Kind::File { .. }) {
-            stat.size
-        } else {
-            0
-        };
-        self.entries.push(Entry {
-            path: found.path.clone(),
-            is: known.unwrap_or(is),
-            mode: stat.mode,
-            mtime: stat.mtime,
-            seen: Some(stat.seen),
-        });
-        self.count(&found.path, size)?;
-        if to_read {
-            self.making.total.fetch_add(size, Ordering::Relaxed);
-            let (number, path) = (self.entries.len() - 1, found.path);
-            // What failed is told when the round is over.
-            let root = Arc::clone(root);
-            offer(Job { number, root, path });
-        }
-        Ok(())
-    }
-
-    /// Returns what a file was at the base, where it is the same and all of it is still kept.
-    fn unchanged(&self, path: &EntryPath, stat: &Stat) -> Option<Kind> {
-        let (started, entries) = self.base.as_ref()?;
-        let entry = entries.get(path)?;
-        let is_file = matches!(entry.is, Kind::File { .. });
-        let same = is_file && is_settled(entry, stat, *started);
-        (same && self.making.intake.has(entry.chunks())).then(|| entry.is.clone())
-    }
-
-    fn count(&mut self, path: &EntryPath, size: u64) -> Result<(), CheckpointError> {
-        let caps = self.making.asked.caps;
-        self.bytes = self.bytes.saturating_add(size);
-        let refusal = match () {
-            () if (self.entries.len() + self.left_out.len()) as u64 > caps.entries => Refusal::Many,
-            () if self.bytes > caps.bytes => Refusal::Large,
-            () => return Ok(()),
-        };
-        let path = path.clone();
-        Err(CheckpointError::Refused { path, refusal })
-    }
-
-    /// Joins the walk with what came of the files.
-    fn finish(self, taken: Vec<(usize, Taken)>) -> Pass {
-        let Self {
-            mut entries,
-            mut left_out,
-            started,
-            ..
-        } = self;
-        let mut changed = None;
-        let mut gone = HashSet::new();
-        for (number, taken) in taken {
-            let entry = &mut entries[number];
-            match taken {
-                Taken::Kept {
-                    stat,
-                    size,
-                    chunks,
-                    changed: moved,
-                } => {
-                    entry.is = Kind::File { size, chunks };
-                    entry.mode = stat.mode;
-                    entry.mtime = stat.mtime;
-                    entry.seen = Some(stat.seen);
-                    if moved {
-                        changed.get_or_insert_with(|| entry.path.clone());
-                    }
-                }
-                Taken::LeftOut(why) => {
-                    let path = entry.path.clone();
-                    left_out.push(LeftOut { path, why });
-                    gone.insert(number);
-                }
-                Taken::Gone => {
-                    changed.get_or_insert_with(|| entry.path.clone());
-                    gone.insert(number);
-                }
-            }
-        }
-        let mut number = 0;
-        entries.retain(|_| {
-            number += 1;
-            !gone.contains(&(number - 1))
-        });
-        left_out.sort_by(|one, other| one.path.order(&other.path));
-        let listing = Listing { entries, left_out };
-        Pass {
-            started,
-            listing,
-            changed,
         }
     }
 }

@@ -70,7 +70,11 @@ impl Cutter {
             if search.finds(fresh) {
                 return Ok(Cut::Secret);
             }
-            let given = give_out(&self.buffer[..end], ended, &mut give)?;
+            let given = give_out(
+                &self.buffer[..end],
+                if ended { Rest::None } else { Rest::Comes },
+                &mut give,
+            )?;
             if ended {
                 return Ok(Cut::Whole(total));
             }
@@ -80,10 +84,19 @@ impl Cutter {
     }
 }
 
+/// What follows the bytes at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// More of them.
+    Comes,
+    /// Nothing.
+    None,
+}
+
 /// Gives out the chunks of a buffer whose ends are certain, and returns how many bytes they have.
 fn give_out<E>(
     bytes: &[u8],
-    ended: bool,
+    rest: Rest,
     give: &mut impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<usize, E> {
     let cutter = FastCDC::new(bytes, FILE.0, FILE.1, CHUNK);
@@ -94,7 +107,7 @@ fn give_out<E>(
             true => bytes.len(),
             false => cutter.cut(at, left).1,
         };
-        if !ended && (left < CHUNK || end + HELD > bytes.len()) {
+        if rest == Rest::Comes && (left < CHUNK || end + HELD > bytes.len()) {
             break;
         }
         give(&bytes[at..end])?;

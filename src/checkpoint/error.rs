@@ -8,10 +8,6 @@ use super::{admit::Refusal, entry::EntryPath};
 
 /// Why a call came to nothing. Each leaves everything as it was.
 #[derive(Debug, thiserror::Error)]
-#[expect(
-    clippy::module_name_repetitions,
-    reason = "a type called `Error` hides the standard one"
-)]
 pub enum CheckpointError {
     /// The operating system refused.
     #[error("cannot {doing} `{}`", path.display())]

@@ -24,12 +24,15 @@ mod diff;
 mod entry;
 mod error;
 mod export;
+mod hand;
+mod import;
 mod intake;
 mod manifest;
 mod pack;
 mod place;
 mod prune;
 mod read;
+mod reading;
 mod restore;
 mod store;
 #[cfg(test)]
@@ -37,7 +40,7 @@ mod tests;
 mod walk;
 
 pub use admit::{Caps, Refusal};
-pub use create::{Asked, Hold, Quiet, Source, Tools, create, import};
+pub use create::{Asked, Hold, Quiet, Source, Tools, create};
 pub use diff::{Difference, How, diff};
 pub use entry::{Entry, EntryPath, Kind, LeftOut, Listing, Moment, Seen, Why};
 #[expect(
@@ -46,6 +49,7 @@ pub use entry::{Entry, EntryPath, Kind, LeftOut, Listing, Moment, Seen, Why};
 )]
 pub use error::{CheckpointError, Flaw};
 pub use export::{Export, Packing, export};
+pub use import::import;
 pub use manifest::{Head, Origin, PURPOSE, Parts, Signer, Stillness, Tree, Trusted};
 pub use prune::{Pretend, Pruned, Retention, prune};
 pub use read::Reader;

@@ -77,6 +77,7 @@ fn is_news(event: &Event) -> bool {
 /// Says in one line what happened.
 pub(super) fn line(event: &Event) -> String {
     of_run(event)
+        .or_else(|| of_kept(event))
         .or_else(|| of_agent(event))
         .or_else(|| of_work(event))
         .or_else(|| of_cap(event))
@@ -124,17 +125,6 @@ fn of_run(event: &Event) -> Option<String> {
             usage.received
         ),
         Event::SandboxEnded { sandbox } => format!("{sandbox}: sandbox removed"),
-        Event::Checkpointed {
-            sandbox,
-            reason: Some(reason),
-            ..
-        } => format!("{sandbox}: no checkpoint: {}", ui::visible(reason)),
-        Event::Checkpointed {
-            sandbox,
-            checkpoint: Some(checkpoint),
-            stored,
-            ..
-        } => format!("{sandbox}: checkpoint {checkpoint} ({stored} bytes stored)"),
         Event::StopRequested { by, drain } => {
             format!("asked to {} by {by}", if *drain { "drain" } else { "stop" })
         }
@@ -146,6 +136,23 @@ fn of_run(event: &Event) -> Option<String> {
             outcome,
             reason: Some(reason),
         } => format!("run ended: {outcome:?}: {}", ui::visible(reason)),
+        _ => return None,
+    })
+}
+
+fn of_kept(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Checkpointed {
+            sandbox,
+            reason: Some(reason),
+            ..
+        } => format!("{sandbox}: no checkpoint: {}", ui::visible(reason)),
+        Event::Checkpointed {
+            sandbox,
+            checkpoint: Some(checkpoint),
+            stored,
+            ..
+        } => format!("{sandbox}: checkpoint {checkpoint} ({stored} bytes stored)"),
         _ => return None,
     })
 }

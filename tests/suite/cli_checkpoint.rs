@@ -80,6 +80,14 @@ fn a_directory_is_kept_looked_at_and_given_back() {
     checkpoint(&world, "verify")
         .exits(0)
         .prints(&[&first, &second, "intact"]);
+}
+
+#[test]
+fn a_directory_is_given_back_and_what_is_pruned_is_gone() {
+    let world = world();
+    let first = kept(&world);
+    world.write("tree/src/main.rs", "fn main() { loop {} }\n");
+    let second = kept(&world);
     checkpoint(&world, &format!("restore {first} --to back"))
         .exits(0)
         .says(&["restored 4 entries"]);
@@ -202,6 +210,10 @@ fn what_is_asked_wrongly_is_said_in_words() {
         fs::read_to_string(world.path("README.md")).unwrap(),
         "# Mine\n"
     );
+    let noise: Vec<u8> = (0_u32..9000)
+        .map(|n| u8::try_from(n * n % 251).unwrap())
+        .collect();
+    world.write("tree/noise", noise);
     checkpoint(&world, "create --dir tree --quota 1KiB")
         .exits(1)
         .says(&["loki checkpoint prune"]);

@@ -6,6 +6,9 @@
 //! test compares them on archives with bits turned over. Links of the hard kind, devices, set-id
 //! bits and links that leave are refused too, by the rules of `admit`.
 
+mod extended;
+mod fields;
+
 use std::{
     borrow::Cow,
     cell::Cell,
@@ -21,13 +24,13 @@ use super::{
     error::CheckpointError,
 };
 
+use extended::Extended;
+use fields::{Bounded, Counted, fill, octal};
+
 /// Bytes of a header, and what contents are rounded up to.
 const BLOCK: usize = 512;
 /// The most bytes of an extension: a path has 4,000.
 const EXTENSION: u64 = 64 << 10;
-/// How much larger unpacked contents may be than the archive, and from what size on it counts.
-const RATIO: u64 = 1000;
-const SMALL: u64 = 64 << 20;
 
 /// Reads an archive, packed with zstd, gzip or not at all, to its end. Each entry is given with its
 /// contents, its path below `root`. Directories that are missing are put in.
@@ -64,20 +67,6 @@ pub(super) fn read(
             archive.entries(&mut bounded(unpacked as Box<dyn Read + '_>), take)
         }
         _ => archive.entries(&mut { whole }, take),
-    }
-}
-
-/// What extensions say of the entry behind them.
-#[derive(Default)]
-struct Extended {
-    path: Option<Vec<u8>>,
-    target: Option<Vec<u8>>,
-    size: Option<u64>,
-}
-
-impl Extended {
-    fn is_none(&self) -> bool {
-        self.path.is_none() && self.target.is_none() && self.size.is_none()
     }
 }
 
@@ -170,62 +159,8 @@ impl Archive {
         let mut bytes = vec![0; usize::try_from(size).expect("it is short")];
         self.exactly(from, &mut bytes)?;
         self.skip(from, size)?;
-        let twice = match header.entry_type().as_byte() {
-            b'L' => extended.path.replace(self.until_nul(bytes)?).is_some(),
-            b'K' => extended.target.replace(self.until_nul(bytes)?).is_some(),
-            _ => !extended.is_none() || !self.records(&bytes, extended)?,
-        };
-        match twice {
-            true => Err(self.wrong("something is said twice of one entry")),
-            false => Ok(()),
-        }
-    }
-
-    /// Returns the bytes before the NUL that ends them.
-    fn until_nul(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>, CheckpointError> {
-        match bytes.pop() {
-            Some(0) if !bytes.contains(&0) && !bytes.is_empty() => Ok(bytes),
-            _ => Err(self.wrong("a long name does not end where it should")),
-        }
-    }
-
-    /// Reads the records of a POSIX extension; false when one is there twice.
-    fn records(&self, bytes: &[u8], extended: &mut Extended) -> Result<bool, CheckpointError> {
-        let malformed = || self.wrong("an extension is malformed");
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let space = rest
-                .iter()
-                .position(|byte| *byte == b' ')
-                .ok_or_else(malformed)?;
-            let length = decimal(&rest[..space]).ok_or_else(malformed)?;
-            let length = usize::try_from(length).map_err(|_| malformed())?;
-            let record = rest.get(space + 1..length).ok_or_else(malformed)?;
-            let record = record.strip_suffix(b"\n").ok_or_else(malformed)?;
-            let equals = record
-                .iter()
-                .position(|byte| *byte == b'=')
-                .ok_or_else(malformed)?;
-            let (key, value) = (&record[..equals], &record[equals + 1..]);
-            if value.contains(&0) {
-                return Err(malformed());
-            }
-            let once = match key {
-                b"path" => extended.path.replace(value.to_vec()).is_none(),
-                b"linkpath" => extended.target.replace(value.to_vec()).is_none(),
-                b"size" => {
-                    let size = decimal(value).ok_or_else(malformed)?;
-                    extended.size.replace(size).is_none()
-                }
-                key if is_harmless(key) => true,
-                _ => return Err(self.wrong("an extension is not known")),
-            };
-            if !once {
-                return Ok(false);
-            }
-            rest = &rest[length..];
-        }
-        Ok(true)
+        let taken = extended.take(header.entry_type().as_byte(), bytes);
+        taken.map_err(|why| self.wrong(why))
     }
 
     fn entry(
@@ -425,87 +360,4 @@ pub(super) fn unread(at: &EntryPath, cause: io::Error) -> CheckpointError {
 fn refused(path: &EntryPath, refusal: Refusal) -> CheckpointError {
     let path = path.clone();
     CheckpointError::Refused { path, refusal }
-}
-
-/// Says of nothing but who, when and which: contents and names stay what they are.
-fn is_harmless(key: &[u8]) -> bool {
-    let exactly: [&[u8]; 8] = [
-        b"mtime", b"atime", b"ctime", b"uid", b"gid", b"uname", b"gname", b"comment",
-    ];
-    let beginning: [&[u8]; 5] = [
-        b"SCHILY.xattr.",
-        b"SCHILY.acl.",
-        b"SCHILY.fflags",
-        b"LIBARCHIVE.xattr.",
-        b"LIBARCHIVE.creationtime",
-    ];
-    exactly.contains(&key) || beginning.iter().any(|one| key.starts_with(one))
-}
-
-/// Reads octal digits with nothing but spaces before, and spaces and NULs behind them.
-fn octal(field: &[u8]) -> Option<u64> {
-    let start = field.iter().position(|byte| *byte != b' ')?;
-    let digits = &field[start..];
-    let end = digits
-        .iter()
-        .position(|byte| !(b'0'..=b'7').contains(byte))
-        .unwrap_or(digits.len());
-    let (digits, rest) = digits.split_at(end);
-    if digits.is_empty() || rest.iter().any(|byte| !matches!(byte, b' ' | 0)) {
-        return None;
-    }
-    let add = |sum: u64, digit: &u8| sum.checked_mul(8)?.checked_add(u64::from(digit - b'0'));
-    digits.iter().try_fold(0, add)
-}
-
-fn decimal(digits: &[u8]) -> Option<u64> {
-    let all = digits.iter().all(u8::is_ascii_digit);
-    let text = std::str::from_utf8(digits).ok().filter(|_| all)?;
-    text.parse().ok()
-}
-
-/// Reads until the buffer is full or nothing is left.
-fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut have = 0;
-    while have < buffer.len() {
-        match from.read(&mut buffer[have..]) {
-            Ok(0) => break,
-            Ok(count) => have += count,
-            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-            Err(cause) => return Err(cause),
-        }
-    }
-    Ok(have)
-}
-
-/// Counts what is read.
-struct Counted<R> {
-    inner: R,
-    count: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(into)?;
-        self.count.set(self.count.get() + count as u64);
-        Ok(count)
-    }
-}
-
-/// Gives out no more than a multiple of what was read.
-struct Bounded<R> {
-    inner: R,
-    given: u64,
-    count: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(into)?;
-        self.given += count as u64;
-        if self.given > SMALL.max(self.count.get().saturating_mul(RATIO)) {
-            return Err(io::Error::other(Refusal::Ratio));
-        }
-        Ok(count)
-    }
 }
