@@ -178,6 +178,9 @@ impl Archive {
             .path
             .unwrap_or_else(|| header.path_bytes().into_owned());
         let (path, was_directory) = self.place(&named);
+        if is_of_windows(path.split_root().1) {
+            return Err(refused(&path, Refusal::Path));
+        }
         let target = || {
             let own = || {
                 header
@@ -341,6 +344,15 @@ impl Archive {
             }
             block[have..].fill(0);
         }
+    }
+}
+
+/// Returns whether a name begins as absolute ones of Windows do, which some programs cut off.
+fn is_of_windows(name: &[u8]) -> bool {
+    match name {
+        [b'\\', ..] => true,
+        [drive, b':', ..] => drive.is_ascii_alphabetic(),
+        _ => false,
     }
 }
 

@@ -278,6 +278,11 @@ fn attack_c1_no_name_of_an_archive_leads_out() {
         "a/./../..",
         "./",
         "//x",
+        "\\x",
+        "\\\\?\\x",
+        "c:x",
+        "C:/x",
+        "./c:/x",
     ] {
         let found = ours(
             &archive_of(&[(header(name, b'0', 0), b"")]),
