@@ -139,6 +139,14 @@ impl Archive {
         if octal(&bytes[148..156]) != Some(sum) {
             return Err(self.wrong("the checksum of a header does not fit"));
         }
+        // Who owns it is nobody's business here, but where that is malformed some readers stop.
+        let unused = [108..116, 116..124, 329..337, 337..345];
+        let is_blank = |field: &[u8]| field.iter().all(|byte| matches!(byte, b' ' | 0));
+        let is_number = |field: &[u8]| field[0] == 0x80 || octal(field).is_some();
+        let holds = |field: &[u8]| is_blank(field) || is_number(field);
+        if !unused.into_iter().all(|at| holds(&bytes[at])) {
+            return Err(self.wrong("a number of a header is malformed"));
+        }
         if header.as_ustar().is_none() && header.as_gnu().is_none() {
             return Err(self.wrong("a header is neither of POSIX nor of GNU"));
         }
