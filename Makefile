@@ -1,7 +1,7 @@
 # Two commands for people: `make demo` and `make test`. The rest is what they are made of.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint deny bench-crowd bench-decide bench-egress bench-inspect bench-memory bench-meter bench-redact crowd fuzz soak
+.PHONY: help demo test build lint deny bench-checkpoint bench-crowd bench-decide bench-egress bench-inspect bench-memory bench-meter bench-redact crowd fuzz hostile soak
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -54,3 +54,9 @@ bench-decide: ## Measures decisions a second; prints JSON.
 
 bench-redact: ## Measures how fast output is masked; prints JSON.
 	cargo bench --locked --bench redact
+
+bench-checkpoint: ## Measures checkpoints beside `tar | zstd -1`, and what one percent of change costs; prints JSON.
+	cargo bench --locked --bench checkpoint
+
+hostile: ## Changes 1,000 archives and compares what is read of them with GNU tar and bsdtar.
+	LOKI_MUTANTS=1000 cargo test --locked --lib attack_c3_mutated -- --nocapture

@@ -16,6 +16,8 @@ fi
 missing=()
 command -v python3 >/dev/null || missing+=(python3)
 command -v age >/dev/null || missing+=(age)
+command -v bsdtar >/dev/null || missing+=(libarchive-tools)
+command -v zstd >/dev/null || missing+=(zstd)
 command -v ssh-keygen >/dev/null || missing+=(openssh-client)
 command -v pip >/dev/null || missing+=(python3-pip)
 command -v npm >/dev/null || missing+=(npm)

@@ -6,7 +6,7 @@
 //! | layer | modules | rule |
 //! |---|---|---|
 //! | words | [`name`], [`text`], [`digest`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`redact`], [`task`], [`status`], [`vetting`] | plain values: no I/O, no async |
-//! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`], [`secrets`], [`advisories`] | each touches one part of the world; no hand holds another |
+//! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`], [`secrets`], [`advisories`], [`checkpoint`] | each touches one part of the world; no hand holds another |
 //! | play | [`sandbox`], [`run`], [`attest`] | hands joined; only `run` decides order |
 //! | faces | [`cli`] | people and programs |
 //!
@@ -32,6 +32,7 @@ pub mod text;
 pub mod vetting;
 
 pub mod advisories;
+pub mod checkpoint;
 pub mod egress;
 pub mod engine;
 pub mod git;

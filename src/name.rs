@@ -75,6 +75,10 @@ word!(
     /// A run, such as `20261121-073300-1f3a`. Becomes part of a branch name and of paths.
     RunId, "run", 40
 );
+word!(
+    /// A checkpoint, such as `20261121-073300-1f3a`. Becomes part of paths.
+    CheckpointId, "checkpoint", 40
+);
 
 /// Checks the one shape of all words: `[a-z0-9]` first, then `[a-z0-9-]`, at most `max` bytes.
 fn word(what: &'static str, text: &str, max: usize) -> Result<(), NameError> {

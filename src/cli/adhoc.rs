@@ -35,6 +35,9 @@ pub(super) enum Streams {
     Terminal,
 }
 
+/// Puts files into a slot that is empty, and gives them to a user.
+pub(super) type Filler = Box<dyn Fn(&Slot, (u32, u32)) -> std::io::Result<()> + Send + Sync>;
+
 /// What is to be run.
 pub(super) struct Asked {
     /// What it may do.
@@ -43,6 +46,8 @@ pub(super) struct Asked {
     pub(super) image: String,
     /// What the copy is made of; none leaves it empty.
     pub(super) tree: Option<ObjectId>,
+    /// Fills the slot instead, for this user.
+    pub(super) filler: Option<Filler>,
     /// Programs with their arguments; the first that is there and may run is run.
     pub(super) programs: Vec<Vec<String>>,
     /// Variables on top of those that every program gets.
@@ -190,6 +195,9 @@ impl Place {
 
     /// Puts the files that the role may see into the slot.
     fn fill(&self, asked: &Asked, user: (u32, u32)) -> Result<(), SandboxError> {
+        if let Some(filler) = &asked.filler {
+            return filler(&self.slot, user).map_err(SandboxError::Slot);
+        }
         let (Some(repository), Some(tree)) = (&self.repository, &asked.tree) else {
             return Ok(());
         };

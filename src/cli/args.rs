@@ -5,10 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use super::{
-    advisories::args::AdvisoriesVerb, asked, egress::args as egress, policy::args as policy,
-    secrets::args as secrets,
+    advisories::args::AdvisoriesVerb, asked, checkpoint::args as checkpoint,
+    egress::args as egress, policy::args as policy, secrets::args as secrets,
 };
-use crate::name::{Role, RunId};
+use crate::name::{CheckpointId, Role, RunId};
 
 /// Turns a specification into reviewed, tested, merged code with AI coding agents, each in a
 /// container that can do only what its role may do.
@@ -55,6 +55,9 @@ pub(super) enum Command {
     /// Show what sandboxes connected to, and open a host to a role
     #[command(subcommand)]
     Egress(EgressVerb),
+    /// Keep, look at and unpack signed copies of what sandboxes wrote
+    #[command(subcommand)]
+    Checkpoint(checkpoint::Verb),
     /// Verify the audit log
     #[command(subcommand)]
     Audit(AuditVerb),
@@ -209,6 +212,9 @@ pub(super) struct SandboxShell {
     /// The commit to make the copy of: a branch, tag or id (default: HEAD)
     #[arg(long, value_name = "REF")]
     pub(super) worktree: Option<String>,
+    /// Begin with the files of a checkpoint, home directory included, instead of a commit's
+    #[arg(long, value_name = "ID", conflicts_with = "worktree")]
+    pub(super) checkpoint: Option<CheckpointId>,
     /// A variable of the program's environment; may be given again
     #[arg(long, value_name = "NAME=VALUE", value_parser = asked::variable)]
     pub(super) env: Vec<(String, String)>,

@@ -6,6 +6,7 @@ mod answers;
 mod args;
 mod asked;
 mod attest;
+mod checkpoint;
 mod choice;
 mod clean;
 mod doctor;
@@ -102,6 +103,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Policy(PolicyVerb::Trust(trust)) => policy::trust(&env, &trust),
         Command::Secrets(asked) => secrets::run(&env, &asked).await,
         Command::Advisories(verb) => advisories::run(&env, &verb),
+        Command::Checkpoint(verb) => checkpoint::run(&env, verb).await,
         Command::Agents(AgentsVerb::List(json)) => roles::list(&env, &json),
         Command::Doctor(json) => doctor::doctor(&env, &json).await,
         Command::Image(ImageVerb::Build(build)) => image::build(&env, &build).await,

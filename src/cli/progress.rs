@@ -66,6 +66,7 @@ fn is_news(event: &Event) -> bool {
         Event::RunEnded { .. }
             | Event::SandboxUsed { .. }
             | Event::SandboxEnded { .. }
+            | Event::Checkpointed { reason: None, .. }
             | Event::Committed { .. }
             | Event::Landing { .. }
             | Event::Egress { allowed: true, .. }
@@ -76,6 +77,7 @@ fn is_news(event: &Event) -> bool {
 /// Says in one line what happened.
 pub(super) fn line(event: &Event) -> String {
     of_run(event)
+        .or_else(|| of_kept(event))
         .or_else(|| of_agent(event))
         .or_else(|| of_work(event))
         .or_else(|| of_cap(event))
@@ -134,6 +136,23 @@ fn of_run(event: &Event) -> Option<String> {
             outcome,
             reason: Some(reason),
         } => format!("run ended: {outcome:?}: {}", ui::visible(reason)),
+        _ => return None,
+    })
+}
+
+fn of_kept(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Checkpointed {
+            sandbox,
+            reason: Some(reason),
+            ..
+        } => format!("{sandbox}: no checkpoint: {}", ui::visible(reason)),
+        Event::Checkpointed {
+            sandbox,
+            checkpoint: Some(checkpoint),
+            stored,
+            ..
+        } => format!("{sandbox}: checkpoint {checkpoint} ({stored} bytes stored)"),
         _ => return None,
     })
 }

@@ -14,6 +14,7 @@ use super::{
     answers,
     args::{Json, SandboxRm, SandboxRun, SandboxShell},
     asked::Network,
+    checkpoint,
     env::Environment,
     exit::{Exit, Fault, OrExit},
     setup, signals, ui,
@@ -81,7 +82,12 @@ async fn play(
     }
     let image = setup::image(env, launcher.engine.as_ref(), &rights.image).await?;
     let place = adhoc::Place::new(env, repository)?;
+    let filler = match args.checkpoint {
+        Some(id) => Some(checkpoint::filler(env, id, rights.files.visible())?),
+        None => None,
+    };
     let asked = Asked {
+        filler,
         rights,
         image,
         tree,

@@ -10,6 +10,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
+    diagnostic::explained,
     digest::Digest,
     event::{Event, Outcome},
     git::{Repository, run_branch},
@@ -17,14 +18,14 @@ use crate::{
     name::{Role, RunId},
     policy::{self, Policy, Rights},
     provider::Provider,
-    run::{self, Session, Work},
+    run::{self, Keeper, Session, Work},
     sandbox,
     spec::{self, Spec},
     task::{self, Task},
 };
 
 use super::{
-    answers, args,
+    answers, args, checkpoint,
     choice::choose,
     env::Environment,
     exit::{Exit, Fault, OrExit},
@@ -74,8 +75,10 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
         &described(launcher.engine.report()),
     );
     let writer = Writer::create(&state, &run, now).or_exit(Exit::Failed)?;
+    let keeper = keeper(env, &state)?;
     let work = Arc::new(Work {
         run,
+        keeper: Some(Arc::clone(&keeper)),
         repository: Arc::new(repository),
         spec: intake.spec,
         policy,
@@ -85,8 +88,27 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
         landing: tokio::sync::Mutex::new(()),
     });
     let exit = drive(&work, writer, opening, tasks, usize::from(args.parallel)).await;
+    forget_old_checkpoints(keeper).await;
     drop(lock);
     exit
+}
+
+/// Prepares keeping what agents write.
+fn keeper(env: &Environment, state: &Path) -> Result<Arc<Keeper>, Fault> {
+    let settings = checkpoint::settings(env)?;
+    let keeper = Keeper::new(settings, state.to_owned(), Keeper::QUOTA, now);
+    keeper.map(Arc::new).or_exit(Exit::Failed)
+}
+
+/// Removes checkpoints that a run leaves to be removed; those of other runs count, too.
+async fn forget_old_checkpoints(keeper: Arc<Keeper>) {
+    let tidied = tokio::task::spawn_blocking(move || keeper.tidy()).await;
+    let failed = match tidied {
+        Ok(Ok(_)) => return,
+        Ok(Err(cause)) => explained(&cause),
+        Err(panicked) => panicked.to_string(),
+    };
+    ui::warning(format!("old checkpoints stay: {}", ui::visible(&failed)));
 }
 
 async fn drive(

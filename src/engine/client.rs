@@ -337,6 +337,14 @@ impl Engine for Client {
         .boxed()
     }
 
+    fn pause<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()> {
+        self.freeze(id).boxed()
+    }
+
+    fn resume<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()> {
+        self.thaw(id).boxed()
+    }
+
     fn remove<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()> {
         async move {
             let (pause, times) = SETTLE;

@@ -19,6 +19,7 @@ mod container;
 mod discovery;
 mod facts;
 mod fault;
+mod freeze;
 pub mod images;
 mod opened;
 mod raw;
@@ -91,6 +92,12 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
 
     /// Ends all processes of a container at once; one that does not run is no error.
     fn kill<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()>;
+
+    /// Freezes all processes of a container; on return none runs.
+    fn pause<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()>;
+
+    /// Lets a paused container go on.
+    fn resume<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()>;
 
     /// Removes a container, running or not; an absent one is no error.
     fn remove<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()>;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     digest::Digest,
     finding::Finding,
-    name::{Role, RunId, TaskId},
+    name::{CheckpointId, Role, RunId, TaskId},
     task::Task,
 };
 
@@ -66,6 +66,17 @@ pub enum Event {
     },
     /// A sandbox and everything in it is gone.
     SandboxEnded { sandbox: String },
+    /// What a sandbox wrote was kept, or `reason` says why not: then there is no `checkpoint`.
+    Checkpointed {
+        sandbox: String,
+        task: Option<TaskId>,
+        checkpoint: Option<CheckpointId>,
+        entries: u64,
+        bytes: u64,
+        stored: u64,
+        left_out: u64,
+        reason: Option<String>,
+    },
     /// A program in a sandbox went over a cap and is about to be ended, and the sandbox with it.
     /// Units are those of [`Overrun`].
     Overrun {

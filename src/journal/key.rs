@@ -1,4 +1,4 @@
-//! The key that signs what Loki says about itself: attestations, and seals of journals.
+//! The key that signs what Loki says about itself: attestations, checkpoints, and seals of journals.
 //!
 //! One Ed25519 key a user, in `journal.key` beside the user's policies, made on first use. It
 //! refuses a key that others may read, that belongs to someone else or that is reached through a

@@ -88,10 +88,14 @@ async fn within(room: &mut Room<'_>, claim: &Claim, launch: Launch) -> Result<Fi
     room.check_out(&claim.task.id).await?;
     let sandbox = room.launch(home(&launch)).await?;
     let spoken = room
-        .watching(&sandbox, agent(room, &sandbox, claim, launch))
+        .watching(
+            &sandbox,
+            room.kept_meanwhile(&sandbox, agent(room, &sandbox, claim, launch)),
+        )
         .await;
     // The sandbox ends before anything looks at what it left, so nothing changes meanwhile.
     room.end(sandbox).await?;
+    room.keep(None).await?;
     judge(room, claim, &spoken?).await
 }
 

@@ -15,6 +15,7 @@ mod checks;
 mod count;
 mod driver;
 mod failure;
+mod keeper;
 mod land;
 mod masked;
 mod output;
@@ -27,4 +28,5 @@ mod work;
     reason = "an error is named after what failed"
 )]
 pub use driver::{Control, Ending, RunError, Session, drive};
+pub use keeper::{Holder, Keeper, Subject};
 pub use work::{Work, logs};

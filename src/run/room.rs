@@ -27,10 +27,10 @@ const USAGE_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Room<'a> {
     work: &'a Arc<Work>,
     recorder: &'a Recorder,
-    name: String,
+    pub(super) name: String,
     task: Option<TaskId>,
     rights: Rights,
-    slot: Slot,
+    pub(super) slot: Slot,
     user: (u32, u32),
     worktree: Option<Arc<git::Slot>>,
 }

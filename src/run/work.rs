@@ -17,7 +17,7 @@ use crate::{
     spec::Spec,
 };
 
-use super::failure::Failure;
+use super::{failure::Failure, keeper::Keeper};
 
 /// A run's fixed facts and the tools its attempts use.
 pub struct Work {
@@ -35,6 +35,8 @@ pub struct Work {
     pub launcher: Launcher,
     /// Digest of each image that a role of this run needs, by image name.
     pub images: BTreeMap<String, String>,
+    /// Keeps what agents write; none keeps nothing.
+    pub keeper: Option<Arc<Keeper>>,
     /// Held by whoever is landing: merges go one at a time.
     pub landing: Mutex<()>,
 }

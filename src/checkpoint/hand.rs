@@ -1,0 +1,190 @@
+//! A worker of the intake: reads, searches, cuts, hashes and packs.
+
+use std::{
+    io::{self, Read},
+    os::fd::AsFd,
+    path::Path,
+};
+
+use rustix::io::Errno;
+
+use crate::digest::Digest;
+
+use super::{
+    cut::{Cut, Cutter},
+    entry::Why,
+    error::CheckpointError,
+    intake::{BLOCKS, Intake, Job, Next, Taken, lock},
+    pack::{Block, Packer},
+    walk::stat,
+};
+
+/// A worker's own tools.
+pub(super) struct Hand<'i, 's, 'd> {
+    intake: &'i Intake<'s, 'd>,
+    packer: Packer,
+    cutter: Cutter,
+    block: Block,
+}
+
+impl<'i, 's, 'd> Hand<'i, 's, 'd> {
+    /// Prepares working.
+    pub(super) fn new(intake: &'i Intake<'s, 'd>) -> Result<Self, CheckpointError> {
+        let packer = Packer::new().map_err(packing)?;
+        Ok(Self {
+            intake,
+            packer,
+            cutter: Cutter::new(intake.secrets),
+            block: Block::default(),
+        })
+    }
+
+    /// Does one thing.
+    pub(super) fn do_one(&mut self, next: Next) -> Result<(), CheckpointError> {
+        match next {
+            Next::Pack(block) => self.pack(&block),
+            Next::Read(job) => {
+                let taken = self.take(&job);
+                let mut state = lock(&self.intake.state);
+                state.reading -= 1;
+                state.taken.push((job.number, taken?));
+                drop(state);
+                self.intake.moved.notify_all();
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads a file.
+    fn take(&mut self, job: &Job) -> Result<Taken, CheckpointError> {
+        let file = match job.root.file(&job.path) {
+            Ok(file) => file,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => {
+                return Ok(Taken::Gone);
+            }
+            Err(Errno::NFILE | Errno::MFILE) => {
+                let path = job.path.escaped();
+                return Err(CheckpointError::io("open", Path::new(&path), Errno::MFILE));
+            }
+            Err(_) => return Ok(Taken::LeftOut(Why::Unreadable)),
+        };
+        let Ok(before) = stat(file.as_fd(), b"") else {
+            return Ok(Taken::LeftOut(Why::Unreadable));
+        };
+        if before.kind != rustix::fs::FileType::RegularFile {
+            return Ok(Taken::Gone);
+        }
+        let mut chunks = Vec::new();
+        match self.read(&file, before.size, &mut chunks) {
+            Ok(Cut::Whole(size)) => {
+                let changed = size != before.size || stat(file.as_fd(), b"") != Ok(before);
+                Ok(Taken::Kept {
+                    stat: before,
+                    size,
+                    chunks,
+                    changed,
+                })
+            }
+            Ok(Cut::Secret) => Ok(Taken::LeftOut(Why::Secret)),
+            Err(Halt::Unreadable(_)) => Ok(Taken::LeftOut(Why::Unreadable)),
+            Err(Halt::Fault(fault)) => Err(fault),
+        }
+    }
+
+    /// Reads contents of this length; none when they hold a secret value.
+    pub(super) fn stream(
+        &mut self,
+        from: &mut dyn Read,
+        size: u64,
+        unread: impl FnOnce(io::Error) -> CheckpointError,
+    ) -> Result<Option<Vec<Digest>>, CheckpointError> {
+        let mut chunks = Vec::new();
+        match self.read(from, size, &mut chunks) {
+            Ok(Cut::Whole(_)) => Ok(Some(chunks)),
+            Ok(Cut::Secret) => Ok(None),
+            Err(Halt::Unreadable(cause)) => Err(unread(cause)),
+            Err(Halt::Fault(fault)) => Err(fault),
+        }
+    }
+
+    fn read(&mut self, from: impl Read, size: u64, chunks: &mut Vec<Digest>) -> Result<Cut, Halt> {
+        // The cutter lends its buffer to what it calls, which needs the rest of this hand.
+        let mut cutter = std::mem::replace(&mut self.cutter, Cutter::idle());
+        let cut = cutter.cut(from, size, |chunk| {
+            chunks.push(self.keep(chunk)?);
+            (self.intake.progress)(chunk.len() as u64);
+            Ok(())
+        });
+        self.cutter = cutter;
+        cut
+    }
+
+    /// Keeps a chunk, unless it is there already.
+    pub(super) fn keep(&mut self, chunk: &[u8]) -> Result<Digest, CheckpointError> {
+        let digest = Digest::of(chunk);
+        if lock(&self.intake.known).insert(digest) {
+            self.block.push(digest, chunk);
+            if self.block.is_full() {
+                self.hand_on()?;
+            }
+        }
+        Ok(digest)
+    }
+
+    /// Gives a full block to whoever is free, or packs it here when nobody comes after it.
+    fn hand_on(&mut self) -> Result<(), CheckpointError> {
+        let block = std::mem::take(&mut self.block);
+        let mut state = lock(&self.intake.state);
+        if state.blocks.len() < BLOCKS {
+            state.blocks.push_back(block);
+            drop(state);
+            self.intake.moved.notify_all();
+            return Ok(());
+        }
+        drop(state);
+        self.pack(&block)
+    }
+
+    fn pack(&mut self, block: &Block) -> Result<(), CheckpointError> {
+        let packed = self.packer.pack(block).map_err(packing)?;
+        lock(&self.intake.writer).add(block, &packed)
+    }
+
+    /// Packs what is left.
+    pub(super) fn flush(&mut self) -> Result<(), CheckpointError> {
+        let block = std::mem::take(&mut self.block);
+        if !block.chunks.is_empty() {
+            self.pack(&block)?;
+        }
+        // What was handed on by `add` has no other worker.
+        while let Some(block) = { lock(&self.intake.state).blocks.pop_front() } {
+            self.pack(&block)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why reading a file stopped.
+enum Halt {
+    /// The system gave no more of it.
+    Unreadable(io::Error),
+    /// Nothing can be kept.
+    Fault(CheckpointError),
+}
+
+impl From<io::Error> for Halt {
+    fn from(cause: io::Error) -> Self {
+        Self::Unreadable(cause)
+    }
+}
+
+impl From<CheckpointError> for Halt {
+    fn from(fault: CheckpointError) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// Says that something could not be packed.
+pub(super) fn packing(source: io::Error) -> CheckpointError {
+    CheckpointError::io("pack a part of", Path::new("."), source)
+}

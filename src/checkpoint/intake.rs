@@ -1,0 +1,254 @@
+//! Reads, cuts and packs files on several cores.
+//!
+//! ```text
+//!  walk ─ jobs ─► worker: read ─ search ─ cut ─ hash ─┬─ known: nothing
+//!                                                     └─ new: into its block ─► blocks ─► worker: pack ─► writer
+//! ```
+//!
+//! Every worker does both, packing first: many small files are read by all, and one large file is
+//! read by one while the others pack. What waits is bounded, so memory does not grow with files.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{digest::Digest, redact::Redactor};
+
+use super::{
+    entry::{EntryPath, Why},
+    error::CheckpointError,
+    hand::{Hand, packing},
+    pack::{Block, Writer},
+    walk::{Root, Stat},
+};
+
+/// Jobs that may wait.
+const WAITING: usize = 256;
+/// Blocks that may wait.
+pub(super) const BLOCKS: usize = 8;
+
+/// A file to read.
+pub(super) struct Job {
+    /// Which one it is to whoever asked.
+    pub(super) number: usize,
+    /// Where it is.
+    pub(super) root: Arc<Root>,
+    /// Its path.
+    pub(super) path: EntryPath,
+}
+
+/// What came of a file.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// It is kept.
+    Kept {
+        /// What the kernel said of it before it was read.
+        stat: Stat,
+        /// Bytes that were read.
+        size: u64,
+        /// What it is made of.
+        chunks: Vec<Digest>,
+        /// Whether it was changed meanwhile.
+        changed: bool,
+    },
+    /// It is left out.
+    LeftOut(Why),
+    /// It is not there any more, or something else now.
+    Gone,
+}
+
+pub(super) struct State {
+    jobs: VecDeque<Job>,
+    /// Blocks to pack.
+    pub(super) blocks: VecDeque<Block>,
+    /// Workers that read a file.
+    pub(super) reading: usize,
+    /// Whether no more jobs come.
+    closed: bool,
+    /// What came of files.
+    pub(super) taken: Vec<(usize, Taken)>,
+    fault: Option<CheckpointError>,
+}
+
+/// What workers share.
+pub(super) struct Intake<'s, 'd> {
+    /// What is to be done, and was.
+    pub(super) state: Mutex<State>,
+    /// Told whenever something may go on.
+    pub(super) moved: Condvar,
+    /// Chunks that are kept, or about to be.
+    pub(super) known: Mutex<HashSet<Digest>>,
+    /// Where new ones go.
+    pub(super) writer: Mutex<Writer<'d>>,
+    /// What is left out.
+    pub(super) secrets: &'s Redactor,
+    /// Told how many bytes were read.
+    pub(super) progress: &'s (dyn Fn(u64) + Sync),
+}
+
+/// Taken over by whoever finds a lock poisoned: the panic is passed on by the thread that had it.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'s, 'd> Intake<'s, 'd> {
+    /// Begins; `known` are the chunks that are there already.
+    pub(super) fn new(
+        writer: Writer<'d>,
+        known: HashSet<Digest>,
+        secrets: &'s Redactor,
+        progress: &'s (dyn Fn(u64) + Sync),
+    ) -> Self {
+        Self {
+            state: Mutex::new(State {
+                jobs: VecDeque::new(),
+                blocks: VecDeque::new(),
+                reading: 0,
+                closed: false,
+                taken: Vec::new(),
+                fault: None,
+            }),
+            moved: Condvar::new(),
+            known: Mutex::new(known),
+            writer: Mutex::new(writer),
+            secrets,
+            progress,
+        }
+    }
+
+    /// Has a round of jobs done by so many workers; `feed` gives the jobs. Returns what came of
+    /// each, in no order.
+    pub(super) fn round(
+        &self,
+        workers: usize,
+        feed: impl FnOnce(&dyn Fn(Job) -> bool) -> Result<(), CheckpointError>,
+    ) -> Result<Vec<(usize, Taken)>, CheckpointError> {
+        let fed = std::thread::scope(|scope| {
+            for _ in 0..workers.max(1) {
+                scope.spawn(|| self.work());
+            }
+            let fed = feed(&|job| self.offer(job));
+            lock(&self.state).closed = true;
+            self.moved.notify_all();
+            fed
+        });
+        let mut state = lock(&self.state);
+        state.closed = false;
+        let taken = std::mem::take(&mut state.taken);
+        match state.fault.take() {
+            Some(fault) => Err(fault),
+            None => fed.map(|()| taken),
+        }
+    }
+
+    /// Returns whether all these chunks are kept.
+    pub(super) fn has(&self, chunks: &[Digest]) -> bool {
+        let known = lock(&self.known);
+        chunks.iter().all(|chunk| known.contains(chunk))
+    }
+
+    /// Adds chunks that were not read from a file.
+    pub(super) fn add<'c>(
+        &self,
+        chunks: impl Iterator<Item = &'c [u8]>,
+    ) -> Result<Vec<Digest>, CheckpointError> {
+        let mut hand = Hand::new(self)?;
+        let mut digests = Vec::new();
+        for chunk in chunks {
+            digests.push(hand.keep(chunk)?);
+        }
+        hand.flush()?;
+        Ok(digests)
+    }
+
+    /// Returns a worker for contents that come one after the other.
+    pub(super) fn hand(&self) -> Result<Hand<'_, 's, 'd>, CheckpointError> {
+        Hand::new(self)
+    }
+
+    /// Makes what was added durable, and returns how many bytes that took.
+    pub(super) fn finish(self) -> Result<u64, CheckpointError> {
+        let writer = self.writer.into_inner();
+        writer.unwrap_or_else(PoisonError::into_inner).finish()
+    }
+
+    /// Gives a job to whoever is free first; false when there is no use in more.
+    fn offer(&self, job: Job) -> bool {
+        let mut state = lock(&self.state);
+        while state.jobs.len() >= WAITING && state.fault.is_none() {
+            state = self
+                .moved
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.fault.is_some() {
+            return false;
+        }
+        state.jobs.push_back(job);
+        self.moved.notify_all();
+        true
+    }
+
+    /// One worker's life.
+    fn work(&self) {
+        let _passed_on = PassedOn(self);
+        let worked = Hand::new(self).and_then(|mut hand| {
+            while let Some(next) = self.next() {
+                hand.do_one(next)?;
+            }
+            hand.flush()
+        });
+        if let Err(fault) = worked {
+            lock(&self.state).fault.get_or_insert(fault);
+            self.moved.notify_all();
+        }
+    }
+
+    /// Waits for something to do; none when nothing is left or something failed.
+    fn next(&self) -> Option<Next> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.fault.is_some() {
+                return None;
+            }
+            if let Some(block) = state.blocks.pop_front() {
+                return Some(Next::Pack(block));
+            }
+            if let Some(job) = state.jobs.pop_front() {
+                state.reading += 1;
+                self.moved.notify_all();
+                return Some(Next::Read(job));
+            }
+            if state.closed && state.reading == 0 {
+                return None;
+            }
+            state = self
+                .moved
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Ends the others when a worker panics: they would wait for its file for ever.
+struct PassedOn<'i, 's, 'd>(&'i Intake<'s, 'd>);
+
+impl Drop for PassedOn<'_, '_, '_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let fault = packing(io::Error::other("a bug of ours"));
+            lock(&self.0.state).fault.get_or_insert(fault);
+            self.0.moved.notify_all();
+        }
+    }
+}
+
+/// Something to do.
+pub(super) enum Next {
+    /// Pack these.
+    Pack(Block),
+    /// Read this.
+    Read(Job),
+}

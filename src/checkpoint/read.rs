@@ -1,0 +1,158 @@
+//! Reads chunks, and never gives out one whose hash is not the one asked for.
+
+use std::collections::{HashSet, VecDeque};
+
+use crate::{digest::Digest, name::CheckpointId};
+
+use super::{
+    entry::{Entry, EntryPath, Kind},
+    error::{CheckpointError, Flaw},
+    manifest::Parts,
+    pack::Index,
+};
+
+/// Unpacked blocks that are kept: neighbours in a listing mostly lie in the same one.
+const KEPT: usize = 24;
+/// The longest listing.
+const LISTING: u64 = 4 << 30;
+
+/// Reads chunks out of packs, in constant memory.
+pub struct Reader {
+    index: Index,
+    blocks: VecDeque<((u32, u32), Vec<u8>)>,
+}
+
+/// Why there is no chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// No pack has it.
+    Missing,
+    /// What is in its place has another hash.
+    Damaged,
+}
+
+impl Reader {
+    pub(super) fn new(index: Index) -> Self {
+        Self {
+            index,
+            blocks: VecDeque::new(),
+        }
+    }
+
+    /// What knows where chunks lie.
+    pub(super) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// Returns a chunk.
+    pub(super) fn chunk(&mut self, digest: &Digest) -> Result<&[u8], Lost> {
+        let place = self.index.find(digest).ok_or(Lost::Missing)?;
+        let at = match self.blocks.iter().position(|(key, _)| *key == place.block) {
+            Some(at) => at,
+            None => {
+                let block = self.index.block(place.block).ok_or(Lost::Damaged)?;
+                if self.blocks.len() == KEPT {
+                    self.blocks.pop_front();
+                }
+                self.blocks.push_back((place.block, block));
+                self.blocks.len() - 1
+            }
+        };
+        let bytes = place.of(&self.blocks[at].1).ok_or(Lost::Damaged)?;
+        match Digest::of(bytes) == *digest {
+            true => Ok(bytes),
+            false => Err(Lost::Damaged),
+        }
+    }
+
+    /// Returns a part of a file of a checkpoint.
+    pub(super) fn part(
+        &mut self,
+        id: &CheckpointId,
+        entry: &Entry,
+        digest: &Digest,
+    ) -> Result<&[u8], CheckpointError> {
+        let bytes = self.chunk(digest);
+        bytes.map_err(|lost| lost.of(&entry.path, digest).of(id))
+    }
+
+    /// Passes on the contents of a file of a checkpoint, part by part.
+    pub(super) fn file(
+        &mut self,
+        id: &CheckpointId,
+        entry: &Entry,
+        mut take: impl FnMut(&[u8]) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        let mut length = 0;
+        for digest in entry.chunks() {
+            let bytes = self.part(id, entry, digest)?;
+            length += bytes.len() as u64;
+            take(bytes)?;
+        }
+        let path = entry.path.clone();
+        match length == entry.size() {
+            true => Ok(()),
+            false => Err(Flaw::Length { path }.of(id)),
+        }
+    }
+
+    /// Reads all of a file that is not among those seen, and returns its length.
+    pub(super) fn check(&mut self, entry: &Entry, seen: &mut HashSet<Digest>) -> Result<u64, Flaw> {
+        let Kind::File { size, chunks } = &entry.is else {
+            return Ok(0);
+        };
+        let mut length = 0;
+        for digest in chunks {
+            if seen.insert(*digest) {
+                self.chunk(digest)
+                    .map_err(|lost| lost.of(&entry.path, digest))?;
+            }
+            length += self.index.find(digest).map_or(0, |place| place.length());
+        }
+        match length == *size {
+            true => Ok(length),
+            false => Err(Flaw::Length {
+                path: entry.path.clone(),
+            }),
+        }
+    }
+
+    /// Returns whether packs have all of a file, or what is missing.
+    pub(super) fn has(&self, entry: &Entry) -> Result<(), Flaw> {
+        let missing = |digest: &&Digest| self.index.find(digest).is_none();
+        match entry.chunks().iter().find(missing) {
+            Some(digest) => Err(Lost::Missing.of(&entry.path, digest)),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the bytes of a listing.
+    pub(super) fn listing(&mut self, parts: &Parts) -> Result<Vec<u8>, Flaw> {
+        let path = EntryPath::new("the listing");
+        if parts.bytes > LISTING {
+            return Err(Flaw::Length { path });
+        }
+        let mut bytes = Vec::new();
+        for digest in &parts.chunks {
+            let part = self.chunk(digest).map_err(|lost| lost.of(&path, digest))?;
+            bytes.extend_from_slice(part);
+            if bytes.len() as u64 > parts.bytes {
+                break;
+            }
+        }
+        match bytes.len() as u64 == parts.bytes {
+            true => Ok(bytes),
+            false => Err(Flaw::Length { path }),
+        }
+    }
+}
+
+impl Lost {
+    fn of(self, path: &EntryPath, digest: &Digest) -> Flaw {
+        let (path, digest) = (path.clone(), *digest);
+        match self {
+            Self::Missing => Flaw::Missing { path, digest },
+            Self::Damaged => Flaw::Damaged { path, digest },
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Checkpoints of agents at work, on real engines: a copy of one moment, made of a sandbox that
+//! runs on, and begun from again as often as one likes.
+
+use std::{fs, time::Duration};
+
+use serde_json::Value;
+
+use super::harness::{Engine, Running, START, World, on_each};
+
+const SOON: Duration = Duration::from_secs(120);
+
+const SPEC: &str = "# One file\n\nOne file.\n\n## Tasks\n\n\
+    1. `first` (eng-backend): Write the file.\n   - accept: `test -s src/first`\n";
+
+/// Counts in two files in lock-step, until a third is there.
+const COUNTS: &str = "mkdir -p src; n=0; echo hello > $HOME/.conversation; echo begun; \
+    while [ ! -e /work/src/enough ] && [ $n -lt 100000000 ]; do n=$((n+1)); echo $n > src/a; echo $n > src/b; done";
+
+fn world(engine: Engine) -> World {
+    let world = World::on(engine);
+    world.write("src/app.py", "print('app')\n");
+    world.write("docs/other.txt", "not for all\n");
+    world.commit();
+    world
+}
+
+/// Starts a sandbox that counts, and waits until it does.
+fn counting(world: &World) -> Running {
+    let argv = [
+        "sandbox",
+        "run",
+        "--role",
+        "eng-backend",
+        "--timeout",
+        "5m",
+        "--",
+        "sh",
+        "-c",
+        COUNTS,
+    ];
+    let mut run = world.spawn(&argv);
+    run.wait_until(SOON, |said| said.stdout.contains("begun"));
+    run
+}
+
+#[track_caller]
+fn made(world: &World, argv: &[&str]) -> Vec<String> {
+    let said = world
+        .loki(&[&["checkpoint", "create"], argv].concat())
+        .exits(0);
+    said.stdout.lines().map(str::to_owned).collect()
+}
+
+#[track_caller]
+fn number(path: &std::path::Path) -> u64 {
+    let text = fs::read_to_string(path).unwrap();
+    text.trim()
+        .parse()
+        .unwrap_or_else(|_| panic!("{} holds {text:?}", path.display()))
+}
+
+/// The file is emptied, then written: a copy between the two is of one moment all the same.
+fn count_of(path: &std::path::Path) -> Option<u64> {
+    let text = fs::read_to_string(path).unwrap();
+    (!text.is_empty()).then(|| number(path))
+}
+
+#[test]
+fn attack_c9_live_a_checkpoint_of_a_running_agent_is_of_one_moment() {
+    on_each(|engine| {
+        let world = world(engine);
+        let mut run = counting(&world);
+        let mut seen = Vec::new();
+        for round in 0..10 {
+            let ids = made(&world, &[]);
+            assert_eq!(ids.len(), 1, "{ids:?}");
+            let to = format!("back-{round}");
+            world
+                .loki(&["checkpoint", "restore", &ids[0], "--to", &to])
+                .exits(0);
+            let counts =
+                ["a", "b"].map(|name| count_of(&world.path(&format!("{to}/work/src/{name}"))));
+            if let [Some(a), Some(b)] = counts {
+                assert!(a == b || a == b + 1, "torn: {a} and {b}");
+                seen.push(a);
+            }
+            let home = fs::read_to_string(world.path(&format!("{to}/home/.conversation")));
+            assert_eq!(home.unwrap(), "hello\n");
+        }
+        assert!(
+            seen.windows(2).all(|two| two[0] <= two[1]) && seen.first() != seen.last(),
+            "{seen:?}"
+        );
+        // It runs on: nothing was left paused.
+        let before = made(&world, &[]);
+        let later = made(&world, &[]);
+        let diff = world
+            .loki(&["checkpoint", "diff", &before[0], &later[0]])
+            .exits(1);
+        diff.prints(&["work/src/"]);
+        let shown = world
+            .loki(&["checkpoint", "show", &later[0], "--json"])
+            .exits(0)
+            .stdout;
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(shown["stillness"], "paused");
+        // Without a pause it cannot be proven, and is refused.
+        let refused = world.loki(&["checkpoint", "create", "--no-pause"]).exits(1);
+        refused.says(&["was changed while it was read"]);
+        run.signal(rustix::process::Signal::TERM);
+        run.wait_until(SOON, |_| true);
+        drop(run.wait(SOON).in_any_case());
+        world.loki(&["checkpoint", "verify"]).exits(0);
+    });
+}
+
+#[test]
+fn live_new_sandboxes_begin_from_a_checkpoint_as_often_as_one_likes() {
+    on_each(|engine| {
+        let world = world(engine);
+        let run = counting(&world);
+        let id = made(&world, &[]).remove(0);
+        run.signal(rustix::process::Signal::TERM);
+        drop(run.wait(SOON).in_any_case());
+        let look = "cat $HOME/.conversation; cat src/app.py; echo mine >> $HOME/.conversation; \
+            touch src/new && ls src docs 2>&1";
+        for _ in 0..2 {
+            let argv = [
+                "sandbox",
+                "run",
+                "--role",
+                "eng-backend",
+                "--checkpoint",
+                &id,
+                "--",
+                "sh",
+                "-c",
+                look,
+            ];
+            let said = world
+                .loki(&argv)
+                .exits(0)
+                .prints(&["hello\nprint('app')\n", "new"]);
+            assert!(!said.stdout.contains("mine"), "{said}");
+        }
+        // Who may not read a file does not find it there.
+        world.write(
+            "narrow.yaml",
+            "version: 1\nagents: { shop-one: { description: Reads a little. } }\n\
+            permissions: { shop-one: { read: [\"docs/**\"], execute: [\"@shell\"] } }\n",
+        );
+        let argv = [
+            "sandbox",
+            "run",
+            "--role",
+            "shop-one",
+            "--policy",
+            "narrow.yaml",
+            "--checkpoint",
+            &id,
+            "--",
+            "ls",
+            "/work/src",
+        ];
+        let said = world.loki(&argv).in_any_case();
+        assert!(!said.stdout.contains("app.py"), "{said}");
+    });
+}
+
+#[test]
+fn live_a_run_keeps_what_every_attempt_wrote_before_it_is_judged() {
+    on_each(|engine| {
+        let world = World::on(engine);
+        world.write("spec.md", SPEC);
+        let agent = "#!/bin/sh\nmkdir -p src; echo done > src/first; echo talk > $HOME/.talk\n";
+        world.write("agent.sh", agent);
+        world
+            .start("chmod", &["+x", "agent.sh"])
+            .wait(SOON)
+            .exits(0);
+        world.commit();
+        world.loki(&START).exits(0);
+        let events = world.events_of("checkpointed");
+        assert_eq!(events.len(), 1, "{events:?}");
+        let id = events[0]["checkpoint"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{events:?}"))
+            .to_owned();
+        let kinds: Vec<String> = world
+            .events()
+            .iter()
+            .map(|event| event["event"]["type"].as_str().unwrap().to_owned())
+            .collect();
+        let at = |kind: &str| kinds.iter().position(|one| one == kind).unwrap();
+        assert!(at("sandbox_ended") < at("checkpointed") && at("checkpointed") < at("gated"));
+        world
+            .loki(&["checkpoint", "list"])
+            .exits(0)
+            .prints(&[&id, "/first-1"]);
+        world
+            .loki(&["checkpoint", "restore", &id, "--to", "back"])
+            .exits(0);
+        assert_eq!(
+            fs::read_to_string(world.path("back/work/src/first")).unwrap(),
+            "done\n"
+        );
+        assert_eq!(
+            fs::read_to_string(world.path("back/home/.talk")).unwrap(),
+            "talk\n"
+        );
+    });
+}
