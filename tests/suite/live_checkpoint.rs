@@ -12,9 +12,10 @@ const SOON: Duration = Duration::from_secs(120);
 const SPEC: &str = "# One file\n\nOne file.\n\n## Tasks\n\n\
     1. `first` (eng-backend): Write the file.\n   - accept: `test -s src/first`\n";
 
-/// Counts in two files in lock-step, until a third is there.
+/// Counts in two files in lock-step, until a third is there. It appends: a write is delayed by the
+/// role's rights once its file is open, and one that was emptied first would stay empty meanwhile.
 const COUNTS: &str = "mkdir -p src; n=0; echo hello > $HOME/.conversation; echo begun; \
-    while [ ! -e /work/src/enough ] && [ $n -lt 100000000 ]; do n=$((n+1)); echo $n > src/a; echo $n > src/b; done";
+    while [ ! -e /work/src/enough ] && [ $n -lt 100000000 ]; do n=$((n+1)); echo $n >> src/a; echo $n >> src/b; done";
 
 fn world(engine: Engine) -> World {
     let world = World::on(engine);
@@ -51,18 +52,13 @@ fn made(world: &World, argv: &[&str]) -> Vec<String> {
     said.stdout.lines().map(str::to_owned).collect()
 }
 
+/// The last number that a counting file holds.
 #[track_caller]
-fn number(path: &std::path::Path) -> u64 {
+fn count_of(path: &std::path::Path) -> u64 {
     let text = fs::read_to_string(path).unwrap();
-    text.trim()
-        .parse()
-        .unwrap_or_else(|_| panic!("{} holds {text:?}", path.display()))
-}
-
-/// The file is emptied, then written: a copy between the two is of one moment all the same.
-fn count_of(path: &std::path::Path) -> Option<u64> {
-    let text = fs::read_to_string(path).unwrap();
-    (!text.is_empty()).then(|| number(path))
+    let last = text.lines().last().unwrap_or_default();
+    last.parse()
+        .unwrap_or_else(|_| panic!("{} ends with {last:?}", path.display()))
 }
 
 #[test]
@@ -78,12 +74,10 @@ fn attack_c9_live_a_checkpoint_of_a_running_agent_is_of_one_moment() {
             world
                 .loki(&["checkpoint", "restore", &ids[0], "--to", &to])
                 .exits(0);
-            let counts =
+            let [a, b] =
                 ["a", "b"].map(|name| count_of(&world.path(&format!("{to}/work/src/{name}"))));
-            if let [Some(a), Some(b)] = counts {
-                assert!(a == b || a == b + 1, "torn: {a} and {b}");
-                seen.push(a);
-            }
+            assert!(a == b || a == b + 1, "torn: {a} and {b}");
+            seen.push(a);
             let home = fs::read_to_string(world.path(&format!("{to}/home/.conversation")));
             assert_eq!(home.unwrap(), "hello\n");
         }
