@@ -67,7 +67,7 @@ fn attack_c9_live_a_checkpoint_of_a_running_agent_is_of_one_moment() {
         let world = world(engine);
         let mut run = counting(&world);
         let mut seen = Vec::new();
-        for round in 0..10 {
+        for round in 0..5 {
             let ids = made(&world, &[]);
             assert_eq!(ids.len(), 1, "{ids:?}");
             let to = format!("back-{round}");
