@@ -1,7 +1,16 @@
 //! Checkpoints of agents at work, on real engines: a copy of one moment, made of a sandbox that
 //! runs on, and begun from again as often as one likes.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    io::{self, Read, Write},
+    net::Shutdown,
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -54,7 +63,7 @@ fn made(world: &World, argv: &[&str]) -> Vec<String> {
 
 /// The last number that a counting file holds.
 #[track_caller]
-fn count_of(path: &std::path::Path) -> u64 {
+fn count_of(path: &Path) -> u64 {
     let text = fs::read_to_string(path).unwrap();
     let last = text.lines().last().unwrap_or_default();
     last.parse()
@@ -105,6 +114,96 @@ fn attack_c9_live_a_checkpoint_of_a_running_agent_is_of_one_moment() {
         run.wait_until(SOON, |_| true);
         drop(run.wait(SOON).in_any_case());
         world.loki(&["checkpoint", "verify"]).exits(0);
+    });
+}
+
+/// Passes everything on to an engine, and keeps what it was asked.
+fn overheard(engine: Engine, at: &Path) -> Arc<Mutex<Vec<u8>>> {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let listener = UnixListener::bind(at).unwrap();
+    let to = PathBuf::from(engine.address().1.trim_start_matches("unix://"));
+    let kept = Arc::clone(&heard);
+    thread::spawn(move || {
+        for asker in listener.incoming().map_while(Result::ok) {
+            let answerer = UnixStream::connect(&to).unwrap();
+            let back = (answerer.try_clone().unwrap(), asker.try_clone().unwrap());
+            thread::spawn(move || {
+                let (mut from, mut to) = back;
+                drop(io::copy(&mut from, &mut to));
+                drop(to.shutdown(Shutdown::Both));
+            });
+            let kept = Arc::clone(&kept);
+            thread::spawn(move || pass_on(asker, answerer, &kept));
+        }
+    });
+    heard
+}
+
+fn pass_on(mut from: UnixStream, mut to: UnixStream, kept: &Mutex<Vec<u8>>) {
+    let mut some = [0; 8192];
+    while let Ok(count) = from.read(&mut some) {
+        if count == 0 || to.write_all(&some[..count]).is_err() {
+            break;
+        }
+        kept.lock().unwrap().extend(&some[..count]);
+    }
+    drop(to.shutdown(Shutdown::Write));
+}
+
+#[test]
+fn attack_c10_live_no_program_of_the_sandbox_takes_part_in_its_checkpoint() {
+    on_each(|engine| {
+        let world = world(engine);
+        let plants = "mkdir -p src $HOME/bin; for name in tar gzip zstd cp sh; do for at in src $HOME/bin; do \
+            printf '#!/bin/sh\necho hostile > /work/src/ran\n' > $at/$name; chmod +x $at/$name; done; done; \
+            echo begun; exec sleep 300";
+        let mut run = world.spawn(&[
+            "sandbox",
+            "run",
+            "--role",
+            "eng-backend",
+            "--timeout",
+            "5m",
+            "--",
+            "sh",
+            "-c",
+            plants,
+        ]);
+        run.wait_until(SOON, |said| said.stdout.contains("begun"));
+        let socket = world.path("overheard.sock");
+        let heard = overheard(engine, &socket);
+        let address = format!("{}=unix://{}", engine.address().0, socket.display());
+        let loki = env!("CARGO_BIN_EXE_loki");
+        let create = world
+            .start("env", &[&address, loki, "checkpoint", "create"])
+            .wait(SOON)
+            .exits(0);
+        let heard = String::from_utf8_lossy(&heard.lock().unwrap()).into_owned();
+        let asked: Vec<&str> = heard
+            .lines()
+            .filter(|line| line.ends_with("HTTP/1.1"))
+            .collect();
+        assert!(
+            asked.iter().any(|line| line.contains("/pause ")),
+            "{asked:?}"
+        );
+        assert!(
+            asked.iter().any(|line| line.contains("/unpause ")),
+            "{asked:?}"
+        );
+        for line in &asked {
+            let harmless = line.starts_with("GET ") && !line.contains("/archive")
+                || line.contains("/pause ")
+                || line.contains("/unpause ");
+            assert!(harmless, "{line}");
+        }
+        let shown = world
+            .loki(&["checkpoint", "show", create.stdout.trim()])
+            .exits(0);
+        let shown = shown.prints(&["work/src/tar", "home/bin/tar"]);
+        assert!(!shown.stdout.contains("src/ran"), "{shown}");
+        run.signal(rustix::process::Signal::TERM);
+        drop(run.wait(SOON).in_any_case());
     });
 }
 
