@@ -1,9 +1,6 @@
 //! The one implementation of [`Engine`]: bollard over a unix socket of Docker or Podman.
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, path::PathBuf};
 
 use bollard::{
     Docker,
@@ -22,7 +19,7 @@ use super::{
     body::{self, Dialect},
     call::{
         ASK, CHANGE, REGISTRY_SILENCE, SETTLE, SILENCE, absent, carries, file_stream, follow,
-        gone_is_fine, is_podman_word, is_settling, refusal, split_tag, with_algorithm, within,
+        gone_is_fine, is_podman_word, is_settling, split_tag, with_algorithm, within,
     },
     discovery::Candidate,
     raw,
@@ -55,15 +52,12 @@ impl Client {
             }
         };
         let peer = peer(&socket, candidate)?;
+        let docker = open(&socket)?;
         let report = EngineReport {
             endpoint: format!("unix://{}", socket.display()),
-            ..Self::ask(&socket, peer).await?
+            ..ask(&docker, peer).await?
         };
         admission::usable(&report)?;
-        let docker = open(&socket)?
-            .negotiate_version()
-            .await
-            .map_err(|e| refusal("connect", e))?;
         let dialect = Dialect::of(&report, most_processes());
         Ok(Self {
             docker,
@@ -72,13 +66,6 @@ impl Client {
             dialect,
             _service: service,
         })
-    }
-
-    async fn ask(socket: &Path, peer: Peer) -> Result<EngineReport, EngineError> {
-        let docker = within("connect", ASK, open(socket)?.negotiate_version()).await?;
-        let version = within("tell its version", ASK, docker.version()).await?;
-        let info = within("describe itself", ASK, docker.info()).await?;
-        Ok(EngineReport::of(&version, &info, peer))
     }
 
     async fn known_image(&self, reference: &str) -> Result<Image, EngineError> {
@@ -147,6 +134,17 @@ impl Client {
             ..found
         })
     }
+}
+
+/// Asks each question once, and both at once: Podman 4.3 starts programs to answer them, and needs
+/// half a second for its version. The library's negotiation would ask for the version again, to no
+/// use: no call of it names one.
+async fn ask(docker: &Docker, peer: Peer) -> Result<EngineReport, EngineError> {
+    let (version, info) = futures_util::try_join!(
+        within("tell its version", ASK, docker.version()),
+        within("describe itself", ASK, docker.info())
+    )?;
+    Ok(EngineReport::of(&version, &info, peer))
 }
 
 impl Engine for Client {
