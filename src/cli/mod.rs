@@ -14,6 +14,7 @@ mod egress;
 mod env;
 mod exit;
 mod image;
+mod landed;
 mod policy;
 mod progress;
 

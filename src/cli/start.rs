@@ -86,6 +86,7 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
         launcher,
         images,
         landing: tokio::sync::Mutex::new(()),
+        landings: std::sync::Mutex::default(),
     });
     let exit = drive(&work, writer, opening, tasks, usize::from(args.parallel)).await;
     forget_old_checkpoints(keeper).await;
