@@ -16,7 +16,9 @@ pub enum ForgeError {
         source: io::Error,
     },
     /// Its certificate is not trusted, or its TLS failed.
-    #[error("the certificate of `{host}` was not taken; name its authority with `SSL_CERT_FILE=FILE`")]
+    #[error(
+        "the certificate of `{host}` was not taken; name its authority with `SSL_CERT_FILE=FILE`"
+    )]
     Untrusted {
         /// Who was to be asked.
         host: String,
@@ -45,7 +47,9 @@ pub enum ForgeError {
         why: &'static str,
     },
     /// The token is not taken.
-    #[error("`{host}` does not take the token: {message}; keep another with `loki secrets set NAME` and name it with `--token NAME`")]
+    #[error(
+        "`{host}` does not take the token: {message}; keep another with `loki secrets set NAME` and name it with `--token NAME`"
+    )]
     Token {
         /// Who was asked.
         host: String,
@@ -53,7 +57,9 @@ pub enum ForgeError {
         message: String,
     },
     /// The token may not do this, or there is no such repository.
-    #[error("`{host}` answered {status}: {message}; may the token read the repository and write pull requests and contents?")]
+    #[error(
+        "`{host}` answered {status}: {message}; may the token read the repository and write pull requests and contents?"
+    )]
     Forbidden {
         /// Who was asked.
         host: String,
@@ -81,7 +87,9 @@ pub enum ForgeError {
         message: String,
     },
     /// It answered what is no answer.
-    #[error("the code host answered `{what}`, which was not expected; is it one that `gh` works with?")]
+    #[error(
+        "the code host answered `{what}`, which was not expected; is it one that `gh` works with?"
+    )]
     Odd {
         /// What it said, made printable.
         what: String,

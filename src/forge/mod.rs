@@ -6,6 +6,7 @@
 //! text is made printable.
 
 mod error;
+mod letter;
 mod wire;
 
 use serde::Deserialize;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 pub use error::ForgeError;
+pub use letter::{Checked, letter};
 pub use wire::Trust;
 
 use crate::{
@@ -39,9 +41,6 @@ pub struct Place {
 
 impl Place {
     /// Returns where its interface is, and the path before each of its resources.
-    ///
-    /// # Panics
-    /// Never: a host name with a label before it is one.
     #[must_use]
     pub fn interface(&self) -> (Target, &'static str) {
         let host = self.host.as_str();
@@ -160,7 +159,10 @@ where
 
     /// Believes an address only of the host itself, and without anything hidden.
     fn pull_request(&self, url: String) -> Result<PullRequest, ForgeError> {
-        let port = self.place.port.map_or_else(String::new, |port| format!(":{port}"));
+        let port = self
+            .place
+            .port
+            .map_or_else(String::new, |port| format!(":{port}"));
         let expected = format!("https://{}{port}/", self.place.host);
         let fits = url.starts_with(&expected)
             && url.len() < 500
@@ -250,7 +252,11 @@ mod tests {
             ("github.com", None, ("api.github.com:443", "")),
             ("corp.ghe.com", None, ("api.corp.ghe.com:443", "")),
             ("git.corp.test", None, ("git.corp.test:443", "/api/v3")),
-            ("git.corp.test", Some(8443), ("git.corp.test:8443", "/api/v3")),
+            (
+                "git.corp.test",
+                Some(8443),
+                ("git.corp.test:8443", "/api/v3"),
+            ),
             ("evil-github.com", None, ("evil-github.com:443", "/api/v3")),
         ] {
             let (target, prefix) = place(host, port).interface();

@@ -196,10 +196,16 @@ mod tests {
     #[test]
     fn what_a_server_says_is_joined_cut_and_printable() {
         let body = br#"{"message":"Validation Failed","errors":[{"message":"A pull request already exists"},{"code":"x"}]}"#;
-        assert_eq!(said(body), "Validation Failed: A pull request already exists");
+        assert_eq!(
+            said(body),
+            "Validation Failed: A pull request already exists"
+        );
         assert_eq!(said(b"<html>"), "no reason given");
         let hostile = format!("{{\"message\":\"\\u001b[2J{}\"}}", "x".repeat(5000));
         let shown = said(hostile.as_bytes());
-        assert!(shown.starts_with("\\u{1b}[2J") && shown.len() <= 300, "{shown}");
+        assert!(
+            shown.starts_with("\\u{1b}[2J") && shown.len() <= 300,
+            "{shown}"
+        );
     }
 }

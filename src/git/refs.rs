@@ -69,6 +69,20 @@ impl Repository {
         self.commit_of(&format!("refs/heads/{}", run_branch(run)))
     }
 
+    /// Returns the checkout that the branch of a run is checked out in, none when in none: where it
+    /// is, moving the branch would make the person's own files look changed.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub fn checked_out(&self, run: &RunId) -> Result<Option<String>, GitError> {
+        let call = self.place.reading("for-each-ref");
+        let call = call.args(["--format=%(worktreepath)", "--"]);
+        let answer = call.arg(format!("refs/heads/{}", run_branch(run))).run()?;
+        let place = answer.path();
+        let place = place.to_string_lossy();
+        Ok((!place.is_empty()).then(|| crate::text::visible(&place)))
+    }
+
     /// Returns the full names of every ref of a run, landed work and refused work included.
     ///
     /// # Errors

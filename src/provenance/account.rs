@@ -312,4 +312,3 @@ fn answered(id: &TaskId, event: &Event) -> Option<Value> {
     let is_kind = KINDS.iter().any(|kind| value["type"] == *kind);
     (is_kind && value["task"] == id.as_str()).then_some(value)
 }
-

@@ -149,7 +149,11 @@ fn a_commit_leads_to_its_task_its_attempt_and_what_was_said_of_it() {
 fn attack_s16_trailers_that_the_journal_does_not_bear_out_are_named() {
     let unknown = of("ffff", MESSAGE);
     assert_eq!(unknown.kind, None);
-    assert!(unknown.faults[0].contains("knows no commit `ffff`"), "{:?}", unknown.faults);
+    assert!(
+        unknown.faults[0].contains("knows no commit `ffff`"),
+        "{:?}",
+        unknown.faults
+    );
     for (from, to, expected) in [
         ("Loki-Run: r1", "Loki-Run: r2", "run `r2`"),
         ("Loki-Task: store", "Loki-Task: look", "task `look`"),

@@ -45,7 +45,9 @@ pub fn trailers(message: &str) -> Result<Option<Trailers>, BadTrailers> {
         return Ok(None);
     }
     let maybe = |name: &'static str| {
-        let mut values = last.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let mut values = last
+            .lines()
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         match (values.next(), values.next()) {
             (value, None) => Ok(value),
             (_, Some(_)) => Err(BadTrailers::Twice(name)),

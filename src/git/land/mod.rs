@@ -147,6 +147,20 @@ impl Repository {
         self.write_commit(tree, &[sides.0, sides.1], message, signature)
     }
 
+    /// Makes the commit with which a person takes back a landing: it stands on `head`.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub fn seal_undone(
+        &self,
+        tree: &ObjectId,
+        head: &ObjectId,
+        message: &str,
+        signature: &Signature<'_>,
+    ) -> Result<ObjectId, GitError> {
+        self.write_commit(tree, &[head], message, signature)
+    }
+
     /// Moves the branch of a run from `old` to `new`.
     ///
     /// # Errors
