@@ -133,18 +133,7 @@ mod tests {
         };
         let id = || "store".parse().unwrap();
         let events = [
-            Event::RunStarted {
-                run: "r1".parse().unwrap(),
-                loki: "0.1.0".to_owned(),
-                spec: "todo.md".to_owned(),
-                spec_sha256: String::new(),
-                title: "Todo\n@all".to_owned(),
-                provider: "replay".to_owned(),
-                base: "a".to_owned(),
-                branch: "loki/r1".to_owned(),
-                engine: "docker".to_owned(),
-                policy_sha256: String::new(),
-            },
+            serde_json::from_value(serde_json::json!({ "type": "run_started", "run": "r1", "loki": "0.1.0", "spec": "todo.md", "spec_sha256": "", "title": "Todo\n@all", "provider": "replay", "base": "a", "branch": "loki/r1", "engine": "docker", "policy_sha256": "" })).unwrap(),
             Event::Planned { tasks: vec![task] },
             Event::TaskClaimed {
                 task: id(),

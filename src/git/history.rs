@@ -69,8 +69,11 @@ impl Repository {
         let call = place
             .reading("blame")
             .args(["--porcelain", "--no-textconv"]);
-        let call = call.setting("blame.ignoreRevsFile", "");
-        let call = call.arg("-L").arg(format!("{line},{line}"));
+        // An empty name clears the list that the repository's configuration begins.
+        let call = call
+            .arg("--ignore-revs-file=")
+            .arg("-L")
+            .arg(format!("{line},{line}"));
         let call = call.args(at.map(ObjectId::as_str));
         let answer = call.arg("--").arg(path).run()?;
         let text = String::from_utf8_lossy(&answer.stdout);
@@ -166,13 +169,17 @@ mod tests {
         ] {
             world.git(&["config", key, evil]);
         }
-        world.git(&["config", "blame.ignoreRevsFile", "/nonexistent/list"]);
+        // The commit that wrote the line is on a list of those to be passed over.
+        let first = world.git(&["rev-parse", "HEAD~1"]);
+        crate::git::world::write(world.dir.path(), "list", &format!("{first}\n"));
+        let list = world.dir.path().join("list");
+        world.git(&["config", "blame.ignoreRevsFile", list.to_str().unwrap()]);
         let repository = world.open();
         let path = Path::new("src/app.rs");
-        assert!(repository.blame(path, 1, None).unwrap().commit.is_some());
+        let found = repository.blame(path, 1, None).unwrap().commit.unwrap();
+        assert_eq!(found.as_str(), first);
         assert!(!marker.exists());
         // The control: plain git fires.
-        world.git(&["config", "--unset", "blame.ignoreRevsFile"]);
         world.git(&["blame", "src/app.rs"]);
         assert!(marker.exists(), "the vector is dead");
     }

@@ -36,18 +36,7 @@ fn records(events: Vec<Event>) -> Vec<Record> {
 fn run() -> Vec<Record> {
     let store = || "store".parse().unwrap();
     records(vec![
-        Event::RunStarted {
-            run: "r1".parse().unwrap(),
-            loki: "0.1.0".to_owned(),
-            spec: "todo.md".to_owned(),
-            spec_sha256: "00".to_owned(),
-            title: "Todo".to_owned(),
-            provider: "replay".to_owned(),
-            base: "a".to_owned(),
-            branch: "loki/r1".to_owned(),
-            engine: "docker".to_owned(),
-            policy_sha256: "p0".to_owned(),
-        },
+        serde_json::from_value(serde_json::json!({ "type": "run_started", "run": "r1", "loki": "0.1.0", "spec": "todo.md", "spec_sha256": "00", "title": "Todo", "provider": "replay", "base": "a", "branch": "loki/r1", "engine": "docker", "policy_sha256": "p0" })).unwrap(),
         Event::Planned {
             tasks: vec![
                 task("store", "eng-backend", &[]),

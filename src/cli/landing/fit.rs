@@ -139,18 +139,7 @@ mod tests {
     fn judged(more: Vec<Event>, head: &str) -> Result<Checked, String> {
         let one = || "one".parse().unwrap();
         let mut events = vec![
-            Event::RunStarted {
-                run: "r1".parse().unwrap(),
-                loki: "0".to_owned(),
-                spec: "s".to_owned(),
-                spec_sha256: String::new(),
-                title: "t".to_owned(),
-                provider: "p".to_owned(),
-                base: id("1"),
-                branch: "loki/r1".to_owned(),
-                engine: "e".to_owned(),
-                policy_sha256: String::new(),
-            },
+            serde_json::from_value(serde_json::json!({ "type": "run_started", "run": "r1", "loki": "0", "spec": "s", "spec_sha256": "", "title": "t", "provider": "p", "base": id("1"), "branch": "loki/r1", "engine": "e", "policy_sha256": "" })).unwrap(),
             Event::Planned {
                 tasks: vec![task("one")],
             },

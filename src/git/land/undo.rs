@@ -58,8 +58,8 @@ impl Repository {
             .into_iter()
             .fold(call, |call, name| call.env(name, "loki"));
         let call = call
-            .env("GIT_AUTHOR_DATE", "0 +0000")
-            .env("GIT_COMMITTER_DATE", "0 +0000");
+            .env("GIT_AUTHOR_DATE", "1000000000 +0000")
+            .env("GIT_COMMITTER_DATE", "1000000000 +0000");
         call.args(["-F", "-", tree.as_str()])
             .input("undo\n")
             .run()?
