@@ -5,8 +5,8 @@
 //!
 //! | layer | modules | rule |
 //! |---|---|---|
-//! | words | [`name`], [`text`], [`digest`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`redact`], [`task`], [`status`], [`vetting`] | plain values: no I/O, no async |
-//! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`], [`secrets`], [`advisories`], [`checkpoint`] | each touches one part of the world; no hand holds another |
+//! | words | [`name`], [`text`], [`digest`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`redact`], [`task`], [`status`], [`vetting`], [`provenance`] | plain values: no I/O, no async |
+//! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`], [`secrets`], [`advisories`], [`checkpoint`], [`forge`] | each touches one part of the world; no hand holds another |
 //! | play | [`sandbox`], [`run`], [`attest`] | hands joined; only `run` decides order |
 //! | faces | [`cli`] | people and programs |
 //!
@@ -24,6 +24,7 @@ pub mod event;
 pub mod finding;
 pub mod name;
 pub mod policy;
+pub mod provenance;
 pub mod redact;
 pub mod spec;
 pub mod status;
@@ -35,6 +36,7 @@ pub mod advisories;
 pub mod checkpoint;
 pub mod egress;
 pub mod engine;
+pub mod forge;
 pub mod git;
 pub mod journal;
 pub mod link;

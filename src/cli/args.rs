@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use super::{
     advisories::args::AdvisoriesVerb, asked, checkpoint::args as checkpoint,
-    egress::args as egress, policy::args as policy, secrets::args as secrets,
+    egress::args as egress, landing::args as landing, policy::args as policy,
+    secrets::args as secrets,
 };
 use crate::name::{CheckpointId, Role, RunId};
 
@@ -41,6 +42,14 @@ pub(super) enum Command {
     Events(Events),
     /// Ask the running orchestrator to end: agents finish, nothing new starts
     Stop(Stop),
+    /// Take back what a task landed, by a commit on the run's branch
+    Revert(landing::Revert),
+    /// Push a run's branch and open a pull request for it
+    Ship(landing::Ship),
+    /// Say where a commit comes from: what was asked, which task, what was checked
+    Why(landing::Why),
+    /// Say which task wrote a line
+    BlameTask(landing::BlameTask),
     /// Run, list and remove sandboxes
     #[command(subcommand)]
     Sandbox(SandboxVerb),
@@ -99,6 +108,11 @@ pub(super) struct Start {
     /// How many agents work at once
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(super) parallel: u16,
+    /// Once the run is done: push its branch and open a pull request (see `loki ship`)
+    #[arg(long)]
+    pub(super) ship: bool,
+    #[command(flatten)]
+    pub(super) to: landing::To,
 }
 
 /// A run to look at.

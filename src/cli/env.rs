@@ -76,6 +76,8 @@ pub(super) struct Environment {
     pub(super) home: Option<PathBuf>,
     /// `VISUAL`, else `EDITOR`.
     pub(super) editor: Option<String>,
+    /// `SSL_CERT_FILE`: the authorities that Loki's own calls believe, instead of the machine's.
+    pub(super) certificates: Option<PathBuf>,
     /// The secrets of this machine and project, once they were needed.
     pub(super) secrets: OnceLock<Arc<Values>>,
     cache: Option<PathBuf>,
@@ -118,6 +120,7 @@ impl Environment {
             commands: of_commands(),
             home: text("HOME").map(PathBuf::from),
             editor: text("VISUAL").or_else(|| text("EDITOR")),
+            certificates: text("SSL_CERT_FILE").map(PathBuf::from),
             secrets: OnceLock::new(),
             cache: under("XDG_CACHE_HOME", ".cache"),
             data: under("XDG_DATA_HOME", ".local/share"),

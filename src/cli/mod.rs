@@ -14,6 +14,8 @@ mod egress;
 mod env;
 mod exit;
 mod image;
+mod landed;
+mod landing;
 mod policy;
 mod progress;
 
@@ -88,6 +90,10 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Egress(EgressVerb::Top(sums)) => egress::top(&sums),
         Command::Egress(EgressVerb::Denied(sums)) => egress::denied(&env, &sums),
         Command::Egress(EgressVerb::Allow(allow)) => egress::allow(&env, &allow).await,
+        Command::Revert(asked) => landing::revert(&env, &asked),
+        Command::Ship(asked) => landing::ship(&env, &asked).await,
+        Command::Why(asked) => landing::why(&asked),
+        Command::BlameTask(asked) => landing::blame_task(&asked),
         Command::Sandbox(SandboxVerb::Run(run)) => sandbox::run(&env, run).await,
         Command::Sandbox(SandboxVerb::Shell(shell)) => sandbox::shell(&env, shell).await,
         Command::Sandbox(SandboxVerb::Ls(json)) => sandbox::list(&env, &json).await,

@@ -11,7 +11,10 @@ use crate::{
     name::TaskId,
 };
 
-use super::ui;
+use super::{
+    landed::{self, short},
+    ui,
+};
 
 /// What is on the screen.
 #[derive(Default)]
@@ -69,6 +72,7 @@ fn is_news(event: &Event) -> bool {
             | Event::Checkpointed { reason: None, .. }
             | Event::Committed { .. }
             | Event::Landing { .. }
+            | Event::Verified { .. }
             | Event::Egress { allowed: true, .. }
             | Event::EgressClosed { .. }
     )
@@ -84,6 +88,7 @@ pub(super) fn line(event: &Event) -> String {
         .or_else(|| of_task(event))
         .or_else(|| of_person(event))
         .or_else(|| of_egress(event))
+        .or_else(|| landed::line(event))
         .unwrap_or_default()
 }
 
@@ -369,10 +374,6 @@ fn said(reason: &str) -> String {
     lines
         .next_back()
         .map_or_else(|| first.to_owned(), |last| format!("{first} … {last}"))
-}
-
-fn short(commit: &str) -> &str {
-    commit.get(..12).unwrap_or(commit)
 }
 
 fn place(host: &str, port: Option<u16>) -> String {

@@ -29,6 +29,7 @@ use super::{
     choice::choose,
     env::Environment,
     exit::{Exit, Fault, OrExit},
+    landing,
     progress::Progress,
     restart, setup, signals, ui,
 };
@@ -47,6 +48,10 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let tasks = choice.plan(&intake)?;
     let repository = setup::repository()?;
     repository.refuse_tracked_state().or_exit(Exit::Usage)?;
+    let shipment = match args.ship {
+        true => Some(landing::prepare(env, &repository, &args.to)?),
+        false => None,
+    };
     let needs = policy::entry_of(choice.name());
     let policy = setup::policy_with(env, &args.policy, (Some(repository.root()), needs))?;
     check_plan(&tasks, &policy, &intake.file)?;
@@ -86,9 +91,14 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
         launcher,
         images,
         landing: tokio::sync::Mutex::new(()),
+        landings: std::sync::Mutex::default(),
     });
     let exit = drive(&work, writer, opening, tasks, usize::from(args.parallel)).await;
     forget_old_checkpoints(keeper).await;
+    let exit = match (exit, shipment) {
+        (Ok(Exit::Done), Some(shipment)) => landing::deliver(env, &work, &shipment).await,
+        (exit, _) => exit,
+    };
     drop(lock);
     exit
 }

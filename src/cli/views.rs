@@ -32,6 +32,11 @@ impl Chosen {
         journal::path(&self.state, &self.run)
     }
 
+    /// Where the state of its repository is.
+    pub(super) fn state(&self) -> &std::path::Path {
+        &self.state
+    }
+
     /// All of its journal.
     pub(super) fn records(&self) -> Result<Vec<Record>, Fault> {
         journal::read(&self.journal()).or_exit(Exit::Failed)

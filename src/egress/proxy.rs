@@ -91,6 +91,23 @@ impl Proxies {
         both.filter_map(|server| server.as_ref().err())
     }
 
+    /// Connects Loki itself to a host, through the proxy that is for it: no sandbox is behind this.
+    ///
+    /// # Errors
+    ///
+    /// When the host does not answer within `limit`, or its proxy cannot be used.
+    pub async fn connect(&self, target: &Target, limit: Duration) -> io::Result<TcpStream> {
+        match self.of(target, Protocol::Tls) {
+            Ok(Some(proxy)) => proxy.connect(target, limit).await,
+            Ok(None) => {
+                let place = (target.name.as_str(), target.port);
+                let connected = timeout(limit, TcpStream::connect(place)).await;
+                connected.unwrap_or_else(|late| Err(late.into()))
+            }
+            Err(unusable) => Err(io::Error::other(unusable.clone())),
+        }
+    }
+
     /// Returns the proxy that a target is reached through; none when directly.
     ///
     /// # Errors

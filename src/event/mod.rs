@@ -223,6 +223,40 @@ pub enum Event {
         outcome: Outcome,
         reason: Option<String>,
     },
+    /// A tree may land: `head` and the task's work joined. `reused` says that no check ran again,
+    /// for it is the very tree that the task was checked on. `red` are the project's tests that
+    /// fail on it and did before.
+    Verified {
+        task: TaskId,
+        attempt: u32,
+        head: String,
+        tree: String,
+        checks: usize,
+        reused: bool,
+        red: Vec<String>,
+    },
+    /// A person takes back what landed as `reverts`: the run's branch is about to move from `from`
+    /// to `commit`. On the disk before it does.
+    Reverted {
+        task: TaskId,
+        by: String,
+        from: String,
+        commit: String,
+        reverts: String,
+    },
+    /// The run's branch is about to be pushed, at `commit`.
+    Shipping {
+        by: String,
+        remote: String,
+        branch: String,
+        commit: String,
+    },
+    /// A pull request stands for the pushed branch.
+    Shipped {
+        commit: String,
+        base: String,
+        url: String,
+    },
 }
 
 /// How a run ended.

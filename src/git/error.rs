@@ -123,6 +123,37 @@ pub enum GitError {
         /// The directory.
         dir: PathBuf,
     },
+    /// A branch is protected, so Loki neither moves nor pushes it.
+    #[error(
+        "the branch `{}` is protected by `{}`; see `git config --get-all loki.protected`, or use another branch",
+        branch.escape_debug(), pattern.escape_debug()
+    )]
+    Protected {
+        /// The branch.
+        branch: String,
+        /// What protects it.
+        pattern: String,
+    },
+    /// A ref that is not one of Loki's own was to be written.
+    #[error("a bug of ours: the ref `{}` is not one of Loki's own, so it is left alone", name.escape_debug())]
+    ForeignRef {
+        /// The ref.
+        name: String,
+    },
+    /// Somebody else lands in this repository and does not end.
+    #[error("`{}` has been locked for {seconds} s; see which process holds it with `fuser -v`, and try again", path.display())]
+    Busy {
+        /// The lock.
+        path: PathBuf,
+        /// How long was waited, in seconds.
+        seconds: u64,
+    },
+    /// There is no such remote.
+    #[error("there is no remote `{}`; `git remote -v` lists those there are, and `--remote` takes a URL too", name.escape_debug())]
+    NoRemote {
+        /// Its name.
+        name: String,
+    },
     /// A text is not an object id.
     #[error("`{}` is not a git object id", text.escape_debug())]
     Id {

@@ -22,14 +22,19 @@ mod command;
 mod decoy;
 mod error;
 mod hand_over;
+mod history;
 mod inspect;
 mod land;
 mod look;
 mod object;
+mod protected;
+mod push;
 mod refs;
+mod remote;
 mod repository;
 mod slot;
 mod tree;
+mod turn;
 #[cfg(test)]
 mod world;
 
@@ -41,10 +46,15 @@ pub use decoy::make_decoy;
 )]
 pub use error::GitError;
 pub use hand_over::{Caps, Change, HandOver};
-pub use land::{Join, Signature};
+pub use history::{Blamed, Commit};
+pub use land::{Conflict, Conflicted, Holds, Join, Moved, Signature, Undone, moved};
 pub use look::refusals;
 pub use object::ObjectId;
+pub use protected::Protected;
+pub use push::Way;
 pub use refs::{run_branch, task_branch};
+pub use remote::{BadRemote, Remote, Scheme};
 pub use repository::{Repository, version};
 pub use slot::{Slot, SlotSpec, private_repository_script};
 pub use tree::{Owner, remove as remove_tree};
+pub use turn::Turn;

@@ -30,6 +30,19 @@ pub(super) fn quarantine_ref(run: &RunId, task: &TaskId, attempt: u32) -> String
     format!("refs/loki/quarantine/{run}/{task}/{attempt}")
 }
 
+/// Refuses a ref that is not one of Loki's own: whatever asks for it, no other is ever written.
+fn refuse_foreign(name: &str) -> Result<(), GitError> {
+    const OWN: [&str; 3] = ["refs/heads/loki/", "refs/heads/loki-tasks/", "refs/loki/"];
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+    let is_own = OWN.iter().any(|own| name.starts_with(own));
+    if is_own && name.chars().all(plain) && !name.contains("..") {
+        return Ok(());
+    }
+    Err(GitError::ForeignRef {
+        name: name.chars().take(200).collect(),
+    })
+}
+
 impl Repository {
     /// Creates the branch of a run at `base`.
     ///
@@ -56,6 +69,20 @@ impl Repository {
         self.commit_of(&format!("refs/heads/{}", run_branch(run)))
     }
 
+    /// Returns the checkout that the branch of a run is checked out in, none when in none: where it
+    /// is, moving the branch would make the person's own files look changed.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub fn checked_out(&self, run: &RunId) -> Result<Option<String>, GitError> {
+        let call = self.place.reading("for-each-ref");
+        let call = call.args(["--format=%(worktreepath)", "--"]);
+        let answer = call.arg(format!("refs/heads/{}", run_branch(run))).run()?;
+        let place = answer.path();
+        let place = place.to_string_lossy();
+        Ok((!place.is_empty()).then(|| crate::text::visible(&place)))
+    }
+
     /// Returns the full names of every ref of a run, landed work and refused work included.
     ///
     /// # Errors
@@ -71,8 +98,9 @@ impl Repository {
     /// Deletes refs by their full names, as [`Repository::run_refs`] gives them.
     ///
     /// # Errors
-    /// When git fails; then none is deleted.
+    /// When git fails, or one of them is not Loki's; then none is deleted.
     pub fn delete_refs(&self, names: &[String]) -> Result<(), GitError> {
+        names.iter().try_for_each(|name| refuse_foreign(name))?;
         let input: String = names
             .iter()
             .map(|name| format!("delete {name}\0\0"))
@@ -92,6 +120,7 @@ impl Repository {
         old: Option<&ObjectId>,
         new: &ObjectId,
     ) -> Result<(), GitError> {
+        refuse_foreign(name)?;
         let from = old.map_or_else(|| new.zero(), ObjectId::clone);
         let call =
             self.place

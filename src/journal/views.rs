@@ -51,7 +51,7 @@ enum List {
     Pending,
     InProgress,
     Completed,
-    /// Failed before its last attempt, or blocked by one that failed.
+    /// Failed before its last attempt, blocked by one that failed, or taken back by a person.
     Failed,
     /// Failed on its last attempt.
     DeadLetter,
@@ -72,7 +72,7 @@ impl List {
             State::Claimed => Self::InProgress,
             State::Done => Self::Completed,
             State::Failed if task.attempt >= status.queue().max_attempts() => Self::DeadLetter,
-            State::Failed | State::Blocked => Self::Failed,
+            State::Failed | State::Blocked | State::Reverted => Self::Failed,
         }
     }
 
@@ -125,6 +125,7 @@ fn list_status(state: State) -> &'static str {
         State::Done => "completed",
         State::Failed => "failed",
         State::Blocked => "blocked",
+        State::Reverted => "reverted",
     }
 }
 

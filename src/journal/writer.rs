@@ -182,8 +182,8 @@ impl Writer {
 
     /// Writes an event and returns its record. Only then may it be acted on.
     ///
-    /// `Landing`, `TaskDone`, `RunEnded` and `StopRequested` are on the disk when this returns;
-    /// all others within 50 ms.
+    /// `Landing`, `TaskDone`, `RunEnded`, `StopRequested`, `Reverted` and `Shipping` are on the disk
+    /// when this returns; all others within 50 ms.
     ///
     /// # Errors
     ///
@@ -291,5 +291,7 @@ fn is_final(event: &Event) -> bool {
             | Event::TaskDone { .. }
             | Event::RunEnded { .. }
             | Event::StopRequested { .. }
+            | Event::Reverted { .. }
+            | Event::Shipping { .. }
     )
 }

@@ -17,7 +17,7 @@ use crate::{
 use super::{
     checks,
     failure::Failure,
-    land::land,
+    land::{both_sides, land},
     output::{End, Heard, Talk, last_lines},
     recorder::Recorder,
     room::Room,
@@ -63,7 +63,7 @@ pub(super) async fn attempt(
 ) -> Result<Finished, Failure> {
     let task = &claim.task;
     let name = format!("{}-{}", task.id, claim.attempt);
-    let launch = launch(work, claim)?;
+    let launch = launch(work, claim).await?;
     let mut room = work.room(recorder, &name, Some(&task.id), &task.role)?;
     let outcome = within(&mut room, claim, launch).await;
     room.remove().await?;
@@ -99,8 +99,10 @@ async fn within(room: &mut Room<'_>, claim: &Claim, launch: Launch) -> Result<Fi
     judge(room, claim, &spoken?).await
 }
 
-fn launch(work: &Work, claim: &Claim) -> Result<Launch, Failure> {
-    let brief = provider::brief(&work.spec, &claim.task, claim.attempt, &claim.evidence);
+async fn launch(work: &Arc<Work>, claim: &Claim) -> Result<Launch, Failure> {
+    let mut evidence = claim.evidence.clone();
+    evidence.extend(both_sides(work, claim).await?);
+    let brief = provider::brief(&work.spec, &claim.task, claim.attempt, &evidence);
     let assignment = Assignment {
         task: &claim.task,
         attempt: claim.attempt,

@@ -36,6 +36,15 @@ struct Checked {
     elapsed: Duration,
 }
 
+/// What commands said of a tree: those that passed, and why each other one did not.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// Those that passed.
+    pub(super) passed: Vec<String>,
+    /// Those that did not, each with what it said.
+    pub(super) red: Vec<(String, Failure)>,
+}
+
 /// Runs every command in one sandbox on a tree and records each. The first that fails
 /// ends it and is returned as the failure.
 pub(super) async fn run(
@@ -45,8 +54,21 @@ pub(super) async fn run(
     tree: &ObjectId,
     commands: &[String],
 ) -> Result<(), Failure> {
-    if commands.is_empty() {
-        return Ok(());
+    let answers = ask(work, recorder, task, tree, (commands, &[])).await;
+    answers.map(drop)
+}
+
+/// Runs `musts`, then `tests`, in one sandbox on a tree, and records each. The first of `musts`
+/// that fails ends it and is returned as the failure; of `tests` all are run.
+pub(super) async fn ask(
+    work: &Arc<Work>,
+    recorder: &Recorder,
+    task: Option<&TaskId>,
+    tree: &ObjectId,
+    (musts, tests): (&[String], &[String]),
+) -> Result<Answers, Failure> {
+    if musts.is_empty() && tests.is_empty() {
+        return Ok(Answers::default());
     }
     let role: Role = CHECKER.parse().expect("the name is a role's");
     let name = task.map_or_else(
@@ -54,12 +76,18 @@ pub(super) async fn run(
         |task| format!("{task}-checks"),
     );
     let room = work.room(recorder, &name, task, &role)?;
-    let outcome = within(&room, tree, commands).await;
+    let outcome = within(&room, tree, (musts, tests)).await;
     room.remove().await?;
     outcome
 }
 
-async fn within(room: &Room<'_>, tree: &ObjectId, commands: &[String]) -> Result<(), Failure> {
+type Commands<'a> = (&'a [String], &'a [String]);
+
+async fn within(
+    room: &Room<'_>,
+    tree: &ObjectId,
+    commands: Commands<'_>,
+) -> Result<Answers, Failure> {
     room.export(tree).await?;
     let sandbox = room.launch(Vec::new()).await?;
     let outcome = room.watching(&sandbox, all(room, &sandbox, commands)).await;
@@ -67,17 +95,27 @@ async fn within(room: &Room<'_>, tree: &ObjectId, commands: &[String]) -> Result
     outcome
 }
 
-async fn all(room: &Room<'_>, sandbox: &Sandbox, commands: &[String]) -> Result<(), Failure> {
-    for command in commands {
+async fn all(
+    room: &Room<'_>,
+    sandbox: &Sandbox,
+    (musts, tests): Commands<'_>,
+) -> Result<Answers, Failure> {
+    let mut answers = Answers::default();
+    for (at, command) in musts.iter().chain(tests).enumerate() {
         let checked = check(room, sandbox, command).await?;
         room.recorder()
             .record(event(room.task(), command, &checked))
             .await?;
-        if !checked.passed {
+        if checked.passed {
+            answers.passed.push(command.clone());
+        } else if at < musts.len() {
             return Err(failure(command, &checked));
+        } else {
+            let said = failure(command, &checked);
+            answers.red.push((command.clone(), said));
         }
     }
-    Ok(())
+    Ok(answers)
 }
 
 async fn check(room: &Room<'_>, sandbox: &Sandbox, command: &str) -> Result<Checked, Failure> {

@@ -17,10 +17,12 @@ mod driver;
 mod failure;
 mod keeper;
 mod land;
+mod landings;
 mod masked;
 mod output;
 mod recorder;
 mod room;
+mod verify;
 mod work;
 
 #[expect(
@@ -29,4 +31,5 @@ mod work;
 )]
 pub use driver::{Control, Ending, RunError, Session, drive};
 pub use keeper::{Holder, Keeper, Subject};
+pub use landings::{Landing, Landings};
 pub use work::{Work, logs};

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex as Shared, MutexGuard, PoisonError},
 };
 
 use tokio::sync::Mutex;
@@ -17,7 +17,7 @@ use crate::{
     spec::Spec,
 };
 
-use super::{failure::Failure, keeper::Keeper};
+use super::{failure::Failure, keeper::Keeper, landings::Landings};
 
 /// A run's fixed facts and the tools its attempts use.
 pub struct Work {
@@ -39,6 +39,8 @@ pub struct Work {
     pub keeper: Option<Arc<Keeper>>,
     /// Held by whoever is landing: merges go one at a time.
     pub landing: Mutex<()>,
+    /// What landed so far. A run that is taken up again begins with [`Landings::fold`].
+    pub landings: Shared<Landings>,
 }
 
 impl Work {
@@ -47,6 +49,11 @@ impl Work {
         self.policy
             .rights(role)
             .ok_or_else(|| Failure::fatal(format!("no policy knows role `{role}`")))
+    }
+
+    /// What landed so far.
+    pub(super) fn landings(&self) -> MutexGuard<'_, Landings> {
+        self.landings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where Loki keeps its state in the repository.

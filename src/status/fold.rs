@@ -51,6 +51,7 @@ impl Status {
                 self.agents.clear();
                 self.reason.clone_from(reason);
             }
+            Event::Shipped { url, .. } => self.shipped = Some(url.clone()),
             _ => {}
         }
     }
@@ -78,6 +79,9 @@ impl Status {
                 self.counts.conflicts += 1;
                 let reason = format!("conflict in {}", files.join(", "));
                 self.change(task, |task| task.last_error = Some(reason));
+            }
+            Event::Reverted { task, commit, .. } => {
+                self.change(task, |task| task.reverted = Some(commit.clone()));
             }
             Event::Gated { breaches, .. } => {
                 self.counts.breaches += u64::from(!breaches.is_empty());
@@ -243,6 +247,7 @@ impl Status {
         self.counts.completed = count(State::Done);
         self.counts.failed = count(State::Failed);
         self.counts.blocked = count(State::Blocked);
+        self.counts.reverted = count(State::Reverted);
         self.phase = self.phase_now();
         for task in &mut self.tasks {
             let until = task.finished.or(self.updated);

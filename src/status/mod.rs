@@ -75,6 +75,8 @@ pub struct Status {
     pub checks: Vec<Check>,
     /// Every verdict, in order.
     pub reviews: Vec<Review>,
+    /// The pull request of the run's branch, none when there is none that Loki knows of.
+    pub shipped: Option<String>,
     /// Events that the queue says cannot have happened, each as a sentence. None is usual.
     pub faults: Vec<String>,
     #[serde(skip)]
@@ -133,6 +135,8 @@ pub struct Progress {
     pub last_error: Option<String>,
     /// What its sandboxes used, those that are gone included.
     pub usage: Usage,
+    /// The commit that took it back, none while it has not been.
+    pub reverted: Option<String>,
 }
 
 /// One sandbox that stands.
@@ -156,7 +160,7 @@ pub struct Agent {
     pub usage: Usage,
 }
 
-/// Numbers of tasks and attempts. The first five add up to `total`.
+/// Numbers of tasks and attempts. The first five and `reverted` add up to `total`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// All tasks.
@@ -177,6 +181,8 @@ pub struct Counts {
     pub conflicts: u64,
     /// Hand-overs that the gate refused.
     pub breaches: u64,
+    /// Tasks that landed and were taken back.
+    pub reverted: usize,
 }
 
 /// Decisions of the gateways and the bytes they carried.
@@ -265,6 +271,7 @@ impl Default for Status {
             usage: Usage::default(),
             checks: Vec::new(),
             reviews: Vec::new(),
+            shipped: None,
             faults: Vec::new(),
             queue: Queue::default(),
         }
@@ -315,6 +322,7 @@ impl Progress {
             commit: None,
             last_error: None,
             usage: Usage::default(),
+            reverted: None,
         }
     }
 }

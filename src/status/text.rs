@@ -36,6 +36,9 @@ fn draw(page: &mut String, status: &Status) -> std::fmt::Result {
     ] {
         writeln!(page, "{name}: {}", cut(value, WIDTH))?;
     }
+    if let Some(url) = &status.shipped {
+        writeln!(page, "Pull request: {}", visible(url))?;
+    }
     draw_agents(page, status)?;
     let counts = status.counts;
     writeln!(page, "\nTasks")?;
@@ -45,6 +48,9 @@ fn draw(page: &mut String, status: &Status) -> std::fmt::Result {
     writeln!(page, "  Failed:      {}", counts.failed)?;
     if counts.blocked > 0 {
         writeln!(page, "  Blocked:     {}", counts.blocked)?;
+    }
+    if counts.reverted > 0 {
+        writeln!(page, "  Reverted:    {}", counts.reverted)?;
     }
     writeln!(page)?;
     status
@@ -108,6 +114,7 @@ fn draw_task(page: &mut String, task: &Progress) -> std::fmt::Result {
         State::Done => "[x]",
         State::Failed => "[!]",
         State::Blocked => "[-]",
+        State::Reverted => "[<]",
     };
     write!(
         page,

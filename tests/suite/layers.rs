@@ -29,6 +29,7 @@ const TABLE: &[(Layer, &[&str])] = &[
             "task",
             "status",
             "vetting",
+            "provenance",
         ],
     ),
     (
@@ -45,6 +46,7 @@ const TABLE: &[(Layer, &[&str])] = &[
             "memory",
             "notify",
             "advisories",
+            "forge",
         ],
     ),
     (

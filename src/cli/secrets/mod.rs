@@ -65,19 +65,31 @@ pub(super) fn values(
             .iter()
             .any(|word| source.text.contains(word))
     };
-    let store = match sources.iter().any(named) {
-        true => the_store(env, root)?,
-        false => None,
-    };
-    let values = match store {
+    match sources.iter().any(named) {
+        true => kept(env, root),
+        false => Ok(remembered(env, Values::default())),
+    }
+}
+
+/// Decrypts the store, whether or not a policy names secrets: for what Loki itself does in a
+/// person's name. Everything that is printed from here on is masked. The first call counts.
+pub(super) fn kept(env: &Environment, root: Option<&Path>) -> Result<Arc<Values>, Fault> {
+    if let Some(known) = env.secrets.get() {
+        return Ok(Arc::clone(known));
+    }
+    let values = match the_store(env, root)? {
         Some(store) => {
             secrets::seal().map_err(unsealed)?;
             store.open(&identities(env)?).map_err(fault)?.into_values()
         }
         None => Values::default(),
     };
+    Ok(remembered(env, values))
+}
+
+fn remembered(env: &Environment, values: Values) -> Arc<Values> {
     ui::mask(Redactor::new(&values));
-    Ok(Arc::clone(env.secrets.get_or_init(|| Arc::new(values))))
+    Arc::clone(env.secrets.get_or_init(|| Arc::new(values)))
 }
 
 /// Keeps this process's memory, which is about to hold values, from others of the user.

@@ -168,8 +168,14 @@ impl Call {
         self
     }
 
-    #[cfg(test)]
-    fn limit(mut self, limit: Duration) -> Self {
+    /// Sets a variable of the configuration, over what every file says.
+    pub(super) fn setting(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.settings.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// Lets it run so long, instead of two minutes.
+    pub(super) fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }

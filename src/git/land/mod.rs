@@ -2,10 +2,20 @@
 //!
 //! [`Repository::join`] says what landing would give, so that checks can run on exactly that
 //! tree; [`Repository::seal`] makes the commit; [`Repository::advance`] moves the run's branch, if
-//! it still is where it was.
+//! it still is where it was. [`Repository::conflict`] says what stands against what,
+//! [`Repository::undo`] what taking a landing back would give, and [`moved`] what became of a
+//! landing whose process died.
+
+mod conflict;
+mod outcome;
+mod undo;
 
 use super::{GitError, ObjectId, Repository, Slot, refs, repository::printable};
 use crate::name::{Role, RunId, TaskId};
+
+pub use conflict::{Conflict, Conflicted};
+pub use outcome::{Holds, Moved, moved};
+pub use undo::Undone;
 
 /// Who did a piece of work, by which rights and when: the trailers of its commit.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +59,14 @@ impl Join {
     }
 }
 
+/// What a merge gave: where it conflicts, the tree holds both sides between markers.
+struct Merged {
+    tree: ObjectId,
+    /// The names of what conflicts, as they are.
+    names: Vec<Vec<u8>>,
+    is_clean: bool,
+}
+
 impl Repository {
     /// Commits a tree that passed the gate on the slot's base, and moves the task's branch to it.
     ///
@@ -83,13 +101,23 @@ impl Repository {
         if common.code == 0 && common.id()? == *head {
             return self.tree_of(commit).map(Join::Forward);
         }
+        let merged = self.merge(head, commit)?;
+        if merged.is_clean {
+            return Ok(Join::Merge(merged.tree));
+        }
+        let names = merged.names.iter().map(|name| printable(name));
+        Ok(Join::Conflict(names.collect()))
+    }
+
+    /// Merges two commits into a tree, without a worktree and without attributes.
+    fn merge(&self, ours: &ObjectId, theirs: &ObjectId) -> Result<Merged, GitError> {
         let place = self.place.over(self.root(), self.head().empty_tree());
         let call = place
             .git("merge-tree")
             .args(["--write-tree", "-z", "--name-only"]);
         let call = call.args(["--no-messages", "--allow-unrelated-histories"]);
         let answer = call
-            .args([head.as_str(), commit.as_str()])
+            .args([ours.as_str(), theirs.as_str()])
             .accept(&[0, 1])
             .run()?;
         let mut records = answer.records();
@@ -97,10 +125,11 @@ impl Repository {
         let tree = tree
             .and_then(|id| id.parse().ok())
             .ok_or_else(|| answer.odd())?;
-        if answer.code == 0 {
-            return Ok(Join::Merge(tree));
-        }
-        Ok(Join::Conflict(records.map(printable).collect()))
+        Ok(Merged {
+            tree,
+            names: records.map(<[u8]>::to_vec).collect(),
+            is_clean: answer.code == 0,
+        })
     }
 
     /// Makes the commit that the run's branch moves to: the task's own when it stands on the head,
@@ -118,16 +147,28 @@ impl Repository {
         self.write_commit(tree, &[sides.0, sides.1], message, signature)
     }
 
+    /// Makes the commit with which a person takes back a landing: it stands on `head`.
+    ///
+    /// # Errors
+    /// When git fails.
+    pub fn seal_undone(
+        &self,
+        tree: &ObjectId,
+        head: &ObjectId,
+        message: &str,
+        signature: &Signature<'_>,
+    ) -> Result<ObjectId, GitError> {
+        self.write_commit(tree, &[head], message, signature)
+    }
+
     /// Moves the branch of a run from `old` to `new`.
     ///
     /// # Errors
-    /// When it is not at `old` any more.
+    /// When it is not at `old` any more, or is protected.
     pub fn advance(&self, run: &RunId, old: &ObjectId, new: &ObjectId) -> Result<(), GitError> {
-        self.move_ref(
-            &format!("refs/heads/{}", refs::run_branch(run)),
-            Some(old),
-            new,
-        )
+        let branch = refs::run_branch(run);
+        self.protected()?.refuse(&branch)?;
+        self.move_ref(&format!("refs/heads/{branch}"), Some(old), new)
     }
 
     /// Returns the tree of a commit.

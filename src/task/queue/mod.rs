@@ -19,10 +19,12 @@
 //! | Claimed | `TaskDone` | Done | stale version, wrong attempt |
 //! | Claimed | `TaskFailed` | Pending or Failed | stale version, wrong attempt |
 //! | Claimed | `TaskConflicted` | Pending or Failed | stale version, wrong attempt |
+//! | Done | `Reverted` | Reverted; what waits for it is Blocked | it is not Done |
 //! | any | `StopRequested` | unchanged, no claims from now on | the run has ended |
 //! | any | `RunEnded` | unchanged, nothing from now on | ended already; `done` with open tasks |
 //!
-//! Done, Failed and Blocked are final. All other events pass through. A refused event changes
+//! Failed, Blocked and Reverted are final, and Done but for a revert, which alone may come after the
+//! end. All other events pass through. A refused event changes
 //! nothing. The queue refuses to know about time, slots, sandboxes and reasons.
 
 mod error;
@@ -53,8 +55,10 @@ pub enum State {
     Done,
     /// It failed for good.
     Failed,
-    /// A task it depends on failed, so it will never start.
+    /// A task it depends on failed or was taken back, so it will never start.
     Blocked,
+    /// It landed, and a person took it back.
+    Reverted,
 }
 
 /// How far a request to stop goes. Only grows.
@@ -150,6 +154,8 @@ pub struct Queue {
     /// Tasks that are neither done, failed nor blocked.
     open: usize,
     done: usize,
+    /// Tasks that landed and were taken back.
+    reverted: usize,
     max_attempts: u32,
     stopping: Stopping,
     ended: bool,
@@ -172,6 +178,7 @@ impl Queue {
             claimed: 0,
             open: 0,
             done: 0,
+            reverted: 0,
             max_attempts: max_attempts.max(1),
             stopping: Stopping::No,
             ended: false,
@@ -216,6 +223,7 @@ impl Queue {
             Event::StopRequested { drain: true, .. } => self.stop(Stopping::Drain),
             Event::StopRequested { drain: false, .. } => self.stop(Stopping::Now),
             Event::RunEnded { outcome, .. } => self.end(*outcome),
+            Event::Reverted { task, .. } => self.revert(task),
             _ => Ok(()),
         }
     }
@@ -275,7 +283,7 @@ impl Queue {
             None
         } else if self.open > 0 || self.entries.is_empty() {
             (self.stopping != Stopping::No).then_some(Outcome::Stopped)
-        } else if self.done == self.entries.len() {
+        } else if self.done + self.reverted == self.entries.len() {
             Some(Outcome::Done)
         } else {
             Some(Outcome::Failed)

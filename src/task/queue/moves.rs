@@ -154,14 +154,39 @@ impl Queue {
         self.entries[at].state = State::Failed;
         self.claimed -= 1;
         self.open -= 1;
+        self.block_after(at);
+    }
+
+    /// Blocks everything that waits for a task, near or far.
+    fn block_after(&mut self, at: usize) {
         let mut lost = self.entries[at].dependents.clone();
         while let Some(next) = lost.pop() {
             if self.entries[next].state == State::Pending {
                 self.entries[next].state = State::Blocked;
+                self.ready.remove(&next);
                 self.open -= 1;
                 lost.extend(&self.entries[next].dependents);
             }
         }
+    }
+
+    /// Takes back a task that landed, which may be long after the end.
+    pub(super) fn revert(&mut self, task: &TaskId) -> Result<(), QueueError> {
+        let unknown = || QueueError::Unknown { task: task.clone() };
+        let at = *self.index.get(task).ok_or_else(unknown)?;
+        let state = self.entries[at].state;
+        if state != State::Done {
+            return Err(QueueError::State {
+                task: task.clone(),
+                state,
+                wanted: "reverted",
+            });
+        }
+        self.entries[at].state = State::Reverted;
+        self.done -= 1;
+        self.reverted += 1;
+        self.block_after(at);
+        Ok(())
     }
 
     pub(super) fn stop(&mut self, asked: Stopping) -> Result<(), QueueError> {
@@ -176,7 +201,8 @@ impl Queue {
             if self.entries.is_empty() {
                 return Err(QueueError::NoPlan);
             }
-            if let Some(open) = self.tasks().find(|standing| standing.state != State::Done) {
+            let ended = [State::Done, State::Reverted];
+            if let Some(open) = self.tasks().find(|one| !ended.contains(&one.state)) {
                 return Err(QueueError::Unfinished {
                     task: open.task.id.clone(),
                     state: open.state,

@@ -34,7 +34,7 @@ where
     (at, authority)
 }
 
-fn certified(names: &[&str]) -> (ServerConfig, String) {
+pub(super) fn certified(names: &[&str]) -> (ServerConfig, String) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();

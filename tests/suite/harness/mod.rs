@@ -6,6 +6,7 @@
 
 pub(crate) mod source;
 
+pub(crate) mod forge;
 mod https;
 mod journal;
 pub(crate) mod model;

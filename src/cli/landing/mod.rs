@@ -1,0 +1,80 @@
+//! The branch of a run, after work has landed on it: taking back, shipping, and asking where a
+//! commit or a line comes from.
+
+pub(super) mod args;
+mod blame;
+mod fit;
+mod revert;
+mod ship;
+mod why;
+
+pub(super) use blame::blame_task;
+pub(super) use revert::revert;
+pub(super) use ship::{deliver, prepare, ship};
+pub(super) use why::why;
+
+use std::path::Path;
+
+use crate::{
+    event::{Event, Record},
+    journal::{JournalError, Reopened, Writer, views},
+    name::RunId,
+    redact::Redactor,
+    status::Status,
+};
+
+use super::{
+    exit::{Exit, Fault, OrExit},
+    start::now,
+};
+
+/// Who is named where a person did something.
+const PERSON: &str = "person";
+
+/// A journal that is written on after its run.
+struct Book {
+    writer: Writer,
+    records: Vec<Record>,
+    mask: Redactor,
+}
+
+impl Book {
+    /// Opens the journal of a run. The lock on the repository must be held.
+    fn open(state: &Path, run: &RunId, mask: Redactor) -> Result<Self, Fault> {
+        let Reopened {
+            writer, records, ..
+        } = Writer::reopen(state, run, now).map_err(|cause| closed(&cause))?;
+        Ok(Self {
+            writer,
+            records,
+            mask,
+        })
+    }
+
+    fn status(&self) -> Status {
+        Status::fold(&self.records)
+    }
+
+    /// Writes an event, secret values masked. It is on the disk when this returns.
+    fn write(&mut self, event: &Event) -> Result<(), Fault> {
+        let mut value = serde_json::to_value(event).or_exit(Exit::Bug)?;
+        let masked = match self.mask.json(&mut value) {
+            true => serde_json::from_value(value).or_exit(Exit::Failed)?,
+            false => event.clone(),
+        };
+        let record = self.writer.append(&masked).or_exit(Exit::Failed)?;
+        self.writer.sync().or_exit(Exit::Failed)?;
+        self.records.push(record);
+        Ok(())
+    }
+
+    /// Writes the views anew. They are copies: one that cannot be written is no failure.
+    fn show(&self, state: &Path) {
+        views::write(state, &self.status()).ok();
+    }
+}
+
+fn closed(cause: &JournalError) -> Fault {
+    Fault::new(Exit::Failed, crate::diagnostic::explained(cause))
+        .hint("`loki audit verify` says how the journal stands")
+}

@@ -1,0 +1,189 @@
+use super::*;
+use crate::{
+    digest::Digest,
+    event::{Breach, Event, Record},
+    task::Task,
+};
+
+const MESSAGE: &str = "Do it\n\nLoki-Run: r1\nLoki-Task: store\nLoki-Role: eng-backend\nLoki-Policy: p0\nLoki-Journal: 3\n";
+
+fn claimed(message: &str) -> Trailers {
+    trailers(message).unwrap().unwrap()
+}
+
+fn task(id: &str, role: &str, depends_on: &[&str]) -> Task {
+    Task {
+        id: id.parse().unwrap(),
+        role: role.parse().unwrap(),
+        title: format!("do {id}"),
+        description: String::new(),
+        depends_on: depends_on.iter().map(|id| id.parse().unwrap()).collect(),
+        accept: Vec::new(),
+    }
+}
+
+fn records(events: Vec<Event>) -> Vec<Record> {
+    let number = |(at, event)| Record {
+        seq: at as u64 + 1,
+        ts: jiff::Timestamp::UNIX_EPOCH,
+        prev: Digest::default(),
+        event,
+        hash: Digest::default(),
+    };
+    events.into_iter().enumerate().map(number).collect()
+}
+
+fn run() -> Vec<Record> {
+    let store = || "store".parse().unwrap();
+    records(vec![
+        serde_json::from_value(serde_json::json!({ "type": "run_started", "run": "r1", "loki": "0.1.0", "spec": "todo.md", "spec_sha256": "00", "title": "Todo", "provider": "replay", "base": "a", "branch": "loki/r1", "engine": "docker", "policy_sha256": "p0" })).unwrap(),
+        Event::Planned {
+            tasks: vec![
+                task("store", "eng-backend", &[]),
+                task("look", "review-code", &["store"]),
+            ],
+        },
+        Event::TaskClaimed {
+            task: store(),
+            version: 1,
+            attempt: 1,
+        },
+        Event::Gated {
+            task: store(),
+            attempt: 1,
+            files: 2,
+            breaches: vec![Breach {
+                rule: "size".to_owned(),
+                path: "x".to_owned(),
+                message: "m".to_owned(),
+            }],
+        },
+        Event::TaskFailed {
+            task: store(),
+            version: 1,
+            attempt: 1,
+            reason: "no".to_owned(),
+            retry: true,
+        },
+        Event::TaskClaimed {
+            task: store(),
+            version: 2,
+            attempt: 2,
+        },
+        Event::Gated {
+            task: store(),
+            attempt: 2,
+            files: 1,
+            breaches: Vec::new(),
+        },
+        Event::Committed {
+            task: store(),
+            attempt: 2,
+            commit: "c1".to_owned(),
+        },
+        Event::Checked {
+            task: Some(store()),
+            command: "make test".to_owned(),
+            passed: true,
+            tests: Some(3),
+            tail: String::new(),
+            elapsed_ms: 1,
+        },
+        Event::Landing {
+            task: store(),
+            attempt: 2,
+            from: "a".to_owned(),
+            commit: "m1".to_owned(),
+        },
+        Event::TaskDone {
+            task: store(),
+            version: 2,
+            attempt: 2,
+            commit: Some("m1".to_owned()),
+        },
+        Event::Reviewed {
+            task: "look".parse().unwrap(),
+            role: "review-code".parse().unwrap(),
+            passed: true,
+            findings: Vec::new(),
+        },
+    ])
+}
+
+fn of(commit: &str, message: &str) -> Account {
+    let (records, claimed) = (run(), claimed(message));
+    Account::of(Told {
+        records: &records,
+        commit,
+        claimed: &claimed,
+    })
+}
+
+#[test]
+fn a_commit_leads_to_its_task_its_attempt_and_what_was_said_of_it() {
+    let account = of("c1", MESSAGE);
+    assert_eq!(account.faults, [""; 0]);
+    assert_eq!(account.kind, Some(Kind::Work));
+    assert_eq!(account.task.unwrap().title, "do store");
+    let attempt = account.attempt.unwrap();
+    assert_eq!(attempt.number, 2);
+    assert_eq!(attempt.gate.unwrap().breaches, []);
+    assert_eq!(attempt.checks.len(), 1);
+    assert_eq!(account.reviews.len(), 1);
+    assert_eq!(account.landed.as_deref(), Some("m1"));
+    assert_eq!(of("m1", MESSAGE).kind, Some(Kind::Merge));
+}
+
+#[test]
+fn attack_s16_trailers_that_the_journal_does_not_bear_out_are_named() {
+    let unknown = of("ffff", MESSAGE);
+    assert_eq!(unknown.kind, None);
+    assert!(
+        unknown.faults[0].contains("knows no commit `ffff`"),
+        "{:?}",
+        unknown.faults
+    );
+    for (from, to, expected) in [
+        ("Loki-Run: r1", "Loki-Run: r2", "run `r2`"),
+        ("Loki-Task: store", "Loki-Task: look", "task `look`"),
+        ("Loki-Task: store\n", "", "task `none`"),
+        ("eng-backend", "ops-admin", "role `ops-admin`"),
+        ("Policy: p0", "Policy: p1", "policy `p1`"),
+        ("Journal: 3", "Journal: 99", "position 99"),
+        ("Journal: 3", "Journal: 0", "position 0"),
+    ] {
+        let account = of("c1", &MESSAGE.replace(from, to));
+        let [fault] = &account.faults[..] else {
+            panic!("{to}: {:?}", account.faults)
+        };
+        assert!(fault.contains(expected), "{fault}");
+    }
+}
+
+#[test]
+fn attack_s16_what_an_agent_wrote_above_the_trailers_is_no_trailer() {
+    let message = format!("Loki-Task: other\n\nLoki-Role: admin\n\n{}", MESSAGE);
+    assert_eq!(claimed(&message).role.as_str(), "eng-backend");
+    assert_eq!(trailers("Loki-Run: r1\n\nprose\n"), Ok(None));
+    assert_eq!(trailers(""), Ok(None));
+    let signed = format!("{MESSAGE}Signed-off-by: A Person <a@b>\n");
+    assert_eq!(claimed(&signed).journal, 3);
+}
+
+#[test]
+fn attack_s16_trailers_that_loki_does_not_write_so_are_refused() {
+    for (from, to) in [
+        ("Loki-Run: r1", "Loki-Run: ../../etc"),
+        ("Loki-Run: r1", "Loki-Run: -x"),
+        ("Loki-Run: r1\n", ""),
+        ("Loki-Run: r1", "Loki-Run: r1\nLoki-Run: r2"),
+        ("Journal: 3", "Journal: -3"),
+        ("Journal: 3", "Journal: 99999999999999999999999"),
+        ("Policy: p0", "Policy: p0 \x1b[2J"),
+        ("Role: eng-backend", "Role: A B"),
+        ("Task: store", "Task: a/b"),
+    ] {
+        let found = trailers(&MESSAGE.replace(from, to));
+        assert!(found.is_err(), "{to}: {found:?}");
+    }
+}

@@ -1,0 +1,246 @@
+//! What has landed in a run, in its order, and whose work conflicted: a fold of the journal.
+//!
+//! Landing needs it to know which tasks an agent did not see, and a conflict to say who changed
+//! what. It holds nothing that the journal does not say, so a run that is taken up again folds it
+//! anew with [`Landings::fold`].
+
+use std::collections::HashMap;
+
+use crate::{
+    event::{Event, Record},
+    git::ObjectId,
+    name::TaskId,
+    task::Task,
+};
+
+/// One task that landed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Landing {
+    /// The task.
+    pub task: TaskId,
+    /// Where the branch was before.
+    pub from: ObjectId,
+    /// Where it was then.
+    pub commit: ObjectId,
+}
+
+/// What landed in a run so far, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Landings {
+    tasks: HashMap<TaskId, Task>,
+    committed: HashMap<TaskId, ObjectId>,
+    announced: HashMap<TaskId, Landing>,
+    landed: Vec<Landing>,
+    conflicted: HashMap<TaskId, ObjectId>,
+}
+
+impl Landings {
+    /// Folds the records of a run.
+    #[must_use]
+    pub fn fold<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
+        let mut landings = Self::default();
+        for record in records {
+            landings.apply(&record.event);
+        }
+        landings
+    }
+
+    /// Takes one event into account. An id that is none is not ours: it is passed over.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Planned { tasks } => {
+                self.tasks = tasks
+                    .iter()
+                    .map(|task| (task.id.clone(), task.clone()))
+                    .collect();
+            }
+            Event::Committed { task, commit, .. } => {
+                if let Ok(commit) = commit.parse() {
+                    self.committed.insert(task.clone(), commit);
+                }
+            }
+            Event::Landing {
+                task, from, commit, ..
+            } => {
+                if let (Ok(from), Ok(commit)) = (from.parse(), commit.parse()) {
+                    let task = task.clone();
+                    self.announced
+                        .insert(task.clone(), Landing { task, from, commit });
+                }
+            }
+            Event::TaskDone { task, .. } => {
+                self.conflicted.remove(task);
+                self.landed.extend(self.announced.remove(task));
+            }
+            Event::TaskConflicted { task, .. } => {
+                if let Some(commit) = self.committed.get(task) {
+                    self.conflicted.insert(task.clone(), commit.clone());
+                }
+            }
+            Event::TaskFailed { task, .. } => {
+                self.announced.remove(task);
+            }
+            Event::Reverted { task, .. } => self.landed.retain(|one| one.task != *task),
+            _ => {}
+        }
+    }
+
+    /// Returns everything that landed and was not taken back, oldest first.
+    #[must_use]
+    pub fn landed(&self) -> &[Landing] {
+        &self.landed
+    }
+
+    /// Returns the landing of a task, none when it did not land or was taken back.
+    #[must_use]
+    pub fn of(&self, task: &TaskId) -> Option<&Landing> {
+        self.landed.iter().find(|one| one.task == *task)
+    }
+
+    /// Returns what landed after another task did.
+    #[must_use]
+    pub fn after(&self, task: &TaskId) -> &[Landing] {
+        let at = self.landed.iter().position(|one| one.task == *task);
+        at.and_then(|at| self.landed.get(at + 1..))
+            .unwrap_or_default()
+    }
+
+    /// Returns what landed after the branch was at `base`: what work that began there did not see.
+    /// Of a base that is not known that is everything.
+    #[must_use]
+    pub fn since(&self, base: &ObjectId) -> &[Landing] {
+        if let Some(at) = self.landed.iter().position(|one| one.from == *base) {
+            return self.landed.get(at..).unwrap_or_default();
+        }
+        match self.landed.last() {
+            Some(last) if last.commit == *base => &[],
+            _ => &self.landed,
+        }
+    }
+
+    /// Takes a landing into account before the journal says that its task is done.
+    pub(super) fn add(&mut self, task: &Task, from: ObjectId, commit: ObjectId) {
+        let id = task.id.clone();
+        self.tasks.insert(id.clone(), task.clone());
+        self.conflicted.remove(&id);
+        self.landed.push(Landing {
+            task: id,
+            from,
+            commit,
+        });
+    }
+
+    /// Takes a conflict into account before the journal says so.
+    pub(super) fn add_conflict(&mut self, task: &TaskId, commit: ObjectId) {
+        self.conflicted.insert(task.clone(), commit);
+    }
+
+    /// Returns a task as planned.
+    #[must_use]
+    pub fn task(&self, id: &TaskId) -> Option<&Task> {
+        self.tasks.get(id)
+    }
+
+    /// Returns the work of a task that conflicted when it was to land, and was not done again.
+    #[must_use]
+    pub fn conflicted(&self, task: &TaskId) -> Option<&ObjectId> {
+        self.conflicted.get(task)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(digit: &str) -> ObjectId {
+        digit.repeat(40).parse().unwrap()
+    }
+
+    fn task(name: &str) -> TaskId {
+        name.parse().unwrap()
+    }
+
+    fn committed(name: &str, commit: &str) -> Event {
+        Event::Committed {
+            task: task(name),
+            attempt: 1,
+            commit: id(commit).to_string(),
+        }
+    }
+
+    fn landed(name: &str, from: &str, commit: &str) -> [Event; 3] {
+        [
+            committed(name, commit),
+            Event::Landing {
+                task: task(name),
+                attempt: 1,
+                from: id(from).to_string(),
+                commit: id(commit).to_string(),
+            },
+            Event::TaskDone {
+                task: task(name),
+                version: 1,
+                attempt: 1,
+                commit: Some(id(commit).to_string()),
+            },
+        ]
+    }
+
+    fn folded(events: impl IntoIterator<Item = Event>) -> Landings {
+        let mut landings = Landings::default();
+        events.into_iter().for_each(|event| landings.apply(&event));
+        landings
+    }
+
+    fn names(landings: &[Landing]) -> Vec<&str> {
+        landings.iter().map(|one| one.task.as_str()).collect()
+    }
+
+    #[test]
+    fn what_landed_after_a_base_or_a_task_is_known() {
+        let landings = folded([landed("a", "1", "2"), landed("b", "2", "3")].concat());
+        assert_eq!(names(landings.landed()), ["a", "b"]);
+        assert_eq!(names(landings.since(&id("1"))), ["a", "b"]);
+        assert_eq!(names(landings.since(&id("2"))), ["b"]);
+        assert_eq!(names(landings.since(&id("3"))), [""; 0]);
+        assert_eq!(names(landings.since(&id("9"))), ["a", "b"]);
+        assert_eq!(names(landings.after(&task("a"))), ["b"]);
+        assert_eq!(names(landings.after(&task("c"))), [""; 0]);
+        assert_eq!(landings.of(&task("b")).unwrap().from, id("2"));
+    }
+
+    #[test]
+    fn only_what_was_done_has_landed_and_what_was_taken_back_has_not() {
+        let [commit, announced, done] = landed("a", "1", "2");
+        assert!(
+            folded([commit.clone(), announced.clone()])
+                .landed()
+                .is_empty()
+        );
+        let back = Event::Reverted {
+            task: task("a"),
+            by: "x".to_owned(),
+            from: id("2").to_string(),
+            commit: id("3").to_string(),
+            reverts: id("2").to_string(),
+        };
+        assert!(folded([commit, announced, done, back]).landed().is_empty());
+    }
+
+    #[test]
+    fn conflicting_work_is_known_until_it_lands() {
+        let conflict = Event::TaskConflicted {
+            task: task("a"),
+            version: 1,
+            attempt: 1,
+            files: Vec::new(),
+        };
+        let mut events = vec![committed("a", "5"), conflict];
+        assert_eq!(
+            folded(events.clone()).conflicted(&task("a")),
+            Some(&id("5"))
+        );
+        events.extend(landed("a", "1", "2"));
+        assert_eq!(folded(events).conflicted(&task("a")), None);
+    }
+}

@@ -1,0 +1,102 @@
+//! Landing on a real engine: work that is green alone and red together does not land, and work
+//! that conflicts is done again by an agent that is told both sides.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::harness::{Engine, START, World};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// `left` and `right` are green alone and red together; `top` and `end` change the same line.
+const SPEC: &str = "# Landing\n\nFour at once.\n\n## Tasks\n\n\
+    1. `left` (eng-backend): Make the left.\n   - accept: `test -e src/left`\n\
+    2. `right` (eng-backend): Make the right.\n   - accept: `test -e src/right`\n\
+    3. `top` (eng-backend): Change the line.\n\
+    4. `end` (eng-backend): Change the line too.\n\n\
+    ## Tests\n\n```sh\nsh check.sh\n```\n";
+
+const CHECK: &str = "if test -e src/left && test -e src/right; then\n\
+    test -e src/both || { echo 'left and right clash'; exit 1; }\nfi\n";
+
+/// Every first attempt waits until all four have begun, which they do at once.
+const AGENT: &str = "#!/bin/sh\ncat > src/brief-$LOKI_TASK-$LOKI_ATTEMPT.txt\n\
+    test $LOKI_ATTEMPT = 1 && sleep 3\n\
+    case $LOKI_TASK in\n\
+    left|right) echo x > src/$LOKI_TASK; test $LOKI_ATTEMPT = 1 || echo x > src/both ;;\n\
+    *) printf 'by %s \\033[2J\\n' $LOKI_TASK >> src/shared.txt ;;\n\
+    esac\n";
+
+fn of<'e>(events: &'e [Value], kind: &str) -> Vec<&'e Value> {
+    let events = events.iter().map(|record| &record["event"]);
+    events.filter(|event| event["type"] == kind).collect()
+}
+
+#[test]
+fn live_what_is_green_alone_and_red_together_does_not_land_and_a_conflict_is_done_again() {
+    let world = World::on(Engine::Docker);
+    world.write("spec.md", SPEC);
+    world.write("check.sh", CHECK);
+    world.write("agent.sh", AGENT);
+    world.write("src/shared.txt", "base\n");
+    world
+        .start("chmod", &["+x", "agent.sh"])
+        .wait(SOON)
+        .exits(0);
+    world.commit();
+    let said = world.loki(&START).exits(0);
+    let events = world.events();
+    let branch = world.run_branch();
+    // Red together: the second of the two failed once, and was told what clashed.
+    let failed = of(&events, "task_failed");
+    assert_eq!(failed.len(), 1, "{said}");
+    let reason = failed[0]["reason"].as_str().unwrap();
+    for part in [
+        "together they are red",
+        "`sh check.sh` failed",
+        "left and right clash",
+    ] {
+        assert!(reason.contains(part), "{reason}");
+    }
+    let late = failed[0]["task"].as_str().unwrap();
+    assert!(["left", "right"].contains(&late), "{reason}");
+    let show = |file: &str| world.git(&["show", &format!("{branch}:{file}")]);
+    assert!(show(&format!("src/brief-{late}-2.txt")).contains("left and right clash"));
+    // The conflict: the second of the two was done again, with both sides before it.
+    let conflicts = of(&events, "task_conflicted");
+    assert_eq!(conflicts.len(), 1, "{said}");
+    assert_eq!(conflicts[0]["files"], serde_json::json!(["src/shared.txt"]));
+    let again = conflicts[0]["task"].as_str().unwrap();
+    let first = if again == "top" { "end" } else { "top" };
+    let brief = show(&format!("src/brief-{again}-2.txt"));
+    for part in [
+        "Conflict in src/shared.txt".to_owned(),
+        format!("changed by task {first} (Change the line"),
+        format!("by {first} \\u{{1b}}[2J\n======="),
+        format!("by {again} \\u{{1b}}[2J\n>>>>>>> "),
+    ] {
+        assert!(brief.contains(&part), "{part}\n{brief}");
+    }
+    assert!(!brief.contains('\u{1b}'), "{brief}");
+    assert_eq!(show("src/shared.txt").lines().count(), 3);
+    // Nothing landed that was not verified, and no branch moved but by what was announced.
+    let (verified, landing) = (of(&events, "verified"), of(&events, "landing"));
+    assert_eq!((verified.len(), landing.len()), (4, 4));
+    for (verified, landing) in verified.iter().zip(&landing) {
+        assert_eq!(verified["task"], landing["task"]);
+        assert_eq!(verified["head"], landing["from"]);
+        let tree = format!("{}^{{tree}}", landing["commit"].as_str().unwrap());
+        assert_eq!(world.git(&["rev-parse", &tree]).trim(), verified["tree"]);
+    }
+    // What was the same tree was not checked again.
+    let reused = verified.iter().find(|one| one["reused"] == true);
+    assert!(reused.is_some(), "{verified:?}");
+    for landing in landing {
+        world
+            .loki(&["why", landing["commit"].as_str().unwrap()])
+            .exits(0);
+    }
+    world.loki(&["audit", "verify"]).exits(0);
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+}
