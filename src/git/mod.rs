@@ -22,14 +22,17 @@ mod command;
 mod decoy;
 mod error;
 mod hand_over;
+mod home;
 mod inspect;
 mod land;
 mod look;
 mod object;
+mod patch;
 mod refs;
 mod repository;
 mod slot;
 mod tree;
+mod waiting;
 #[cfg(test)]
 mod world;
 
@@ -40,7 +43,9 @@ pub use decoy::make_decoy;
     reason = "an error is named after what failed"
 )]
 pub use error::GitError;
-pub use hand_over::{Caps, Change, HandOver};
+pub use hand_over::{Caps, Change, HandOver, Terms, is_approvable};
+pub use home::Brought;
+pub use inspect::patterns::ids as secret_patterns;
 pub use land::{Join, Signature};
 pub use look::refusals;
 pub use object::ObjectId;

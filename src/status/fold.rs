@@ -79,6 +79,16 @@ impl Status {
                 let reason = format!("conflict in {}", files.join(", "));
                 self.change(task, |task| task.last_error = Some(reason));
             }
+            Event::Waiting { task, needs, .. } => {
+                self.change(task, |task| task.needs.clone_from(needs));
+            }
+            Event::Rejected {
+                task, by, reason, ..
+            } => {
+                let reason = format!("rejected by {by}: {reason}");
+                self.change(task, |task| task.last_error = Some(reason));
+            }
+            Event::Approved { .. } => {}
             Event::Gated { breaches, .. } => {
                 self.counts.breaches += u64::from(!breaches.is_empty());
             }
@@ -228,6 +238,11 @@ impl Status {
             if task.state != State::Claimed {
                 task.claimed = None;
             }
+            let waits = matches!(task.state, State::Waiting | State::Approved);
+            let commit = standing.commit.filter(|_| waits);
+            task.waiting = commit.map(str::to_owned);
+            task.needs
+                .retain(|need| standing.outstanding.contains(&need.digest));
             if matches!(task.state, State::Done | State::Failed) {
                 task.finished.get_or_insert(ts);
             }
@@ -239,7 +254,8 @@ impl Status {
         let count = |state| self.tasks.iter().filter(|task| task.state == state).count();
         self.counts.total = self.tasks.len();
         self.counts.pending = count(State::Pending);
-        self.counts.in_progress = count(State::Claimed);
+        self.counts.in_progress = count(State::Claimed) + count(State::Approved);
+        self.counts.waiting = count(State::Waiting);
         self.counts.completed = count(State::Done);
         self.counts.failed = count(State::Failed);
         self.counts.blocked = count(State::Blocked);
@@ -261,7 +277,7 @@ impl Status {
             Phase::Stopping
         } else if self.tasks.is_empty() {
             Phase::Planning
-        } else if self.counts.pending + self.counts.in_progress > 0 {
+        } else if self.counts.pending + self.counts.in_progress + self.counts.waiting > 0 {
             Phase::Building
         } else {
             Phase::Verifying

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    event::{Isolation, Limit, Outcome, Record, Usage},
+    event::{Isolation, Limit, Need, Outcome, Record, Usage},
     finding::Finding,
     name::{Role, RunId, TaskId},
     task::{Queue, State},
@@ -133,6 +133,10 @@ pub struct Progress {
     pub last_error: Option<String>,
     /// What its sandboxes used, those that are gone included.
     pub usage: Usage,
+    /// What of its work a person has yet to approve.
+    pub needs: Vec<Need>,
+    /// The work that waits for that, or was approved and has not landed.
+    pub waiting: Option<String>,
 }
 
 /// One sandbox that stands.
@@ -156,14 +160,14 @@ pub struct Agent {
     pub usage: Usage,
 }
 
-/// Numbers of tasks and attempts. The first five add up to `total`.
+/// Numbers of tasks and attempts. The next five and `waiting` add up to `total`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// All tasks.
     pub total: usize,
     /// Tasks that wait.
     pub pending: usize,
-    /// Tasks being worked on.
+    /// Tasks being worked on, or about to land after an approval.
     pub in_progress: usize,
     /// Tasks that landed.
     pub completed: usize,
@@ -175,8 +179,10 @@ pub struct Counts {
     pub retries: u64,
     /// Landings that met a conflict.
     pub conflicts: u64,
-    /// Hand-overs that the gate refused.
+    /// Hand-overs that the gate refused, or would only let through with an approval.
     pub breaches: u64,
+    /// Tasks whose work waits for a person.
+    pub waiting: usize,
 }
 
 /// Decisions of the gateways and the bytes they carried.
@@ -315,6 +321,8 @@ impl Progress {
             commit: None,
             last_error: None,
             usage: Usage::default(),
+            needs: Vec::new(),
+            waiting: None,
         }
     }
 }

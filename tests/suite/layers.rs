@@ -29,6 +29,7 @@ const TABLE: &[(Layer, &[&str])] = &[
             "task",
             "status",
             "vetting",
+            "host_files",
         ],
     ),
     (
