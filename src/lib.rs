@@ -5,7 +5,7 @@
 //!
 //! | layer | modules | rule |
 //! |---|---|---|
-//! | words | [`name`], [`text`], [`digest`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`redact`], [`task`], [`status`], [`vetting`], [`provenance`] | plain values: no I/O, no async |
+//! | words | [`name`], [`text`], [`digest`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`redact`], [`task`], [`status`], [`vetting`], [`provenance`], [`host_files`] | plain values: no I/O, no async |
 //! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`], [`secrets`], [`advisories`], [`checkpoint`], [`forge`] | each touches one part of the world; no hand holds another |
 //! | play | [`sandbox`], [`run`], [`attest`] | hands joined; only `run` decides order |
 //! | faces | [`cli`] | people and programs |
@@ -22,6 +22,7 @@ pub mod diagnostic;
 pub mod digest;
 pub mod event;
 pub mod finding;
+pub mod host_files;
 pub mod name;
 pub mod policy;
 pub mod provenance;

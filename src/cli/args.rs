@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use super::{
     advisories::args::AdvisoriesVerb, asked, checkpoint::args as checkpoint,
     egress::args as egress, landing::args as landing, policy::args as policy,
-    secrets::args as secrets,
+    secrets::args as secrets, work::args as work,
 };
 use crate::name::{CheckpointId, Role, RunId};
 
@@ -50,6 +50,21 @@ pub(super) enum Command {
     Why(landing::Why),
     /// Say which task wrote a line
     BlameTask(landing::BlameTask),
+    /// Show a task: where it stands, what was kept of its work, what waits for you
+    Show(work::Show),
+    /// Print what a task made, or what has landed in a run, as a patch
+    Diff(work::Diff),
+    /// Look at work that waits for you, and let it land
+    Approve(work::Approve),
+    /// Refuse work that waits for you; the next attempt is told why
+    Reject(work::Reject),
+    /// Move your checkout, or a branch of yours, forward to what has landed in a run
+    Apply(work::Apply),
+    /// Delete the branches and the kept work of a run or a task
+    Drop(work::Drop),
+    /// List what the hand-over gate looks for
+    #[command(subcommand)]
+    Gate(work::GateVerb),
     /// Run, list and remove sandboxes
     #[command(subcommand)]
     Sandbox(SandboxVerb),

@@ -30,6 +30,7 @@ mod start;
 mod terminal;
 mod ui;
 mod views;
+mod work;
 
 pub use exit::Exit;
 
@@ -111,6 +112,13 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Advisories(verb) => advisories::run(&env, &verb),
         Command::Checkpoint(verb) => checkpoint::run(&env, verb).await,
         Command::Agents(AgentsVerb::List(json)) => roles::list(&env, &json),
+        Command::Show(asked) => work::show(&asked),
+        Command::Diff(asked) => work::diff(&asked),
+        Command::Approve(asked) => work::approve(&env, &asked).await,
+        Command::Reject(asked) => work::reject(&env, &asked).await,
+        Command::Apply(asked) => work::apply(&asked),
+        Command::Drop(asked) => work::drop(&asked),
+        Command::Gate(verb) => work::gate(&verb),
         Command::Doctor(json) => doctor::doctor(&env, &json).await,
         Command::Image(ImageVerb::Build(build)) => image::build(&env, &build).await,
         Command::Image(ImageVerb::List(json)) => image::list(&env, &json).await,

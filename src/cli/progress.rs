@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     event::{Breach, EgressKind, Event, Overrun, Record},
+    git,
     name::TaskId,
 };
 
@@ -52,7 +53,8 @@ impl Progress {
             }
             Event::TaskDone { task, .. }
             | Event::TaskFailed { task, .. }
-            | Event::TaskConflicted { task, .. } => {
+            | Event::TaskConflicted { task, .. }
+            | Event::Waiting { task, .. } => {
                 if let Some(bar) = self.running.remove(task) {
                     bar.finish_and_clear();
                 }
@@ -206,7 +208,13 @@ fn of_work(event: &Event) -> Option<String> {
             ui::counted(*files, "changed file")
         ),
         Event::Gated { task, breaches, .. } => {
-            format!("{task}: gate refused: {}", refused(breaches))
+            let all = |one: &Breach| git::is_approvable(&one.rule);
+            let word = if breaches.iter().all(all) {
+                "needs a person"
+            } else {
+                "refused"
+            };
+            format!("{task}: gate {word}: {}", refused(breaches))
         }
         Event::Landing { task, commit, .. } => format!("{task}: landing {}", short(commit)),
         Event::Committed { task, commit, .. } => format!("{task}: committed {}", short(commit)),
@@ -293,6 +301,32 @@ fn of_task(event: &Event) -> Option<String> {
 /// What a person is asked for, and what he answered.
 fn of_person(event: &Event) -> Option<String> {
     Some(match event {
+        Event::Waiting { task, needs, .. } => {
+            let shown = needs.iter().take(3).map(|need| ui::visible(&need.path));
+            let shown: Vec<String> = shown.collect();
+            let more = match needs.len().saturating_sub(3) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!(
+                "{task}: waits for you to look at {}{more}: loki approve {task}, or loki reject {task} --reason TEXT",
+                shown.join(", ")
+            )
+        }
+        Event::Approved {
+            task, by, digests, ..
+        } => format!(
+            "{task}: {} approved by {}",
+            ui::counted(digests.len(), "change"),
+            ui::visible(by)
+        ),
+        Event::Rejected {
+            task, by, reason, ..
+        } => format!(
+            "{task}: rejected by {}: {}",
+            ui::visible(by),
+            ui::visible(reason)
+        ),
         Event::Egress {
             kind: EgressKind::Ask,
             host,

@@ -1,4 +1,4 @@
-//! Signals, the signal files and the requests of `loki egress allow`, as requests to a run. Hang-up drains; Ctrl-C drains, and stops
+//! Signals, the signal files and the requests of `loki egress allow`, `approve` and `reject`, as requests to a run. Hang-up drains; Ctrl-C drains, and stops
 //! the second time; TERM stops.
 
 use std::{
@@ -19,6 +19,7 @@ use crate::{
     egress::Opening,
     journal::{JournalError, Requests, Signal, Signals, Unbelieved},
     run::Control,
+    task::Decision,
 };
 
 use super::ui;
@@ -98,8 +99,8 @@ pub(super) fn watch(state: &Path) -> Result<(mpsc::Receiver<Control>, Caught), W
                     Signal::Stop => Control::Drain("`.loki/STOP`".to_owned()),
                     Signal::Pause | Signal::Resume => continue,
                 },
-                Some(request) = requests.next() => match opening(request) {
-                    Some(opening) => Control::Open(opening),
+                Some(request) = requests.next() => match asked(request) {
+                    Some(control) => control,
                     None => continue,
                 },
                 () = send.closed() => return,
@@ -113,10 +114,16 @@ pub(super) fn watch(state: &Path) -> Result<(mpsc::Receiver<Control>, Caught), W
 }
 
 /// Reads a request. One that says nothing is told to whoever watches, and is nothing.
-fn opening(request: Result<String, Unbelieved>) -> Option<Opening> {
-    let read = request
-        .map_err(|cause| cause.to_string())
-        .and_then(|text| serde_json::from_str(&text).map_err(|cause| cause.to_string()));
+fn asked(request: Result<String, Unbelieved>) -> Option<Control> {
+    let read = request.map_err(|cause| cause.to_string()).and_then(|text| {
+        if let Ok(decision) = serde_json::from_str::<Decision>(&text) {
+            return Ok(Control::Decide(decision));
+        }
+        let opening = serde_json::from_str::<Opening>(&text);
+        opening
+            .map(Control::Open)
+            .map_err(|cause| cause.to_string())
+    });
     read.inspect_err(|why| ui::warning(format!("a request is passed over: {}", ui::visible(why))))
         .ok()
 }

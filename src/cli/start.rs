@@ -158,6 +158,7 @@ async fn drive(
     summary(work, &ending);
     Ok(match (ending.outcome, caught.signal()) {
         (Outcome::Done, _) => Exit::Done,
+        (Outcome::Waiting, _) => Exit::Waiting,
         (Outcome::Stopped, Some(signal)) => Exit::Signal(signal),
         (Outcome::Failed | Outcome::Stopped, _) => Exit::Failed,
     })
@@ -338,10 +339,10 @@ fn summary(work: &Work, ending: &run::Ending) {
     match (ending.outcome, &ending.reason) {
         (Outcome::Done, _) => ui::note(format!("done: branch `{branch}` holds the work")),
         (outcome, reason) => {
-            let word = if outcome == Outcome::Stopped {
-                "stopped"
-            } else {
-                "failed"
+            let word = match outcome {
+                Outcome::Stopped => "stopped",
+                Outcome::Waiting => "waiting",
+                Outcome::Failed | Outcome::Done => "failed",
             };
             ui::note(format!(
                 "{word}: {}",

@@ -257,6 +257,30 @@ pub enum Event {
         base: String,
         url: String,
     },
+    /// A task's work is kept as `commit` and lands once a person has approved all of `needs`.
+    Waiting {
+        task: TaskId,
+        version: u64,
+        attempt: u32,
+        commit: String,
+        needs: Vec<Need>,
+    },
+    /// A person approved contents of a task's waiting work, by their digests.
+    Approved {
+        task: TaskId,
+        version: u64,
+        attempt: u32,
+        by: String,
+        digests: Vec<String>,
+    },
+    /// A person refused a task's waiting work: the attempt failed for this reason.
+    Rejected {
+        task: TaskId,
+        version: u64,
+        attempt: u32,
+        by: String,
+        reason: String,
+    },
 }
 
 /// How a run ended.
@@ -269,6 +293,8 @@ pub enum Outcome {
     Failed,
     /// A person stopped it.
     Stopped,
+    /// What is left waits for a person's approval.
+    Waiting,
 }
 
 /// What an egress decision was about.
@@ -302,6 +328,22 @@ pub struct Breach {
     pub rule: String,
     /// The path, hidden characters escaped.
     pub path: String,
+    /// One sentence.
+    pub message: String,
+}
+
+/// What a person must approve before work may land.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Need {
+    /// The rule, such as `host-executable`.
+    pub rule: String,
+    /// The path, hidden characters escaped.
+    pub path: String,
+    /// Which kind of file that the host runs; none by another rule.
+    pub kind: Option<String>,
+    /// Names path, mode and contents: an approval is for exactly these.
+    pub digest: String,
     /// One sentence.
     pub message: String,
 }

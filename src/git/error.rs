@@ -154,6 +154,47 @@ pub enum GitError {
         /// Its name.
         name: String,
     },
+    /// The user's checkout holds what no commit does.
+    #[error(
+        "{count} uncommitted change(s) are in your checkout, `{path}` first; commit or `git stash` them, then try again"
+    )]
+    Dirty {
+        /// The first, made printable.
+        path: String,
+        /// How many.
+        count: usize,
+    },
+    /// The user's checkout has but some of the files.
+    #[error(
+        "`{}` is a sparse checkout, whose patterns Loki does not read; `git merge --ff-only` the branch yourself",
+        root.display()
+    )]
+    Sparse {
+        /// The root of the checkout.
+        root: PathBuf,
+    },
+    /// A branch of the user's has commits that the work does not.
+    #[error(
+        "`{branch}` has moved on since the work began, so it cannot move forward to it; look at both, then `git merge {commit}`"
+    )]
+    MovedOn {
+        /// The branch, made printable.
+        branch: String,
+        /// What it was to move to.
+        commit: String,
+    },
+    /// A text cannot be the name of a branch of the user's.
+    #[error("`{branch}` cannot be a branch of yours; try a plain name such as `work`")]
+    BranchName {
+        /// The text, made printable.
+        branch: String,
+    },
+    /// A branch is checked out, so its files would not be those of its commit.
+    #[error("`{branch}` is checked out; leave `--to` out there to move its files, too")]
+    CheckedOut {
+        /// The branch, made printable.
+        branch: String,
+    },
     /// A text is not an object id.
     #[error("`{}` is not a git object id", text.escape_debug())]
     Id {

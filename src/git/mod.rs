@@ -23,10 +23,12 @@ mod decoy;
 mod error;
 mod hand_over;
 mod history;
+mod home;
 mod inspect;
 mod land;
 mod look;
 mod object;
+mod patch;
 mod protected;
 mod push;
 mod refs;
@@ -35,6 +37,7 @@ mod repository;
 mod slot;
 mod tree;
 mod turn;
+mod waiting;
 #[cfg(test)]
 mod world;
 
@@ -45,8 +48,10 @@ pub use decoy::make_decoy;
     reason = "an error is named after what failed"
 )]
 pub use error::GitError;
-pub use hand_over::{Caps, Change, HandOver};
+pub use hand_over::{Caps, Change, HandOver, Terms, is_approvable};
 pub use history::{Blamed, Commit};
+pub use home::Brought;
+pub use inspect::patterns::ids as secret_patterns;
 pub use land::{Conflict, Conflicted, Holds, Join, Moved, Signature, Undone, moved};
 pub use look::refusals;
 pub use object::ObjectId;

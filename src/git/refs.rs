@@ -5,6 +5,7 @@
 //! | `refs/heads/loki/<run>` | what has landed in a run |
 //! | `refs/heads/loki-tasks/<run>/<task>` | one task's work |
 //! | `refs/loki/quarantine/<run>/<task>/<attempt>` | work that the gate refused |
+//! | `refs/loki/waiting/<run>/<task>/<attempt>` | work that waits for a person |
 //!
 //! Tasks have a root of their own, for git holds either a branch `loki/r` or branches below
 //! `loki/r/`, never both. Every change names the old value, so a ref that somebody else moved is
@@ -92,6 +93,7 @@ impl Repository {
             format!("refs/heads/{}", run_branch(run)),
             format!("refs/heads/loki-tasks/{run}"),
             format!("refs/loki/quarantine/{run}"),
+            format!("refs/loki/waiting/{run}"),
         ])
     }
 

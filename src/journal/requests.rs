@@ -20,7 +20,7 @@ use super::{error::JournalError, place::Dir};
 /// The directory, below `.loki`.
 const PLACE: &str = "requests";
 /// Largest request that is read.
-const LARGEST: u64 = 4096;
+const LARGEST: u64 = 1 << 20;
 
 /// Leaves a request and returns where it stands until it is taken. `name` is its own: an earlier
 /// one of the same name that was not taken is replaced.
@@ -230,7 +230,11 @@ mod tests {
             soon(&mut requests).await.unwrap_err().why,
             "cannot be opened"
         );
-        plant(home.path(), "d.json", file(0o600, vec![b' '; 4097]));
+        plant(
+            home.path(),
+            "d.json",
+            file(0o600, vec![b' '; 1 + (1 << 20)]),
+        );
         assert_eq!(soon(&mut requests).await.unwrap_err().why, "is too long");
         plant(home.path(), "e.json", file(0o600, vec![0xff]));
         assert_eq!(soon(&mut requests).await.unwrap_err().why, "is no text");

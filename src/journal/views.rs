@@ -69,7 +69,7 @@ impl List {
     fn of(task: &Progress, status: &Status) -> Self {
         match task.state {
             State::Pending => Self::Pending,
-            State::Claimed => Self::InProgress,
+            State::Claimed | State::Waiting | State::Approved => Self::InProgress,
             State::Done => Self::Completed,
             State::Failed if task.attempt >= status.queue().max_attempts() => Self::DeadLetter,
             State::Failed | State::Blocked | State::Reverted => Self::Failed,
@@ -126,6 +126,8 @@ fn list_status(state: State) -> &'static str {
         State::Failed => "failed",
         State::Blocked => "blocked",
         State::Reverted => "reverted",
+        State::Waiting => "waiting",
+        State::Approved => "approved",
     }
 }
 
@@ -160,6 +162,7 @@ fn session(status: &Status) -> Value {
         (Some(Outcome::Done), _) => "completed",
         (Some(Outcome::Failed), _) => "failed",
         (Some(Outcome::Stopped), _) => "stopped",
+        (Some(Outcome::Waiting), _) => "waiting",
         (None, Phase::Stopping) => "stopping",
         (None, _) => "running",
     };

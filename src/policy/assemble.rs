@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Egress, Files, Globs, HostEntry, Layer, Origin, Program, Rates, Rights, Tier, Trust,
+    Egress, Files, Globs, HostEntry, HostKind, Layer, Origin, Program, Rates, Rights, Tier, Trust,
     delivery::{self, Given},
     denials,
     fields::{Fields, List},
     file::Content,
+    host_files::{self, Granted},
     layers::{Stack, View, Widening},
     limits::{self, Limit},
     provider::{self, is_internal},
@@ -114,6 +115,7 @@ impl Bench<'_, '_, '_> {
         let bounds = fields.bounds;
         let (programs, gone) = denials::programs_left(listed(fields.execute), &bounds.execute);
         self.say_gone(gone);
+        let kinds = host_files::left(listed(fields.host_executable), &bounds.host_executable);
         let given = values(listed(fields.secrets));
         let number = |limit: Limit| {
             let said = fields.limits.get(&limit);
@@ -134,6 +136,7 @@ impl Bench<'_, '_, '_> {
                 read: denials::globs_left(listed(fields.read), &reads),
                 write: denials::globs_left(listed(fields.write), &writes),
             },
+            host_executable: self.host_kinds(kinds),
             program_origins: self.program_origins(&programs),
             programs: values(programs),
             egress: Egress {
@@ -204,6 +207,10 @@ impl Bench<'_, '_, '_> {
             ("read", fields.read.as_ref().map(|said| said.place)),
             ("write", fields.write.as_ref().map(|said| said.place)),
             ("execute", fields.execute.as_ref().map(|said| said.place)),
+            (
+                "host_executable",
+                fields.host_executable.as_ref().map(|said| said.place),
+            ),
             ("egress", fields.egress.as_ref().map(|said| said.place)),
             (
                 "uncounted",
@@ -218,6 +225,14 @@ impl Bench<'_, '_, '_> {
         let all = places.into_iter().chain(limits);
         all.filter_map(|(name, place)| Some((name, self.origin(place?))))
             .collect()
+    }
+
+    fn host_kinds(&self, kinds: Vec<Placed<Granted>>) -> Vec<HostKind> {
+        let kind = |kind: Placed<Granted>| HostKind {
+            origin: self.origin(kind.place),
+            kind: kind.value.0,
+        };
+        kinds.into_iter().map(kind).collect()
     }
 
     fn program_origins(&self, programs: &[Placed<Program>]) -> BTreeMap<String, Origin> {

@@ -8,6 +8,7 @@ use super::{
     cover::{self, Cover, Written},
     execute,
     fields::{self, Bounds, Fields, Section, globs, map, text, unknown},
+    host_files,
     limits::Limit,
     request::denied,
     sheet::{Place, Placed, Sheet},
@@ -31,7 +32,13 @@ fn permissions(sheet: &mut Sheet<'_>, bounds: &mut Bounds, node: &Node) {
             "read" => bounds.read = globs(sheet, value).value,
             "write" => bounds.write = globs(sheet, value).value,
             "execute" => bounds.execute = execute::list(sheet, value).value,
-            _ => unknown(sheet, (key, at), &["read", "write", "execute"]),
+            "host_executable" => {
+                bounds.host_executable = host_files::list(sheet, value).value;
+            }
+            _ => {
+                let known = ["read", "write", "execute", "host_executable"];
+                unknown(sheet, (key, at), &known);
+            }
         }
     }
 }
@@ -99,10 +106,12 @@ pub(super) fn dead(fields: &Fields, bounds: &Bounds) -> Vec<Dead> {
     let writes: Vec<_> = bounds.write.iter().chain(&bounds.read).collect();
     let programs: Vec<_> = bounds.execute.iter().collect();
     let hosts: Vec<_> = bounds.hosts.iter().collect();
+    let kinds: Vec<_> = bounds.host_executable.iter().collect();
     closed(&mut dead, fields.read.as_ref(), &reads);
     closed(&mut dead, fields.write.as_ref(), &writes);
     closed(&mut dead, fields.execute.as_ref(), &programs);
     closed(&mut dead, fields.egress.as_ref(), &hosts);
+    closed(&mut dead, fields.host_executable.as_ref(), &kinds);
     dead
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{
     EgressRule, Glob, Origin, Policy, Program, Rates, Rights, Tier,
     cover::{self, Cover as _},
-    delivery, units, written,
+    delivery, host_files, units, written,
 };
 use crate::name::Role;
 
@@ -245,6 +245,10 @@ pub fn values(rights: &Rights, tier: Option<Tier>) -> Vec<(&'static str, String)
     let mut values = vec![
         ("agents.image", rights.image.clone()),
         ("agents.tier", tier.map_or("none", written::tier).to_owned()),
+        (
+            "permissions.host_executable",
+            written::list(host_files::written(&rights.host_executable)),
+        ),
         ("resources.cpus", resources.cpus.to_string()),
         ("resources.memory", units::written_size(resources.memory)),
         ("resources.pids", resources.pids.to_string()),

@@ -3,7 +3,8 @@
 use super::{
     DeniedHost, EgressRule, Glob, Program, Tier, delivery,
     delivery::Given,
-    denials, egress, execute,
+    denials, egress, execute, host_files,
+    host_files::Granted,
     limits::{Limit, Limits},
     sheet::{Mark, Placed, Sheet},
     yaml::{Node, Value},
@@ -26,6 +27,7 @@ pub(super) struct Fields {
     pub(super) read: Option<List<Glob>>,
     pub(super) write: Option<List<Glob>>,
     pub(super) execute: Option<List<Program>>,
+    pub(super) host_executable: Option<List<Granted>>,
     pub(super) egress: Option<List<EgressRule>>,
     pub(super) uncounted: Option<List<Glob>>,
     pub(super) secrets: Option<List<Given>>,
@@ -40,6 +42,7 @@ pub(super) struct Bounds {
     pub(super) read: Vec<Placed<Glob>>,
     pub(super) write: Vec<Placed<Glob>>,
     pub(super) execute: Vec<Placed<Program>>,
+    pub(super) host_executable: Vec<Placed<Granted>>,
     pub(super) hosts: Vec<Placed<DeniedHost>>,
     pub(super) maximum: Vec<(Limit, Placed<f64>)>,
 }
@@ -50,6 +53,8 @@ impl Bounds {
         self.read.extend_from_slice(&other.read);
         self.write.extend_from_slice(&other.write);
         self.execute.extend_from_slice(&other.execute);
+        self.host_executable
+            .extend_from_slice(&other.host_executable);
         self.hosts.extend_from_slice(&other.hosts);
         self.maximum.extend_from_slice(&other.maximum);
     }
@@ -69,6 +74,7 @@ impl Fields {
         put(&mut self.read, &other.read);
         put(&mut self.write, &other.write);
         put(&mut self.execute, &other.execute);
+        put(&mut self.host_executable, &other.host_executable);
         put(&mut self.egress, &other.egress);
         put(&mut self.uncounted, &other.uncounted);
         put(&mut self.secrets, &other.secrets);
@@ -114,7 +120,7 @@ impl Section {
     pub(super) fn fields(self) -> Vec<&'static str> {
         let lists: &[&str] = match self {
             Self::Agents => &["description", "extends", "image", "tier"],
-            Self::Permissions => &["read", "write", "execute"],
+            Self::Permissions => &["read", "write", "execute", "host_executable"],
             Self::NetworkPolicies => &["egress"],
             Self::RateLimits => &["uncounted"],
             Self::Resources | Self::MinimumIsolation | Self::Secrets => &[],
@@ -220,6 +226,7 @@ fn field(
         "write" => fields.write = Some(globs(sheet, value)),
         "uncounted" => fields.uncounted = Some(globs(sheet, value)),
         "execute" => fields.execute = Some(execute::list(sheet, value)),
+        "host_executable" => fields.host_executable = Some(host_files::list(sheet, value)),
         "egress" => fields.egress = Some(egress::list(sheet, value)),
         _ => denials::bound(sheet, &mut fields.bounds, section, value),
     }

@@ -27,6 +27,7 @@ mod fields;
 mod file;
 mod glob;
 mod host;
+pub mod host_files;
 mod layers;
 mod limits;
 mod names;
@@ -57,6 +58,7 @@ pub use decide::{Denied, Permit, Target, decide, name_ports};
 pub use delivery::{Delivery, Form};
 pub use glob::{GlobError, Matcher};
 pub use host::HostError;
+pub use host_files::HostKind;
 pub use provider::{entry_of, is_internal};
 pub use request::{
     Credential, CredentialForm, DeniedRequests, GitRule, PUSH_HEAD_MAX, PathError, PathPattern,

@@ -1,10 +1,16 @@
 //! The checked form of a role's rights: what the rest of Loki sees of a policy.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde::Serialize;
 
-use super::{Delivery, DeniedRequests, Layer, RequestRule};
+use super::{Delivery, DeniedRequests, HostKind, Layer, RequestRule};
 use crate::name::{HostName, Role};
 
 /// Everything one role may do.
@@ -18,6 +24,8 @@ pub struct Rights {
     pub image: String,
     /// Files of the worktree.
     pub files: Files,
+    /// Kinds of files that the host runs which it may change without a person's approval.
+    pub host_executable: Vec<HostKind>,
     /// Programs that may run.
     pub programs: Vec<Program>,
     /// Who allowed each program of the image, by its bare name.
@@ -44,6 +52,14 @@ impl Rights {
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.files.write.0.is_empty()
+    }
+
+    /// Returns the names of the kinds of files that the host runs which the role may change
+    /// without a person's approval.
+    #[must_use]
+    pub fn host_kinds(&self) -> BTreeSet<String> {
+        let kinds = self.host_executable.iter();
+        kinds.map(|granted| granted.kind.clone()).collect()
     }
 
     /// Says whose a value such as `resources.memory` is and where it was set, as a fragment.

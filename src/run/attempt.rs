@@ -1,13 +1,13 @@
 //! One attempt at one task: worktree, sandbox, agent, gate, commit.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use loki_guest::PathRule;
 use tokio::time::Instant;
 
 use crate::{
     diagnostic::explained,
-    event::{Event, millis},
+    event::{Event, Need, millis},
     git::{self, HandOver, ObjectId},
     provider::{self, Assignment, Launch, Reader, Report, Spent},
     sandbox::{Grant, Home, Sandbox},
@@ -44,6 +44,8 @@ pub(super) struct Claim {
     pub(super) attempt: u32,
     /// What made earlier attempts fail.
     pub(super) evidence: Vec<String>,
+    /// Digests of what people have approved in this run.
+    pub(super) approved: Arc<BTreeSet<String>>,
 }
 
 /// How an attempt that did not fail ended.
@@ -53,6 +55,8 @@ pub(super) enum Finished {
     Done(Option<ObjectId>),
     /// The work conflicts with what landed meanwhile.
     Conflicted(Vec<String>),
+    /// The work is committed, and a person must approve some of it before it lands.
+    Waiting(ObjectId, Vec<Need>),
 }
 
 /// Makes one attempt and lands what comes of it.
@@ -240,7 +244,7 @@ async fn judge(room: &Room<'_>, claim: &Claim, stdout: &[u8]) -> Result<Finished
     }
     let handed = room.hand_over(claim).await?;
     let (task, attempt) = (claim.task.id.clone(), claim.attempt);
-    let (files, breaches) = (handed.changes.len(), handed.breaches.clone());
+    let (files, breaches) = (handed.changes.len(), handed.remarks());
     room.recorder()
         .record(Event::Gated {
             task,
@@ -249,6 +253,10 @@ async fn judge(room: &Room<'_>, claim: &Claim, stdout: &[u8]) -> Result<Finished
             breaches,
         })
         .await?;
+    if let Some(tree) = handed.waits() {
+        let commit = room.lay_aside(claim, tree).await?;
+        return Ok(Finished::Waiting(commit, handed.needs));
+    }
     let Some(tree) = handed.passed() else {
         return Err(refused(&handed));
     };
@@ -259,9 +267,29 @@ async fn judge(room: &Room<'_>, claim: &Claim, stdout: &[u8]) -> Result<Finished
     land(room, claim, commit).await
 }
 
+/// Lands work that a person approved, as the attempt that made it.
+pub(super) async fn land_approved(
+    work: &Arc<Work>,
+    recorder: &Recorder,
+    claim: &Claim,
+    commit: ObjectId,
+) -> Result<Finished, Failure> {
+    let task = &claim.task;
+    let name = format!("{}-{}", task.id, claim.attempt);
+    let room = work.room(recorder, &name, Some(&task.id), &task.role)?;
+    let outcome = land(&room, claim, commit).await;
+    if let Ok(Finished::Done(_)) = outcome {
+        let (task, attempt) = (task.id.clone(), claim.attempt);
+        work.git(move |repository, run| repository.forget_waiting(run, &task, attempt))
+            .await?;
+    }
+    outcome
+}
+
 /// Tells the next attempt everything the gate did not like.
 fn refused(handed: &HandOver) -> Failure {
-    let each = handed.breaches.iter().take(BREACHES);
+    let remarks = handed.remarks();
+    let each = remarks.iter().take(BREACHES);
     let lines: Vec<String> = each
         .map(|one| format!("`{}` ({}): {}", one.path, one.rule, one.message))
         .collect();

@@ -5,7 +5,7 @@ use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use crate::{
     event::{Breach, Event, Overrun, Usage},
-    git::{self, Caps, Checkout, HandOver, ObjectId, Owner, Signature, SlotSpec},
+    git::{self, Caps, Checkout, HandOver, ObjectId, Owner, Signature, SlotSpec, Terms},
     link::Process,
     name::{Role, TaskId},
     policy::Rights,
@@ -288,6 +288,7 @@ impl Room<'_> {
     pub(super) async fn hand_over(&self, claim: &Claim) -> Result<HandOver, Failure> {
         let worktree = self.worktree()?;
         let (rules, attempt, stamp) = (self.rights.files.clone(), claim.attempt, self.stamp(claim));
+        let (granted, approved) = (self.rights.host_kinds(), Arc::clone(&claim.approved));
         let kept_in = self
             .work
             .state()
@@ -298,14 +299,21 @@ impl Room<'_> {
         self.work
             .git(move |repository, run| {
                 let caps = Caps::default();
-                let mut handed = repository.hand_over(&worktree, &rules, &caps, &secrets)?;
+                let terms = Terms {
+                    files: &rules,
+                    caps: &caps,
+                    secrets: &secrets,
+                    granted: &granted,
+                    approved: &approved,
+                };
+                let mut handed = repository.judge(&worktree, &terms)?;
                 if handed.holds_secret() {
                     return Ok(handed);
                 }
                 if handed.tree.is_none() {
                     let kept = worktree.keep(&archive, caps.total_bytes);
                     handed.breaches.extend(kept.err().map(|cause| lost(&cause)));
-                } else if handed.passed().is_none() {
+                } else if !handed.breaches.is_empty() {
                     repository.quarantine(&worktree, attempt, &handed, &stamp.sign(run))?;
                 }
                 Ok(handed)
@@ -321,6 +329,32 @@ impl Room<'_> {
             .work
             .git(move |repository, run| {
                 repository.commit(&worktree, &tree, &title, &stamp.sign(run))
+            })
+            .await?;
+        self.recorder
+            .record(Event::Committed {
+                task: claim.task.id.clone(),
+                attempt: claim.attempt,
+                commit: commit.to_string(),
+            })
+            .await?;
+        Ok(commit)
+    }
+
+    /// Commits a tree that a person must see first, beside all branches.
+    pub(super) async fn lay_aside(
+        &self,
+        claim: &Claim,
+        tree: &ObjectId,
+    ) -> Result<ObjectId, Failure> {
+        let worktree = self.worktree()?;
+        let (tree, stamp, title) = (tree.clone(), self.stamp(claim), claim.task.title.clone());
+        let attempt = claim.attempt;
+        let commit = self
+            .work
+            .git(move |repository, run| {
+                let signature = stamp.sign(run);
+                repository.lay_aside(&worktree, (&tree, attempt), &title, &signature)
             })
             .await?;
         self.recorder

@@ -216,6 +216,7 @@ mod tests {
                 write: Globs(write.iter().map(|text| glob(text)).collect()),
             },
             programs,
+            host_executable: Vec::new(),
             program_origins: std::collections::BTreeMap::new(),
             egress: Egress::default(),
             resources: Resources {

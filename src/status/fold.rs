@@ -83,6 +83,16 @@ impl Status {
             Event::Reverted { task, commit, .. } => {
                 self.change(task, |task| task.reverted = Some(commit.clone()));
             }
+            Event::Waiting { task, needs, .. } => {
+                self.change(task, |task| task.needs.clone_from(needs));
+            }
+            Event::Rejected {
+                task, by, reason, ..
+            } => {
+                let reason = format!("rejected by {by}: {reason}");
+                self.change(task, |task| task.last_error = Some(reason));
+            }
+            Event::Approved { .. } => {}
             Event::Gated { breaches, .. } => {
                 self.counts.breaches += u64::from(!breaches.is_empty());
             }
@@ -232,6 +242,11 @@ impl Status {
             if task.state != State::Claimed {
                 task.claimed = None;
             }
+            let waits = matches!(task.state, State::Waiting | State::Approved);
+            let commit = standing.commit.filter(|_| waits);
+            task.waiting = commit.map(str::to_owned);
+            task.needs
+                .retain(|need| standing.outstanding.contains(&need.digest));
             if matches!(task.state, State::Done | State::Failed) {
                 task.finished.get_or_insert(ts);
             }
@@ -243,7 +258,8 @@ impl Status {
         let count = |state| self.tasks.iter().filter(|task| task.state == state).count();
         self.counts.total = self.tasks.len();
         self.counts.pending = count(State::Pending);
-        self.counts.in_progress = count(State::Claimed);
+        self.counts.in_progress = count(State::Claimed) + count(State::Approved);
+        self.counts.waiting = count(State::Waiting);
         self.counts.completed = count(State::Done);
         self.counts.failed = count(State::Failed);
         self.counts.blocked = count(State::Blocked);
@@ -266,7 +282,7 @@ impl Status {
             Phase::Stopping
         } else if self.tasks.is_empty() {
             Phase::Planning
-        } else if self.counts.pending + self.counts.in_progress > 0 {
+        } else if self.counts.pending + self.counts.in_progress + self.counts.waiting > 0 {
             Phase::Building
         } else {
             Phase::Verifying

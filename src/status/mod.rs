@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    event::{Isolation, Limit, Outcome, Record, Usage},
+    event::{Isolation, Limit, Need, Outcome, Record, Usage},
     finding::Finding,
     name::{Role, RunId, TaskId},
     task::{Queue, State},
@@ -137,6 +137,10 @@ pub struct Progress {
     pub usage: Usage,
     /// The commit that took it back, none while it has not been.
     pub reverted: Option<String>,
+    /// What of its work a person has yet to approve.
+    pub needs: Vec<Need>,
+    /// The work that waits for that, or was approved and has not landed.
+    pub waiting: Option<String>,
 }
 
 /// One sandbox that stands.
@@ -160,14 +164,14 @@ pub struct Agent {
     pub usage: Usage,
 }
 
-/// Numbers of tasks and attempts. The first five and `reverted` add up to `total`.
+/// Numbers of tasks and attempts. The next five, `reverted` and `waiting` add up to `total`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// All tasks.
     pub total: usize,
     /// Tasks that wait.
     pub pending: usize,
-    /// Tasks being worked on.
+    /// Tasks being worked on, or about to land after an approval.
     pub in_progress: usize,
     /// Tasks that landed.
     pub completed: usize,
@@ -179,10 +183,12 @@ pub struct Counts {
     pub retries: u64,
     /// Landings that met a conflict.
     pub conflicts: u64,
-    /// Hand-overs that the gate refused.
+    /// Hand-overs that the gate refused, or would only let through with an approval.
     pub breaches: u64,
     /// Tasks that landed and were taken back.
     pub reverted: usize,
+    /// Tasks whose work waits for a person.
+    pub waiting: usize,
 }
 
 /// Decisions of the gateways and the bytes they carried.
@@ -323,6 +329,8 @@ impl Progress {
             last_error: None,
             usage: Usage::default(),
             reverted: None,
+            needs: Vec::new(),
+            waiting: None,
         }
     }
 }

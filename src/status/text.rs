@@ -13,6 +13,8 @@ use crate::{
 
 /// Characters inside the box.
 const WIDTH: usize = 68;
+/// Most things of one task that a person is asked for which are drawn.
+const NEEDS: usize = 5;
 
 /// Draws a status as text for people. Every character an agent or a specification chose is made
 /// visible, and every line that holds such text is cut to one line.
@@ -46,6 +48,9 @@ fn draw(page: &mut String, status: &Status) -> std::fmt::Result {
     writeln!(page, "  In Progress: {}", counts.in_progress)?;
     writeln!(page, "  Completed:   {}", counts.completed)?;
     writeln!(page, "  Failed:      {}", counts.failed)?;
+    if counts.waiting > 0 {
+        writeln!(page, "  Waiting:     {}", counts.waiting)?;
+    }
     if counts.blocked > 0 {
         writeln!(page, "  Blocked:     {}", counts.blocked)?;
     }
@@ -75,6 +80,7 @@ fn phase(status: &Status) -> String {
         (_, Some(Outcome::Done)) => "done",
         (_, Some(Outcome::Failed)) => "failed",
         (_, Some(Outcome::Stopped)) => "stopped",
+        (_, Some(Outcome::Waiting)) => "waiting for a person",
         (Phase::Planning, None) => "planning",
         (Phase::Building, None) => "building",
         (Phase::Verifying, None) => "verifying",
@@ -115,6 +121,8 @@ fn draw_task(page: &mut String, task: &Progress) -> std::fmt::Result {
         State::Failed => "[!]",
         State::Blocked => "[-]",
         State::Reverted => "[<]",
+        State::Waiting => "[?]",
+        State::Approved => "[>]",
     };
     write!(
         page,
@@ -127,12 +135,38 @@ fn draw_task(page: &mut String, task: &Progress) -> std::fmt::Result {
         write!(page, ", attempt {}", task.attempt)?;
     }
     writeln!(page)?;
+    draw_needs(page, task)?;
     match &task.last_error {
         Some(error) if task.state != State::Done => {
             writeln!(page, "      last error: {}", cut(error, WIDTH))
         }
         _ => Ok(()),
     }
+}
+
+/// Draws what a person is asked for, and how to answer.
+fn draw_needs(page: &mut String, task: &Progress) -> std::fmt::Result {
+    for need in task.needs.iter().take(NEEDS) {
+        let kind = need.kind.as_ref().map(|kind| format!(" ({kind})"));
+        let said = format!(
+            "{}{}: {}",
+            need.path,
+            kind.unwrap_or_default(),
+            need.message
+        );
+        writeln!(page, "      waits: {}", cut(&said, WIDTH))?;
+    }
+    if let Some(more) = task.needs.len().checked_sub(NEEDS).filter(|more| *more > 0) {
+        writeln!(page, "      and {more} more: loki show {}", task.id)?;
+    }
+    if task.needs.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        page,
+        "      answer: loki approve {0}, or loki reject {0} --reason TEXT",
+        task.id
+    )
 }
 
 fn draw_evidence(page: &mut String, status: &Status) -> std::fmt::Result {

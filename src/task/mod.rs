@@ -4,6 +4,7 @@
 //! journal into what is claimed, done and lost, and says what may be claimed next. Neither starts
 //! anything.
 
+mod decision;
 pub mod plan;
 mod queue;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{Role, TaskId};
 
+pub use decision::{Decision, Verdict};
 pub use queue::{Action, MAX_ATTEMPTS, Queue, QueueError, Standing, State, Stopping};
 
 /// One unit of work for one role, as planned.

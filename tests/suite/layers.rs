@@ -30,6 +30,7 @@ const TABLE: &[(Layer, &[&str])] = &[
             "status",
             "vetting",
             "provenance",
+            "host_files",
         ],
     ),
     (

@@ -1,25 +1,33 @@
 //! The gate that work passes to leave a sandbox.
 //!
-//! Names first, by our own walk; then what git would take, against the caps; only then git reads
-//! contents, into an index of the host's; last the changes, against the role's write globs. Files
-//! that the tree's own `.gitignore` names are build output: they are not taken, and not judged.
+//! Names first, by our own walk; then what git would take, against the caps, and its contents; only
+//! then git reads it, into an index of the host's; last the changes, against the role's write globs
+//! and against the files that programs of the host run. Files that the tree's own `.gitignore` names
+//! are build output: they are not taken, and not judged.
+//!
+//! What is found is a breach, which refuses the work, or a need: a person may approve that, for
+//! exactly the contents that were found.
 //!
 //! It assumes that nothing runs in the sandbox any more.
 
 mod keep;
-mod values;
+mod needs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     GitError, ObjectId, Repository, Signature, Slot,
     command::{Answer, Place},
-    inspect::{self, Difference, Remark},
+    inspect::{self, Difference, Remark, contents},
     refs::quarantine_ref,
     repository::printable,
     tree::{self, Entry, Walk},
 };
-use crate::{event::Breach, policy::Files, redact::Redactor};
+use crate::{
+    event::{Breach, Need},
+    policy::Files,
+    redact::Redactor,
+};
 
 /// Most breaches that are listed, and bytes of them.
 const LISTED: usize = 1000;
@@ -62,8 +70,31 @@ pub struct HandOver {
     pub tree: Option<ObjectId>,
     /// What differs from the base.
     pub changes: Vec<Change>,
-    /// Why it may not leave; empty is a pass.
+    /// Why it may not leave.
     pub breaches: Vec<Breach>,
+    /// What a person must approve before it lands.
+    pub needs: Vec<Need>,
+}
+
+/// What work is judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// Which files the role may see and change.
+    pub files: &'a Files,
+    /// How much may leave.
+    pub caps: &'a Caps,
+    /// The values that must not.
+    pub secrets: &'a Redactor,
+    /// Kinds of files that the host runs which the role may change unasked.
+    pub granted: &'a BTreeSet<String>,
+    /// Digests of what people have approved in this run.
+    pub approved: &'a BTreeSet<String>,
+}
+
+/// Returns whether a person may approve what breaks a rule.
+#[must_use]
+pub fn is_approvable(rule: &str) -> bool {
+    needs::RULES.contains(&rule)
 }
 
 impl HandOver {
@@ -71,25 +102,41 @@ impl HandOver {
     #[must_use]
     pub fn holds_secret(&self) -> bool {
         let mut rules = self.breaches.iter().map(|breach| &breach.rule);
-        rules.any(|rule| rule == values::RULE)
+        rules.any(|rule| rule == contents::VALUE)
+    }
+
+    /// Returns everything that was found: why it may not leave, and what a person must approve.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<Breach> {
+        let needs = self.needs.iter().map(|need| Breach {
+            rule: need.rule.clone(),
+            path: need.path.clone(),
+            message: format!("{}: a person must approve it", need.message),
+        });
+        self.breaches.iter().cloned().chain(needs).collect()
+    }
+
+    /// Returns the tree to keep for a person, none when nothing or more than an approval is
+    /// missing.
+    #[must_use]
+    pub fn waits(&self) -> Option<&ObjectId> {
+        let only = self.breaches.is_empty() && !self.needs.is_empty();
+        self.tree.as_ref().filter(|_| only)
     }
 
     /// Returns the tree to commit, none when anything speaks against that.
     #[must_use]
     pub fn passed(&self) -> Option<&ObjectId> {
-        if self.breaches.is_empty() {
-            self.tree.as_ref()
-        } else {
-            None
-        }
+        let clean = self.breaches.is_empty() && self.needs.is_empty();
+        self.tree.as_ref().filter(|_| clean)
     }
 }
 
 impl Repository {
-    /// Judges what an agent left in a slot. Repeatable.
+    /// Judges what an agent left in a slot, where nothing is granted or approved. Repeatable.
     ///
     /// # Errors
-    /// When git or the file system fails. A breach is no error.
+    /// Those of [`Repository::judge`].
     pub fn hand_over(
         &self,
         slot: &Slot,
@@ -97,17 +144,36 @@ impl Repository {
         caps: &Caps,
         secrets: &Redactor,
     ) -> Result<HandOver, GitError> {
+        let nothing = BTreeSet::new();
+        let terms = Terms {
+            files: rules,
+            caps,
+            secrets,
+            granted: &nothing,
+            approved: &nothing,
+        };
+        self.judge(slot, &terms)
+    }
+
+    /// Judges what an agent left in a slot. Repeatable.
+    ///
+    /// # Errors
+    /// When git or the file system fails. A breach is no error.
+    pub fn judge(&self, slot: &Slot, terms: &Terms<'_>) -> Result<HandOver, GitError> {
         let gate = Gate {
             place: slot.files.place(self),
             slot,
         };
         let walk = tree::walk(slot.work())?;
         let mut remarks = gate.unless_ignored(inspect::names(&walk, &slot.absent))?;
+        let mut sights = BTreeMap::new();
         if !remarks.iter().any(Remark::stops_git) {
             let candidates = gate.candidates(&walk)?;
-            remarks.extend(inspect::sizes(&candidates, caps));
+            remarks.extend(inspect::sizes(&candidates, terms.caps));
             if !remarks.iter().any(Remark::stops_git) {
-                remarks.extend(values::shown(slot, &candidates, secrets)?);
+                let seen = contents::look(slot, &candidates, terms.secrets)?;
+                remarks.extend(seen.values);
+                sights = seen.sights;
             }
         }
         if remarks.iter().any(Remark::stops_git) {
@@ -115,16 +181,28 @@ impl Repository {
                 tree: None,
                 changes: Vec::new(),
                 breaches: breaches(&remarks),
+                needs: Vec::new(),
             });
         }
         let tree = gate.take()?;
         let differences = gate.differences(&tree)?;
-        remarks.extend(inspect::changes(&differences, &walk.entries, &rules.write));
-        let changes = differences.iter().map(Change::from).collect();
+        let write = &terms.files.write;
+        remarks.extend(inspect::changes(&differences, &walk.entries, write));
+        let found = needs::Found {
+            changes: &differences,
+            entries: &walk.entries,
+            sights: &sights,
+        };
+        let needs = needs::needs(&gate.place, &found, terms)?;
+        let needs = needs.unwrap_or_else(|breach| {
+            remarks.push(breach);
+            Vec::new()
+        });
         Ok(HandOver {
             tree: Some(tree),
-            changes,
+            changes: differences.iter().map(Change::from).collect(),
             breaches: breaches(&remarks),
+            needs,
         })
     }
 
@@ -283,7 +361,7 @@ impl Gate<'_> {
 }
 
 /// Returns a path and every directory above it.
-fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let slashes = path
         .iter()
         .enumerate()
@@ -303,8 +381,9 @@ fn raw_differences(answer: &Answer) -> Result<Vec<Difference>, GitError> {
             .strip_prefix(b":")
             .unwrap_or_default()
             .split(|byte| *byte == b' ');
-        let (Some(old_mode), Some(new_mode), Some(path)) =
-            (words.next(), words.next(), records.next())
+        let (modes, ids) = ((words.next(), words.next()), (words.next(), words.next()));
+        let ((Some(old_mode), Some(new_mode)), (Some(old_id), Some(new_id)), Some(path)) =
+            (modes, ids, records.next())
         else {
             return Err(answer.odd());
         };
@@ -312,6 +391,8 @@ fn raw_differences(answer: &Answer) -> Result<Vec<Difference>, GitError> {
             path: path.to_vec(),
             old_mode: old_mode.to_vec(),
             new_mode: new_mode.to_vec(),
+            old_id: old_id.to_vec(),
+            new_id: new_id.to_vec(),
         });
     }
     Ok(differences)

@@ -1,7 +1,12 @@
-//! What may not leave a sandbox: one small pure function for each kind of breach.
+//! What may not leave a sandbox, or not without a person: one small function for each kind.
 //!
-//! Inspectors of *names* look at everything in a worktree before git does; inspectors of *changes*
-//! look at what git would commit.
+//! Inspectors of *names* look at everything in a worktree before git does, those of *contents* at
+//! what git would read, those of *changes* at what git would commit.
+
+pub(super) mod contents;
+pub(super) mod host;
+pub(super) mod letters;
+pub(super) mod patterns;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,12 +54,15 @@ impl Remark {
 }
 
 /// One path that differs between the base and the work.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Difference {
     pub(super) path: Vec<u8>,
     /// The mode as git writes it, `000000` for none.
     pub(super) old_mode: Vec<u8>,
     pub(super) new_mode: Vec<u8>,
+    /// The contents' object, zeros for none.
+    pub(super) old_id: Vec<u8>,
+    pub(super) new_id: Vec<u8>,
 }
 
 /// Runs every inspector of names.
@@ -291,13 +299,7 @@ fn symlinks(changes: &[Difference], entries: &[Entry]) -> Vec<Remark> {
         .iter()
         .map(|change| change.path.as_slice())
         .collect();
-    let links: BTreeMap<&[u8], &[u8]> = entries
-        .iter()
-        .filter_map(|entry| match &entry.kind {
-            Kind::Link(target) => Some((entry.path.as_slice(), target.as_slice())),
-            _ => None,
-        })
-        .collect();
+    let links = links(entries);
     let none = BTreeMap::new();
     links
         .iter()
@@ -312,10 +314,25 @@ fn symlinks(changes: &[Difference], entries: &[Entry]) -> Vec<Remark> {
         .collect()
 }
 
-/// Follows a link by its text through the other links of the tree.
+/// Returns the links of a worktree and their targets.
+fn links(entries: &[Entry]) -> BTreeMap<&[u8], &[u8]> {
+    entries.iter().filter_map(host::target).collect()
+}
+
+/// Says why a link leads out, none when it does not.
 fn leads_out(path: &[u8], target: &[u8], links: &BTreeMap<&[u8], &[u8]>) -> Option<&'static str> {
+    follow(path, target, links).err()
+}
+
+/// Follows a link by its text through the other links of the tree to a path in it, or says why it
+/// leads out.
+fn follow(
+    path: &[u8],
+    target: &[u8],
+    links: &BTreeMap<&[u8], &[u8]>,
+) -> Result<Vec<u8>, &'static str> {
     if target.starts_with(b"/") {
-        return Some("is absolute");
+        return Err("is absolute");
     }
     let parts = |text: &[u8]| -> Vec<Vec<u8>> {
         text.split(|byte| *byte == b'/')
@@ -329,9 +346,9 @@ fn leads_out(path: &[u8], target: &[u8], links: &BTreeMap<&[u8], &[u8]>) -> Opti
     while let Some(part) = ahead.pop() {
         match part.as_slice() {
             b"" | b"." => {}
-            b".." if at.pop().is_none() => return Some("leaves the worktree"),
+            b".." if at.pop().is_none() => return Err("leaves the worktree"),
             b".." => {}
-            name if folds_to_git(name) => return Some("leads into `.git`"),
+            name if folds_to_git(name) => return Err("leads into `.git`"),
             _ => {
                 at.push(part);
                 let Some(next) = links.get(at.join(&b'/').as_slice()) else {
@@ -339,17 +356,17 @@ fn leads_out(path: &[u8], target: &[u8], links: &BTreeMap<&[u8], &[u8]>) -> Opti
                 };
                 hops += 1;
                 if hops > HOPS {
-                    return Some("leads through too many links");
+                    return Err("leads through too many links");
                 }
                 if next.starts_with(b"/") {
-                    return Some("leads through an absolute link");
+                    return Err("leads through an absolute link");
                 }
                 at.pop();
                 ahead.extend(parts(next));
             }
         }
     }
-    None
+    Ok(at.join(&b'/'))
 }
 
 #[cfg(test)]

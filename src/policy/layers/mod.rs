@@ -131,6 +131,7 @@ fn narrow(mut fields: Fields, lower: Fields, ignored: &mut Vec<Widening>) -> Fie
         read,
         write,
         execute,
+        host_executable,
         egress,
         uncounted,
         secrets,
@@ -146,6 +147,13 @@ fn narrow(mut fields: Fields, lower: Fields, ignored: &mut Vec<Widening>) -> Fie
     list("execute", &mut fields.execute, execute, ignored, |_, _| {
         true
     });
+    list(
+        "host_executable",
+        &mut fields.host_executable,
+        host_executable,
+        ignored,
+        |_, _| true,
+    );
     list("egress", &mut fields.egress, egress, ignored, agrees);
     list(
         "uncounted",

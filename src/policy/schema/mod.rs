@@ -14,6 +14,7 @@ use super::{
     limits::{Kind, Limit},
     programs, units,
 };
+use crate::host_files;
 
 /// What keys say. A key without a sentence explains itself.
 const ABOUT: &[(&str, &str)] = &[
@@ -49,6 +50,10 @@ const ABOUT: &[(&str, &str)] = &[
         "Files of the worktree that may be created, changed and removed.",
     ),
     ("execute", "Programs that may run."),
+    (
+        "host_executable",
+        "Kinds of files that the host runs which may change without a person's approval.",
+    ),
     (
         "egress",
         "Hosts and ports, or one host followed by one bare port.",
@@ -184,6 +189,7 @@ fn field(section: Section, key: &str) -> Value {
         (_, "tier") => json!({ "enum": ["planning", "development", "fast"] }),
         (_, "read" | "write" | "uncounted") => list("glob"),
         (_, "execute") => list("program"),
+        (_, "host_executable") => kinds(),
         (_, "egress") => list("rule"),
         (Section::Permissions, "deny") => json!({ "$ref": "#/$defs/closed" }),
         (Section::NetworkPolicies, "deny") => list("closed_host"),
@@ -191,6 +197,13 @@ fn field(section: Section, key: &str) -> Value {
         (Section::RateLimits, "maximum") => json!({ "$ref": "#/$defs/most_rates" }),
         _ => Value::Bool(true),
     }
+}
+
+/// Returns the shape of a list of kinds of files that the host runs.
+pub(super) fn kinds() -> Value {
+    let names = host_files::kinds().iter().map(|kind| kind.name.as_str());
+    let names: Vec<&str> = ["all"].into_iter().chain(names).collect();
+    json!({ "type": "array", "maxItems": 1000, "items": { "enum": names } })
 }
 
 fn line() -> Value {
@@ -282,7 +295,7 @@ fn expect() -> Value {
 }
 
 fn definitions() -> Value {
-    let closed = ["read", "write", "execute"];
+    let closed = ["read", "write", "execute", "host_executable"];
     let closed = closed.map(|key| (key, field(Section::Permissions, key)));
     let most = |section: Section| {
         let limits = section.limits();

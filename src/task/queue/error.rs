@@ -73,6 +73,12 @@ pub enum QueueError {
         /// Where it stands.
         state: State,
     },
+    /// An approval of what was not asked for, or work that waits for nothing.
+    #[error("nothing like that of task `{task}` waits for a person")]
+    NothingAsked {
+        /// The task.
+        task: TaskId,
+    },
     /// A run that never had a plan did nothing, which is not done.
     #[error("the run cannot be done: it has no plan")]
     NoPlan,

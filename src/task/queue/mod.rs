@@ -19,16 +19,21 @@
 //! | Claimed | `TaskDone` | Done | stale version, wrong attempt |
 //! | Claimed | `TaskFailed` | Pending or Failed | stale version, wrong attempt |
 //! | Claimed | `TaskConflicted` | Pending or Failed | stale version, wrong attempt |
+//! | Claimed | `Waiting` | Waiting | stale version, wrong attempt, nothing asked |
+//! | Waiting | `Approved` | Waiting, or Approved with the last digest | stale version, wrong attempt, not asked for |
+//! | Waiting | `Rejected` | Pending or Failed | stale version, wrong attempt |
+//! | Approved | `TaskDone`, `TaskFailed`, `TaskConflicted` | as from Claimed | as from Claimed |
 //! | Done | `Reverted` | Reverted; what waits for it is Blocked | it is not Done |
 //! | any | `StopRequested` | unchanged, no claims from now on | the run has ended |
 //! | any | `RunEnded` | unchanged, nothing from now on | ended already; `done` with open tasks |
 //!
-//! Failed, Blocked and Reverted are final, and Done but for a revert, which alone may come after the
-//! end. All other events pass through. A refused event changes
+//! A person may decide after the end of a run, too: it can be resumed, and what landed taken back.
+//! Failed, Blocked and Reverted are final, and Done but for a revert. All other events pass through. A refused event changes
 //! nothing. The queue refuses to know about time, slots, sandboxes and reasons.
 
 mod error;
 mod moves;
+mod person;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -59,6 +64,10 @@ pub enum State {
     Blocked,
     /// It landed, and a person took it back.
     Reverted,
+    /// Its work is done and waits for a person's approval.
+    Waiting,
+    /// A person approved its work, which is to land.
+    Approved,
 }
 
 /// How far a request to stop goes. Only grows.
@@ -85,6 +94,17 @@ pub enum Action {
         /// The attempt that begins, from 1.
         attempt: u32,
     },
+    /// Land work that a person approved, as the same attempt.
+    Land {
+        /// The task.
+        task: TaskId,
+        /// Its version.
+        version: u64,
+        /// The attempt whose work it is.
+        attempt: u32,
+        /// The work.
+        commit: String,
+    },
     /// Nothing is left to claim or to wait for.
     Finish(Outcome),
 }
@@ -100,6 +120,10 @@ pub struct Standing<'a> {
     pub version: u64,
     /// Attempts begun so far.
     pub attempts: u32,
+    /// The work that waits or was approved last, none when none ever waited.
+    pub commit: Option<&'a str>,
+    /// Digests of what a person has yet to approve.
+    pub outstanding: &'a BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +136,10 @@ struct Entry {
     waits: usize,
     /// Tasks that wait for this one, by their place in the plan.
     dependents: Vec<usize>,
+    /// The work that waits for a person, or did.
+    commit: Option<String>,
+    /// What the person has yet to approve.
+    outstanding: BTreeSet<String>,
 }
 
 /// What names one attempt in an event.
@@ -151,6 +179,12 @@ pub struct Queue {
     /// Pending tasks without open dependencies, in plan order.
     ready: BTreeSet<usize>,
     claimed: usize,
+    /// Tasks whose work waits for a person.
+    waiting: usize,
+    /// Tasks whose work was approved and has not landed.
+    landing: BTreeSet<usize>,
+    /// Digests of everything that people approved.
+    approved: BTreeSet<String>,
     /// Tasks that are neither done, failed nor blocked.
     open: usize,
     done: usize,
@@ -176,6 +210,9 @@ impl Queue {
             index: HashMap::new(),
             ready: BTreeSet::new(),
             claimed: 0,
+            waiting: 0,
+            landing: BTreeSet::new(),
+            approved: BTreeSet::new(),
             open: 0,
             done: 0,
             reverted: 0,
@@ -220,6 +257,26 @@ impl Queue {
                 attempt,
                 ..
             } => self.settle(Attempt::new(task, *version, *attempt), Fate::Again),
+            Event::Waiting {
+                task,
+                version,
+                attempt,
+                commit,
+                needs,
+            } => self.wait(Attempt::new(task, *version, *attempt), commit, needs),
+            Event::Approved {
+                task,
+                version,
+                attempt,
+                digests,
+                ..
+            } => self.approve(Attempt::new(task, *version, *attempt), digests),
+            Event::Rejected {
+                task,
+                version,
+                attempt,
+                ..
+            } => self.reject(Attempt::new(task, *version, *attempt)),
             Event::StopRequested { drain: true, .. } => self.stop(Stopping::Drain),
             Event::StopRequested { drain: false, .. } => self.stop(Stopping::Now),
             Event::RunEnded { outcome, .. } => self.end(*outcome),
@@ -228,20 +285,19 @@ impl Queue {
         }
     }
 
-    /// Returns what to do now that `free` slots are free: claims in plan order, or the end, or
-    /// nothing while there is something to wait for.
+    /// Returns what to do now that `free` slots are free: approved work to land, which is named
+    /// until it has, and claims, in plan order; or the end, or nothing while there is something to
+    /// wait for.
     #[must_use]
     pub fn next(&self, free: usize) -> Vec<Action> {
         if self.ended {
             return Vec::new();
         }
-        if self.stopping == Stopping::No && !self.ready.is_empty() {
-            return self
-                .ready
-                .iter()
-                .take(free)
-                .map(|at| self.claim_of(*at))
-                .collect();
+        let idle = self.ready.is_empty() && self.landing.is_empty();
+        if self.stopping == Stopping::No && !idle {
+            let landings = self.landing.iter().map(|at| self.landing_of(*at));
+            let claims = self.ready.iter().take(free).map(|at| self.claim_of(*at));
+            return landings.chain(claims).collect();
         }
         self.outcome().map(Action::Finish).into_iter().collect()
     }
@@ -265,6 +321,12 @@ impl Queue {
             .is_some_and(|at| self.has_attempts_left(*at))
     }
 
+    /// Returns the digests of everything that people approved in this run.
+    #[must_use]
+    pub fn approved(&self) -> &BTreeSet<String> {
+        &self.approved
+    }
+
     /// Returns how far a request to stop goes.
     #[must_use]
     pub fn stopping(&self) -> Stopping {
@@ -282,7 +344,10 @@ impl Queue {
         if self.claimed > 0 {
             None
         } else if self.open > 0 || self.entries.is_empty() {
-            (self.stopping != Stopping::No).then_some(Outcome::Stopped)
+            match self.stopping {
+                Stopping::No => (self.waiting > 0).then_some(Outcome::Waiting),
+                Stopping::Drain | Stopping::Now => Some(Outcome::Stopped),
+            }
         } else if self.done + self.reverted == self.entries.len() {
             Some(Outcome::Done)
         } else {
@@ -296,6 +361,16 @@ impl Queue {
             task: entry.task.id.clone(),
             version: entry.version,
             attempt: entry.attempts + 1,
+        }
+    }
+
+    fn landing_of(&self, at: usize) -> Action {
+        let entry = &self.entries[at];
+        Action::Land {
+            task: entry.task.id.clone(),
+            version: entry.version,
+            attempt: entry.attempts,
+            commit: entry.commit.clone().unwrap_or_default(),
         }
     }
 
@@ -313,6 +388,8 @@ impl Entry {
             attempts: 0,
             waits: 0,
             dependents: Vec::new(),
+            commit: None,
+            outstanding: BTreeSet::new(),
         }
     }
 
@@ -322,6 +399,8 @@ impl Entry {
             state: self.state,
             version: self.version,
             attempts: self.attempts,
+            commit: self.commit.as_deref(),
+            outstanding: &self.outstanding,
         }
     }
 }

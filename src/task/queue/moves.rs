@@ -78,7 +78,7 @@ impl Queue {
         entry.task.depends_on.iter().find(open).cloned()
     }
 
-    /// Ends the current attempt at a claimed task.
+    /// Ends the current attempt at a task that is claimed, or whose approved work was to land.
     pub(super) fn settle(&mut self, attempt: Attempt<'_>, fate: Fate) -> Result<(), QueueError> {
         let at = self.find(attempt)?;
         let Entry {
@@ -87,7 +87,7 @@ impl Queue {
             ..
         } = self.entries[at];
         let task = || attempt.task.clone();
-        if state != State::Claimed {
+        if !matches!(state, State::Claimed | State::Approved) {
             return Err(QueueError::State {
                 task: task(),
                 state,
@@ -111,6 +111,11 @@ impl Queue {
 
     fn find(&self, attempt: Attempt<'_>) -> Result<usize, QueueError> {
         self.alive()?;
+        self.locate(attempt)
+    }
+
+    /// Finds a task at the version that is meant.
+    pub(super) fn locate(&self, attempt: Attempt<'_>) -> Result<usize, QueueError> {
         let task = attempt.task;
         let at = *self
             .index
@@ -128,8 +133,8 @@ impl Queue {
     }
 
     fn finish(&mut self, at: usize) {
+        self.leave(at);
         self.entries[at].state = State::Done;
-        self.claimed -= 1;
         self.open -= 1;
         self.done += 1;
         for dependent in self.entries[at].dependents.clone() {
@@ -141,18 +146,18 @@ impl Queue {
         }
     }
 
-    fn put_back(&mut self, at: usize) {
+    pub(super) fn put_back(&mut self, at: usize) {
+        self.leave(at);
         let entry = &mut self.entries[at];
         entry.state = State::Pending;
         entry.version += 1;
-        self.claimed -= 1;
         self.ready.insert(at);
     }
 
     /// Fails a task, and blocks everything that waits for it, near or far.
-    fn fail(&mut self, at: usize) {
+    pub(super) fn fail(&mut self, at: usize) {
+        self.leave(at);
         self.entries[at].state = State::Failed;
-        self.claimed -= 1;
         self.open -= 1;
         self.block_after(at);
     }
@@ -213,7 +218,7 @@ impl Queue {
         Ok(())
     }
 
-    fn alive(&self) -> Result<(), QueueError> {
+    pub(super) fn alive(&self) -> Result<(), QueueError> {
         if self.ended {
             Err(QueueError::Ended)
         } else {

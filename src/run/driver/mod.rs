@@ -1,7 +1,14 @@
 //! The driver: one task that owns journal and queue, makes the claims and decides when a run is
 //! over.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+mod ending;
+mod person;
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -15,7 +22,7 @@ use crate::{
     journal::{JournalError, Writer, views},
     name::TaskId,
     status::Status,
-    task::{Action, Queue, QueueError, State, Task},
+    task::{Action, Decision, Queue, QueueError, Task},
 };
 
 use super::{
@@ -27,6 +34,8 @@ use super::{
     work::Work,
 };
 
+pub use ending::Ending;
+
 /// What a person or a signal asks of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Control {
@@ -36,6 +45,8 @@ pub enum Control {
     Stop(String),
     /// Open a host to a role.
     Open(Opening),
+    /// Let waiting work land, or not.
+    Decide(Decision),
 }
 
 /// Why a run could not go on.
@@ -53,15 +64,6 @@ pub enum RunError {
     /// A bug: a task of ours panicked.
     #[error("a bug of ours: {0}")]
     Panicked(#[from] tokio::task::JoinError),
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ending {
-    /// The outcome.
-    pub outcome: Outcome,
-    /// Why, unless it is done.
-    pub reason: Option<String>,
 }
 
 /// What a run needs besides its fixed facts.
@@ -86,9 +88,6 @@ enum Job {
     Final(Result<(), Failure>),
 }
 
-/// Failed tasks that the end of a run names; the others stand in its events.
-const FAILURES: usize = 20;
-
 struct Driver {
     work: Arc<Work>,
     writer: Writer,
@@ -99,6 +98,8 @@ struct Driver {
     recorder: Recorder,
     jobs: JoinSet<Job>,
     evidence: HashMap<TaskId, Vec<String>>,
+    /// Tasks whose approved work is landing.
+    landing: HashSet<TaskId>,
     stop: Option<Control>,
     position: watch::Sender<Position>,
     state: PathBuf,
@@ -124,6 +125,7 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
         recorder,
         jobs: JoinSet::new(),
         evidence: HashMap::new(),
+        landing: HashSet::new(),
         stop: None,
         position,
         shown: 0,
@@ -193,6 +195,12 @@ impl Driver {
                     version,
                     attempt,
                 } => self.claim(&task, version, attempt)?,
+                Action::Land {
+                    task,
+                    version,
+                    attempt,
+                    commit,
+                } => self.land((&task, version, attempt), &commit),
                 Action::Finish(outcome) if self.jobs.is_empty() => return self.finish(outcome),
                 Action::Finish(_) => {}
             }
@@ -206,18 +214,7 @@ impl Driver {
             version,
             attempt: number,
         })?;
-        let task = self
-            .queue
-            .get(task)
-            .expect("the queue names only its own tasks")
-            .task
-            .clone();
-        let evidence = self.evidence.get(&task.id).cloned().unwrap_or_default();
-        let claim = Claim {
-            task,
-            attempt: number,
-            evidence,
-        };
+        let claim = self.claim_of(task, number);
         let (work, recorder) = (Arc::clone(&self.work), self.recorder.clone());
         self.jobs.spawn(async move {
             let outcome = attempt(&work, &recorder, &claim).await;
@@ -229,33 +226,19 @@ impl Driver {
     /// All tasks ended: the checks of the whole run decide, unless a task already failed.
     fn finish(&mut self, outcome: Outcome) -> Result<Option<Ending>, RunError> {
         if outcome != Outcome::Done {
+            let reason = match outcome {
+                Outcome::Waiting => self.asks(),
+                _ => self.failures(),
+            };
             return Ok(Some(Ending {
                 outcome,
-                reason: Some(self.failures()),
+                reason: Some(reason),
             }));
         }
         let (work, recorder) = (Arc::clone(&self.work), self.recorder.clone());
         self.jobs
             .spawn(async move { Job::Final(finally(&work, &recorder).await) });
         Ok(None)
-    }
-
-    /// Says which tasks failed, and why each did.
-    fn failures(&self) -> String {
-        let failed = self
-            .status
-            .tasks
-            .iter()
-            .filter(|task| task.state == State::Failed)
-            .take(FAILURES);
-        let lines = failed.map(|task| {
-            format!(
-                "task `{}`: {}",
-                task.id,
-                task.last_error.as_deref().unwrap_or("no reason")
-            )
-        });
-        lines.collect::<Vec<_>>().join("\n")
     }
 
     fn settle(&mut self, job: Job) -> Result<Option<Ending>, RunError> {
@@ -275,7 +258,15 @@ impl Driver {
             Job::Attempt(claim, version, outcome) => (claim, version, outcome),
         };
         let (task, attempt) = (claim.task.id, claim.attempt);
+        self.landing.remove(&task);
         let event = match outcome {
+            Ok(Finished::Waiting(commit, needs)) => Event::Waiting {
+                task,
+                version,
+                attempt,
+                commit: commit.to_string(),
+                needs,
+            },
             Ok(Finished::Done(commit)) => Event::TaskDone {
                 task,
                 version,
@@ -329,21 +320,11 @@ impl Driver {
                 self.work.launcher.threads.open(opening.clone());
                 return Ok(None);
             }
+            Control::Decide(decision) => return self.decide(decision).map(|()| None),
         };
         self.write(Event::StopRequested { by, drain })?;
         self.stop = Some(control);
         Ok((!drain).then(|| self.stopped()))
-    }
-
-    fn stopped(&self) -> Ending {
-        let by = match &self.stop {
-            Some(Control::Drain(by) | Control::Stop(by)) => by.clone(),
-            Some(Control::Open(_)) | None => "nobody".to_owned(),
-        };
-        Ending {
-            outcome: Outcome::Stopped,
-            reason: Some(format!("stopped by {by}")),
-        }
     }
 
     /// Writes what someone sent, then tells them.
