@@ -17,6 +17,8 @@ pub enum Exit {
     Invalid,
     /// No engine, or isolation below the minimum.
     NoSandbox,
+    /// Something waits for a person.
+    Waiting,
     /// A bug of ours.
     Bug,
     /// `loki sandbox run`: Loki itself failed.
@@ -35,6 +37,7 @@ impl From<Exit> for ExitCode {
             Exit::Usage => 2,
             Exit::Invalid => 3,
             Exit::NoSandbox => 4,
+            Exit::Waiting => 5,
             Exit::Bug => 70,
             Exit::RunFailed => 125,
             Exit::Signal(number) => 128 + number,

@@ -11,7 +11,7 @@ use crate::{
     name::TaskId,
 };
 
-use super::ui;
+use super::{taken, ui};
 
 /// What is on the screen.
 #[derive(Default)]
@@ -49,7 +49,8 @@ impl Progress {
             }
             Event::TaskDone { task, .. }
             | Event::TaskFailed { task, .. }
-            | Event::TaskConflicted { task, .. } => {
+            | Event::TaskConflicted { task, .. }
+            | Event::Interrupted { task, .. } => {
                 if let Some(bar) = self.running.remove(task) {
                     bar.finish_and_clear();
                 }
@@ -77,6 +78,7 @@ fn is_news(event: &Event) -> bool {
 /// Says in one line what happened.
 pub(super) fn line(event: &Event) -> String {
     of_run(event)
+        .or_else(|| taken::line(event))
         .or_else(|| of_kept(event))
         .or_else(|| of_agent(event))
         .or_else(|| of_work(event))

@@ -16,6 +16,8 @@ mod chain;
 mod error;
 mod follow;
 mod key;
+#[cfg(debug_assertions)]
+mod kill;
 mod line;
 mod lock;
 mod place;
@@ -46,6 +48,8 @@ use chain::{Chain, Step};
 pub use error::{Fault, JournalError};
 pub use follow::{Follow, From};
 pub use key::{Forged, Key, KeyError, NotHex, PublicKey, Signature};
+#[cfg(debug_assertions)]
+pub use kill::{Fate, KillPoint, NoKillPoint};
 pub use line::FORMAT;
 pub use lock::{Holder, Lock, LockError};
 pub use requests::{Requests, Unbelieved};

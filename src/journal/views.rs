@@ -68,10 +68,12 @@ impl List {
 
     fn of(task: &Progress, status: &Status) -> Self {
         match task.state {
-            State::Pending => Self::Pending,
+            State::Pending | State::Interrupted => Self::Pending,
             State::Claimed => Self::InProgress,
             State::Done => Self::Completed,
-            State::Failed if task.attempt >= status.queue().max_attempts() => Self::DeadLetter,
+            State::Failed if task.attempt - task.interrupted >= status.queue().max_attempts() => {
+                Self::DeadLetter
+            }
             State::Failed | State::Blocked => Self::Failed,
         }
     }
@@ -125,6 +127,7 @@ fn list_status(state: State) -> &'static str {
         State::Done => "completed",
         State::Failed => "failed",
         State::Blocked => "blocked",
+        State::Interrupted => "interrupted",
     }
 }
 
@@ -159,6 +162,7 @@ fn session(status: &Status) -> Value {
         (Some(Outcome::Done), _) => "completed",
         (Some(Outcome::Failed), _) => "failed",
         (Some(Outcome::Stopped), _) => "stopped",
+        (Some(Outcome::Waiting), _) => "waiting",
         (None, Phase::Stopping) => "stopping",
         (None, _) => "running",
     };

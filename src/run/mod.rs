@@ -20,6 +20,7 @@ mod land;
 mod masked;
 mod output;
 mod recorder;
+mod resume;
 mod room;
 mod work;
 
@@ -27,6 +28,7 @@ mod work;
     clippy::module_name_repetitions,
     reason = "an error is named after what failed"
 )]
-pub use driver::{Control, Ending, RunError, Session, drive};
+pub use driver::{Control, Ending, RunError, Session, begin, drive};
 pub use keeper::{Holder, Keeper, Subject};
+pub use resume::{Came, Cut, CutOff, cut_off, outside};
 pub use work::{Work, logs};

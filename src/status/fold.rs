@@ -51,6 +51,12 @@ impl Status {
                 self.agents.clear();
                 self.reason.clone_from(reason);
             }
+            Event::Resumed { engine, .. } if self.queue.is_open() => {
+                self.outcome = None;
+                self.reason = None;
+                self.agents.clear();
+                self.engine.clone_from(engine);
+            }
             _ => {}
         }
     }
@@ -79,6 +85,11 @@ impl Status {
                 let reason = format!("conflict in {}", files.join(", "));
                 self.change(task, |task| task.last_error = Some(reason));
             }
+            Event::Interrupted { task, reason, .. } => {
+                self.change(task, |task| task.last_error = Some(reason.clone()));
+            }
+            // What they mean for each task is the queue's to say.
+            Event::RunEnded { .. } | Event::Resumed { .. } => {}
             Event::Gated { breaches, .. } => {
                 self.counts.breaches += u64::from(!breaches.is_empty());
             }
@@ -224,6 +235,7 @@ impl Status {
         for (task, standing) in self.tasks.iter_mut().zip(self.queue.tasks()) {
             task.state = standing.state;
             task.attempt = standing.attempts;
+            task.interrupted = standing.interrupted;
             task.version = standing.version;
             if task.state != State::Claimed {
                 task.claimed = None;
@@ -240,6 +252,7 @@ impl Status {
         self.counts.total = self.tasks.len();
         self.counts.pending = count(State::Pending);
         self.counts.in_progress = count(State::Claimed);
+        self.counts.interrupted = count(State::Interrupted);
         self.counts.completed = count(State::Done);
         self.counts.failed = count(State::Failed);
         self.counts.blocked = count(State::Blocked);
@@ -261,7 +274,7 @@ impl Status {
             Phase::Stopping
         } else if self.tasks.is_empty() {
             Phase::Planning
-        } else if self.counts.pending + self.counts.in_progress > 0 {
+        } else if self.counts.pending + self.counts.in_progress + self.counts.interrupted > 0 {
             Phase::Building
         } else {
             Phase::Verifying

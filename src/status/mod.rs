@@ -96,6 +96,8 @@ pub enum Phase {
     Stopping,
     /// The run is over.
     Ended,
+    /// Its orchestrator is gone without having said so.
+    Interrupted,
 }
 
 /// One task as it stands.
@@ -117,6 +119,8 @@ pub struct Progress {
     pub state: State,
     /// Attempts begun.
     pub attempt: u32,
+    /// Attempts that were cut off and count as none.
+    pub interrupted: u32,
     /// Its version in the queue.
     pub version: u64,
     /// When its first attempt began.
@@ -156,7 +160,7 @@ pub struct Agent {
     pub usage: Usage,
 }
 
-/// Numbers of tasks and attempts. The first five add up to `total`.
+/// Numbers of tasks and attempts. Those of tasks add up to `total`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// All tasks.
@@ -165,6 +169,8 @@ pub struct Counts {
     pub pending: usize,
     /// Tasks being worked on.
     pub in_progress: usize,
+    /// Tasks whose attempt was cut off, for `loki resume` to decide about.
+    pub interrupted: usize,
     /// Tasks that landed.
     pub completed: usize,
     /// Tasks that failed for good.
@@ -289,6 +295,24 @@ impl Status {
         self.settle();
     }
 
+    /// Says that the orchestrator of a run is gone without having ended it: nothing of it goes on.
+    #[must_use]
+    pub fn orphaned(mut self) -> Self {
+        if self.phase == Phase::Ended {
+            return self;
+        }
+        for task in &mut self.tasks {
+            if task.state == State::Claimed {
+                task.state = State::Interrupted;
+                task.claimed = None;
+            }
+        }
+        self.agents.clear();
+        self.settle();
+        self.phase = Phase::Interrupted;
+        self
+    }
+
     /// Returns the queue, folded from the same records.
     #[must_use]
     pub fn queue(&self) -> &Queue {
@@ -307,6 +331,7 @@ impl Progress {
             accept: task.accept.clone(),
             state: State::Pending,
             attempt: 0,
+            interrupted: 0,
             version: 1,
             started: None,
             claimed: None,

@@ -43,6 +43,9 @@ fn draw(page: &mut String, status: &Status) -> std::fmt::Result {
     writeln!(page, "  In Progress: {}", counts.in_progress)?;
     writeln!(page, "  Completed:   {}", counts.completed)?;
     writeln!(page, "  Failed:      {}", counts.failed)?;
+    if counts.interrupted > 0 {
+        writeln!(page, "  Interrupted: {}", counts.interrupted)?;
+    }
     if counts.blocked > 0 {
         writeln!(page, "  Blocked:     {}", counts.blocked)?;
     }
@@ -69,6 +72,8 @@ fn phase(status: &Status) -> String {
         (_, Some(Outcome::Done)) => "done",
         (_, Some(Outcome::Failed)) => "failed",
         (_, Some(Outcome::Stopped)) => "stopped",
+        (_, Some(Outcome::Waiting)) => "waiting",
+        (Phase::Interrupted, None) => "interrupted",
         (Phase::Planning, None) => "planning",
         (Phase::Building, None) => "building",
         (Phase::Verifying, None) => "verifying",
@@ -108,6 +113,7 @@ fn draw_task(page: &mut String, task: &Progress) -> std::fmt::Result {
         State::Done => "[x]",
         State::Failed => "[!]",
         State::Blocked => "[-]",
+        State::Interrupted => "[~]",
     };
     write!(
         page,

@@ -118,16 +118,19 @@ impl Repository {
         self.write_commit(tree, &[sides.0, sides.1], message, signature)
     }
 
-    /// Moves the branch of a run from `old` to `new`.
+    /// Moves the branch of a run from `old` to `new`. What it moves to is on the disk before, and
+    /// the branch itself on return.
     ///
     /// # Errors
     /// When it is not at `old` any more.
     pub fn advance(&self, run: &RunId, old: &ObjectId, new: &ObjectId) -> Result<(), GitError> {
+        self.settle()?;
         self.move_ref(
             &format!("refs/heads/{}", refs::run_branch(run)),
             Some(old),
             new,
-        )
+        )?;
+        self.settle()
     }
 
     /// Returns the tree of a commit.

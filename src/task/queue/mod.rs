@@ -10,6 +10,10 @@
 //!          │  └───────────────────────────────────────────┤ of them on the last attempt
 //!          ▼ a dependency failed or is blocked            ▼
 //!       Blocked                                         Failed
+//!
+//!              RunEnded, unless done or failed
+//!  Claimed ◀───────────────────────────────────▶ Interrupted ──▶ Pending: Interrupted, version + 1
+//!              Resumed
 //! ```
 //!
 //! | from | event | to | refused when |
@@ -19,8 +23,10 @@
 //! | Claimed | `TaskDone` | Done | stale version, wrong attempt |
 //! | Claimed | `TaskFailed` | Pending or Failed | stale version, wrong attempt |
 //! | Claimed | `TaskConflicted` | Pending or Failed | stale version, wrong attempt |
+//! | Claimed | `Interrupted` | Pending, the attempt counts as none | stale version, wrong attempt |
 //! | any | `StopRequested` | unchanged, no claims from now on | the run has ended |
-//! | any | `RunEnded` | unchanged, nothing from now on | ended already; `done` with open tasks |
+//! | any | `RunEnded` | Claimed becomes Interrupted, nothing from now on but `Resumed` | ended already; `done` with open tasks |
+//! | any | `Resumed` | Interrupted becomes Claimed; claims again | the run is done or failed |
 //!
 //! Done, Failed and Blocked are final. All other events pass through. A refused event changes
 //! nothing. The queue refuses to know about time, slots, sandboxes and reasons.
@@ -55,6 +61,8 @@ pub enum State {
     Failed,
     /// A task it depends on failed, so it will never start.
     Blocked,
+    /// Its attempt was cut off by the end of the run: who goes on with the run decides.
+    Interrupted,
 }
 
 /// How far a request to stop goes. Only grows.
@@ -96,6 +104,16 @@ pub struct Standing<'a> {
     pub version: u64,
     /// Attempts begun so far.
     pub attempts: u32,
+    /// Those of them that were cut off and count as none.
+    pub interrupted: u32,
+}
+
+impl Standing<'_> {
+    /// Returns how many attempts count.
+    #[must_use]
+    pub fn tries(&self) -> u32 {
+        self.attempts - self.interrupted
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +122,8 @@ struct Entry {
     state: State,
     version: u64,
     attempts: u32,
+    /// Those of them that count as none.
+    interrupted: u32,
     /// Dependencies that are not done yet.
     waits: usize,
     /// Tasks that wait for this one, by their place in the plan.
@@ -137,6 +157,8 @@ enum Fate {
     Again,
     /// It failed for good.
     Failed,
+    /// It was cut off: it goes back to the queue and counts as no attempt.
+    CutOff,
 }
 
 /// The queue of a run. Equal events give an equal queue.
@@ -152,7 +174,7 @@ pub struct Queue {
     done: usize,
     max_attempts: u32,
     stopping: Stopping,
-    ended: bool,
+    ended: Option<Outcome>,
 }
 
 impl Default for Queue {
@@ -174,7 +196,7 @@ impl Queue {
             done: 0,
             max_attempts: max_attempts.max(1),
             stopping: Stopping::No,
-            ended: false,
+            ended: None,
         }
     }
 
@@ -216,6 +238,13 @@ impl Queue {
             Event::StopRequested { drain: true, .. } => self.stop(Stopping::Drain),
             Event::StopRequested { drain: false, .. } => self.stop(Stopping::Now),
             Event::RunEnded { outcome, .. } => self.end(*outcome),
+            Event::Interrupted {
+                task,
+                version,
+                attempt,
+                ..
+            } => self.settle(Attempt::new(task, *version, *attempt), Fate::CutOff),
+            Event::Resumed { .. } => self.resume(),
             _ => Ok(()),
         }
     }
@@ -224,7 +253,7 @@ impl Queue {
     /// nothing while there is something to wait for.
     #[must_use]
     pub fn next(&self, free: usize) -> Vec<Action> {
-        if self.ended {
+        if self.ended.is_some() {
             return Vec::new();
         }
         if self.stopping == Stopping::No && !self.ready.is_empty() {
@@ -255,6 +284,12 @@ impl Queue {
         self.index
             .get(task)
             .is_some_and(|at| self.has_attempts_left(*at))
+    }
+
+    /// Returns whether something may still happen: the run has not ended.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.ended.is_none()
     }
 
     /// Returns how far a request to stop goes.
@@ -292,7 +327,7 @@ impl Queue {
     }
 
     fn has_attempts_left(&self, at: usize) -> bool {
-        self.entries[at].attempts < self.max_attempts
+        self.entries[at].standing().tries() < self.max_attempts
     }
 }
 
@@ -303,6 +338,7 @@ impl Entry {
             state: State::Pending,
             version: 1,
             attempts: 0,
+            interrupted: 0,
             waits: 0,
             dependents: Vec::new(),
         }
@@ -314,6 +350,7 @@ impl Entry {
             state: self.state,
             version: self.version,
             attempts: self.attempts,
+            interrupted: self.interrupted,
         }
     }
 }

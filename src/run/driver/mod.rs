@@ -1,7 +1,10 @@
 //! The driver: one task that owns journal and queue, makes the claims and decides when a run is
 //! over.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+mod ending;
+mod taken;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -14,8 +17,9 @@ use crate::{
     event::{Event, Outcome},
     journal::{JournalError, Writer, views},
     name::TaskId,
+    redact::Redactor,
     status::Status,
-    task::{Action, Queue, QueueError, State, Task},
+    task::{Action, Queue, QueueError},
 };
 
 use super::{
@@ -24,8 +28,11 @@ use super::{
     failure::Failure,
     masked::{Unmaskable, masked},
     recorder::{Message, Position, Recorder},
+    resume::{Cut, lesson, lessons},
     work::Work,
 };
+
+pub use ending::Ending;
 
 /// What a person or a signal asks of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,23 +62,16 @@ pub enum RunError {
     Panicked(#[from] tokio::task::JoinError),
 }
 
-/// How a run ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ending {
-    /// The outcome.
-    pub outcome: Outcome,
-    /// Why, unless it is done.
-    pub reason: Option<String>,
-}
-
 /// What a run needs besides its fixed facts.
 pub struct Session {
-    /// The journal, freshly created.
+    /// The journal.
     pub writer: Writer,
-    /// The first event.
-    pub opening: Event,
-    /// The plan.
-    pub tasks: Vec<Task>,
+    /// What it holds: at least its first record.
+    pub history: Vec<Record>,
+    /// What is written first.
+    pub opening: Vec<Event>,
+    /// Attempts that the history knows no end of.
+    pub cut: Vec<Cut>,
     /// How many attempts go at once.
     pub parallel: usize,
     /// Requests to end.
@@ -86,9 +86,6 @@ enum Job {
     Final(Result<(), Failure>),
 }
 
-/// Failed tasks that the end of a run names; the others stand in its events.
-const FAILURES: usize = 20;
-
 struct Driver {
     work: Arc<Work>,
     writer: Writer,
@@ -98,7 +95,9 @@ struct Driver {
     observer: mpsc::UnboundedSender<Record>,
     recorder: Recorder,
     jobs: JoinSet<Job>,
-    evidence: HashMap<TaskId, Vec<String>>,
+    evidence: BTreeMap<TaskId, Vec<String>>,
+    /// Tasks that wait for a person, and what their attempt may have changed outside.
+    held: BTreeMap<TaskId, Vec<String>>,
     stop: Option<Control>,
     position: watch::Sender<Position>,
     state: PathBuf,
@@ -106,33 +105,48 @@ struct Driver {
     shown: u64,
 }
 
+/// Writes the first record of a run, before anything of it exists.
+///
+/// # Errors
+/// [`RunError`]: the journal could not be written, or a secret stands in it.
+pub fn begin(writer: &mut Writer, redactor: &Redactor, opening: Event) -> Result<Record, RunError> {
+    let record = writer.append(&masked(redactor, opening)?)?;
+    writer.sync()?;
+    Ok(record)
+}
+
 /// Drives a run to its end.
 ///
 /// # Errors
 /// [`RunError`]: the journal could not be written, or a bug.
 pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError> {
-    let (position, watched) = watch::channel(Position::default());
+    let last = session.history.last();
+    let (position, watched) = watch::channel(last.map(Position::of).unwrap_or_default());
     let (recorder, mut messages) = Recorder::new(watched);
+    let status = Status::fold(&session.history);
     let mut driver = Driver {
         state: work.state(),
         work,
         writer: session.writer,
-        queue: Queue::default(),
-        status: Status::default(),
+        queue: status.queue().clone(),
+        status,
         parallel: session.parallel,
         observer: session.observer,
         recorder,
         jobs: JoinSet::new(),
-        evidence: HashMap::new(),
+        evidence: lessons(&session.history),
+        held: BTreeMap::new(),
         stop: None,
         position,
         shown: 0,
     };
     let mut controls = session.controls;
-    driver.write(session.opening)?;
-    driver.write(Event::Planned {
-        tasks: session.tasks,
-    })?;
+    for event in session.opening {
+        driver.write(event)?;
+    }
+    for cut in session.cut {
+        driver.take_up(cut)?;
+    }
     let played = driver.play(&mut messages, &mut controls).await;
     // Whatever ended the run, no attempt outlives it.
     driver.jobs.shutdown().await;
@@ -197,7 +211,19 @@ impl Driver {
                 Action::Finish(_) => {}
             }
         }
-        Ok(None)
+        let rest = self.jobs.is_empty() && !self.held.is_empty();
+        Ok(rest.then(|| self.waiting()))
+    }
+
+    fn claim_of(&self, task: &TaskId, attempt: u32) -> Claim {
+        let standing = self.queue.get(task);
+        let standing = standing.expect("the queue names only its own tasks");
+        Claim {
+            task: standing.task.clone(),
+            attempt,
+            tries: standing.tries(),
+            evidence: self.evidence.get(task).cloned().unwrap_or_default(),
+        }
     }
 
     fn claim(&mut self, task: &TaskId, version: u64, number: u32) -> Result<(), RunError> {
@@ -206,18 +232,7 @@ impl Driver {
             version,
             attempt: number,
         })?;
-        let task = self
-            .queue
-            .get(task)
-            .expect("the queue names only its own tasks")
-            .task
-            .clone();
-        let evidence = self.evidence.get(&task.id).cloned().unwrap_or_default();
-        let claim = Claim {
-            task,
-            attempt: number,
-            evidence,
-        };
+        let claim = self.claim_of(task, number);
         let (work, recorder) = (Arc::clone(&self.work), self.recorder.clone());
         self.jobs.spawn(async move {
             let outcome = attempt(&work, &recorder, &claim).await;
@@ -240,24 +255,6 @@ impl Driver {
         Ok(None)
     }
 
-    /// Says which tasks failed, and why each did.
-    fn failures(&self) -> String {
-        let failed = self
-            .status
-            .tasks
-            .iter()
-            .filter(|task| task.state == State::Failed)
-            .take(FAILURES);
-        let lines = failed.map(|task| {
-            format!(
-                "task `{}`: {}",
-                task.id,
-                task.last_error.as_deref().unwrap_or("no reason")
-            )
-        });
-        lines.collect::<Vec<_>>().join("\n")
-    }
-
     fn settle(&mut self, job: Job) -> Result<Option<Ending>, RunError> {
         let (claim, version, outcome) = match job {
             Job::Final(Ok(())) => {
@@ -265,6 +262,22 @@ impl Driver {
                     outcome: Outcome::Done,
                     reason: None,
                 }));
+            }
+            Job::Final(Err(Failure {
+                lacks: Some(what),
+                reason,
+                ..
+            }))
+            | Job::Attempt(
+                _,
+                _,
+                Err(Failure {
+                    lacks: Some(what),
+                    reason,
+                    ..
+                }),
+            ) => {
+                return Ok(Some(self.lacking(what, &reason)));
             }
             Job::Final(Err(failure)) => {
                 return Ok(Some(Ending {
@@ -275,6 +288,7 @@ impl Driver {
             Job::Attempt(claim, version, outcome) => (claim, version, outcome),
         };
         let (task, attempt) = (claim.task.id, claim.attempt);
+        let mut learnt = true;
         let event = match outcome {
             Ok(Finished::Done(commit)) => Event::TaskDone {
                 task,
@@ -282,30 +296,19 @@ impl Driver {
                 attempt,
                 commit: commit.map(|commit| commit.to_string()),
             },
-            Ok(Finished::Conflicted(files)) => {
-                let note = format!(
-                    "attempt {attempt} conflicted with what landed meanwhile in: {}",
-                    files.join(", ")
-                );
-                self.evidence.entry(task.clone()).or_default().push(note);
-                Event::TaskConflicted {
-                    task,
-                    version,
-                    attempt,
-                    files,
-                }
-            }
+            Ok(Finished::Conflicted(files)) => Event::TaskConflicted {
+                task,
+                version,
+                attempt,
+                files,
+            },
             Err(Failure {
                 reason,
                 retry,
                 pause,
+                ..
             }) => {
-                if pause.is_none() {
-                    self.evidence
-                        .entry(task.clone())
-                        .or_default()
-                        .push(reason.clone());
-                }
+                learnt = pause.is_none();
                 let retry = retry && self.queue.may_retry(&task);
                 Event::TaskFailed {
                     task,
@@ -316,6 +319,9 @@ impl Driver {
                 }
             }
         };
+        if let Some((task, lesson)) = lesson(&event).filter(|_| learnt) {
+            self.evidence.entry(task).or_default().push(lesson);
+        }
         self.write(event)?;
         Ok(None)
     }
@@ -333,17 +339,6 @@ impl Driver {
         self.write(Event::StopRequested { by, drain })?;
         self.stop = Some(control);
         Ok((!drain).then(|| self.stopped()))
-    }
-
-    fn stopped(&self) -> Ending {
-        let by = match &self.stop {
-            Some(Control::Drain(by) | Control::Stop(by)) => by.clone(),
-            Some(Control::Open(_)) | None => "nobody".to_owned(),
-        };
-        Ending {
-            outcome: Outcome::Stopped,
-            reason: Some(format!("stopped by {by}")),
-        }
     }
 
     /// Writes what someone sent, then tells them.

@@ -1,0 +1,71 @@
+//! How a run ends, and what a person is told then.
+
+use super::{Control, Driver};
+use crate::{event::Outcome, task::State};
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// Why, unless it is done.
+    pub reason: Option<String>,
+}
+
+/// Failed tasks that the end of a run names; the others stand in its events.
+const FAILURES: usize = 20;
+
+impl Driver {
+    /// Says which tasks failed, and why each did.
+    pub(super) fn failures(&self) -> String {
+        let failed = self
+            .status
+            .tasks
+            .iter()
+            .filter(|task| task.state == State::Failed)
+            .take(FAILURES);
+        let lines = failed.map(|task| {
+            format!(
+                "task `{}`: {}",
+                task.id,
+                task.last_error.as_deref().unwrap_or("no reason")
+            )
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The run lacks what only a person can give: it stops, and can be taken up again.
+    pub(super) fn lacking(&self, what: &str, reason: &str) -> Ending {
+        let run = &self.work.run;
+        Ending {
+            outcome: Outcome::Stopped,
+            reason: Some(format!("{reason}; {what}, then `loki resume {run}`")),
+        }
+    }
+
+    /// Everything is done but what waits for a person.
+    pub(super) fn waiting(&self) -> Ending {
+        let run = &self.work.run;
+        let lines = self.held.iter().map(|(task, outside)| {
+            format!(
+                "task `{task}` was cut off and may have changed something outside ({}): look there, then `loki resume {run} --repeat {task}`",
+                outside.join(", ")
+            )
+        });
+        Ending {
+            outcome: Outcome::Waiting,
+            reason: Some(lines.collect::<Vec<_>>().join("\n")),
+        }
+    }
+
+    pub(super) fn stopped(&self) -> Ending {
+        let by = match &self.stop {
+            Some(Control::Drain(by) | Control::Stop(by)) => by.clone(),
+            Some(Control::Open(_)) | None => "nobody".to_owned(),
+        };
+        Ending {
+            outcome: Outcome::Stopped,
+            reason: Some(format!("stopped by {by}")),
+        }
+    }
+}
