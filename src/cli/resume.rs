@@ -9,6 +9,7 @@ use crate::{
     journal::{self, Lock, Reopened, Writer},
     name::RunId,
     run::{Came, Cut, CutOff, cut_off, outside},
+    sandbox,
     status::{Phase, Status},
     task::Task,
 };
@@ -19,7 +20,7 @@ use super::{
     env::Environment,
     exit::{Exit, Fault, OrExit},
     restart, setup,
-    start::{Planned, described, now, roles},
+    start::{Planned, described, new_run, now, roles},
     ui,
 };
 
@@ -29,10 +30,13 @@ pub(super) async fn resume(env: &Environment, args: &args::Resume) -> Result<Exi
     repository.refuse_tracked_state().or_exit(Exit::Usage)?;
     let state = repository.root().join(".loki");
     let Some(run) = pick(&state, args.run.as_ref())? else {
+        let lock = Lock::acquire(&state, &new_run()?, now()).or_exit(Exit::Failed)?;
+        tidy_unheard(&repository, &lock)?;
         ui::note("no run of this repository is left unfinished");
         return Ok(Exit::Done);
     };
     let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
+    tidy_unheard(&repository, &lock)?;
     let records = journal::read(&journal::path(&state, &run)).or_exit(Exit::Failed)?;
     let status = Status::fold(&records);
     if let Some(outcome @ (Outcome::Done | Outcome::Failed)) = status.outcome {
@@ -132,16 +136,32 @@ pub(super) fn name_unfinished(state: &Path) {
     }
 }
 
+/// Removes what an orchestrator that died left of runs that are not to be gone on with: a journal
+/// that never began, and the task branches of a run that was done.
+pub(super) fn tidy_unheard(repository: &Repository, lock: &Lock) -> Result<(), Fault> {
+    let state = repository.root().join(".loki");
+    journal::forget_unbegun(&state).or_exit(Exit::Failed)?;
+    let Some(dead) = lock.abandoned() else {
+        return Ok(());
+    };
+    let records = journal::read(&journal::path(&state, &dead.run)).unwrap_or_default();
+    if Status::fold(&records).outcome == Some(Outcome::Done) {
+        course::forget_task_branches(repository, &dead.run)?;
+    }
+    Ok(())
+}
+
 /// A run that is over: what its orchestrator may have left is removed, and that is all.
 async fn over(
     env: &Environment,
     repository: &Repository,
     (run, outcome): (&RunId, Outcome),
 ) -> Result<Exit, Fault> {
-    let label = crate::sandbox::repository_label(repository.root());
-    let engine = setup::engine(env).await?;
-    let swept = crate::sandbox::sweep(engine.as_ref(), Some(&label)).await;
-    drop(swept.or_exit(Exit::NoSandbox)?);
+    if let Ok(engine) = setup::engine(env).await {
+        let label = sandbox::repository_label(repository.root());
+        let swept = sandbox::sweep(engine.as_ref(), Some(&label)).await;
+        drop(swept.or_exit(Exit::NoSandbox)?);
+    }
     repository.sweep(&[]).or_exit(Exit::Failed)?;
     let branch = run_branch(run);
     if outcome == Outcome::Done {

@@ -24,6 +24,7 @@ mod place;
 pub mod requests;
 mod signals;
 mod syncer;
+mod unbegun;
 pub mod views;
 mod writer;
 
@@ -54,6 +55,7 @@ pub use line::FORMAT;
 pub use lock::{Holder, Lock, LockError};
 pub use requests::{Requests, Unbelieved};
 pub use signals::{Signal, Signals};
+pub use unbegun::forget_unbegun;
 pub use writer::{Reopened, Writer};
 
 /// What [`verify`] found in a sound journal.
