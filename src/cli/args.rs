@@ -34,6 +34,8 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Run a specification to merged, tested code on branch `loki/RUN`
     Start(Start),
+    /// Go on with a run whose orchestrator died, or that stopped or waits for a person
+    Resume(Resume),
     /// Show what a run is doing or has done
     Status(Shown),
     /// Print what agents wrote, by task
@@ -128,6 +130,26 @@ pub(super) struct Start {
     pub(super) ship: bool,
     #[command(flatten)]
     pub(super) to: landing::To,
+}
+
+/// `loki resume`.
+#[derive(Debug, Args)]
+pub(super) struct Resume {
+    /// The run (default: the newest that is not over)
+    pub(super) run: Option<RunId>,
+    /// Make again the attempt at this task that was cut off, although it may have changed something
+    /// outside; `all` means every such task
+    #[arg(long, value_name = "TASK")]
+    pub(super) repeat: Vec<String>,
+    /// Go on under the policy as it is now, where it has changed
+    #[arg(long)]
+    pub(super) accept_policy: bool,
+    /// Go on with the specification as it is now, where it has changed; the plan stays
+    #[arg(long)]
+    pub(super) accept_spec: bool,
+    /// How many agents work at once (default: as at the start)
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(super) parallel: Option<u16>,
 }
 
 /// A run to look at.

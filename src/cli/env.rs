@@ -80,6 +80,9 @@ pub(super) struct Environment {
     pub(super) certificates: Option<PathBuf>,
     /// The secrets of this machine and project, once they were needed.
     pub(super) secrets: OnceLock<Arc<Values>>,
+    /// `LOKI_KILL_AT_WRITE`, for tests: at which write of a journal this process dies.
+    #[cfg(debug_assertions)]
+    pub(super) kill_at_write: Option<String>,
     cache: Option<PathBuf>,
     data: Option<PathBuf>,
 }
@@ -122,6 +125,8 @@ impl Environment {
             editor: text("VISUAL").or_else(|| text("EDITOR")),
             certificates: text("SSL_CERT_FILE").map(PathBuf::from),
             secrets: OnceLock::new(),
+            #[cfg(debug_assertions)]
+            kill_at_write: text("LOKI_KILL_AT_WRITE"),
             cache: under("XDG_CACHE_HOME", ".cache"),
             data: under("XDG_DATA_HOME", ".local/share"),
         }

@@ -9,6 +9,7 @@ mod attest;
 mod checkpoint;
 mod choice;
 mod clean;
+mod course;
 mod doctor;
 mod egress;
 mod env;
@@ -21,12 +22,14 @@ mod progress;
 
 mod registries;
 mod restart;
+mod resume;
 mod roles;
 mod sandbox;
 mod secrets;
 mod setup;
 mod signals;
 mod start;
+mod taken;
 mod terminal;
 mod ui;
 mod views;
@@ -82,6 +85,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
     env.engine = cli.engine.or(env.engine);
     match cli.command {
         Command::Start(start) => start::start(&env, &start).await,
+        Command::Resume(resume) => resume::resume(&env, &resume).await,
         Command::Status(shown) => views::status(&shown),
         Command::Logs(logs) => views::logs(&logs),
         Command::Events(events) => views::events(&events).await,

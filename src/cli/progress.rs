@@ -14,7 +14,7 @@ use crate::{
 
 use super::{
     landed::{self, short},
-    ui,
+    taken, ui,
 };
 
 /// What is on the screen.
@@ -54,7 +54,8 @@ impl Progress {
             Event::TaskDone { task, .. }
             | Event::TaskFailed { task, .. }
             | Event::TaskConflicted { task, .. }
-            | Event::Waiting { task, .. } => {
+            | Event::Waiting { task, .. }
+            | Event::Interrupted { task, .. } => {
                 if let Some(bar) = self.running.remove(task) {
                     bar.finish_and_clear();
                 }
@@ -83,6 +84,7 @@ fn is_news(event: &Event) -> bool {
 /// Says in one line what happened.
 pub(super) fn line(event: &Event) -> String {
     of_run(event)
+        .or_else(|| taken::line(event))
         .or_else(|| of_kept(event))
         .or_else(|| of_agent(event))
         .or_else(|| of_work(event))

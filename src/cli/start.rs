@@ -1,37 +1,34 @@
 //! `loki start`: everything is checked before anything is made; then the run is driven and shown.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::Read,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
-use tokio::sync::mpsc;
-
 use crate::{
-    diagnostic::explained,
     digest::Digest,
-    event::{Event, Outcome},
+    event::{Asked, Event},
     git::{Repository, run_branch},
     journal::{Lock, Writer},
     name::{Role, RunId},
     policy::{self, Policy, Rights},
     provider::Provider,
-    run::{self, Keeper, Session, Work},
-    sandbox,
+    run::{self, Keeper, Work},
+    sandbox::Launcher,
     spec::{self, Spec},
     task::{self, Task},
 };
 
 use super::{
-    answers, args, checkpoint,
+    answers, args,
     choice::choose,
+    course::{self, Begins, Course},
     env::Environment,
     exit::{Exit, Fault, OrExit},
-    landing,
-    progress::Progress,
-    restart, setup, signals, ui,
+    landing, restart, resume, setup, ui,
 };
 
 /// A specification that was read and checked.
@@ -43,58 +40,45 @@ pub(super) struct Intake {
 
 /// Runs the verb.
 pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit, Fault> {
-    let intake = read_spec(&args.spec)?;
-    let choice = choose(args, &intake)?;
-    let tasks = choice.plan(&intake)?;
-    let repository = setup::repository()?;
-    repository.refuse_tracked_state().or_exit(Exit::Usage)?;
+    let planned = Planned::read(env, args)?;
     let shipment = match args.ship {
-        true => Some(landing::prepare(env, &repository, &args.to)?),
+        true => Some(landing::prepare(env, &planned.repository, &args.to)?),
         false => None,
     };
-    let needs = policy::entry_of(choice.name());
-    let policy = setup::policy_with(env, &args.policy, (Some(repository.root()), needs))?;
-    check_plan(&tasks, &policy, &intake.file)?;
-    let provider = choice.open()?;
-    let checker: Role = "check".parse().or_exit(Exit::Bug)?;
-    let roles = || tasks.iter().map(|task| &task.role).chain([&checker]);
-    let rights: Vec<_> = roles().filter_map(|role| policy.rights(role)).collect();
-    credentials_are_kept(env, &rights)?;
-    let launcher = setup::launcher(env, setup::engine(env).await?, &rights)?;
-    let run = new_run()?;
+    let tasks = planned.tasks.clone();
+    let launcher = planned.launcher(env, &tasks).await?;
+    let (repository, run) = (&planned.repository, new_run()?);
     let state = repository.root().join(".loki");
     let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
+    let keeper = course::keeper(env, &state)?;
     answers::keep(env, &launcher, &state)?;
-    restart::charge(&launcher.threads, (&state, &policy), now());
-    sweep(&repository, launcher.engine.as_ref()).await?;
-    let images = setup::images_of(env, launcher.engine.as_ref(), &policy, roles()).await?;
-    warn_dirty(&repository)?;
-    repository
-        .create_run_branch(&run, repository.head())
-        .or_exit(Exit::Failed)?;
-    let opening = opening(
-        &run,
-        &intake,
-        provider.as_ref(),
-        (&repository, &policy),
-        &described(launcher.engine.report()),
-    );
-    let writer = Writer::create(&state, &run, now).or_exit(Exit::Failed)?;
-    let keeper = keeper(env, &state)?;
-    let work = Arc::new(Work {
-        run,
-        keeper: Some(Arc::clone(&keeper)),
-        repository: Arc::new(repository),
-        spec: intake.spec,
-        policy,
-        provider,
-        launcher,
-        images,
-        landing: tokio::sync::Mutex::new(()),
-        landings: std::sync::Mutex::default(),
-    });
-    let exit = drive(&work, writer, opening, tasks, usize::from(args.parallel)).await;
-    forget_old_checkpoints(keeper).await;
+    restart::charge(&launcher.threads, (&state, &planned.policy), now());
+    resume::tidy_unheard(repository, &lock)?;
+    resume::name_unfinished(&state);
+    course::sweep(repository, &launcher, &keeper).await?;
+    let engine = launcher.engine.as_ref();
+    let images = setup::images_of(env, engine, &planned.policy, roles(&tasks)).await?;
+    warn_dirty(repository)?;
+    let opening = planned.opening(&run, args, &described(engine.report()))?;
+    let mut writer = Writer::create(&state, &run, now).or_exit(Exit::Failed)?;
+    course::may_die(env, &mut writer)?;
+    let first = run::begin(&mut writer, &launcher.redactor, opening).or_exit(Exit::Failed)?;
+    if let Err(fault) = repository.create_run_branch(&run, repository.head()) {
+        // This is all that there is of the run.
+        std::fs::remove_file(writer.path()).or_exit(Exit::Failed)?;
+        return Err(fault).or_exit(Exit::Failed);
+    }
+    let course = Course {
+        writer,
+        history: vec![first],
+        opening: vec![Event::Planned { tasks }],
+        cut: Vec::new(),
+        parallel: args.parallel,
+        begins: Begins::New,
+    };
+    let work = planned.work(run, launcher, (images, Arc::clone(&keeper)));
+    let exit = course.drive(&work).await;
+    course::forget_old_checkpoints(keeper).await;
     let exit = match (exit, shipment) {
         (Ok(Exit::Done), Some(shipment)) => landing::deliver(env, &work, &shipment).await,
         (exit, _) => exit,
@@ -103,80 +87,99 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     exit
 }
 
-/// Prepares keeping what agents write.
-fn keeper(env: &Environment, state: &Path) -> Result<Arc<Keeper>, Fault> {
-    let settings = checkpoint::settings(env)?;
-    let keeper = Keeper::new(settings, state.to_owned(), Keeper::QUOTA, now);
-    keeper.map(Arc::new).or_exit(Exit::Failed)
+/// What a run is made of, read and checked; nothing was made yet.
+pub(super) struct Planned {
+    pub(super) intake: Intake,
+    pub(super) tasks: Vec<Task>,
+    pub(super) repository: Repository,
+    pub(super) policy: Policy,
+    provider: Arc<dyn Provider>,
 }
 
-/// Removes checkpoints that a run leaves to be removed; those of other runs count, too.
-async fn forget_old_checkpoints(keeper: Arc<Keeper>) {
-    let tidied = tokio::task::spawn_blocking(move || keeper.tidy()).await;
-    let failed = match tidied {
-        Ok(Ok(_)) => return,
-        Ok(Err(cause)) => explained(&cause),
-        Err(panicked) => panicked.to_string(),
-    };
-    ui::warning(format!("old checkpoints stay: {}", ui::visible(&failed)));
+/// Returns every role that works in a run.
+pub(super) fn roles(tasks: &[Task]) -> impl Iterator<Item = &Role> {
+    static CHECKER: LazyLock<Role> =
+        LazyLock::new(|| "check".parse().expect("the name is a role's"));
+    tasks.iter().map(|task| &task.role).chain([&*CHECKER])
 }
 
-async fn drive(
-    work: &Arc<Work>,
-    writer: Writer,
-    opening: Event,
-    tasks: Vec<Task>,
-    parallel: usize,
-) -> Result<Exit, Fault> {
-    let (observer, watched) = mpsc::unbounded_channel();
-    let (controls, caught) =
-        signals::watch(&work.repository.root().join(".loki")).or_exit(Exit::Failed)?;
-    let session = Session {
-        writer,
-        opening,
-        tasks,
-        parallel,
-        controls,
-        observer,
-    };
-    let (ending, ()) = tokio::join!(
-        run::drive(Arc::clone(work), session),
-        Progress::default().show(watched)
-    );
-    if let Err(fault) = tidy(work).await {
-        ui::warning(format!(
-            "something of the run is left: {}; the next start looks again",
-            fault.message
-        ));
+impl Planned {
+    /// Reads and checks everything that a person named.
+    pub(super) fn read(env: &Environment, args: &args::Start) -> Result<Self, Fault> {
+        let intake = read_spec(&args.spec)?;
+        let choice = choose(args, &intake)?;
+        let tasks = choice.plan(&intake)?;
+        let repository = setup::repository()?;
+        repository.refuse_tracked_state().or_exit(Exit::Usage)?;
+        let needs = policy::entry_of(choice.name());
+        let policy = setup::policy_with(env, &args.policy, (Some(repository.root()), needs))?;
+        check_plan(&tasks, &policy, &intake.file)?;
+        Ok(Self {
+            provider: choice.open()?,
+            intake,
+            tasks,
+            repository,
+            policy,
+        })
     }
-    let ending = ending
-        .or_exit(Exit::Failed)
-        .map_err(|fault| fault.hint("`loki status` shows how far the run came"))?;
-    if ending.outcome == Outcome::Done {
-        forget_task_branches(work)?;
+
+    /// Makes ready what starts the sandboxes of a plan.
+    pub(super) async fn launcher(
+        &self,
+        env: &Environment,
+        tasks: &[Task],
+    ) -> Result<Launcher, Fault> {
+        let rights = roles(tasks).filter_map(|role| self.policy.rights(role));
+        let rights: Vec<_> = rights.collect();
+        credentials_are_kept(env, &rights)?;
+        setup::launcher(env, setup::engine(env).await?, &rights)
     }
-    summary(work, &ending);
-    Ok(match (ending.outcome, caught.signal()) {
-        (Outcome::Done, _) => Exit::Done,
-        (Outcome::Waiting, _) => Exit::Waiting,
-        (Outcome::Stopped, Some(signal)) => Exit::Signal(signal),
-        (Outcome::Failed | Outcome::Stopped, _) => Exit::Failed,
-    })
-}
 
-/// Removes what a run that was ended left standing; nothing else may run here, we hold the lock.
-async fn tidy(work: &Work) -> Result<(), Fault> {
-    let label = sandbox::repository_label(work.repository.root());
-    work.launcher.end_own(&label).await.or_exit(Exit::Failed)?;
-    work.repository.sweep(&[]).or_exit(Exit::Failed).map(drop)
-}
+    /// Puts everything together.
+    pub(super) fn work(
+        self,
+        run: RunId,
+        launcher: Launcher,
+        (images, keeper): (BTreeMap<String, String>, Arc<Keeper>),
+    ) -> Arc<Work> {
+        Arc::new(Work {
+            run,
+            keeper: Some(keeper),
+            repository: Arc::new(self.repository),
+            spec: self.intake.spec,
+            policy: self.policy,
+            provider: self.provider,
+            launcher,
+            images,
+            landing: tokio::sync::Mutex::new(()),
+            landings: std::sync::Mutex::default(),
+        })
+    }
 
-/// Removes the branches of single tasks: once a run is done, all of their work is on its branch.
-/// Those of a run that failed stay, for they may hold what did not land.
-fn forget_task_branches(work: &Work) -> Result<(), Fault> {
-    let mut refs = work.repository.run_refs(&work.run).or_exit(Exit::Failed)?;
-    refs.retain(|name| name.starts_with("refs/heads/loki-tasks/"));
-    work.repository.delete_refs(&refs).or_exit(Exit::Failed)
+    fn opening(&self, run: &RunId, args: &args::Start, engine: &str) -> Result<Event, Fault> {
+        let here = std::env::current_dir().or_exit(Exit::Usage)?;
+        let shown = |path: &Path| path.to_string_lossy().into_owned();
+        let root = self.repository.root();
+        Ok(Event::RunStarted {
+            run: run.clone(),
+            loki: env!("CARGO_PKG_VERSION").to_owned(),
+            spec: shown(&self.intake.file),
+            spec_sha256: self.intake.sha256.clone(),
+            title: self.intake.spec.title.clone(),
+            provider: self.provider.name().to_owned(),
+            base: self.repository.head().to_string(),
+            branch: run_branch(run),
+            engine: engine.to_owned(),
+            policy_sha256: self.policy.sha256(),
+            asked: Some(Asked {
+                directory: shown(here.strip_prefix(root).unwrap_or(&here)),
+                command: args.command.clone(),
+                replayed: args.replayed.as_deref().map(shown),
+                policy: args.policy.iter().map(|path| shown(path)).collect(),
+                parallel: args.parallel,
+            }),
+        })
+    }
 }
 
 /// Reads a specification without ever reading more than it may have.
@@ -216,28 +219,7 @@ fn read_spec(path: &Path) -> Result<Intake, Fault> {
     })
 }
 
-fn opening(
-    run: &RunId,
-    intake: &Intake,
-    provider: &dyn Provider,
-    (repository, policy): (&Repository, &Policy),
-    engine: &str,
-) -> Event {
-    Event::RunStarted {
-        run: run.clone(),
-        loki: env!("CARGO_PKG_VERSION").to_owned(),
-        spec: intake.file.to_string_lossy().into_owned(),
-        spec_sha256: intake.sha256.clone(),
-        title: intake.spec.title.clone(),
-        provider: provider.name().to_owned(),
-        base: repository.head().to_string(),
-        branch: run_branch(run),
-        engine: engine.to_owned(),
-        policy_sha256: policy.sha256(),
-    }
-}
-
-fn described(report: &crate::engine::EngineReport) -> String {
+pub(super) fn described(report: &crate::engine::EngineReport) -> String {
     format!("{} {} at {}", report.name, report.version, report.endpoint)
 }
 
@@ -291,22 +273,6 @@ fn credentials_are_kept(env: &Environment, roles: &[Rights]) -> Result<(), Fault
     Ok(())
 }
 
-/// Removes what dead orchestrators left in this repository.
-async fn sweep(repository: &Repository, engine: &dyn crate::engine::Engine) -> Result<(), Fault> {
-    let label = sandbox::repository_label(repository.root());
-    for gone in sandbox::sweep(engine, Some(&label))
-        .await
-        .or_exit(Exit::NoSandbox)?
-    {
-        ui::note(format!(
-            "removed a sandbox left by run {}: {}",
-            gone.run, gone.task
-        ));
-    }
-    repository.sweep(&[]).or_exit(Exit::Failed)?;
-    Ok(())
-}
-
 fn warn_dirty(repository: &Repository) -> Result<(), Fault> {
     let changed = repository.dirty().or_exit(Exit::Failed)?;
     if !changed.is_empty() {
@@ -332,25 +298,4 @@ pub(super) fn new_run() -> Result<RunId, Fault> {
     format!("{time}-{:04x}", u16::from_le_bytes(random))
         .parse()
         .or_exit(Exit::Bug)
-}
-
-fn summary(work: &Work, ending: &run::Ending) {
-    let branch = run_branch(&work.run);
-    match (ending.outcome, &ending.reason) {
-        (Outcome::Done, _) => ui::note(format!("done: branch `{branch}` holds the work")),
-        (outcome, reason) => {
-            let word = match outcome {
-                Outcome::Stopped => "stopped",
-                Outcome::Waiting => "waiting",
-                Outcome::Failed | Outcome::Done => "failed",
-            };
-            ui::note(format!(
-                "{word}: {}",
-                ui::visible_lines(reason.as_deref().unwrap_or("no reason is known"))
-            ));
-            ui::note(format!("branch `{branch}` holds what landed before"));
-        }
-    }
-    ui::note(format!("look at it: git log --oneline {branch}"));
-    ui::note("            loki status, loki logs, loki events");
 }

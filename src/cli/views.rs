@@ -9,13 +9,13 @@ use crate::{
     journal::{self, Follow, From, Lock, Signal},
     name::RunId,
     run,
-    status::{self, Phase, Status},
+    status::{self, Status},
 };
 
 use super::{
     args::{Events, Logs, Shown, Stop},
     exit::{Exit, Fault, OrExit},
-    progress, setup,
+    progress, resume, setup,
     ui::{self, Stream},
 };
 
@@ -90,10 +90,10 @@ pub(super) fn status(shown: &Shown) -> Result<Exit, Fault> {
         }
         return Ok(Exit::Done);
     };
-    let status = Status::fold(&chosen.records()?);
     let held = Lock::holder(&chosen.state).or_exit(Exit::Failed)?;
-    if status.phase != Phase::Ended && held.is_none_or(|holder| holder.run != chosen.run) {
-        ui::warning("the orchestrator of this run is gone: this is how it stood when it ended");
+    let mut status = Status::fold(&chosen.records()?);
+    if held.is_none_or(|holder| holder.run != chosen.run) {
+        status = resume::orphaned(status, &chosen.run);
     }
     if shown.json {
         ui::json(&status)?;

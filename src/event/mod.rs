@@ -39,6 +39,9 @@ pub enum Event {
         branch: String,
         engine: String,
         policy_sha256: String,
+        /// What `loki resume` needs; journals before format 3 do not say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<Asked>,
     },
     /// The plan: every task of the run.
     Planned { tasks: Vec<Task> },
@@ -281,6 +284,42 @@ pub enum Event {
         by: String,
         reason: String,
     },
+    /// An orchestrator goes on with a run whose own died, or that ended without being over. `torn`
+    /// bytes of a record that was never completed were cut off.
+    Resumed {
+        loki: String,
+        engine: String,
+        spec_sha256: String,
+        policy_sha256: String,
+        torn: u64,
+    },
+    /// An attempt was cut off by the end of its orchestrator or for want of something that the
+    /// machine must give: it counts as none. `outside` is what it may have changed elsewhere; then
+    /// `by` says who had it repeated all the same.
+    Interrupted {
+        task: TaskId,
+        version: u64,
+        attempt: u32,
+        reason: String,
+        outside: Vec<String>,
+        by: Option<String>,
+    },
+}
+
+/// How a person asked for a run: what going on with it in the same way takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// Where it was asked; relative paths begin there.
+    pub directory: String,
+    /// The program of `--command`.
+    pub command: Option<String>,
+    /// The directory of `--macro`.
+    pub replayed: Option<String>,
+    /// The files of `--policy`.
+    pub policy: Vec<String>,
+    /// How many agents work at once.
+    pub parallel: u16,
 }
 
 /// How a run ended.
@@ -291,9 +330,9 @@ pub enum Outcome {
     Done,
     /// Something failed.
     Failed,
-    /// A person stopped it.
+    /// A person stopped it, or it lacked something that the machine must give.
     Stopped,
-    /// What is left waits for a person's approval.
+    /// What is left waits for a person.
     Waiting,
 }
 

@@ -20,6 +20,7 @@
 mod checkout;
 mod command;
 mod decoy;
+mod durable;
 mod error;
 mod hand_over;
 mod history;

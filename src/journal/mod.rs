@@ -16,12 +16,15 @@ mod chain;
 mod error;
 mod follow;
 mod key;
+#[cfg(debug_assertions)]
+mod kill;
 mod line;
 mod lock;
 mod place;
 pub mod requests;
 mod signals;
 mod syncer;
+mod unbegun;
 pub mod views;
 mod writer;
 
@@ -46,10 +49,13 @@ use chain::{Chain, Step};
 pub use error::{Fault, JournalError};
 pub use follow::{Follow, From};
 pub use key::{Forged, Key, KeyError, NotHex, PublicKey, Signature};
+#[cfg(debug_assertions)]
+pub use kill::{Fate, KillPoint, NoKillPoint};
 pub use line::FORMAT;
 pub use lock::{Holder, Lock, LockError};
 pub use requests::{Requests, Unbelieved};
 pub use signals::{Signal, Signals};
+pub use unbegun::forget_unbegun;
 pub use writer::{Reopened, Writer};
 
 /// What [`verify`] found in a sound journal.

@@ -68,10 +68,12 @@ impl List {
 
     fn of(task: &Progress, status: &Status) -> Self {
         match task.state {
-            State::Pending => Self::Pending,
+            State::Pending | State::Interrupted => Self::Pending,
             State::Claimed | State::Waiting | State::Approved => Self::InProgress,
             State::Done => Self::Completed,
-            State::Failed if task.attempt >= status.queue().max_attempts() => Self::DeadLetter,
+            State::Failed if task.attempt - task.interrupted >= status.queue().max_attempts() => {
+                Self::DeadLetter
+            }
             State::Failed | State::Blocked | State::Reverted => Self::Failed,
         }
     }
@@ -128,6 +130,7 @@ fn list_status(state: State) -> &'static str {
         State::Reverted => "reverted",
         State::Waiting => "waiting",
         State::Approved => "approved",
+        State::Interrupted => "interrupted",
     }
 }
 

@@ -10,7 +10,6 @@
 
 use std::{
     fs::File,
-    io::Write,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -46,6 +45,8 @@ pub struct Writer {
     /// The line being written, kept to reuse its memory.
     line: Vec<u8>,
     failed: bool,
+    #[cfg(debug_assertions)]
+    countdown: super::kill::Countdown,
 }
 
 /// A journal that was opened again after its writer had gone.
@@ -165,6 +166,8 @@ impl Writer {
             last: Digest::default(),
             line: Vec::new(),
             failed: false,
+            #[cfg(debug_assertions)]
+            countdown: <_>::default(),
         })
     }
 
@@ -266,8 +269,17 @@ impl Writer {
         self.failing("sync", background)
     }
 
+    /// Has this process die at one of its writes, for tests.
+    #[cfg(debug_assertions)]
+    pub fn dies_at(&mut self, point: Option<super::KillPoint>) {
+        self.countdown = super::kill::Countdown::to(point);
+    }
+
     fn write(&mut self) -> Result<(), JournalError> {
-        let written = (&*self.file).write_all(&self.line);
+        #[cfg(debug_assertions)]
+        let written = self.countdown.write(&self.file, &self.line);
+        #[cfg(not(debug_assertions))]
+        let written = std::io::Write::write_all(&mut &*self.file, &self.line);
         self.failing("append to", written)
     }
 

@@ -8,7 +8,9 @@ use tokio::time::Instant;
 use crate::{
     diagnostic::explained,
     event::{Event, Need, millis},
+    finding::Finding,
     git::{self, HandOver, ObjectId},
+    name::TaskId,
     provider::{self, Assignment, Launch, Reader, Report, Spent},
     sandbox::{Grant, Home, Sandbox},
     task::{self, Task},
@@ -42,6 +44,8 @@ pub(super) struct Claim {
     pub(super) task: Task,
     /// Which attempt at it, from 1.
     pub(super) attempt: u32,
+    /// How many attempts count, this one included: it is told this number.
+    pub(super) tries: u32,
     /// What made earlier attempts fail.
     pub(super) evidence: Vec<String>,
     /// Digests of what people have approved in this run.
@@ -66,7 +70,7 @@ pub(super) async fn attempt(
     claim: &Claim,
 ) -> Result<Finished, Failure> {
     let task = &claim.task;
-    let name = format!("{}-{}", task.id, claim.attempt);
+    let name = room_name(&task.id, claim.attempt);
     let launch = launch(work, claim).await?;
     let mut room = work.room(recorder, &name, Some(&task.id), &task.role)?;
     let outcome = within(&mut room, claim, launch).await;
@@ -74,11 +78,16 @@ pub(super) async fn attempt(
     if let Err(Failure {
         pause: Some(pause), ..
     }) = outcome
-        && claim.attempt < task::MAX_ATTEMPTS
+        && claim.tries < task::MAX_ATTEMPTS
     {
-        tokio::time::sleep(longer(pause, claim.attempt)).await;
+        tokio::time::sleep(longer(pause, claim.tries)).await;
     }
     outcome
+}
+
+/// Names the room of an attempt; no other attempt of the run has that name.
+pub(super) fn room_name(task: &TaskId, attempt: u32) -> String {
+    format!("{task}-{attempt}")
 }
 
 /// Doubles a pause with each attempt, up to a bound.
@@ -106,10 +115,10 @@ async fn within(room: &mut Room<'_>, claim: &Claim, launch: Launch) -> Result<Fi
 async fn launch(work: &Arc<Work>, claim: &Claim) -> Result<Launch, Failure> {
     let mut evidence = claim.evidence.clone();
     evidence.extend(both_sides(work, claim).await?);
-    let brief = provider::brief(&work.spec, &claim.task, claim.attempt, &evidence);
+    let brief = provider::brief(&work.spec, &claim.task, claim.tries, &evidence);
     let assignment = Assignment {
         task: &claim.task,
-        attempt: claim.attempt,
+        attempt: claim.tries,
         brief: &brief,
     };
     work.provider
@@ -154,7 +163,7 @@ async fn agent(
     let argv = launch.argv(HOME);
     let mut env = launch.env;
     env.push(("LOKI_TASK".to_owned(), claim.task.id.to_string()));
-    env.push(("LOKI_ATTEMPT".to_owned(), claim.attempt.to_string()));
+    env.push(("LOKI_ATTEMPT".to_owned(), claim.tries.to_string()));
     let begun = Instant::now();
     let process = sandbox.exec(&argv, &env, &grant()).await?;
     let mut reader = room.work().provider.reader();
@@ -275,7 +284,7 @@ pub(super) async fn land_approved(
     commit: ObjectId,
 ) -> Result<Finished, Failure> {
     let task = &claim.task;
-    let name = format!("{}-{}", task.id, claim.attempt);
+    let name = room_name(&task.id, claim.attempt);
     let room = work.room(recorder, &name, Some(&task.id), &task.role)?;
     let outcome = land(&room, claim, commit).await;
     if let Ok(Finished::Done(_)) = outcome {
@@ -330,13 +339,15 @@ async fn review(recorder: &Recorder, claim: &Claim, stdout: &[u8]) -> Result<Fin
     if passed {
         return Ok(Finished::Done(None));
     }
-    let first = verdict
-        .findings
-        .iter()
-        .find(|finding| finding.severity.blocks());
+    Err(Failure::fatal(blocked(&verdict.findings)))
+}
+
+/// Says why a review blocks.
+pub(super) fn blocked(findings: &[Finding]) -> String {
+    let first = findings.iter().find(|finding| finding.severity.blocks());
     let why = first.map_or_else(
         || "no finding given".to_owned(),
         |one| format!("`{}`: {}", one.file, one.message),
     );
-    Err(Failure::fatal(format!("the review blocks: {why}")))
+    format!("the review blocks: {why}")
 }

@@ -1,9 +1,10 @@
 //! Why an attempt failed, and whether another could do better.
 
-use std::time::Duration;
+use std::{error::Error, io::ErrorKind, time::Duration};
 
 use crate::{
     diagnostic::explained,
+    engine::EngineError,
     git,
     link::LinkError,
     provider::{Remedy, Trouble},
@@ -21,6 +22,9 @@ pub(super) struct Failure {
     pub(super) retry: bool,
     /// How long to leave alone first what was too busy. Then it is no fault of the work either.
     pub(super) pause: Option<Duration>,
+    /// The machine lacks something that only a person can give it, such as room on its disk: the
+    /// attempt counts as none, and the run stops.
+    pub(super) lacks: Option<&'static str>,
 }
 
 impl Failure {
@@ -30,6 +34,7 @@ impl Failure {
             reason,
             retry: true,
             pause: None,
+            lacks: None,
         }
     }
 
@@ -39,6 +44,7 @@ impl Failure {
             reason,
             retry: false,
             pause: None,
+            lacks: None,
         }
     }
 }
@@ -58,7 +64,12 @@ impl From<SandboxError> for Failure {
             cause,
             SandboxError::Isolation(_) | SandboxError::Link(LinkError::Refused { .. })
         );
+        let lacks = match &cause {
+            SandboxError::Engine(cause) => lacks_engine(cause),
+            _ => None,
+        };
         Self {
+            lacks: lacks.or_else(|| lacks_room(&cause)),
             reason: explained(&cause),
             retry: !hopeless,
             pause: None,
@@ -71,6 +82,7 @@ impl From<Trouble> for Failure {
         Self {
             reason,
             retry: remedy != Remedy::Person,
+            lacks: None,
             pause: match remedy {
                 Remedy::Wait(pause) => Some(pause),
                 Remedy::Again | Remedy::Person => None,
@@ -87,14 +99,58 @@ impl From<LinkError> for Failure {
 
 impl From<git::GitError> for Failure {
     fn from(cause: git::GitError) -> Self {
-        Self::fatal(explained(&cause))
+        Self {
+            lacks: lacks_room(&cause),
+            ..Self::fatal(explained(&cause))
+        }
     }
 }
 
 impl From<std::io::Error> for Failure {
     fn from(cause: std::io::Error) -> Self {
-        Self::fatal(format!("a file of the run could not be written: {cause}"))
+        Self {
+            lacks: lacks_room(&cause),
+            ..Self::fatal(format!("a file of the run could not be written: {cause}"))
+        }
     }
+}
+
+/// What to do about a full disk.
+const ROOM: &str = "make room on the disk";
+/// What a program of the system says last when there is no room.
+const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
+
+/// Returns what a person must do when a fault says that the disk is full. Programs say it at the
+/// end of a line; what an agent printed is not asked here.
+pub(super) fn lacks_room(cause: &(dyn Error + 'static)) -> Option<&'static str> {
+    let mut next = Some(cause);
+    while let Some(fault) = next {
+        let kind = fault
+            .downcast_ref::<std::io::Error>()
+            .map(std::io::Error::kind);
+        if matches!(
+            kind,
+            Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+        ) {
+            return Some(ROOM);
+        }
+        next = fault.source();
+    }
+    let text = explained(cause);
+    let mut lines = text.lines().flat_map(|line| line.split("\\n"));
+    let full = |line: &str| FULL.iter().any(|words| line.trim_end().ends_with(words));
+    lines.any(full).then_some(ROOM)
+}
+
+/// Returns what a person must do when the engine is gone.
+fn lacks_engine(cause: &EngineError) -> Option<&'static str> {
+    let gone = match cause {
+        EngineError::NotFound { .. } | EngineError::TimedOut { .. } => true,
+        // There was no answer at all.
+        EngineError::Api { status, .. } => status.is_none(),
+        _ => false,
+    };
+    gone.then_some("start the engine")
 }
 
 impl From<Ended> for Failure {

@@ -24,8 +24,9 @@ use crate::{
     engine::{ContainerId, Engine},
     event::Event,
     journal::{Key, KeyError},
+    name::{RunId, TaskId},
     redact::Redactor,
-    sandbox::Sandbox,
+    sandbox::{Sandbox, Slot},
 };
 
 use super::{failure::Failure, room::Room};
@@ -45,6 +46,23 @@ pub struct Subject {
     pub origin: Origin,
     /// Directories by their name in the checkpoint.
     pub sources: Vec<(&'static str, PathBuf)>,
+}
+
+impl Subject {
+    /// Returns what is kept of an attempt whose orchestrator died: its run, task and sandbox, and
+    /// where it stood.
+    #[must_use]
+    pub fn abandoned((run, task, sandbox): (RunId, TaskId, String), slot: &Slot) -> Self {
+        Self {
+            origin: Origin {
+                run: Some(run),
+                task: Some(task),
+                sandbox: Some(sandbox),
+                journal: None,
+            },
+            sources: vec![("home", slot.home()), ("work", slot.work())],
+        }
+    }
 }
 
 /// Makes the checkpoints of a repository.
@@ -97,6 +115,23 @@ impl Keeper {
         self.with(progress, |tools| {
             checkpoint::create(&store, &asked, quiet, tools)
         })
+    }
+
+    /// Makes a checkpoint of an attempt whose orchestrator died, and returns its run and the event
+    /// that tells of it. Nothing may run there any more.
+    ///
+    /// # Panics
+    /// When the subject is not one of [`Subject::abandoned`].
+    #[must_use]
+    pub fn keep_abandoned(&self, subject: &Subject, secrets: &Redactor) -> (RunId, Event) {
+        let kept = self.keep(subject, secrets, Quiet::Ended, &|_, _| {});
+        let Origin {
+            run, task, sandbox, ..
+        } = subject.origin.clone();
+        let run = run.expect("an abandoned attempt has a run");
+        let sandbox = sandbox.expect("an abandoned attempt has a sandbox");
+        let kept = kept.map_err(|cause| explained(&cause));
+        (run, checkpointed(sandbox, task, kept))
     }
 
     /// Makes a checkpoint of an archive.
@@ -328,25 +363,26 @@ impl Room<'_> {
             Ok(kept) => kept.map_err(|cause| explained(&cause)),
             Err(panicked) => Err(format!("a bug of ours: {panicked}")),
         };
-        self.recorder().record(self.checkpointed(kept)).await?;
+        let told = checkpointed(self.name.clone(), self.task().cloned(), kept);
+        self.recorder().record(told).await?;
         Ok(())
     }
+}
 
-    fn checkpointed(&self, kept: Result<Head, String>) -> Event {
-        let (head, reason) = match kept {
-            Ok(head) => (Some(head), None),
-            Err(reason) => (None, Some(reason)),
-        };
-        let count = |of: fn(&Head) -> u64| head.as_ref().map_or(0, of);
-        Event::Checkpointed {
-            sandbox: self.name.clone(),
-            task: self.task().cloned(),
-            entries: count(|head| head.entries),
-            bytes: count(|head| head.bytes),
-            stored: count(|head| head.stored),
-            left_out: count(|head| head.left_out),
-            checkpoint: head.map(|head| head.id),
-            reason,
-        }
+fn checkpointed(sandbox: String, task: Option<TaskId>, kept: Result<Head, String>) -> Event {
+    let (head, reason) = match kept {
+        Ok(head) => (Some(head), None),
+        Err(reason) => (None, Some(reason)),
+    };
+    let count = |of: fn(&Head) -> u64| head.as_ref().map_or(0, of);
+    Event::Checkpointed {
+        sandbox,
+        task,
+        entries: count(|head| head.entries),
+        bytes: count(|head| head.bytes),
+        stored: count(|head| head.stored),
+        left_out: count(|head| head.left_out),
+        checkpoint: head.map(|head| head.id),
+        reason,
     }
 }

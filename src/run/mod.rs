@@ -21,6 +21,7 @@ mod landings;
 mod masked;
 mod output;
 mod recorder;
+mod resume;
 mod room;
 mod verify;
 mod work;
@@ -29,7 +30,8 @@ mod work;
     clippy::module_name_repetitions,
     reason = "an error is named after what failed"
 )]
-pub use driver::{Control, Ending, RunError, Session, drive};
+pub use driver::{Control, Ending, RunError, Session, begin, drive};
 pub use keeper::{Holder, Keeper, Subject};
 pub use landings::{Landing, Landings};
+pub use resume::{Came, Cut, CutOff, cut_off, outside};
 pub use work::{Work, logs};

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     egress,
-    event::Event,
+    event::{Event, Record},
     name::{Role, TaskId},
 };
 
@@ -30,6 +30,16 @@ pub(super) struct Position {
     pub(super) seq: u64,
     /// The time.
     pub(super) ts: jiff::Timestamp,
+}
+
+impl Position {
+    /// Returns where the journal is after a record.
+    pub(super) fn of(record: &Record) -> Self {
+        Self {
+            seq: record.seq,
+            ts: record.ts,
+        }
+    }
 }
 
 /// Sends events to the driver, and knows where the journal is.

@@ -52,6 +52,12 @@ impl Status {
                 self.reason.clone_from(reason);
             }
             Event::Shipped { url, .. } => self.shipped = Some(url.clone()),
+            Event::Resumed { engine, .. } if self.queue.is_open() => {
+                self.outcome = None;
+                self.reason = None;
+                self.agents.clear();
+                self.engine.clone_from(engine);
+            }
             _ => {}
         }
     }
@@ -93,6 +99,11 @@ impl Status {
                 self.change(task, |task| task.last_error = Some(reason));
             }
             Event::Approved { .. } => {}
+            Event::Interrupted { task, reason, .. } => {
+                self.change(task, |task| task.last_error = Some(reason.clone()));
+            }
+            // What they mean for each task is the queue's to say.
+            Event::RunEnded { .. } | Event::Resumed { .. } => {}
             Event::Gated { breaches, .. } => {
                 self.counts.breaches += u64::from(!breaches.is_empty());
             }
@@ -238,6 +249,7 @@ impl Status {
         for (task, standing) in self.tasks.iter_mut().zip(self.queue.tasks()) {
             task.state = standing.state;
             task.attempt = standing.attempts;
+            task.interrupted = standing.interrupted;
             task.version = standing.version;
             if task.state != State::Claimed {
                 task.claimed = None;
@@ -260,6 +272,7 @@ impl Status {
         self.counts.pending = count(State::Pending);
         self.counts.in_progress = count(State::Claimed) + count(State::Approved);
         self.counts.waiting = count(State::Waiting);
+        self.counts.interrupted = count(State::Interrupted);
         self.counts.completed = count(State::Done);
         self.counts.failed = count(State::Failed);
         self.counts.blocked = count(State::Blocked);
@@ -282,7 +295,12 @@ impl Status {
             Phase::Stopping
         } else if self.tasks.is_empty() {
             Phase::Planning
-        } else if self.counts.pending + self.counts.in_progress + self.counts.waiting > 0 {
+        } else if self.counts.pending
+            + self.counts.in_progress
+            + self.counts.waiting
+            + self.counts.interrupted
+            > 0
+        {
             Phase::Building
         } else {
             Phase::Verifying

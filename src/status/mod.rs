@@ -98,6 +98,8 @@ pub enum Phase {
     Stopping,
     /// The run is over.
     Ended,
+    /// Its orchestrator is gone without having said so.
+    Interrupted,
 }
 
 /// One task as it stands.
@@ -119,6 +121,8 @@ pub struct Progress {
     pub state: State,
     /// Attempts begun.
     pub attempt: u32,
+    /// Attempts that were cut off and count as none.
+    pub interrupted: u32,
     /// Its version in the queue.
     pub version: u64,
     /// When its first attempt began.
@@ -164,7 +168,7 @@ pub struct Agent {
     pub usage: Usage,
 }
 
-/// Numbers of tasks and attempts. The next five, `reverted` and `waiting` add up to `total`.
+/// Numbers of tasks and attempts. Those of tasks add up to `total`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// All tasks.
@@ -173,6 +177,8 @@ pub struct Counts {
     pub pending: usize,
     /// Tasks being worked on, or about to land after an approval.
     pub in_progress: usize,
+    /// Tasks whose attempt was cut off, for `loki resume` to decide about.
+    pub interrupted: usize,
     /// Tasks that landed.
     pub completed: usize,
     /// Tasks that failed for good.
@@ -302,6 +308,24 @@ impl Status {
         self.settle();
     }
 
+    /// Says that the orchestrator of a run is gone without having ended it: nothing of it goes on.
+    #[must_use]
+    pub fn orphaned(mut self) -> Self {
+        if self.phase == Phase::Ended {
+            return self;
+        }
+        for task in &mut self.tasks {
+            if task.state == State::Claimed {
+                task.state = State::Interrupted;
+                task.claimed = None;
+            }
+        }
+        self.agents.clear();
+        self.settle();
+        self.phase = Phase::Interrupted;
+        self
+    }
+
     /// Returns the queue, folded from the same records.
     #[must_use]
     pub fn queue(&self) -> &Queue {
@@ -320,6 +344,7 @@ impl Progress {
             accept: task.accept.clone(),
             state: State::Pending,
             attempt: 0,
+            interrupted: 0,
             version: 1,
             started: None,
             claimed: None,

@@ -38,6 +38,7 @@ fn started() -> Event {
         branch: "loki/20261121-073300-1f3a".to_owned(),
         engine: "docker".to_owned(),
         policy_sha256: String::new(),
+        asked: None,
     }
 }
 

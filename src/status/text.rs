@@ -51,6 +51,9 @@ fn draw(page: &mut String, status: &Status) -> std::fmt::Result {
     if counts.waiting > 0 {
         writeln!(page, "  Waiting:     {}", counts.waiting)?;
     }
+    if counts.interrupted > 0 {
+        writeln!(page, "  Interrupted: {}", counts.interrupted)?;
+    }
     if counts.blocked > 0 {
         writeln!(page, "  Blocked:     {}", counts.blocked)?;
     }
@@ -81,6 +84,7 @@ fn phase(status: &Status) -> String {
         (_, Some(Outcome::Failed)) => "failed",
         (_, Some(Outcome::Stopped)) => "stopped",
         (_, Some(Outcome::Waiting)) => "waiting for a person",
+        (Phase::Interrupted, None) => "interrupted",
         (Phase::Planning, None) => "planning",
         (Phase::Building, None) => "building",
         (Phase::Verifying, None) => "verifying",
@@ -123,6 +127,7 @@ fn draw_task(page: &mut String, task: &Progress) -> std::fmt::Result {
         State::Reverted => "[<]",
         State::Waiting => "[?]",
         State::Approved => "[>]",
+        State::Interrupted => "[~]",
     };
     write!(
         page,

@@ -82,6 +82,7 @@ fn recorded(world: &World) -> RunId {
             branch: format!("loki/{run}"),
             engine: "none".to_owned(),
             policy_sha256: String::new(),
+            asked: None,
         },
         decision("shop-books", ("api.stripe.com", None), Ok(rule), 1),
         decision("shop-books", ("api.stripe.com", Some(443)), Ok(rule), 3),

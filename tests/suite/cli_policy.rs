@@ -473,6 +473,7 @@ fn recorded(world: &World) -> RunId {
             branch: format!("loki/{run}"),
             engine: "none".to_owned(),
             policy_sha256: String::new(),
+            asked: None,
         },
         serde_json::from_value(planned).unwrap(),
         egress("api.stripe.com", None, Ok(rule), 2),

@@ -27,6 +27,7 @@ mod live_checkpoint;
 mod live_claude;
 mod live_clients;
 mod live_confine;
+mod live_crash;
 mod live_egress;
 mod live_end;
 mod live_engine;

@@ -161,14 +161,17 @@ impl Repository {
         self.write_commit(tree, &[head], message, signature)
     }
 
-    /// Moves the branch of a run from `old` to `new`.
+    /// Moves the branch of a run from `old` to `new`. What it moves to is on the disk before, and
+    /// the branch itself on return.
     ///
     /// # Errors
     /// When it is not at `old` any more, or is protected.
     pub fn advance(&self, run: &RunId, old: &ObjectId, new: &ObjectId) -> Result<(), GitError> {
         let branch = refs::run_branch(run);
         self.protected()?.refuse(&branch)?;
-        self.move_ref(&format!("refs/heads/{branch}"), Some(old), new)
+        self.settle()?;
+        self.move_ref(&format!("refs/heads/{branch}"), Some(old), new)?;
+        self.settle()
     }
 
     /// Returns the tree of a commit.

@@ -57,6 +57,7 @@ fn started() -> Event {
         branch: "loki/x".to_owned(),
         engine: "docker".to_owned(),
         policy_sha256: "00".to_owned(),
+        asked: None,
     }
 }
 

@@ -1,8 +1,7 @@
 //! How a run ends, and what a person is told then.
 
-use crate::{event::Outcome, task::State};
-
 use super::{Control, Driver};
+use crate::{event::Outcome, task::State};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +32,36 @@ impl Driver {
             )
         });
         lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The run lacks what only a person can give: it stops, and can be taken up again.
+    pub(super) fn lacking(&self, what: &str, reason: &str) -> Ending {
+        let run = &self.work.run;
+        Ending {
+            outcome: Outcome::Stopped,
+            reason: Some(format!("{reason}; {what}, then `loki resume {run}`")),
+        }
+    }
+
+    /// Everything is done but what waits for a person.
+    pub(super) fn waiting(&self) -> Ending {
+        let run = &self.work.run;
+        let mut lines: Vec<String> = self
+            .held
+            .iter()
+            .map(|(task, outside)| {
+                format!(
+                    "task `{task}` was cut off and may have changed something outside ({}): look there, then `loki resume {run} --repeat {task}`",
+                    outside.join(", ")
+                )
+            })
+            .collect();
+        let (asks, failures) = (self.asks(), self.failures());
+        lines.extend([asks, failures].into_iter().filter(|text| !text.is_empty()));
+        Ending {
+            outcome: Outcome::Waiting,
+            reason: Some(lines.join("\n")),
+        }
     }
 
     pub(super) fn stopped(&self) -> Ending {

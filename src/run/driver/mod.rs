@@ -3,9 +3,10 @@
 
 mod ending;
 mod person;
+mod taken;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     path::PathBuf,
     sync::Arc,
 };
@@ -21,16 +22,19 @@ use crate::{
     event::{Event, Outcome},
     journal::{JournalError, Writer, views},
     name::TaskId,
+    redact::Redactor,
     status::Status,
-    task::{Action, Decision, Queue, QueueError, Task},
+    task::{Action, Decision, Queue, QueueError},
 };
 
 use super::{
     attempt::{Claim, Finished, attempt},
     checks,
     failure::Failure,
+    landings::Landings,
     masked::{Unmaskable, masked},
     recorder::{Message, Position, Recorder},
+    resume::{Cut, lesson, lessons},
     work::Work,
 };
 
@@ -68,12 +72,14 @@ pub enum RunError {
 
 /// What a run needs besides its fixed facts.
 pub struct Session {
-    /// The journal, freshly created.
+    /// The journal.
     pub writer: Writer,
-    /// The first event.
-    pub opening: Event,
-    /// The plan.
-    pub tasks: Vec<Task>,
+    /// What it holds: at least its first record.
+    pub history: Vec<Record>,
+    /// What is written first.
+    pub opening: Vec<Event>,
+    /// Attempts that the history knows no end of.
+    pub cut: Vec<Cut>,
     /// How many attempts go at once.
     pub parallel: usize,
     /// Requests to end.
@@ -97,9 +103,11 @@ struct Driver {
     observer: mpsc::UnboundedSender<Record>,
     recorder: Recorder,
     jobs: JoinSet<Job>,
-    evidence: HashMap<TaskId, Vec<String>>,
+    evidence: BTreeMap<TaskId, Vec<String>>,
     /// Tasks whose approved work is landing.
     landing: HashSet<TaskId>,
+    /// Tasks that wait for a person, and what their attempt may have changed outside.
+    held: BTreeMap<TaskId, Vec<String>>,
     stop: Option<Control>,
     position: watch::Sender<Position>,
     state: PathBuf,
@@ -107,34 +115,50 @@ struct Driver {
     shown: u64,
 }
 
+/// Writes the first record of a run, before anything of it exists.
+///
+/// # Errors
+/// [`RunError`]: the journal could not be written, or a secret stands in it.
+pub fn begin(writer: &mut Writer, redactor: &Redactor, opening: Event) -> Result<Record, RunError> {
+    let record = writer.append(&masked(redactor, opening)?)?;
+    writer.sync()?;
+    Ok(record)
+}
+
 /// Drives a run to its end.
 ///
 /// # Errors
 /// [`RunError`]: the journal could not be written, or a bug.
 pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError> {
-    let (position, watched) = watch::channel(Position::default());
+    let last = session.history.last();
+    let (position, watched) = watch::channel(last.map(Position::of).unwrap_or_default());
     let (recorder, mut messages) = Recorder::new(watched);
+    let status = Status::fold(&session.history);
+    *work.landings() = Landings::fold(&session.history);
     let mut driver = Driver {
         state: work.state(),
         work,
         writer: session.writer,
-        queue: Queue::default(),
-        status: Status::default(),
+        queue: status.queue().clone(),
+        status,
         parallel: session.parallel,
         observer: session.observer,
         recorder,
         jobs: JoinSet::new(),
-        evidence: HashMap::new(),
+        evidence: lessons(&session.history),
         landing: HashSet::new(),
+        held: BTreeMap::new(),
         stop: None,
         position,
         shown: 0,
     };
     let mut controls = session.controls;
-    driver.write(session.opening)?;
-    driver.write(Event::Planned {
-        tasks: session.tasks,
-    })?;
+    for event in session.opening {
+        driver.write(event)?;
+    }
+    for cut in session.cut {
+        driver.take_up(cut)?;
+    }
     let played = driver.play(&mut messages, &mut controls).await;
     // Whatever ended the run, no attempt outlives it.
     driver.jobs.shutdown().await;
@@ -205,7 +229,8 @@ impl Driver {
                 Action::Finish(_) => {}
             }
         }
-        Ok(None)
+        let rest = self.jobs.is_empty() && !self.held.is_empty();
+        Ok(rest.then(|| self.waiting()))
     }
 
     fn claim(&mut self, task: &TaskId, version: u64, number: u32) -> Result<(), RunError> {
@@ -226,13 +251,12 @@ impl Driver {
     /// All tasks ended: the checks of the whole run decide, unless a task already failed.
     fn finish(&mut self, outcome: Outcome) -> Result<Option<Ending>, RunError> {
         if outcome != Outcome::Done {
-            let reason = match outcome {
-                Outcome::Waiting => self.asks(),
-                _ => self.failures(),
-            };
-            return Ok(Some(Ending {
-                outcome,
-                reason: Some(reason),
+            return Ok(Some(match outcome {
+                Outcome::Waiting => self.waiting(),
+                _ => Ending {
+                    outcome,
+                    reason: Some(self.failures()),
+                },
             }));
         }
         let (work, recorder) = (Arc::clone(&self.work), self.recorder.clone());
@@ -249,6 +273,22 @@ impl Driver {
                     reason: None,
                 }));
             }
+            Job::Final(Err(Failure {
+                lacks: Some(what),
+                reason,
+                ..
+            }))
+            | Job::Attempt(
+                _,
+                _,
+                Err(Failure {
+                    lacks: Some(what),
+                    reason,
+                    ..
+                }),
+            ) => {
+                return Ok(Some(self.lacking(what, &reason)));
+            }
             Job::Final(Err(failure)) => {
                 return Ok(Some(Ending {
                     outcome: Outcome::Failed,
@@ -259,6 +299,7 @@ impl Driver {
         };
         let (task, attempt) = (claim.task.id, claim.attempt);
         self.landing.remove(&task);
+        let mut learnt = true;
         let event = match outcome {
             Ok(Finished::Waiting(commit, needs)) => Event::Waiting {
                 task,
@@ -273,30 +314,19 @@ impl Driver {
                 attempt,
                 commit: commit.map(|commit| commit.to_string()),
             },
-            Ok(Finished::Conflicted(files)) => {
-                let note = format!(
-                    "attempt {attempt} conflicted with what landed meanwhile in: {}",
-                    files.join(", ")
-                );
-                self.evidence.entry(task.clone()).or_default().push(note);
-                Event::TaskConflicted {
-                    task,
-                    version,
-                    attempt,
-                    files,
-                }
-            }
+            Ok(Finished::Conflicted(files)) => Event::TaskConflicted {
+                task,
+                version,
+                attempt,
+                files,
+            },
             Err(Failure {
                 reason,
                 retry,
                 pause,
+                ..
             }) => {
-                if pause.is_none() {
-                    self.evidence
-                        .entry(task.clone())
-                        .or_default()
-                        .push(reason.clone());
-                }
+                learnt = pause.is_none();
                 let retry = retry && self.queue.may_retry(&task);
                 Event::TaskFailed {
                     task,
@@ -307,6 +337,9 @@ impl Driver {
                 }
             }
         };
+        if let Some((task, lesson)) = lesson(&event).filter(|_| learnt) {
+            self.evidence.entry(task).or_default().push(lesson);
+        }
         self.write(event)?;
         Ok(None)
     }

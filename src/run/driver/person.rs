@@ -12,6 +12,7 @@ use super::{Driver, Job, RunError};
 use crate::run::{
     attempt::{Claim, land_approved},
     failure::Failure,
+    resume::lesson,
 };
 
 /// Things of one task that the end of a run names; the others stand in its status.
@@ -43,6 +44,7 @@ impl Driver {
         Claim {
             task: standing.task.clone(),
             attempt,
+            tries: standing.tries(),
             evidence: self.evidence.get(task).cloned().unwrap_or_default(),
             approved: Arc::new(self.queue.approved().clone()),
         }
@@ -58,12 +60,12 @@ impl Driver {
         if self.queue.clone().apply(&event).is_err() {
             return Ok(());
         }
+        if let Some((task, lesson)) = lesson(&event) {
+            self.evidence.entry(task).or_default().push(lesson);
+        }
         self.write(event)?;
         self.writer.sync()?;
-        if let Verdict::Reject(reason) = &decision.verdict {
-            let lesson = format!("a person rejected attempt {}: {reason}", decision.attempt);
-            let lessons = self.evidence.entry(decision.task.clone()).or_default();
-            lessons.push(lesson);
+        if let Verdict::Reject(_) = &decision.verdict {
             let (work, task, attempt) = (
                 Arc::clone(&self.work),
                 decision.task.clone(),
@@ -105,8 +107,6 @@ impl Driver {
                 self.work.run,
             ));
         }
-        let failed = self.failures();
-        lines.extend((!failed.is_empty()).then_some(failed));
         lines.join("\n")
     }
 }

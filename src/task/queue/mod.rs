@@ -10,6 +10,10 @@
 //!          │  └───────────────────────────────────────────┤ of them on the last attempt
 //!          ▼ a dependency failed or is blocked            ▼
 //!       Blocked                                         Failed
+//!
+//!              RunEnded, unless done or failed
+//!  Claimed ◀───────────────────────────────────▶ Interrupted ──▶ Pending: Interrupted, version + 1
+//!              Resumed
 //! ```
 //!
 //! | from | event | to | refused when |
@@ -19,13 +23,15 @@
 //! | Claimed | `TaskDone` | Done | stale version, wrong attempt |
 //! | Claimed | `TaskFailed` | Pending or Failed | stale version, wrong attempt |
 //! | Claimed | `TaskConflicted` | Pending or Failed | stale version, wrong attempt |
+//! | Claimed | `Interrupted` | Pending, the attempt counts as none | stale version, wrong attempt |
 //! | Claimed | `Waiting` | Waiting | stale version, wrong attempt, nothing asked |
 //! | Waiting | `Approved` | Waiting, or Approved with the last digest | stale version, wrong attempt, not asked for |
 //! | Waiting | `Rejected` | Pending or Failed | stale version, wrong attempt |
 //! | Approved | `TaskDone`, `TaskFailed`, `TaskConflicted` | as from Claimed | as from Claimed |
 //! | Done | `Reverted` | Reverted; what waits for it is Blocked | it is not Done |
 //! | any | `StopRequested` | unchanged, no claims from now on | the run has ended |
-//! | any | `RunEnded` | unchanged, nothing from now on | ended already; `done` with open tasks |
+//! | any | `RunEnded` | Claimed becomes Interrupted, nothing from now on but `Resumed` | ended already; `done` with open tasks |
+//! | any | `Resumed` | Interrupted becomes Claimed; claims again | the run is done or failed |
 //!
 //! A person may decide after the end of a run, too: it can be resumed, and what landed taken back.
 //! Failed, Blocked and Reverted are final, and Done but for a revert. All other events pass through. A refused event changes
@@ -68,6 +74,8 @@ pub enum State {
     Waiting,
     /// A person approved its work, which is to land.
     Approved,
+    /// Its attempt was cut off by the end of the run: who goes on with the run decides.
+    Interrupted,
 }
 
 /// How far a request to stop goes. Only grows.
@@ -120,10 +128,20 @@ pub struct Standing<'a> {
     pub version: u64,
     /// Attempts begun so far.
     pub attempts: u32,
+    /// Those of them that were cut off and count as none.
+    pub interrupted: u32,
     /// The work that waits or was approved last, none when none ever waited.
     pub commit: Option<&'a str>,
     /// Digests of what a person has yet to approve.
     pub outstanding: &'a BTreeSet<String>,
+}
+
+impl Standing<'_> {
+    /// Returns how many attempts count.
+    #[must_use]
+    pub fn tries(&self) -> u32 {
+        self.attempts - self.interrupted
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +150,8 @@ struct Entry {
     state: State,
     version: u64,
     attempts: u32,
+    /// Those of them that count as none.
+    interrupted: u32,
     /// Dependencies that are not done yet.
     waits: usize,
     /// Tasks that wait for this one, by their place in the plan.
@@ -169,6 +189,8 @@ enum Fate {
     Again,
     /// It failed for good.
     Failed,
+    /// It was cut off: it goes back to the queue and counts as no attempt.
+    CutOff,
 }
 
 /// The queue of a run. Equal events give an equal queue.
@@ -192,7 +214,7 @@ pub struct Queue {
     reverted: usize,
     max_attempts: u32,
     stopping: Stopping,
-    ended: bool,
+    ended: Option<Outcome>,
 }
 
 impl Default for Queue {
@@ -218,7 +240,7 @@ impl Queue {
             reverted: 0,
             max_attempts: max_attempts.max(1),
             stopping: Stopping::No,
-            ended: false,
+            ended: None,
         }
     }
 
@@ -281,6 +303,13 @@ impl Queue {
             Event::StopRequested { drain: false, .. } => self.stop(Stopping::Now),
             Event::RunEnded { outcome, .. } => self.end(*outcome),
             Event::Reverted { task, .. } => self.revert(task),
+            Event::Interrupted {
+                task,
+                version,
+                attempt,
+                ..
+            } => self.settle(Attempt::new(task, *version, *attempt), Fate::CutOff),
+            Event::Resumed { .. } => self.resume(),
             _ => Ok(()),
         }
     }
@@ -290,7 +319,7 @@ impl Queue {
     /// wait for.
     #[must_use]
     pub fn next(&self, free: usize) -> Vec<Action> {
-        if self.ended {
+        if self.ended.is_some() {
             return Vec::new();
         }
         let idle = self.ready.is_empty() && self.landing.is_empty();
@@ -325,6 +354,12 @@ impl Queue {
     #[must_use]
     pub fn approved(&self) -> &BTreeSet<String> {
         &self.approved
+    }
+
+    /// Returns whether something may still happen: the run has not ended.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.ended.is_none()
     }
 
     /// Returns how far a request to stop goes.
@@ -375,7 +410,7 @@ impl Queue {
     }
 
     fn has_attempts_left(&self, at: usize) -> bool {
-        self.entries[at].attempts < self.max_attempts
+        self.entries[at].standing().tries() < self.max_attempts
     }
 }
 
@@ -386,6 +421,7 @@ impl Entry {
             state: State::Pending,
             version: 1,
             attempts: 0,
+            interrupted: 0,
             waits: 0,
             dependents: Vec::new(),
             commit: None,
@@ -401,6 +437,7 @@ impl Entry {
             attempts: self.attempts,
             commit: self.commit.as_deref(),
             outstanding: &self.outstanding,
+            interrupted: self.interrupted,
         }
     }
 }

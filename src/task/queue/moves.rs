@@ -104,6 +104,10 @@ impl Queue {
         match fate {
             Fate::Done => self.finish(at),
             Fate::Again if self.has_attempts_left(at) => self.put_back(at),
+            Fate::CutOff => {
+                self.entries[at].interrupted += 1;
+                self.put_back(at);
+            }
             Fate::Again | Fate::Failed => self.fail(at),
         }
         Ok(())
@@ -214,12 +218,31 @@ impl Queue {
                 });
             }
         }
-        self.ended = true;
+        self.ended = Some(outcome);
+        self.turn(State::Claimed, State::Interrupted);
+        self.claimed = 0;
         Ok(())
     }
 
+    /// Takes a run up again: what was asked of the orchestrator before is forgotten, and an attempt
+    /// that was cut off is one under way until its own end is told.
+    pub(super) fn resume(&mut self) -> Result<(), QueueError> {
+        if matches!(self.ended, Some(Outcome::Done | Outcome::Failed)) {
+            return Err(QueueError::Ended);
+        }
+        self.ended = None;
+        self.stopping = Stopping::No;
+        self.claimed += self.turn(State::Interrupted, State::Claimed);
+        Ok(())
+    }
+
+    fn turn(&mut self, from: State, to: State) -> usize {
+        let turned = self.entries.iter_mut().filter(|entry| entry.state == from);
+        turned.map(|entry| entry.state = to).count()
+    }
+
     pub(super) fn alive(&self) -> Result<(), QueueError> {
-        if self.ended {
+        if self.ended.is_some() {
             Err(QueueError::Ended)
         } else {
             Ok(())

@@ -4,6 +4,7 @@
 //! nothing of this machine but the search path, and, if wanted, one engine. Nothing a test does
 //! there can reach another test or the person's own files. Only the cache of images is shared.
 
+pub(crate) mod crash;
 pub(crate) mod source;
 
 pub(crate) mod forge;

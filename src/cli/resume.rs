@@ -1,0 +1,402 @@
+//! `loki resume`: goes on with a run that is not over. Everything is looked at before anything is
+//! done: the journal, what has changed since, what the last attempts may have done outside.
+
+use std::{collections::BTreeSet, path::Path, sync::Arc};
+
+use crate::{
+    event::{Asked, Event, Outcome, Record},
+    git::{Join, ObjectId, Repository, run_branch},
+    journal::{self, Lock, Reopened, Writer},
+    name::RunId,
+    run::{Came, Cut, CutOff, cut_off, outside},
+    sandbox,
+    status::{Phase, Status},
+    task::Task,
+};
+
+use super::{
+    answers, args,
+    course::{self, Begins, Course},
+    env::Environment,
+    exit::{Exit, Fault, OrExit},
+    restart, setup,
+    start::{Planned, described, new_run, now, roles},
+    ui,
+};
+
+/// Runs the verb.
+pub(super) async fn resume(env: &Environment, args: &args::Resume) -> Result<Exit, Fault> {
+    let repository = setup::repository()?;
+    repository.refuse_tracked_state().or_exit(Exit::Usage)?;
+    let state = repository.root().join(".loki");
+    let Some(run) = pick(&state, args.run.as_ref())? else {
+        let lock = Lock::acquire(&state, &new_run()?, now()).or_exit(Exit::Failed)?;
+        tidy_unheard(&repository, &lock)?;
+        ui::note("no run of this repository is left unfinished");
+        return Ok(Exit::Done);
+    };
+    let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
+    tidy_unheard(&repository, &lock)?;
+    let records = journal::read(&journal::path(&state, &run)).or_exit(Exit::Failed)?;
+    let status = Status::fold(&records);
+    if let Some(outcome @ (Outcome::Done | Outcome::Failed)) = status.outcome {
+        return over(env, &repository, (&run, outcome)).await;
+    }
+    let begun = Begun::of(&records)?;
+    let planned = begun.again(env, (&repository, args))?;
+    let exit = go_on(env, planned, (args, &begun, run)).await;
+    drop(lock);
+    exit
+}
+
+/// Makes everything ready and drives the run on.
+async fn go_on(
+    env: &Environment,
+    planned: Planned,
+    (args, begun, run): (&args::Resume, &Begun<'_>, RunId),
+) -> Result<Exit, Fault> {
+    let tasks = begun.tasks().unwrap_or(&planned.tasks).to_vec();
+    let repository = &planned.repository;
+    let state = repository.root().join(".loki");
+    let cut = begun.cut(&planned, args)?;
+    let launcher = planned.launcher(env, &tasks).await?;
+    let keeper = course::keeper(env, &state)?;
+    answers::keep(env, &launcher, &state)?;
+    restart::charge(&launcher.threads, (&state, &planned.policy), now());
+    let mut kept = course::sweep(repository, &launcher, &keeper).await?;
+    let engine = launcher.engine.as_ref();
+    let images = setup::images_of(env, engine, &planned.policy, roles(&tasks)).await?;
+    let reopened = Writer::reopen(&state, &run, now).or_exit(Exit::Failed)?;
+    let Reopened {
+        mut writer,
+        records,
+        torn,
+    } = reopened;
+    course::may_die(env, &mut writer)?;
+    mend_branch(repository, (&run, begun))?;
+    let resumed = Event::Resumed {
+        loki: env!("CARGO_PKG_VERSION").to_owned(),
+        engine: described(engine.report()),
+        spec_sha256: planned.intake.sha256.clone(),
+        policy_sha256: planned.policy.sha256(),
+        torn: torn.unwrap_or(0),
+    };
+    kept.retain(|(of, _)| *of == run);
+    let mut opening = vec![resumed];
+    opening.extend(kept.into_iter().map(|(_, event)| event));
+    if begun.tasks().is_none() {
+        opening.push(Event::Planned { tasks });
+    }
+    let course = Course {
+        writer,
+        history: records,
+        opening,
+        cut,
+        parallel: args.parallel.unwrap_or(begun.asked.parallel),
+        begins: Begins::Again,
+    };
+    let work = planned.work(run, launcher, (images, Arc::clone(&keeper)));
+    let exit = course.drive(&work).await;
+    course::forget_old_checkpoints(keeper).await;
+    exit
+}
+
+/// Picks the run that was asked for, or the newest that is not over.
+fn pick(state: &Path, wanted: Option<&RunId>) -> Result<Option<RunId>, Fault> {
+    let runs = journal::runs(state).or_exit(Exit::Failed)?;
+    if let Some(wanted) = wanted {
+        if runs.contains(wanted) {
+            return Ok(Some(wanted.clone()));
+        }
+        let message = format!("there is no run `{wanted}` here");
+        return Err(Fault::new(Exit::Usage, message).hint("`loki status` names the newest"));
+    }
+    let open = |run: &&RunId| is_open(state, run);
+    Ok(runs.iter().rev().find(open).cloned())
+}
+
+/// Returns whether a run can be gone on with. One that cannot be read is: whoever tries is told why.
+fn is_open(state: &Path, run: &RunId) -> bool {
+    match journal::read(&journal::path(state, run)) {
+        Ok(records) => {
+            let outcome = Status::fold(&records).outcome;
+            !records.is_empty() && !matches!(outcome, Some(Outcome::Done | Outcome::Failed))
+        }
+        Err(_) => true,
+    }
+}
+
+/// Tells whoever starts a run of one before it that is not over.
+pub(super) fn name_unfinished(state: &Path) {
+    let newest = journal::runs(state).ok().and_then(|mut runs| runs.pop());
+    if let Some(run) = newest.filter(|run| is_open(state, run)) {
+        ui::note(format!(
+            "run {run} is not over: `loki resume {run}` goes on with it; this start begins another"
+        ));
+    }
+}
+
+/// Removes what an orchestrator that died left of runs that are not to be gone on with: a journal
+/// that never began, and the task branches of a run that was done.
+pub(super) fn tidy_unheard(repository: &Repository, lock: &Lock) -> Result<(), Fault> {
+    let state = repository.root().join(".loki");
+    journal::forget_unbegun(&state).or_exit(Exit::Failed)?;
+    let Some(dead) = lock.abandoned() else {
+        return Ok(());
+    };
+    let records = journal::read(&journal::path(&state, &dead.run)).unwrap_or_default();
+    if Status::fold(&records).outcome == Some(Outcome::Done) {
+        course::forget_task_branches(repository, &dead.run)?;
+    }
+    Ok(())
+}
+
+/// A run that is over: what its orchestrator may have left is removed, and that is all.
+async fn over(
+    env: &Environment,
+    repository: &Repository,
+    (run, outcome): (&RunId, Outcome),
+) -> Result<Exit, Fault> {
+    if let Ok(engine) = setup::engine(env).await {
+        let label = sandbox::repository_label(repository.root());
+        let swept = sandbox::sweep(engine.as_ref(), Some(&label)).await;
+        drop(swept.or_exit(Exit::NoSandbox)?);
+    }
+    repository.sweep(&[]).or_exit(Exit::Failed)?;
+    let branch = run_branch(run);
+    if outcome == Outcome::Done {
+        course::forget_task_branches(repository, run)?;
+        ui::note(format!(
+            "run {run} is done: branch `{branch}` holds the work"
+        ));
+        return Ok(Exit::Done);
+    }
+    ui::note(format!(
+        "run {run} has failed and cannot be gone on with: `loki status --run {run}` says why, `loki start` begins anew"
+    ));
+    Ok(Exit::Failed)
+}
+
+/// A run as its journal knows it.
+struct Begun<'a> {
+    records: &'a [Record],
+    asked: &'a Asked,
+    spec: &'a str,
+    provider: &'a str,
+    base: &'a str,
+    /// What was agreed to last.
+    spec_sha256: &'a str,
+    policy_sha256: &'a str,
+}
+
+impl<'a> Begun<'a> {
+    fn of(records: &'a [Record]) -> Result<Self, Fault> {
+        let Some(Event::RunStarted {
+            spec,
+            spec_sha256,
+            provider,
+            base,
+            policy_sha256,
+            asked,
+            ..
+        }) = records.first().map(|record| &record.event)
+        else {
+            let message = "the run never began: its journal holds no record";
+            return Err(Fault::new(Exit::Failed, message).hint("`loki start` begins anew"));
+        };
+        let Some(asked) = asked else {
+            let message = "the journal is of an older Loki and does not say how the run was begun";
+            return Err(Fault::new(Exit::Failed, message).hint("`loki start` begins anew"));
+        };
+        let mut begun = Self {
+            records,
+            asked,
+            spec,
+            provider,
+            base,
+            spec_sha256,
+            policy_sha256,
+        };
+        for record in records {
+            if let Event::Resumed {
+                spec_sha256,
+                policy_sha256,
+                ..
+            } = &record.event
+            {
+                (begun.spec_sha256, begun.policy_sha256) = (spec_sha256, policy_sha256);
+            }
+        }
+        Ok(begun)
+    }
+
+    /// The plan, once there is one.
+    fn tasks(&self) -> Option<&[Task]> {
+        self.records.iter().find_map(|record| match &record.event {
+            Event::Planned { tasks } => Some(tasks.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// Reads everything again as it was read at the start, from where that was, and refuses what
+    /// has changed without a person's word.
+    fn again(
+        &self,
+        env: &Environment,
+        (repository, args): (&Repository, &args::Resume),
+    ) -> Result<Planned, Fault> {
+        let there = repository.root().join(&self.asked.directory);
+        std::env::set_current_dir(&there).map_err(|cause| {
+            let shown = ui::visible(&there.to_string_lossy());
+            let message = format!("the run was begun in `{shown}`, which cannot be used: {cause}");
+            Fault::new(Exit::Failed, message).hint("make it, then resume again")
+        })?;
+        let planned = Planned::read(env, &self.start(args))?;
+        let spec = ui::visible(self.spec);
+        if planned.intake.sha256 != self.spec_sha256 && !args.accept_spec {
+            let message = format!("`{spec}` has changed since the run began");
+            return Err(Fault::new(Exit::Invalid, message).hint(
+                "put it back, or `loki resume --accept-spec`: agents read the new one, the plan stays",
+            ));
+        }
+        if planned.policy.sha256() != self.policy_sha256 && !args.accept_policy {
+            let message = "the policy is not the one that the run began under";
+            return Err(Fault::new(Exit::Invalid, message).hint(
+                "look with `loki policy show ROLE`, then put it back or `loki resume --accept-policy`",
+            ));
+        }
+        Ok(planned)
+    }
+
+    /// What was typed at the start.
+    fn start(&self, args: &args::Resume) -> args::Start {
+        let Asked {
+            command,
+            replayed,
+            policy,
+            parallel,
+            ..
+        } = self.asked;
+        args::Start {
+            spec: self.spec.into(),
+            sandbox: true,
+            provider: Some(self.provider.to_owned()),
+            command: command.clone(),
+            replayed: replayed.as_ref().map(Into::into),
+            policy: policy.iter().map(Into::into).collect(),
+            parallel: args.parallel.unwrap_or(*parallel),
+        }
+    }
+
+    /// Decides about each attempt that was cut off, asking where it may have changed something.
+    fn cut(&self, planned: &Planned, args: &args::Resume) -> Result<Vec<Cut>, Fault> {
+        let open = cut_off(self.records);
+        let mut named: BTreeSet<&str> = args.repeat.iter().map(String::as_str).collect();
+        let mut cuts = Vec::new();
+        for of in open {
+            let of = known(&planned.repository, of)?;
+            let changed = match of.came {
+                Came::Working => {
+                    outside(self.records, &of.sandbox(), &planned.policy, self.provider)
+                }
+                _ => Vec::new(),
+            };
+            let wanted = named.remove(of.task.as_str()) || args.repeat.iter().any(|t| t == "all");
+            let by = repeated(&of, &changed, wanted);
+            cuts.push(Cut {
+                of,
+                outside: changed,
+                by,
+            });
+        }
+        named.remove("all");
+        match named.first() {
+            Some(stranger) => {
+                let message = format!(
+                    "no attempt at a task `{}` was cut off in this run",
+                    ui::visible(stranger)
+                );
+                Err(Fault::new(Exit::Usage, message).hint("`loki status` lists the tasks"))
+            }
+            None => Ok(cuts),
+        }
+    }
+}
+
+/// Says who has an attempt made again that may have changed something outside.
+fn repeated(of: &CutOff, changed: &[String], wanted: bool) -> Option<String> {
+    if changed.is_empty() {
+        return None;
+    }
+    if wanted {
+        return Some("`--repeat`".to_owned());
+    }
+    ui::note(format!(
+        "task `{}` was cut off in attempt {} and may have changed something outside:",
+        of.task, of.attempt
+    ));
+    for one in changed {
+        ui::note(format!("  {}", ui::visible(one)));
+    }
+    ui::ask("Make this attempt again?").then(|| "a person at the terminal".to_owned())
+}
+
+/// Takes an attempt whose commit was lost, as by a power cut, for one that came to nothing.
+fn known(repository: &Repository, mut of: CutOff) -> Result<CutOff, Fault> {
+    if let Came::Committed(commit) | Came::Landing { commit, .. } = &of.came
+        && !repository.holds(commit).or_exit(Exit::Failed)?
+    {
+        of.came = Came::Working;
+    }
+    Ok(of)
+}
+
+/// Sees that the run's branch holds what the journal says has landed, and puts it there where only
+/// the branch is behind.
+fn mend_branch(repository: &Repository, (run, begun): (&RunId, &Begun<'_>)) -> Result<(), Fault> {
+    repository.forget_stale_locks(run).or_exit(Exit::Failed)?;
+    let landed = begun
+        .records
+        .iter()
+        .rev()
+        .find_map(|record| match &record.event {
+            Event::TaskDone {
+                commit: Some(commit),
+                ..
+            } => Some(commit.parse::<ObjectId>()),
+            _ => None,
+        });
+    let landed = landed.transpose().or_exit(Exit::Failed)?;
+    let Some(head) = repository.run_head(run).or_exit(Exit::Failed)? else {
+        let base: ObjectId = begun.base.parse().or_exit(Exit::Failed)?;
+        let at = landed.unwrap_or(base);
+        return repository.create_run_branch(run, &at).or_exit(Exit::Failed);
+    };
+    let Some(landed) = landed else {
+        return Ok(());
+    };
+    match repository.join(&head, &landed).or_exit(Exit::Failed)? {
+        Join::Landed => Ok(()),
+        Join::Forward(_) => repository
+            .advance(run, &head, &landed)
+            .or_exit(Exit::Failed),
+        Join::Merge(_) | Join::Conflict(_) => {
+            let branch = run_branch(run);
+            let message =
+                format!("branch `{branch}` does not hold commit {landed}, which has landed");
+            Err(Fault::new(Exit::Failed, message).hint(format!(
+                "somebody moved it: `git branch -f {branch} {landed}` puts it back, then resume again"
+            )))
+        }
+    }
+}
+
+/// Returns the status of a run whose orchestrator is gone: one that is not over was interrupted.
+pub(super) fn orphaned(status: Status, run: &RunId) -> Status {
+    if status.phase != Phase::Ended {
+        ui::warning(format!(
+            "the orchestrator of this run is gone: `loki resume {run}` goes on with it"
+        ));
+    }
+    status.orphaned()
+}

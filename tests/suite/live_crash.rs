@@ -1,0 +1,381 @@
+//! The death of an orchestrator at every place where it matters, a full disk, an engine that takes
+//! a container away: each time the run is gone on with, nothing that was reported is lost, and
+//! nothing is left behind. docs/crash.md says what is promised; `make soak` asks it 200 times.
+
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use super::harness::{
+    Engine, World,
+    crash::{
+        REPLAY, done_and_nothing_left, dying, nothing_left, nothing_reported_is_lost, replayed,
+        survives,
+    },
+};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Runs each of these on threads of its own, as many at once as there are processors.
+fn each<T: Sync>(of: &[T], test: impl Fn(&T) + Sync) {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let test = &test;
+    std::thread::scope(|scope| {
+        let work = || loop {
+            let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            match of.get(at) {
+                Some(one) => test(one),
+                None => return,
+            }
+        };
+        let workers = std::thread::available_parallelism().map_or(2, usize::from);
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        for thread in threads {
+            assert!(thread.join().is_ok(), "a point failed, see above");
+        }
+    });
+}
+
+/// Returns the number of the first record of each type that a whole run has, and of the last.
+fn records(engine: Engine) -> (BTreeMap<String, u64>, u64) {
+    let world = replayed(engine);
+    world.loki(&REPLAY).exits(0);
+    done_and_nothing_left(&world);
+    let all = world.events();
+    let mut first = BTreeMap::new();
+    for record in &all {
+        let kind = record["event"]["type"].as_str().unwrap().to_owned();
+        first.entry(kind).or_insert(record["seq"].as_u64().unwrap());
+    }
+    (first, all.len() as u64)
+}
+
+/// The first record, one of each kind that something irreversible follows or precedes, the last:
+/// in the suite. `LOKI_CRASH=all` kills at every write, three ways, on both engines.
+#[test]
+fn live_a_run_killed_at_a_write_of_its_journal_goes_on_and_nothing_is_lost() {
+    let all = std::env::var_os("LOKI_CRASH").is_some_and(|how| how == "all");
+    let (first, last) = records(Engine::Docker);
+    let mut points: Vec<(Engine, String)> = Vec::new();
+    if all {
+        for engine in Engine::ALL {
+            let ways = ["before", "after", "torn"];
+            let each = (1..=last).flat_map(|at| ways.map(|how| (engine, format!("{at}:{how}"))));
+            points.extend(each);
+        }
+    } else {
+        for (kind, how) in [
+            ("run_started", "torn"),
+            ("run_started", "after"),
+            ("planned", "torn"),
+            ("sandbox_started", "after"),
+            ("gated", "before"),
+            ("committed", "after"),
+            ("landing", "before"),
+            ("landing", "after"),
+            ("task_done", "torn"),
+        ] {
+            points.push((Engine::Docker, format!("{}:{how}", first[kind])));
+        }
+        points.push((
+            Engine::PodmanRootful,
+            format!("{}:before", first["task_done"]),
+        ));
+        points.push((Engine::Docker, format!("{last}:after")));
+    }
+    each(&points, |(engine, point)| {
+        let began = survives(*engine, point);
+        assert!(
+            began != matches!(point.as_str(), "1:before" | "1:torn"),
+            "{point}"
+        );
+        if all {
+            eprintln!("survived {engine:?} {point}");
+        }
+    });
+}
+
+/// The same run is killed again and again, in what goes on with it too, one write later each time.
+#[test]
+fn live_a_run_that_is_killed_again_and_again_still_ends() {
+    let world = replayed(Engine::Docker);
+    let mut told = vec![dying(&world, "4:after", &REPLAY).exits(137)];
+    let mut rounds = 0;
+    loop {
+        rounds += 1;
+        assert!(rounds < 12, "the run does not come forward");
+        let run = dying(&world, &format!("{}:torn", 3 + 6 * rounds), &["resume"]);
+        let ended = world.status()["outcome"] == "done";
+        told.push(run.exits(if ended { 0 } else { 137 }));
+        if ended {
+            break;
+        }
+    }
+    assert!(rounds > 2, "nothing was killed in going on: {rounds}");
+    for said in &told {
+        nothing_reported_is_lost(&world, said);
+    }
+    done_and_nothing_left(&world);
+    let status = world.status();
+    let interrupted = status["tasks"][0]["interrupted"].as_u64().unwrap();
+    assert!(interrupted > 0, "{status}");
+    assert_eq!(world.events_of("resumed").len(), rounds, "{status}");
+}
+
+/// Listens for whoever connects, and counts them.
+fn sink() -> (u16, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = std::sync::Arc::clone(&count);
+    // Ends with the test process: nothing else can tell a blocked accept to stop.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            drop(stream);
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    });
+    (port, count)
+}
+
+#[test]
+fn live_an_attempt_that_may_have_changed_something_outside_is_not_made_again_unasked() {
+    let (port, reached) = sink();
+    let reached = || reached.load(std::sync::atomic::Ordering::Relaxed);
+    let world = replayed(Engine::Docker);
+    world.write(
+        "m/first-1.sh",
+        "#!/bin/sh\nmkdir -p src\necho first > src/first\n\
+         exec python3 -c 'import socket; socket.create_connection((\"out.test\", 9000)).close()'\n",
+    );
+    world.write(
+        "../home/.config/loki/policies/out.yaml",
+        format!(
+            "version: 1\nnetwork_policies: {{ eng-backend: {{ egress: [{{ host: out.test, port: 9000, protocol: tcp }}] }} }}\nhosts: {{ out.test: \"127.0.0.1:{port}\" }}\n"
+        ),
+    );
+    world.git(&["commit", "--quiet", "--all", "--message=reaches out"]);
+    // The fifth record is the name that was asked for, the sixth the connection.
+    let killed = dying(&world, "6:after", &REPLAY).exits(137);
+    let connected = world.events_of("egress");
+    assert_eq!(connected[1]["kind"], "connect", "{connected:?}\n{killed}");
+
+    let status = world.loki(&["status"]).exits(0);
+    status
+        .prints(&["interrupted", "[~] first"])
+        .says(&["`loki resume "]);
+    let before = reached();
+    world.loki(&["resume"]).exits(5).says(&[
+        "task `first` was cut off in attempt 1 and may have changed something outside",
+        "a connection to out.test:9000 that nobody looked into",
+        "waiting: ",
+        "--repeat first`",
+    ]);
+    assert_eq!(reached(), before, "it was made again unasked");
+    assert_eq!(world.status()["outcome"], "waiting");
+    nothing_left_but_the_plan(&world);
+    world
+        .loki(&["resume", "--repeat", "nobody"])
+        .exits(2)
+        .says(&["no attempt at a task `nobody` was cut off"]);
+
+    drop(world.loki(&["resume", "--repeat", "first"]).exits(0));
+    assert_eq!(reached(), before + 1);
+    let interrupted = world.events_of("interrupted");
+    assert_eq!(interrupted[0]["by"], "`--repeat`", "{interrupted:?}");
+    assert_eq!(
+        interrupted[0]["outside"][0],
+        "a connection to out.test:9000 that nobody looked into"
+    );
+    done_and_nothing_left(&world);
+}
+
+#[track_caller]
+fn nothing_left_but_the_plan(world: &World) {
+    assert_eq!(
+        world.leftovers(),
+        Vec::<String>::new(),
+        "containers are left"
+    );
+    assert_eq!(world.git(&["worktree", "list"]).lines().count(), 1);
+}
+
+/// The write fails in the middle of a record, as on a disk that is full.
+#[test]
+fn live_a_journal_that_cannot_be_written_stops_the_run_and_room_lets_it_go_on() {
+    each(&["3:full", "9:full", "15:full"], |point| {
+        let world = replayed(Engine::Docker);
+        let stopped = dying(&world, point, &REPLAY).exits(1);
+        let stopped = stopped.says(&["cannot append to", ".jsonl", "`loki resume "]);
+        assert!(world.leftovers().is_empty(), "{point}: containers are left");
+        world
+            .loki(&["audit", "verify"])
+            .exits(0)
+            .prints(&["chain intact"])
+            .says(&["never completed"]);
+        let on = world.loki(&["resume"]).exits(0);
+        drop(on.says(&["of a record that was never completed cut off"]));
+        nothing_reported_is_lost(&world, &stopped);
+        done_and_nothing_left(&world);
+    });
+}
+
+/// `.loki` on a small disk of its own, with so much room left: whatever is the first that cannot be
+/// written, the run stops, and goes on once there is room.
+#[test]
+fn live_a_disk_that_fills_up_stops_the_run_and_room_lets_it_go_on() {
+    let mut began = 0;
+    for room in ["20k", "120k", "400k"] {
+        let world = replayed(Engine::Docker);
+        let disk = Disk::under(&world, room);
+        let stopped = world.loki(&REPLAY).exits(1);
+        let stopped = stopped.says(&["No space left on device"]);
+        assert!(world.leftovers().is_empty(), "{room}: containers are left");
+        disk.make_room();
+        if world.path(".loki/journal").is_dir() && !world.events().is_empty() {
+            began += 1;
+            drop(world.loki(&["resume"]).exits(0));
+            nothing_reported_is_lost(&world, &stopped);
+        } else {
+            drop(world.loki(&REPLAY).exits(0));
+        }
+        done_and_nothing_left(&world);
+    }
+    assert!(began > 0, "no run began before its disk was full");
+}
+
+/// A disk of 8 MB under a world's `.loki`, filled but for some room. Taken away at the end.
+struct Disk<'a>(&'a World);
+
+impl<'a> Disk<'a> {
+    fn under(world: &'a World, room: &str) -> Self {
+        let script = format!(
+            "mkdir .loki && mount -t tmpfs -o size=8m,mode=755 none .loki && head -c 8m /dev/zero > .loki/filler 2>/dev/null; truncate --size=-{room} .loki/filler"
+        );
+        world.start("sh", &["-c", &script]).wait(LIMIT).exits(0);
+        Self(world)
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.0.path(".loki/filler")).unwrap();
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        let run = self.0.start("umount", &["--lazy", ".loki"]).wait(LIMIT);
+        if !std::thread::panicking() {
+            run.exits(0);
+        }
+    }
+}
+
+/// Somebody kills the container of a working agent: the attempt fails and the next one lands.
+#[test]
+fn live_a_container_that_is_killed_from_outside_costs_one_attempt() {
+    for engine in Engine::ALL {
+        let world = replayed(engine);
+        world.write("m/first-1.sh", "#!/bin/sh\necho begun\nexec sleep 600\n");
+        world.write(
+            "m/first-2.sh",
+            "#!/bin/sh\nmkdir -p src\necho first > src/first\n",
+        );
+        let text = fs::read_to_string(world.path("m/macro.yaml")).unwrap();
+        let text = text.replace("[first-1.sh]", "[first-1.sh, first-2.sh]");
+        world.write("m/macro.yaml", text);
+        let mut run = world.spawn(&REPLAY);
+        let log = |world: &World| {
+            let runs = fs::read_dir(world.path(".loki/logs")).into_iter().flatten();
+            runs.flatten().any(|run| {
+                fs::read_to_string(run.path().join("first-1.log"))
+                    .is_ok_and(|said| said.contains("begun"))
+            })
+        };
+        run.wait_until(LIMIT, |_| log(&world));
+        let containers = world.leftovers();
+        assert_eq!(containers.len(), 1, "{containers:?}");
+        world
+            .start(engine.program(), &["kill", &containers[0]])
+            .wait(LIMIT)
+            .exits(0);
+        drop(run.wait(LIMIT).never_panicked().exits(0));
+        let failed = world.events_of("task_failed");
+        assert_eq!(failed.len(), 1, "{failed:?}");
+        done_and_nothing_left(&world);
+    }
+}
+
+/// An engine whose socket can be taken away and given back.
+struct Cut {
+    socket: std::path::PathBuf,
+    gone: std::sync::Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Cut {
+    fn before_docker(world: &World) -> Self {
+        use std::os::unix::net::{UnixListener, UnixStream};
+        let socket = world.path("../engine.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let gone = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let away = std::sync::Arc::clone(&gone);
+        // Ends with the test process: nothing else can tell a blocked accept to stop.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let stream = stream.unwrap();
+                if away.load(std::sync::atomic::Ordering::Relaxed) {
+                    continue;
+                }
+                let engine = UnixStream::connect("/var/run/docker.sock").unwrap();
+                for (mut from, mut to) in [
+                    (stream.try_clone().unwrap(), engine.try_clone().unwrap()),
+                    (engine, stream),
+                ] {
+                    std::thread::spawn(move || {
+                        // Either side may end it.
+                        std::io::copy(&mut from, &mut to).ok();
+                        to.shutdown(std::net::Shutdown::Both).ok();
+                    });
+                }
+            }
+        });
+        Self { socket, gone }
+    }
+
+    fn set(&self, gone: bool) {
+        self.gone.store(gone, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn loki(&self, args: &[&str]) -> Vec<String> {
+        let host = format!("DOCKER_HOST=unix://{}", self.socket.display());
+        [host.as_str(), env!("CARGO_BIN_EXE_loki")]
+            .iter()
+            .chain(args)
+            .map(|word| (*word).to_owned())
+            .collect()
+    }
+}
+
+#[test]
+fn live_an_engine_that_goes_away_stops_the_run_and_is_no_fault_of_the_work() {
+    let world = replayed(Engine::Docker);
+    let script = "#!/bin/sh\necho begun\nsleep 1\nmkdir -p src\necho first > src/first\n";
+    world.write("m/first-1.sh", script);
+    let cut = Cut::before_docker(&world);
+    let words = cut.loki(&REPLAY);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut run = world.start("env", &words);
+    run.wait_until(LIMIT, |said| said.stderr.contains("first-1: sandbox for"));
+    cut.set(true);
+    let stopped = run.wait(LIMIT).never_panicked().exits(1);
+    let stopped = stopped.says(&["stopped: ", "start the engine, then `loki resume "]);
+    assert_eq!(world.status()["outcome"], "stopped", "{stopped}");
+    assert!(
+        world.events_of("task_failed").is_empty(),
+        "it counts as a try"
+    );
+    cut.set(false);
+    let words = cut.loki(&["resume"]);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    drop(world.start("env", &words).wait(LIMIT).exits(0));
+    nothing_reported_is_lost(&world, &stopped);
+    done_and_nothing_left(&world);
+    nothing_left(&world);
+}
