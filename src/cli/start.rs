@@ -25,7 +25,7 @@ use crate::{
 };
 
 use super::{
-    answers, args, checkpoint,
+    answers, args, audit, checkpoint,
     choice::choose,
     env::Environment,
     exit::{Exit, Fault, OrExit},
@@ -75,6 +75,7 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
         &described(launcher.engine.report()),
     );
     let writer = Writer::create(&state, &run, now).or_exit(Exit::Failed)?;
+    let writer = audit::sealed(env, (repository.root(), &run), writer)?;
     let keeper = keeper(env, &state)?;
     let work = Arc::new(Work {
         run,
