@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use super::{
-    advisories::args::AdvisoriesVerb, asked, checkpoint::args as checkpoint,
+    advisories::args::AdvisoriesVerb, asked, audit::args as audit, checkpoint::args as checkpoint,
     egress::args as egress, landing::args as landing, policy::args as policy,
     secrets::args as secrets, work::args as work,
 };
@@ -84,9 +84,9 @@ pub(super) enum Command {
     /// Keep, look at and unpack signed copies of what sandboxes wrote
     #[command(subcommand)]
     Checkpoint(checkpoint::Verb),
-    /// Verify the audit log
+    /// Seal journals, verify them, and turn them into what other tools read
     #[command(subcommand)]
-    Audit(AuditVerb),
+    Audit(audit::Verb),
     /// Say what this machine gives and what is missing
     Doctor(Json),
     /// Build and list sandbox images
@@ -357,13 +357,6 @@ pub(super) enum EgressVerb {
     Denied(egress::Sums),
     /// Open a host to a role: once, for this run, or for good
     Allow(egress::Allow),
-}
-
-/// `loki audit …`.
-#[derive(Debug, Subcommand)]
-pub(super) enum AuditVerb {
-    /// Verify the hash chain of a run's journal
-    Verify(Shown),
 }
 
 /// `loki image …`.

@@ -13,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    args,
+    args, audit,
     env::Environment,
     exit::{Exit, Fault, OrExit},
     setup,
@@ -55,6 +55,7 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
     repository.sweep(&[]).or_exit(Exit::Failed)?;
     repository.delete_refs(&refs).or_exit(Exit::Failed)?;
     remove_state(&state)?;
+    audit::forget(env, repository.root())?;
     drop(lock);
     ui::note("removed");
     kept.iter().for_each(|name| say_kept(name));

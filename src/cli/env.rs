@@ -85,6 +85,7 @@ pub(super) struct Environment {
     pub(super) kill_at_write: Option<String>,
     cache: Option<PathBuf>,
     data: Option<PathBuf>,
+    state: Option<PathBuf>,
 }
 
 fn of_commands() -> Vec<(OsString, OsString)> {
@@ -129,6 +130,7 @@ impl Environment {
             kill_at_write: text("LOKI_KILL_AT_WRITE"),
             cache: under("XDG_CACHE_HOME", ".cache"),
             data: under("XDG_DATA_HOME", ".local/share"),
+            state: under("XDG_STATE_HOME", ".local/state"),
         }
     }
 
@@ -138,6 +140,15 @@ impl Environment {
         self.cache.as_deref().ok_or_else(|| {
             Fault::new(Exit::Usage, "neither `HOME` nor `XDG_CACHE_HOME` is set")
                 .hint("set `HOME`: Loki keeps its images there")
+        })
+    }
+
+    /// Returns where the newest seals of journals are kept: `~/.local/state/loki`, or below
+    /// `XDG_STATE_HOME`.
+    pub(super) fn state(&self) -> Result<&Path, Fault> {
+        self.state.as_deref().ok_or_else(|| {
+            Fault::new(Exit::Usage, "neither `HOME` nor `XDG_STATE_HOME` is set")
+                .hint("set `HOME`: Loki keeps the newest seals there")
         })
     }
 

@@ -6,6 +6,7 @@ mod answers;
 mod args;
 mod asked;
 mod attest;
+mod audit;
 mod checkpoint;
 mod choice;
 mod clean;
@@ -41,9 +42,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{
-    AgentsVerb, AuditVerb, Cli, Command, EgressVerb, ImageVerb, Json, PolicyVerb, SandboxVerb,
-};
+use args::{AgentsVerb, Cli, Command, EgressVerb, ImageVerb, Json, PolicyVerb, SandboxVerb};
 use env::Environment;
 use exit::Fault;
 
@@ -90,7 +89,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Logs(logs) => views::logs(&logs),
         Command::Events(events) => views::events(&events).await,
         Command::Stop(stop) => views::stop(&stop).await,
-        Command::Audit(AuditVerb::Verify(shown)) => views::verify(&shown),
+        Command::Audit(verb) => audit::run(&env, verb).await,
         Command::Egress(EgressVerb::Log(log)) => egress::log(&log).await,
         Command::Egress(EgressVerb::Top(sums)) => egress::top(&sums),
         Command::Egress(EgressVerb::Denied(sums)) => egress::denied(&env, &sums),

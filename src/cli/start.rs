@@ -23,7 +23,7 @@ use crate::{
 };
 
 use super::{
-    answers, args,
+    answers, args, audit,
     choice::choose,
     course::{self, Begins, Course},
     env::Environment,
@@ -60,7 +60,8 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let images = setup::images_of(env, engine, &planned.policy, roles(&tasks)).await?;
     warn_dirty(repository)?;
     let opening = planned.opening(&run, args, &described(engine.report()))?;
-    let mut writer = Writer::create(&state, &run, now).or_exit(Exit::Failed)?;
+    let writer = Writer::create(&state, &run, now).or_exit(Exit::Failed)?;
+    let mut writer = audit::sealed(env, (repository.root(), &run), writer)?;
     course::may_die(env, &mut writer)?;
     let first = run::begin(&mut writer, &launcher.redactor, opening).or_exit(Exit::Failed)?;
     if let Err(fault) = repository.create_run_branch(&run, repository.head()) {

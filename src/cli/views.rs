@@ -1,5 +1,5 @@
-//! Verbs that read a run: `status`, `logs`, `events`, `stop`, `audit verify`. All fold the same
-//! journal, so they say the same thing.
+//! Verbs that read a run: `status`, `logs`, `events`, `stop`. All fold the same journal, so they say
+//! the same thing.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -21,7 +21,8 @@ use super::{
 
 /// A run and where its repository's state is.
 pub(super) struct Chosen {
-    state: PathBuf,
+    /// `.loki` of the repository.
+    pub(super) state: PathBuf,
     /// Which.
     pub(super) run: RunId,
 }
@@ -49,7 +50,7 @@ fn state() -> Result<PathBuf, Fault> {
 
 /// Finds the state of the repository around the current directory without asking git, which would
 /// take most of the time of a look: a journal says that Loki was here.
-fn state_to_read() -> Result<PathBuf, Fault> {
+pub(super) fn state_to_read() -> Result<PathBuf, Fault> {
     let here = std::env::current_dir().or_exit(Exit::Usage)?;
     let root = here.ancestors().find(|above| above.join(".git").exists());
     match root.map(|root| root.join(".loki")) {
@@ -223,28 +224,6 @@ fn terminate(pid: u32) -> Result<(), Fault> {
         .and_then(rustix::process::Pid::from_raw);
     let pid = pid.ok_or_else(|| Fault::new(Exit::Failed, "the lock names no process"))?;
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).or_exit(Exit::Failed)
-}
-
-/// `loki audit verify`.
-pub(super) fn verify(shown: &Shown) -> Result<Exit, Fault> {
-    let Some(chosen) = choose(shown.run.as_ref())? else {
-        return Ok(Exit::Failed);
-    };
-    let verified = journal::verify(&chosen.journal()).or_exit(Exit::Failed)?;
-    if shown.json {
-        ui::json(&verified)?;
-        return Ok(Exit::Done);
-    }
-    ui::data(format!(
-        "run {}: {} records, chain intact, last hash {}",
-        chosen.run, verified.records, verified.last_hash
-    ));
-    if let Some(bytes) = verified.torn {
-        ui::warning(format!(
-            "{bytes} bytes of a record that was never completed follow; they were never acted on"
-        ));
-    }
-    Ok(Exit::Done)
 }
 
 #[cfg(test)]

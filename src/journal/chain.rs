@@ -25,6 +25,8 @@ pub(super) struct Chain {
     sound: u64,
     /// The beginning of a line whose end has not been written yet.
     partial: Vec<u8>,
+    /// The bytes of the last record, with its line break.
+    line: Vec<u8>,
 }
 
 /// What comes next in a journal.
@@ -46,6 +48,7 @@ impl Chain {
             last: Digest::default(),
             sound: 0,
             partial: Vec::new(),
+            line: Vec::new(),
         })
     }
 
@@ -64,6 +67,7 @@ impl Chain {
         self.records = record.seq;
         self.last = record.hash;
         self.sound += self.partial.len() as u64;
+        std::mem::swap(&mut self.line, &mut self.partial);
         self.partial.clear();
         Ok(Step::Record(Box::new(record)))
     }
@@ -91,6 +95,11 @@ impl Chain {
             record: self.records + 1,
             fault,
         }
+    }
+
+    /// The last record as it stands in the journal, with its line break.
+    pub(super) fn line(&self) -> &[u8] {
+        &self.line
     }
 
     pub(super) fn format(&self) -> u64 {

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{digest::Digest, name::RunId};
 
-use super::line::FORMAT;
+use super::{line::FORMAT, seal::SealFault};
 
 /// Why a journal, or a file beside it, cannot be written, read or believed.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +89,25 @@ pub enum JournalError {
     /// The event cannot be written as JSON.
     #[error("an event cannot be written as JSON")]
     Unwritable(#[source] serde_json::Error),
+    /// A seal is not one that was made for this journal.
+    #[error("line {line} of `{}` is not a seal of this journal", path.display())]
+    Seal {
+        /// The seals.
+        path: PathBuf,
+        /// Which line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        #[source]
+        fault: SealFault,
+    },
+    /// The journal does not hold what a seal says it held, so it is not written on.
+    #[error("record {record} of `{}` is not there as it was sealed; `loki audit verify` says more", path.display())]
+    Lost {
+        /// The journal.
+        path: PathBuf,
+        /// The record that is missing or another.
+        record: u64,
+    },
     /// Changes in a directory cannot be watched.
     #[error("cannot watch `{}`", path.display())]
     Watch {

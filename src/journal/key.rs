@@ -1,6 +1,7 @@
 //! The key that signs what Loki says about itself: attestations, checkpoints, and seals of journals.
 //!
-//! One Ed25519 key a user, in `journal.key` beside the user's policies, made on first use. It
+//! One Ed25519 key a user, in `journal.key` beside the user's policies, made on first use;
+//! [`super::ring`] puts a new one in its place. It
 //! refuses a key that others may read, that belongs to someone else or that is reached through a
 //! symlink. What is signed always begins with what it is, so that a signature made for one purpose
 //! is none for another.
@@ -14,12 +15,18 @@ use std::{
     str::FromStr,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use rustix::fs::{AtFlags, CWD, OFlags};
 use zeroize::Zeroizing;
 
 /// The file's name in the directory of settings.
-const NAME: &str = "journal.key";
+pub(super) const NAME: &str = "journal.key";
+/// Around a public key in a PEM file.
+const BEGIN: &str = "-----BEGIN PUBLIC KEY-----";
+const END: &str = "-----END PUBLIC KEY-----";
+/// Before the 32 bytes of a public key there: that it is one of Ed25519 (RFC 8410).
+const DER: [u8; 12] = [48, 42, 48, 5, 6, 3, 43, 101, 112, 3, 33, 0];
 /// Hexadecimal digits of a key.
 const DIGITS: usize = 64;
 
@@ -82,7 +89,7 @@ impl fmt::Debug for Key {
 }
 
 /// The public half of a key; as text 64 hexadecimal digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicKey([u8; 32]);
 
 /// A signature; as text 128 hexadecimal digits.
@@ -98,7 +105,7 @@ impl Key {
         if let Some(key) = Self::open(settings)? {
             return Ok(key);
         }
-        make(settings)?;
+        make(settings, NAME)?;
         // Another process may have been first; then its key is the one.
         Self::open(settings)?.ok_or_else(|| KeyError::Foreign {
             path: settings.join(NAME),
@@ -110,7 +117,12 @@ impl Key {
     /// # Errors
     /// When it cannot be read, or is not this user's alone.
     pub fn open(settings: &Path) -> Result<Option<Self>, KeyError> {
-        let path = settings.join(NAME);
+        Self::open_as(settings, NAME)
+    }
+
+    /// Reads the key of this name, if there is one.
+    pub(super) fn open_as(settings: &Path, name: &str) -> Result<Option<Self>, KeyError> {
+        let path = settings.join(name);
         let opened = File::options()
             .read(true)
             .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
@@ -148,6 +160,31 @@ impl Key {
 }
 
 impl PublicKey {
+    /// A key that nothing is signed by.
+    pub const NONE: Self = Self([0; 32]);
+
+    /// Returns the key as other programs read it: a PEM file, with its line breaks.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        let der = [&DER[..], &self.0].concat();
+        format!("{BEGIN}\n{}\n{END}\n", STANDARD.encode(der))
+    }
+
+    /// Reads a key as 64 hexadecimal digits or as PEM; space around it does not count.
+    ///
+    /// # Errors
+    /// [`NotHex`].
+    pub fn read(text: &str) -> Result<Self, NotHex> {
+        let text = text.trim();
+        let Some(inner) = text.strip_prefix(BEGIN) else {
+            return text.parse();
+        };
+        let inner = inner.strip_suffix(END).ok_or(NotHex)?;
+        let der = STANDARD.decode(inner.trim()).map_err(|_| NotHex)?;
+        let key = der.strip_prefix(&DER).ok_or(NotHex)?;
+        key.try_into().map(Self).map_err(|_| NotHex)
+    }
+
     /// Checks a signature over `purpose`, a line break and these bytes.
     ///
     /// # Errors
@@ -181,13 +218,13 @@ fn guarded(file: &File, path: &Path) -> Result<(), KeyError> {
 }
 
 /// Writes a new key, whole or not at all; one that is there already stays.
-fn make(settings: &Path) -> Result<(), KeyError> {
+pub(super) fn make(settings: &Path, name: &str) -> Result<(), KeyError> {
     let mut builder = std::fs::DirBuilder::new();
     let made = builder.recursive(true).mode(0o700).create(settings);
     made.map_err(|source| io_error("create", settings, source))?;
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut()).map_err(|_| KeyError::Chance)?;
-    let fail = |source| io_error("write", &settings.join(NAME), source);
+    let fail = |source| io_error("write", &settings.join(name), source);
     let mut file = tempfile::Builder::new()
         .prefix(".journal.key-")
         .tempfile_in(settings)
@@ -196,7 +233,7 @@ fn make(settings: &Path) -> Result<(), KeyError> {
     file.write_all(text.as_bytes())
         .and_then(|()| file.as_file().sync_all())
         .map_err(fail)?;
-    match rustix::fs::linkat(CWD, file.path(), CWD, settings.join(NAME), AtFlags::empty()) {
+    match rustix::fs::linkat(CWD, file.path(), CWD, settings.join(name), AtFlags::empty()) {
         Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
         Err(errno) => Err(fail(errno.into())),
     }
@@ -365,6 +402,10 @@ mod tests {
             PublicKey([0; 32]).verify("a", b"bytes", &signature),
             Err(Forged)
         );
+        assert_eq!(PublicKey::read(&public.pem()), Ok(public));
+        assert_eq!(PublicKey::read(&format!(" {public}\n")), Ok(public));
+        let half = public.pem().replace("-----END PUBLIC KEY-----\n", "");
+        assert_eq!(PublicKey::read(&half), Err(NotHex));
         assert_eq!("0".repeat(63).parse::<PublicKey>(), Err(NotHex));
         assert_eq!("A".repeat(64).parse::<PublicKey>(), Err(NotHex));
     }

@@ -5,15 +5,22 @@
 //! [`Lock`] keeps a repository to one orchestrator, [`Signals`] watches `STOP` and `PAUSE`,
 //! [`Requests`] what a person asks of a running one, and [`views`] writes the files other tools read.
 //!
+//! A writer that was given a [`Sealing`] signs what it wrote; [`audit`] holds a journal against its
+//! seals and against the newest one, which is kept outside of the repository. [`export`] turns
+//! records into what other tools read, [`ring`] lets one key follow another.
+//!
 //! It refuses to write after a failed write, to write anything but a run's own events in order,
 //! to follow a symlink that a repository brought along as one of its directories, and to read a
-//! format newer than its own. It does not decide what happens next, and it cannot see a journal
-//! that was rewritten from some record to its end: that takes a signature.
+//! format newer than its own. It does not decide what happens next. The chain alone does not show
+//! a journal that was rewritten from some record to its end: that takes the seals.
 //!
 //! Everything here takes `home`, the repository's `.loki` directory.
 
+pub mod audit;
 mod chain;
+mod check;
 mod error;
+pub mod export;
 mod follow;
 mod key;
 #[cfg(debug_assertions)]
@@ -22,6 +29,9 @@ mod line;
 mod lock;
 mod place;
 pub mod requests;
+pub mod ring;
+mod seal;
+mod sealer;
 mod signals;
 mod syncer;
 mod unbegun;
@@ -54,6 +64,8 @@ pub use kill::{Fate, KillPoint, NoKillPoint};
 pub use line::FORMAT;
 pub use lock::{Holder, Lock, LockError};
 pub use requests::{Requests, Unbelieved};
+pub use seal::{Facts, PURPOSE as SEAL_PURPOSE, Seal, SealFault};
+pub use sealer::Sealing;
 pub use signals::{Signal, Signals};
 pub use unbegun::forget_unbegun;
 pub use writer::{Reopened, Writer};
@@ -89,23 +101,37 @@ pub fn read(path: &Path) -> Result<Vec<Record>, JournalError> {
     Ok(records)
 }
 
-/// Checks every record of a journal in constant memory.
+/// Checks every record of a journal, on all processors and in constant memory.
 ///
 /// # Errors
 ///
 /// Names the first record that is not what was written.
 pub fn verify(path: &Path) -> Result<Verified, JournalError> {
+    let checked = check::check(path, &[])?;
+    Ok(Verified {
+        records: checked.records,
+        last_hash: checked.last_hash,
+        torn: (checked.torn > 0).then_some(checked.torn),
+    })
+}
+
+/// Calls `take` with each complete record in order, and its line, in constant memory.
+///
+/// # Errors
+///
+/// Names the first record that is not what was written; those before it were taken. Ends early,
+/// without an error, when `take` breaks.
+pub fn each(
+    path: &Path,
+    mut take: impl FnMut(&Record, &[u8]) -> std::ops::ControlFlow<()>,
+) -> Result<(), JournalError> {
     let mut chain = Chain::open(path)?;
-    loop {
-        if let Step::End { torn } = chain.step()? {
-            let torn = (torn > 0).then_some(torn);
-            return Ok(Verified {
-                records: chain.records(),
-                last_hash: chain.last_hash(),
-                torn,
-            });
+    while let Step::Record(record) = chain.step()? {
+        if take(&record, chain.line()).is_break() {
+            break;
         }
     }
+    Ok(())
 }
 
 /// Returns the runs that have a journal, newest last, by the time of their first record; one that

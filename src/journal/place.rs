@@ -36,6 +36,16 @@ impl Dir {
         })
     }
 
+    /// Opens a directory of this user, creating it and those above it, for this user alone, where
+    /// they are missing.
+    pub(super) fn beneath(path: &Path) -> Result<Self, JournalError> {
+        use std::os::unix::fs::DirBuilderExt as _;
+        let mut builder = std::fs::DirBuilder::new();
+        let made = builder.recursive(true).mode(0o700).create(path);
+        made.map_err(|source| JournalError::io("create", path, source))?;
+        Self::home(path)
+    }
+
     /// Opens a directory in this one, creating it with `mode` where it is missing.
     pub(super) fn within(&self, name: &str, mode: u32) -> Result<Self, JournalError> {
         let path = self.path.join(name);

@@ -26,6 +26,7 @@ use super::{
     line::{self, Body, FORMAT, LONGEST},
     path,
     place::Dir,
+    sealer::{Position, Sealer, Sealing, Subject},
     syncer::Syncer,
 };
 use crate::{
@@ -39,6 +40,8 @@ pub struct Writer {
     path: PathBuf,
     file: Arc<File>,
     syncer: Syncer,
+    /// None in a journal that nobody signs.
+    sealer: Option<Sealer>,
     clock: Box<dyn Fn() -> Timestamp + Send>,
     records: u64,
     last: Digest,
@@ -161,6 +164,7 @@ impl Writer {
             path,
             file,
             syncer,
+            sealer: None,
             clock,
             records: 0,
             last: Digest::default(),
@@ -228,6 +232,7 @@ impl Writer {
         } else {
             self.syncer.soon();
         }
+        self.seal(Position { seq, hash }, event)?;
         Ok(Record {
             seq,
             ts,
@@ -235,6 +240,44 @@ impl Writer {
             event: event.clone(),
             hash,
         })
+    }
+
+    /// Signs what is written from here on, and first what is found unsealed.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the seals or the place outside cannot be written, and when the journal does not
+    /// hold what was sealed before.
+    pub fn sealed_by(mut self, run: &RunId, sealing: Sealing) -> Result<Self, JournalError> {
+        let home = self.path.parent().and_then(Path::parent);
+        let subject = Subject {
+            home: home.expect("a journal stands in `journal` of the home"),
+            run,
+            journal: Arc::clone(&self.file),
+            path: self.path.clone(),
+            newest: Position {
+                seq: self.records,
+                hash: self.last,
+            },
+        };
+        self.sealer = Some(Sealer::open(subject, sealing)?);
+        Ok(self)
+    }
+
+    /// Has a written record sealed: at once where it matters most.
+    fn seal(&mut self, newest: Position, event: &Event) -> Result<(), JournalError> {
+        let Some(sealer) = &self.sealer else {
+            return Ok(());
+        };
+        let sealed = sealer.wrote(newest).and_then(|()| {
+            if is_sealed_at_once(event) {
+                sealer.now()
+            } else {
+                Ok(())
+            }
+        });
+        self.failed |= sealed.is_err();
+        sealed
     }
 
     /// Puts everything written so far on the disk.
@@ -306,4 +349,18 @@ fn is_final(event: &Event) -> bool {
             | Event::Reverted { .. }
             | Event::Shipping { .. }
     )
+}
+
+/// What is sealed before anyone acts on it: what cannot be taken back, the beginning, so that every
+/// journal has a seal, and what is signed itself.
+fn is_sealed_at_once(event: &Event) -> bool {
+    is_final(event)
+        || matches!(
+            event,
+            Event::RunStarted { .. }
+                | Event::Checkpointed {
+                    checkpoint: Some(_),
+                    ..
+                }
+        )
 }

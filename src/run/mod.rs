@@ -11,6 +11,7 @@
 //! events, which it writes before it answers. So nothing happens that is not in the journal.
 
 mod attempt;
+mod budget;
 mod checks;
 mod count;
 mod driver;

@@ -10,6 +10,8 @@ use crate::{
     name::{Role, TaskId},
 };
 
+use super::budget::{Allowance, Budget};
+
 /// An event on its way to the driver.
 pub(super) struct Message {
     /// What happened.
@@ -88,8 +90,7 @@ impl Recorder {
             task.cloned(),
             role.clone(),
         );
-        Arc::new(move |record| {
-            let event = record.into_event(sandbox.clone(), task.clone(), role.clone());
+        let send = Box::new(move |event| {
             // After the end of the run there is no journal to write to.
             sender
                 .send(Message {
@@ -97,6 +98,11 @@ impl Recorder {
                     written: None,
                 })
                 .ok();
+        });
+        let budget = Budget::new(Allowance::default(), send);
+        Arc::new(move |record| {
+            let event = record.into_event(sandbox.clone(), task.clone(), role.clone());
+            budget.take(event, tokio::time::Instant::now());
         })
     }
 }

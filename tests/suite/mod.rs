@@ -3,6 +3,7 @@
 mod harness;
 
 mod attack;
+mod attack_audit;
 mod attack_caps;
 mod attack_egress;
 mod attack_engine;
@@ -12,6 +13,7 @@ mod attack_guest;
 mod attack_net;
 mod attack_secrets;
 mod cli_advisories;
+mod cli_audit;
 mod cli_basic;
 mod cli_checkpoint;
 mod cli_egress;

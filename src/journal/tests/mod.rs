@@ -21,6 +21,11 @@ use crate::{
 
 mod beside;
 mod chain;
+mod changed;
+mod formats;
+mod keys;
+mod pruning;
+mod sealing;
 mod writing;
 
 /// A directory for one test, with its `.loki`.
@@ -150,4 +155,43 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), what)
         .await
         .expect("it never came")
+}
+
+/// A key of its own for a test.
+fn key(home: &Home, name: &str) -> Key {
+    Key::open_or_make(&home.path.with_file_name(name)).unwrap()
+}
+
+/// Where a test keeps seals outside of its repository.
+fn outside(home: &Home) -> PathBuf {
+    home.path.with_file_name("state").join("anchors")
+}
+
+fn sealing(home: &Home) -> Sealing {
+    Sealing {
+        key: key(home, "settings"),
+        anchors: outside(home),
+        clock: Box::new(clock()),
+        every: Duration::from_secs(3600),
+    }
+}
+
+fn trusted(home: &Home) -> ring::Trusted {
+    ring::Ring::default().around(key(home, "settings").public())
+}
+
+fn sealed_writer(home: &Home) -> Writer {
+    let writer = Writer::create(&home.path, &run(), clock()).unwrap();
+    writer.sealed_by(&run(), sealing(home)).unwrap()
+}
+
+/// Audits the run with this home's key, against what is kept outside or not.
+fn audited(home: &Home, anchors: Option<&Path>) -> Result<audit::Audit, audit::AuditError> {
+    let keys = trusted(home);
+    let against = audit::Against {
+        keys: &keys,
+        anchors,
+        anchor: None,
+    };
+    audit::audit(&home.path, &run(), against)
 }
