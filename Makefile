@@ -1,7 +1,7 @@
 # Two commands for people: `make demo` and `make test`. The rest is what they are made of.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint deny bench-checkpoint bench-crowd bench-decide bench-egress bench-inspect bench-memory bench-meter bench-redact crowd fuzz hostile soak
+.PHONY: help demo test build lint deny bench-checkpoint bench-crowd bench-decide bench-egress bench-git bench-inspect bench-memory bench-meter bench-redact crowd fuzz hostile soak
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -60,3 +60,6 @@ bench-checkpoint: ## Measures checkpoints beside `tar | zstd -1`, and what one p
 
 hostile: ## Changes 1,000 archives and compares what is read of them with GNU tar and bsdtar.
 	LOKI_MUTANTS=1000 cargo test --locked --lib attack_c3_mutated -- --nocapture
+
+bench-git: ## Measures worktrees and the gate beside plain git, `cp -a` and tar; LOKI_BENCH_FILES=100000 for a large one; prints JSON.
+	cargo bench --locked --bench git

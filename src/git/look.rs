@@ -29,6 +29,7 @@ pub fn refusals(path: &str, write: &Globs) -> Vec<Breach> {
         path: path.as_bytes().to_vec(),
         old_mode: b"000000".to_vec(),
         new_mode: b"100644".to_vec(),
+        ..Difference::default()
     };
     let mut remarks = inspect::names(&walk, &BTreeSet::new());
     remarks.extend(inspect::changes(&[created], &walk.entries, write));

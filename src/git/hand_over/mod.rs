@@ -15,8 +15,10 @@ use super::{
     GitError, ObjectId, Repository, Signature, Slot,
     command::{Answer, Place},
     inspect::{self, Difference, Remark},
+    modules, pointers,
     refs::quarantine_ref,
     repository::printable,
+    spelling,
     tree::{self, Entry, Walk},
 };
 use crate::{event::Breach, policy::Files, redact::Redactor};
@@ -24,6 +26,9 @@ use crate::{event::Breach, policy::Files, redact::Redactor};
 /// Most breaches that are listed, and bytes of them.
 const LISTED: usize = 1000;
 const LISTED_BYTES: usize = 1 << 20;
+
+/// How many files become an object file each; git's own bound for what it fetches.
+const LOOSE: usize = 100;
 
 /// How much may leave a sandbox at once. Ignored files do not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,8 +108,11 @@ impl Repository {
         };
         let walk = tree::walk(slot.work())?;
         let mut remarks = gate.unless_ignored(inspect::names(&walk, &slot.absent))?;
+        remarks.extend(modules::entered(&walk.entries, &slot.modules));
+        let mut count = 0;
         if !remarks.iter().any(Remark::stops_git) {
             let candidates = gate.candidates(&walk)?;
+            count = candidates.len();
             remarks.extend(inspect::sizes(&candidates, caps));
             if !remarks.iter().any(Remark::stops_git) {
                 remarks.extend(values::shown(slot, &candidates, secrets)?);
@@ -117,9 +125,11 @@ impl Repository {
                 breaches: breaches(&remarks),
             });
         }
-        let tree = gate.take()?;
+        let tree = gate.take(count)?;
         let differences = gate.differences(&tree)?;
         remarks.extend(inspect::changes(&differences, &walk.entries, &rules.write));
+        remarks.extend(spelling::twins(&differences, &walk.entries, &slot.absent));
+        remarks.extend(pointers::replaced(self, slot, &differences)?);
         let changes = differences.iter().map(Change::from).collect();
         Ok(HandOver {
             tree: Some(tree),
@@ -255,14 +265,14 @@ impl Gate<'_> {
             .collect())
     }
 
-    /// Puts the work into the object store.
-    fn take(&self) -> Result<ObjectId, GitError> {
+    /// Puts the work into the object store: many files into one pack, not into a file each.
+    fn take(&self, count: usize) -> Result<ObjectId, GitError> {
         let index = &self.slot.files.index;
-        self.place
-            .git("add")
-            .index(index)
-            .args(["--all", "--", "."])
-            .run()?;
+        let mut add = self.place.git("add");
+        if count > LOOSE {
+            add = add.setting("core.bigFileThreshold", "1");
+        }
+        add.index(index).args(["--all", "--", "."]).run()?;
         self.place.git("write-tree").index(index).run()?.id()
     }
 
@@ -303,8 +313,9 @@ fn raw_differences(answer: &Answer) -> Result<Vec<Difference>, GitError> {
             .strip_prefix(b":")
             .unwrap_or_default()
             .split(|byte| *byte == b' ');
-        let (Some(old_mode), Some(new_mode), Some(path)) =
-            (words.next(), words.next(), records.next())
+        let (modes, ids) = ((words.next(), words.next()), (words.next(), words.next()));
+        let ((Some(old_mode), Some(new_mode)), (Some(old_id), Some(new_id)), Some(path)) =
+            (modes, ids, records.next())
         else {
             return Err(answer.odd());
         };
@@ -312,6 +323,8 @@ fn raw_differences(answer: &Answer) -> Result<Vec<Difference>, GitError> {
             path: path.to_vec(),
             old_mode: old_mode.to_vec(),
             new_mode: new_mode.to_vec(),
+            old_id: old_id.to_vec(),
+            new_id: new_id.to_vec(),
         });
     }
     Ok(differences)

@@ -49,12 +49,15 @@ impl Remark {
 }
 
 /// One path that differs between the base and the work.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Difference {
     pub(super) path: Vec<u8>,
     /// The mode as git writes it, `000000` for none.
     pub(super) old_mode: Vec<u8>,
     pub(super) new_mode: Vec<u8>,
+    /// The contents' object, zeros for none.
+    pub(super) old_id: Vec<u8>,
+    pub(super) new_id: Vec<u8>,
 }
 
 /// Runs every inspector of names.
