@@ -1,7 +1,7 @@
 # Two commands for people: `make demo` and `make test`. The rest is what they are made of.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint deny bench-checkpoint bench-crowd bench-decide bench-egress bench-inspect bench-journal bench-memory bench-meter bench-redact crowd fuzz hostile soak
+.PHONY: help demo test build lint deny bench-checkpoint bench-crowd bench-decide bench-egress bench-git bench-inspect bench-journal bench-memory bench-meter bench-redact crowd fuzz hostile soak
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -63,3 +63,6 @@ hostile: ## Changes 1,000 archives and compares what is read of them with GNU ta
 
 bench-journal: ## Measures how fast a journal is written by 100 claimers and verified, beside its floors; prints JSON.
 	cargo bench --locked --bench journal
+
+bench-git: ## Measures worktrees and the gate beside plain git, `cp -a` and tar; LOKI_BENCH_FILES=100000 for a large one; prints JSON.
+	cargo bench --locked --bench git

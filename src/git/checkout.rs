@@ -13,11 +13,20 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::{GitError, ObjectId, Owner, Repository, command::Place, error::At, tree};
+use super::{
+    GitError, ObjectId, Owner, Repository,
+    command::Place,
+    error::At,
+    files,
+    index::{Index, Mode},
+    tree,
+};
 use crate::policy::Globs;
 
 /// What is to be materialised.
@@ -108,53 +117,61 @@ impl Files {
         &self,
         repository: &Repository,
         checkout: Checkout<'_>,
-    ) -> Result<BTreeSet<Vec<u8>>, GitError> {
+    ) -> Result<Absent, GitError> {
         let place = self.place(repository);
-        place
-            .git("read-tree")
-            .index(&self.index)
-            .arg(checkout.tree.as_str())
-            .run()?;
-        let listed = place
-            .reading("ls-files")
-            .index(&self.index)
-            .args(["--stage", "-z"])
-            .run()?;
+        let index = self.listed(repository, &place, checkout.tree)?;
         let read = checkout.read.map(Globs::matcher);
         let may_read = |path: &[u8]| match (&read, std::str::from_utf8(path)) {
             (None, _) => true,
             (Some(read), Ok(path)) => read.matches(path).is_some(),
             (Some(_), Err(_)) => false,
         };
-        let mut absent = BTreeSet::new();
-        for record in listed.records() {
-            let tab = record
-                .iter()
-                .position(|byte| *byte == b'\t')
-                .ok_or_else(|| listed.odd())?;
-            let (stage, path) = (record.get(..tab), record.get(tab + 1..));
-            let (Some(stage), Some(path)) = (stage, path) else {
-                return Err(listed.odd());
+        let mut absent = Absent::default();
+        let mut chosen = Vec::with_capacity(index.entries.len());
+        for entry in &index.entries {
+            let left_out = match entry.mode {
+                Mode::Module => Some(&mut absent.modules),
+                _ if may_read(&entry.path) => None,
+                _ => Some(&mut absent.unread),
             };
-            if stage.starts_with(b"160000") || !may_read(path) {
-                absent.insert(path.to_vec());
+            chosen.push(left_out.is_none());
+            if let Some(paths) = left_out {
+                paths.insert(entry.path.clone());
             }
         }
-        if !absent.is_empty() {
-            let input = absent
-                .iter()
-                .flat_map(|path| path.iter().copied().chain([0]));
-            let call = place.git("update-index").index(&self.index);
-            call.args(["-z", "--skip-worktree", "--stdin"])
-                .input(input.collect::<Vec<_>>())
-                .run()?;
-        }
-        place
-            .git("checkout-index")
-            .index(&self.index)
-            .args(["--all", "--quiet", "-u"])
-            .run()?;
-        tree::settle(&self.work, checkout.owner)?;
+        let to = (self.work.as_path(), checkout.owner);
+        let facts = files::write(&place, to, &index, &chosen)?;
+        let mut file = File::create_new(&self.index).at("create", &self.index)?;
+        let written = file.write_all(&index.write(&facts));
+        written.at("write", &self.index)?;
         Ok(absent)
     }
+
+    /// Returns the list of a tree's files: git makes it once for each tree.
+    fn listed(
+        &self,
+        repository: &Repository,
+        place: &Place,
+        tree: &ObjectId,
+    ) -> Result<Arc<Index>, GitError> {
+        if let Some(known) = repository.known_index(tree) {
+            return Ok(known);
+        }
+        let fresh = self.dir.join("index.new");
+        let read = place.git("read-tree").index(&fresh).arg(tree.as_str());
+        let answer = read.run()?;
+        let bytes = fs::read(&fresh).at("read", &fresh)?;
+        fs::remove_file(&fresh).at("remove", &fresh)?;
+        let index = Index::read(bytes, tree.as_str().len() / 2).ok_or_else(|| answer.odd())?;
+        Ok(repository.keep_index(tree, index))
+    }
+}
+
+/// What of a tree is not in a worktree.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Absent {
+    /// What the role may not read.
+    pub(super) unread: BTreeSet<Vec<u8>>,
+    /// Submodules.
+    pub(super) modules: BTreeSet<Vec<u8>>,
 }

@@ -22,7 +22,10 @@ pub enum GitError {
         dir: PathBuf,
     },
     /// The repository has no files of its own.
-    #[error("`{}` is a bare repository; run Loki in a checkout of it", dir.display())]
+    #[error(
+        "`{}` has no files of its own, as a bare repository; run Loki in a checkout of it, such as `git worktree add ../CHECKOUT` makes",
+        dir.display()
+    )]
     Bare {
         /// The repository.
         dir: PathBuf,
@@ -85,6 +88,24 @@ pub enum GitError {
         command: String,
         /// What it wrote.
         answer: String,
+    },
+    /// A commit holds what cannot be written here.
+    #[error(
+        "the commit holds `{path}`, which {why}; rename or remove it and commit, or work on another file system"
+    )]
+    Unwritable {
+        /// Its path, made printable.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A file's contents are not in the repository.
+    #[error(
+        "the contents of `{path}` are not in this repository, as in a partial clone, and Loki fetches nothing; run `git fetch --refetch --no-filter` to have all of them"
+    )]
+    Absent {
+        /// Its path, made printable.
+        path: String,
     },
     /// A file could not be read or written.
     #[error("cannot {verb} `{}`", path.display())]

@@ -12,6 +12,7 @@ use super::{
     GitError, ObjectId,
     command::{Call, Place},
     error::At,
+    index::Index,
 };
 use crate::text::visible;
 
@@ -35,6 +36,9 @@ pub struct Repository {
     /// Git reads the notes on all worktrees when it adds one, and fails on those that are just
     /// being written or removed: one at a time, over all clones of this value.
     worktrees: Arc<Mutex<()>>,
+    /// The list of files of the tree that was written last: tasks that start together start from
+    /// the same one.
+    listed: Arc<Mutex<Option<(ObjectId, Arc<Index>)>>>,
 }
 
 impl Repository {
@@ -88,6 +92,7 @@ impl Repository {
             branch,
             place,
             worktrees: Arc::default(),
+            listed: Arc::default(),
         })
     }
 
@@ -120,6 +125,21 @@ impl Repository {
         self.worktrees
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the list of a tree's files, when it is the one that was kept last.
+    pub(super) fn known_index(&self, tree: &ObjectId) -> Option<Arc<Index>> {
+        let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = listed.as_ref().filter(|(of, _)| of == tree);
+        known.map(|(_, index)| Arc::clone(index))
+    }
+
+    /// Keeps the list of a tree's files, in place of another one.
+    pub(super) fn keep_index(&self, tree: &ObjectId, index: Index) -> Arc<Index> {
+        let index = Arc::new(index);
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        *listed = Some((tree.clone(), Arc::clone(&index)));
+        index
     }
 
     /// Returns where slots stand.

@@ -13,6 +13,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    thread,
 };
 
 use super::{
@@ -53,6 +54,8 @@ pub struct Slot {
     pub(super) base: ObjectId,
     /// Paths that the role may not read.
     pub(super) absent: BTreeSet<Vec<u8>>,
+    /// Where submodules of the base would stand.
+    pub(super) modules: BTreeSet<Vec<u8>>,
 }
 
 impl Slot {
@@ -78,30 +81,38 @@ impl Slot {
         let files = lay_out(dir)?;
         let branch = task_branch(spec.run, spec.task);
         let name = format!("refs/heads/{branch}");
-        let earlier = repository.commit_of(&name)?;
-        repository.move_ref(&name, earlier.as_ref(), spec.base)?;
         let meta = files
             .dir
             .join("meta")
             .join(format!("{}-{}", spec.run, spec.task));
-        let call = repository.place.git("worktree");
-        let call = call.args(["add", "--quiet", "--force", "--no-checkout", "--"]);
-        let alone = repository.lock_worktrees();
-        call.arg(&meta).arg(&branch).run()?;
-        drop(alone);
         let checkout = Checkout {
             tree: spec.base,
             read: spec.read,
             owner: spec.owner,
         };
-        let absent = files.fill(repository, checkout)?;
+        let (registered, absent) = thread::scope(|scope| {
+            let registering = scope.spawn(|| {
+                let earlier = repository.commit_of(&name)?;
+                repository.move_ref(&name, earlier.as_ref(), spec.base)?;
+                let call = repository.place.git("worktree");
+                let call = call.args(["add", "--quiet", "--force", "--no-checkout", "--"]);
+                let _alone = repository.lock_worktrees();
+                call.arg(&meta).arg(&branch).run().map(drop)
+            });
+            let absent = files.fill(repository, checkout);
+            let registered = registering.join();
+            (registered.expect("registering does not panic"), absent)
+        });
+        registered?;
+        let absent = absent?;
         let (run, task, base) = (spec.run.clone(), spec.task.clone(), spec.base.clone());
         Ok(Self {
             files,
             run,
             task,
             base,
-            absent,
+            absent: absent.unread,
+            modules: absent.modules,
         })
     }
 
@@ -209,9 +220,11 @@ pub fn private_repository_script() -> Vec<Vec<&'static str>> {
         ];
         [&who[..], &plain, rest].concat()
     };
+    // All contents in one pack: a file each would be more files than the mount may hold.
+    let packed = ["-c", "core.bigFileThreshold=1", "add", "--all"];
     vec![
         git(&["init", "--quiet", "--initial-branch=work"]),
-        git(&["add", "--all"]),
+        git(&packed),
         git(&["commit", "--quiet", "--allow-empty", "--message=base"]),
     ]
 }

@@ -12,8 +12,8 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chmod, chmodat, chownat, openat,
-        readlinkat, renameat, statat, unlinkat,
+        AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, chmod, openat, readlinkat, renameat,
+        statat, unlinkat,
     },
     io::Errno,
     process::geteuid,
@@ -22,7 +22,7 @@ use rustix::{
 use super::{GitError, error::At};
 
 /// How deep a worktree may be; a hostile one must not use up our descriptors.
-const DEPTH: usize = 100;
+pub(super) const DEPTH: usize = 100;
 /// How many names a walk looks at, ignored build output included.
 const NAMES: usize = 2_000_000;
 /// How many bytes of paths a walk keeps. Names below deep directories with long names would cost
@@ -146,54 +146,6 @@ fn look(dir: BorrowedFd<'_>, name: &CStr, path: Vec<u8>) -> Result<Entry, Errno>
         inode: (stat.st_dev, stat.st_ino),
         unreadable,
     })
-}
-
-/// Gives everything below `root`, and `root`, its owner and plain permissions. The tree is one
-/// that git has just written from a commit; the mount point `.git` is left alone.
-pub(super) fn settle(root: &Path, owner: Option<Owner>) -> Result<(), GitError> {
-    let owner = owner.filter(|_| geteuid().is_root());
-    let ids = owner.map(|owner| (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid)));
-    let top = open_dir(CWD, root).at("open", root)?;
-    let settled = (|| {
-        if let Some((uid, gid)) = ids {
-            rustix::fs::fchown(&top, Some(uid), Some(gid))?;
-        }
-        settle_below(top, ids)
-    })();
-    settled.at("hand over", root)
-}
-
-fn settle_below(top: OwnedFd, ids: Option<(Uid, Gid)>) -> Result<(), Errno> {
-    let mut open = vec![Dir::new(top)?];
-    while let Some(dir) = open.last_mut() {
-        let Some(next) = dir.read() else {
-            open.pop();
-            continue;
-        };
-        let next = next?;
-        let name = next.file_name().to_owned();
-        if is_dot(&name) || (open.len() == 1 && name.as_c_str() == c".git") {
-            continue;
-        }
-        let dir = open.last_mut().expect("the loop holds one").fd()?;
-        let stat = statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if let Some((uid, gid)) = ids {
-            chownat(dir, &name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-        }
-        let plain = match (kind_of(&stat), stat.st_mode & 0o100) {
-            (FileType::Symlink, _) => continue,
-            (FileType::RegularFile, 0) => 0o644,
-            _ => 0o755,
-        };
-        if stat.st_mode & 0o7777 != plain {
-            chmodat(dir, &name, Mode::from_raw_mode(plain), AtFlags::empty())?;
-        }
-        if kind_of(&stat) == FileType::Directory {
-            let below = open_dir(dir, &name)?;
-            open.push(Dir::new(below)?);
-        }
-    }
-    Ok(())
 }
 
 /// Removes `root` and everything below it; one that is not there is what is wanted.

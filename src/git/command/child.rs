@@ -16,26 +16,26 @@ use rustix::{
 use super::super::{GitError, error::At};
 
 /// How much of a command's stdout is read.
-const FLOOD: usize = 128 << 20;
+pub(super) const FLOOD: usize = 128 << 20;
 /// How much of a command's stderr is kept for the error.
 const COMPLAINT: usize = 2000;
 
-/// How a child ended and what it wrote.
-pub(super) struct Ended {
+/// How a child ended and what was made of what it wrote.
+pub(super) struct Ended<T> {
     pub(super) status: ExitStatus,
-    pub(super) stdout: Vec<u8>,
+    pub(super) stdout: T,
     /// The beginning, control characters escaped.
     pub(super) stderr: String,
 }
 
-/// Feeds and reads a child until it ends, or ends it.
-pub(super) fn attend(
+/// Feeds a child and has it read until it ends, or ends it; also when the reader gives up, by
+/// returning none.
+pub(super) fn attend<T: Send>(
     child: &mut Child,
-    command: &str,
     input: &[u8],
     limit: Duration,
-) -> Result<Ended, GitError> {
-    let command = command.to_owned();
+    read: impl FnOnce(&mut ChildStdout) -> Option<T> + Send,
+) -> Result<Attended<T>, GitError> {
     let group = Group(Pid::from_child(child));
     let (mut stdin, stdout, stderr) = pipes(child);
     thread::scope(|scope| {
@@ -43,7 +43,8 @@ pub(super) fn attend(
         scope.spawn(move || stdin.write_all(input).ok());
         let complaint = scope.spawn(move || complaint(stderr));
         let answer = scope.spawn(move || {
-            let read = answer(stdout);
+            let mut stdout = stdout;
+            let read = read(&mut stdout);
             if read.is_none() {
                 group.kill();
             }
@@ -57,21 +58,24 @@ pub(super) fn attend(
         let stderr = complaint.join().expect("reading a pipe does not panic");
         let stdout = answer.join().expect("reading a pipe does not panic");
         if !in_time? {
-            let seconds = limit.as_secs();
-            return Err(GitError::Timeout { command, seconds });
+            return Ok(Attended::TooLong);
         }
-        let Some(stdout) = stdout else {
-            return Err(GitError::Flood {
-                command,
-                limit: FLOOD,
-            });
-        };
-        Ok(Ended {
+        let ended = stdout.map(|stdout| Ended {
             status,
             stdout,
             stderr,
-        })
+        });
+        Ok(ended.map_or(Attended::GivenUp, Attended::Ended))
     })
+}
+
+/// What became of a child.
+pub(super) enum Attended<T> {
+    Ended(Ended<T>),
+    /// It did not end in time and was killed.
+    TooLong,
+    /// The reader gave up, and it was killed.
+    GivenUp,
 }
 
 type Pipes = (ChildStdin, ChildStdout, ChildStderr);
@@ -86,7 +90,7 @@ fn pipes(child: &mut Child) -> Pipes {
 }
 
 /// Reads everything, or returns none when there is too much of it.
-fn answer(pipe: impl Read) -> Option<Vec<u8>> {
+pub(super) fn whole(pipe: impl Read) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = pipe.take(FLOOD as u64 + 1).read_to_end(&mut bytes);
     (read.is_ok() && bytes.len() <= FLOOD).then_some(bytes)

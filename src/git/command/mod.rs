@@ -12,9 +12,10 @@ mod settings;
 
 use std::{
     ffi::{OsStr, OsString},
+    io::Read,
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{ChildStdout, Command, ExitStatus, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -174,36 +175,87 @@ impl Call {
         self
     }
 
-    /// Lets it run so long, instead of two minutes.
+    /// Lets it run so long.
     pub(super) fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
+    /// Overrides one more setting, for this call.
+    pub(super) fn setting(mut self, key: &str, value: &str) -> Self {
+        self.settings.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Runs it to its end.
     pub(super) fn run(self) -> Result<Answer, GitError> {
-        let mut child = self.process().spawn().map_err(GitError::Missing)?;
-        let ended = child::attend(&mut child, &self.command, &self.input, self.limit)?;
+        let (command, accepted) = (self.command.clone(), self.accepted);
         let child::Ended {
             status,
             stdout,
             stderr,
-        } = ended;
-        let code = status
-            .code()
-            .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-        if !self.accepted.contains(&code) {
+        } = self.attend(|pipe| child::whole(pipe))?;
+        let code = code_of(status);
+        if !accepted.contains(&code) {
             return Err(GitError::Command {
-                command: self.command,
+                command,
                 code,
                 stderr,
             });
         }
         Ok(Answer {
-            command: self.command,
+            command,
             code,
             stdout,
         })
+    }
+
+    /// Runs it to its end and has what it writes read as it comes. A reader that fails ends it.
+    pub(super) fn stream<T: Send>(
+        self,
+        read: impl FnOnce(&mut dyn Read) -> Result<T, GitError> + Send,
+    ) -> Result<T, GitError> {
+        let command = self.command.clone();
+        let mut fault = None;
+        let ended = self.attend(|pipe| match read(pipe) {
+            Ok(read) => Some(read),
+            Err(cause) => {
+                fault = Some(cause);
+                None
+            }
+        });
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        let ended = ended?;
+        match code_of(ended.status) {
+            0 => Ok(ended.stdout),
+            code => Err(GitError::Command {
+                command,
+                code,
+                stderr: ended.stderr,
+            }),
+        }
+    }
+
+    fn attend<T: Send>(
+        self,
+        read: impl FnOnce(&mut ChildStdout) -> Option<T> + Send,
+    ) -> Result<child::Ended<T>, GitError> {
+        let mut child = self.process().spawn().map_err(GitError::Missing)?;
+        let attended = child::attend(&mut child, &self.input, self.limit, read)?;
+        let command = self.command;
+        match attended {
+            child::Attended::Ended(ended) => Ok(ended),
+            child::Attended::TooLong => Err(GitError::Timeout {
+                command,
+                seconds: self.limit.as_secs(),
+            }),
+            child::Attended::GivenUp => Err(GitError::Flood {
+                command,
+                limit: child::FLOOD,
+            }),
+        }
     }
 
     #[expect(
@@ -232,6 +284,8 @@ impl Call {
                 ("GIT_ALLOW_PROTOCOL", ""),
                 ("GIT_ADVICE", "0"),
                 ("GIT_LITERAL_PATHSPECS", "1"),
+                ("GIT_GRAFT_FILE", "/dev/null"),
+                ("GIT_INDEX_VERSION", "2"),
             ])
             .env("GIT_CONFIG_COUNT", self.settings.len().to_string())
             .envs(
@@ -256,6 +310,12 @@ impl Call {
             .process_group(0);
         process
     }
+}
+
+fn code_of(status: ExitStatus) -> i32 {
+    status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 /// What a call answered.

@@ -49,6 +49,10 @@ pub(super) const FIXED: &[(&str, &str)] = &[
     ("core.sparseCheckout", "false"),
     ("core.sparseCheckoutCone", "false"),
     ("index.sparse", "false"),
+    // The form of an index that Loki reads and writes itself.
+    ("feature.manyFiles", "false"),
+    ("index.version", "2"),
+    ("index.threads", "1"),
     // Output and formats that do not depend on taste.
     ("core.quotePath", "false"),
     ("core.warnAmbiguousRefs", "false"),

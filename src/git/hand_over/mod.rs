@@ -19,8 +19,10 @@ use super::{
     GitError, ObjectId, Repository, Signature, Slot,
     command::{Answer, Place},
     inspect::{self, Difference, Remark, contents},
+    modules, pointers,
     refs::quarantine_ref,
     repository::printable,
+    spelling,
     tree::{self, Entry, Walk},
 };
 use crate::{
@@ -32,6 +34,9 @@ use crate::{
 /// Most breaches that are listed, and bytes of them.
 const LISTED: usize = 1000;
 const LISTED_BYTES: usize = 1 << 20;
+
+/// How many files become an object file each; git's own bound for what it fetches.
+const LOOSE: usize = 100;
 
 /// How much may leave a sandbox at once. Ignored files do not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,9 +171,12 @@ impl Repository {
         };
         let walk = tree::walk(slot.work())?;
         let mut remarks = gate.unless_ignored(inspect::names(&walk, &slot.absent))?;
+        remarks.extend(modules::entered(&walk.entries, &slot.modules));
         let mut sights = BTreeMap::new();
+        let mut count = 0;
         if !remarks.iter().any(Remark::stops_git) {
             let candidates = gate.candidates(&walk)?;
+            count = candidates.len();
             remarks.extend(inspect::sizes(&candidates, terms.caps));
             if !remarks.iter().any(Remark::stops_git) {
                 let seen = contents::look(slot, &candidates, terms.secrets)?;
@@ -184,10 +192,12 @@ impl Repository {
                 needs: Vec::new(),
             });
         }
-        let tree = gate.take()?;
+        let tree = gate.take(count)?;
         let differences = gate.differences(&tree)?;
         let write = &terms.files.write;
         remarks.extend(inspect::changes(&differences, &walk.entries, write));
+        remarks.extend(spelling::twins(&differences, &walk.entries, &slot.absent));
+        remarks.extend(pointers::replaced(self, slot, &differences)?);
         let found = needs::Found {
             changes: &differences,
             entries: &walk.entries,
@@ -333,14 +343,14 @@ impl Gate<'_> {
             .collect())
     }
 
-    /// Puts the work into the object store.
-    fn take(&self) -> Result<ObjectId, GitError> {
+    /// Puts the work into the object store: many files into one pack, not into a file each.
+    fn take(&self, count: usize) -> Result<ObjectId, GitError> {
         let index = &self.slot.files.index;
-        self.place
-            .git("add")
-            .index(index)
-            .args(["--all", "--", "."])
-            .run()?;
+        let mut add = self.place.git("add");
+        if count > LOOSE {
+            add = add.setting("core.bigFileThreshold", "1");
+        }
+        add.index(index).args(["--all", "--", "."]).run()?;
         self.place.git("write-tree").index(index).run()?.id()
     }
 
