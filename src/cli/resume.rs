@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use crate::{
     event::{Asked, Event, Outcome, Record},
     git::{Join, ObjectId, Repository, run_branch},
-    journal::{self, Lock, Reopened, Writer},
+    journal::{self, Lock, Reopened},
     name::RunId,
     run::{Came, Cut, CutOff, cut_off, outside},
     sandbox,
@@ -15,10 +15,11 @@ use crate::{
 };
 
 use super::{
-    answers, args,
+    answers, args, audit,
     course::{self, Begins, Course},
     env::Environment,
     exit::{Exit, Fault, OrExit},
+    landing::args as landing,
     restart, setup,
     start::{Planned, described, new_run, now, roles},
     ui,
@@ -66,7 +67,7 @@ async fn go_on(
     let mut kept = course::sweep(repository, &launcher, &keeper).await?;
     let engine = launcher.engine.as_ref();
     let images = setup::images_of(env, engine, &planned.policy, roles(&tasks)).await?;
-    let reopened = Writer::reopen(&state, &run, now).or_exit(Exit::Failed)?;
+    let reopened = audit::reopen(env, &state, &run)?;
     let Reopened {
         mut writer,
         records,
@@ -285,6 +286,8 @@ impl<'a> Begun<'a> {
             replayed: replayed.as_ref().map(Into::into),
             policy: policy.iter().map(Into::into).collect(),
             parallel: args.parallel.unwrap_or(*parallel),
+            ship: false,
+            to: landing::To::default(),
         }
     }
 
@@ -344,7 +347,7 @@ fn repeated(of: &CutOff, changed: &[String], wanted: bool) -> Option<String> {
 /// Takes an attempt whose commit was lost, as by a power cut, for one that came to nothing.
 fn known(repository: &Repository, mut of: CutOff) -> Result<CutOff, Fault> {
     if let Came::Committed(commit) | Came::Landing { commit, .. } = &of.came
-        && !repository.holds(commit).or_exit(Exit::Failed)?
+        && !repository.has_commit(commit).or_exit(Exit::Failed)?
     {
         of.came = Came::Working;
     }

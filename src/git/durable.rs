@@ -11,7 +11,7 @@ impl Repository {
     ///
     /// # Errors
     /// When git fails.
-    pub fn holds(&self, commit: &ObjectId) -> Result<bool, GitError> {
+    pub fn has_commit(&self, commit: &ObjectId) -> Result<bool, GitError> {
         let call = self.place.reading("cat-file");
         let tree = call.args(["-e", &format!("{commit}^{{tree}}")]);
         Ok(tree.accept(&[0, 1, 128]).run()?.code == 0)
@@ -63,9 +63,9 @@ mod tests {
     fn a_commit_that_is_not_there_is_not_held() {
         let world = World::new();
         let repository = world.open();
-        assert!(repository.holds(repository.head()).unwrap());
+        assert!(repository.has_commit(repository.head()).unwrap());
         let nothing = "1111111111111111111111111111111111111111".parse().unwrap();
-        assert!(!repository.holds(&nothing).unwrap());
+        assert!(!repository.has_commit(&nothing).unwrap());
         repository.settle().unwrap();
     }
 

@@ -72,6 +72,7 @@ fn lived(world: &World, name: &str, claims: u32, ended: Option<&str>) {
         branch: text(),
         engine: text(),
         policy_sha256: text(),
+        asked: None,
     }];
     events.extend((1..=claims).map(|attempt| Event::TaskClaimed {
         task: "store".parse().unwrap(),

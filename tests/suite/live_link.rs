@@ -257,6 +257,7 @@ fn rights_of(write: &[&str], own_programs: &[&str]) -> Confinement {
             read: Globs(vec![glob(&"**")]),
             write: Globs(write.iter().map(glob).collect()),
         },
+        host_executable: Vec::new(),
         programs,
         program_origins: std::collections::BTreeMap::new(),
         egress: Egress::default(),

@@ -15,7 +15,7 @@ use std::{
 use crate::{
     diagnostic::explained,
     git::remove_tree,
-    journal::{self, Key, Sealing, Writer, audit, export},
+    journal::{self, Key, Reopened, Sealing, Writer, audit, export},
     name::RunId,
     sandbox::repository_label,
 };
@@ -73,6 +73,13 @@ pub(super) fn sealed(
         every: Sealing::EVERY,
     };
     writer.sealed_by(run, sealing).or_exit(Exit::Failed)
+}
+
+/// Opens the journal of a run to be written on, sealed like everything before.
+pub(super) fn reopen(env: &Environment, state: &Path, run: &RunId) -> Result<Reopened, Fault> {
+    let reopened = Writer::reopen(state, run, now).or_exit(Exit::Failed)?;
+    let writer = sealed(env, (root(state), run), reopened.writer)?;
+    Ok(Reopened { writer, ..reopened })
 }
 
 /// Forgets the seals that are kept outside of a repository whose journals were removed.

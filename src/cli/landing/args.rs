@@ -5,7 +5,7 @@ use clap::Args;
 use crate::name::{RunId, TaskId};
 
 /// Where a branch is shipped to.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Shipping")]
 pub(in crate::cli) struct To {
     /// A remote of the repository, or an address: https://HOST/OWNER/NAME, git@HOST:OWNER/NAME

@@ -17,15 +17,16 @@ use std::path::Path;
 
 use crate::{
     event::{Event, Record},
-    journal::{JournalError, Reopened, Writer, views},
+    journal::{Reopened, Writer, views},
     name::RunId,
     redact::Redactor,
     status::Status,
 };
 
 use super::{
+    audit,
+    env::Environment,
     exit::{Exit, Fault, OrExit},
-    start::now,
 };
 
 /// Who is named where a person did something.
@@ -40,10 +41,10 @@ struct Book {
 
 impl Book {
     /// Opens the journal of a run. The lock on the repository must be held.
-    fn open(state: &Path, run: &RunId, mask: Redactor) -> Result<Self, Fault> {
+    fn open(env: &Environment, state: &Path, run: &RunId, mask: Redactor) -> Result<Self, Fault> {
         let Reopened {
             writer, records, ..
-        } = Writer::reopen(state, run, now).map_err(|cause| closed(&cause))?;
+        } = audit::reopen(env, state, run)?;
         Ok(Self {
             writer,
             records,
@@ -72,9 +73,4 @@ impl Book {
     fn show(&self, state: &Path) {
         views::write(state, &self.status()).ok();
     }
-}
-
-fn closed(cause: &JournalError) -> Fault {
-    Fault::new(Exit::Failed, crate::diagnostic::explained(cause))
-        .hint("`loki audit verify` says how the journal stands")
 }

@@ -34,7 +34,7 @@ pub(in crate::cli) fn revert(env: &Environment, args: &Revert) -> Result<Exit, F
     let (run, state) = (&chosen.run, chosen.state());
     let lock = Lock::acquire(state, run, now()).or_exit(Exit::Failed)?;
     let values = secrets::kept(env, Some(repository.root()))?;
-    let mut book = Book::open(state, run, Redactor::new(&values))?;
+    let mut book = Book::open(env, state, run, Redactor::new(&values))?;
     let status = book.status();
     may_change(&repository, run, &status)?;
     let landings = Landings::fold(&book.records);

@@ -140,7 +140,7 @@ async fn carry(
     shipment: &Shipment,
 ) -> Result<Delivered, Fault> {
     let state = repository.root().join(".loki");
-    let mut book = Book::open(&state, run, Redactor::new(&shipment.values))?;
+    let mut book = Book::open(env, &state, run, Redactor::new(&shipment.values))?;
     let head = head(repository, run)?;
     let checked = judged(&book, &head, shipment)?;
     let branch = run_branch(run);

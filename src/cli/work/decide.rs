@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::{
     event::{Event, Need},
-    journal::{self, Follow, From, Lock, Writer, requests},
+    journal::{self, Follow, From, Lock, requests},
     name::TaskId,
     redact::Redactor,
     task::{Decision, State, Verdict},
@@ -17,11 +17,10 @@ use crate::{
 
 use super::{
     super::{
+        audit,
         env::Environment,
         exit::{Exit, Fault, OrExit},
-        setup,
-        start::now,
-        ui,
+        setup, ui,
     },
     Chosen,
     args::{Approve, Reject},
@@ -193,7 +192,7 @@ async fn decide(env: &Environment, chosen: &Chosen, decision: &Decision) -> Resu
     let secrets = setup::gather(env, &[], Some(chosen.repository.root()));
     secrets?;
     let masked = masked(env, decision);
-    let reopened = Writer::reopen(&state, &chosen.run, now).or_exit(Exit::Failed)?;
+    let reopened = audit::reopen(env, &state, &chosen.run)?;
     let mut status = crate::status::Status::fold(&reopened.records);
     let mut writer = reopened.writer;
     let standing = status.queue().get(&masked.task).map(|task| task.version);

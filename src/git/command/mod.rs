@@ -181,12 +181,6 @@ impl Call {
         self
     }
 
-    /// Overrides one more setting, for this call.
-    pub(super) fn setting(mut self, key: &str, value: &str) -> Self {
-        self.settings.push((key.to_owned(), value.to_owned()));
-        self
-    }
-
     /// Runs it to its end.
     pub(super) fn run(self) -> Result<Answer, GitError> {
         let (command, accepted) = (self.command.clone(), self.accepted);

@@ -2,9 +2,9 @@
 
 use crate::{
     digest::Digest,
-    event::{EgressKind, Event, Outcome, Record},
+    event::Outcome,
     finding::Finding,
-    policy::{Layer, Policy, Source},
+    policy::{Layer, Source},
 };
 
 use super::*;

@@ -100,7 +100,12 @@ impl Queue {
             State::Approved => {
                 self.landing.remove(&at);
             }
-            State::Pending | State::Done | State::Failed | State::Blocked => {}
+            State::Pending
+            | State::Done
+            | State::Failed
+            | State::Blocked
+            | State::Reverted
+            | State::Interrupted => {}
         }
         self.entries[at].outstanding.clear();
     }
