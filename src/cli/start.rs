@@ -48,10 +48,7 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let tasks = choice.plan(&intake)?;
     let repository = setup::repository()?;
     repository.refuse_tracked_state().or_exit(Exit::Usage)?;
-    let shipment = match args.ship {
-        true => Some(landing::prepare(env, &repository, &args.to)?),
-        false => None,
-    };
+    let shipment = landing::shipment(env, &repository, args)?;
     let needs = policy::entry_of(choice.name());
     let policy = setup::policy_with(env, &args.policy, (Some(repository.root()), needs))?;
     check_plan(&tasks, &policy, &intake.file)?;
@@ -95,10 +92,7 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     });
     let exit = drive(&work, writer, opening, tasks, usize::from(args.parallel)).await;
     forget_old_checkpoints(keeper).await;
-    let exit = match (exit, shipment) {
-        (Ok(Exit::Done), Some(shipment)) => landing::deliver(env, &work, &shipment).await,
-        (exit, _) => exit,
-    };
+    let exit = landing::after(env, &work, (exit, shipment)).await;
     drop(lock);
     exit
 }
