@@ -262,7 +262,7 @@ fn forge(
     };
     let proxies = Proxies::new(&env.proxies);
     let (target, _) = place.interface();
-    let dial = async move || proxies.connect(&target, DIAL).await;
+    let dial = async move || proxies.connect_loki_itself(&target, DIAL).await;
     let trust = Trust::of_this_machine().map_err(refused)?;
     Ok(Forge::new(place, shipment.token.clone(), trust, dial))
 }
