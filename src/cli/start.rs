@@ -41,10 +41,7 @@ pub(super) struct Intake {
 /// Runs the verb.
 pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit, Fault> {
     let planned = Planned::read(env, args)?;
-    let shipment = match args.ship {
-        true => Some(landing::prepare(env, &planned.repository, &args.to)?),
-        false => None,
-    };
+    let shipment = landing::shipment(env, &planned.repository, args)?;
     let tasks = planned.tasks.clone();
     let launcher = planned.launcher(env, &tasks).await?;
     let (repository, run) = (&planned.repository, new_run()?);
@@ -80,10 +77,7 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let work = planned.work(run, launcher, (images, Arc::clone(&keeper)));
     let exit = course.drive(&work).await;
     course::forget_old_checkpoints(keeper).await;
-    let exit = match (exit, shipment) {
-        (Ok(Exit::Done), Some(shipment)) => landing::deliver(env, &work, &shipment).await,
-        (exit, _) => exit,
-    };
+    let exit = landing::after(env, &work, (exit, shipment)).await;
     drop(lock);
     exit
 }

@@ -96,7 +96,11 @@ impl Proxies {
     /// # Errors
     ///
     /// When the host does not answer within `limit`, or its proxy cannot be used.
-    pub async fn connect(&self, target: &Target, limit: Duration) -> io::Result<TcpStream> {
+    pub async fn connect_loki_itself(
+        &self,
+        target: &Target,
+        limit: Duration,
+    ) -> io::Result<TcpStream> {
         match self.of(target, Protocol::Tls) {
             Ok(Some(proxy)) => proxy.connect(target, limit).await,
             Ok(None) => {

@@ -11,6 +11,9 @@ use crate::{
     task::Task,
 };
 
+/// The role that the trailers of a commit name which a person had made.
+pub const PERSON: &str = "person";
+
 /// What a commit was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -200,8 +203,10 @@ impl Account {
         }
         let said = claimed.task.as_ref().map_or("none", TaskId::as_str);
         differ("task", said, task.as_str());
-        if let Some(task) = &self.task {
-            differ("role", claimed.role.as_str(), task.role.as_str());
+        match (&self.kind, &self.task) {
+            (Some(Kind::Revert), _) => differ("role", claimed.role.as_str(), PERSON),
+            (_, Some(task)) => differ("role", claimed.role.as_str(), task.role.as_str()),
+            (_, None) => {}
         }
         if let Some(Event::RunStarted { policy_sha256, .. }) =
             told.records.first().map(|record| &record.event)

@@ -22,6 +22,8 @@ pub struct Landing {
     pub from: ObjectId,
     /// Where it was then.
     pub commit: ObjectId,
+    /// Which move of the branch it was: tasks are not always done in the order they landed in.
+    order: usize,
 }
 
 /// What landed in a run so far, oldest first.
@@ -32,6 +34,9 @@ pub struct Landings {
     announced: HashMap<TaskId, Landing>,
     landed: Vec<Landing>,
     conflicted: HashMap<TaskId, ObjectId>,
+    /// Where the branch was left by what took something back, and which move that was.
+    reverted: Option<(usize, ObjectId)>,
+    moves: usize,
 }
 
 impl Landings {
@@ -63,14 +68,14 @@ impl Landings {
                 task, from, commit, ..
             } => {
                 if let (Ok(from), Ok(commit)) = (from.parse(), commit.parse()) {
-                    let task = task.clone();
-                    self.announced
-                        .insert(task.clone(), Landing { task, from, commit });
+                    self.announce(task.clone(), from, commit);
                 }
             }
             Event::TaskDone { task, .. } => {
                 self.conflicted.remove(task);
-                self.landed.extend(self.announced.remove(task));
+                if let Some(landing) = self.announced.remove(task) {
+                    self.insert(landing);
+                }
             }
             Event::TaskConflicted { task, .. } => {
                 if let Some(commit) = self.committed.get(task) {
@@ -80,9 +85,44 @@ impl Landings {
             Event::TaskFailed { task, .. } => {
                 self.announced.remove(task);
             }
-            Event::Reverted { task, .. } => self.landed.retain(|one| one.task != *task),
+            Event::Reverted { task, commit, .. } => {
+                self.landed.retain(|one| one.task != *task);
+                self.moves += 1;
+                self.reverted = commit.parse().ok().map(|commit| (self.moves, commit));
+            }
             _ => {}
         }
+    }
+
+    fn announce(&mut self, task: TaskId, from: ObjectId, commit: ObjectId) {
+        self.moves += 1;
+        let landing = Landing {
+            task: task.clone(),
+            from,
+            commit,
+            order: self.moves,
+        };
+        self.announced.insert(task, landing);
+    }
+
+    /// Puts a landing where it belongs; one that is known already changes nothing.
+    fn insert(&mut self, landing: Landing) {
+        if self.landed.iter().any(|one| one.commit == landing.commit) {
+            return;
+        }
+        let at = self.landed.partition_point(|one| one.order < landing.order);
+        self.landed.insert(at, landing);
+    }
+
+    /// Returns where the journal left the branch, none while nothing moved it.
+    #[must_use]
+    pub fn tip(&self) -> Option<&ObjectId> {
+        let landed = self.landed.last().map(|one| (one.order, &one.commit));
+        let reverted = self
+            .reverted
+            .as_ref()
+            .map(|(order, commit)| (*order, commit));
+        landed.max(reverted).map(|(_, commit)| commit)
     }
 
     /// Returns everything that landed and was not taken back, oldest first.
@@ -120,14 +160,14 @@ impl Landings {
 
     /// Takes a landing into account before the journal says that its task is done.
     pub(super) fn add(&mut self, task: &Task, from: ObjectId, commit: ObjectId) {
-        let id = task.id.clone();
-        self.tasks.insert(id.clone(), task.clone());
-        self.conflicted.remove(&id);
-        self.landed.push(Landing {
-            task: id,
-            from,
-            commit,
-        });
+        self.tasks.insert(task.id.clone(), task.clone());
+        self.conflicted.remove(&task.id);
+        if !self.announced.contains_key(&task.id) {
+            self.announce(task.id.clone(), from, commit);
+        }
+        if let Some(landing) = self.announced.get(&task.id).cloned() {
+            self.insert(landing);
+        }
     }
 
     /// Takes a conflict into account before the journal says so.
@@ -224,7 +264,21 @@ mod tests {
             commit: id("3").to_string(),
             reverts: id("2").to_string(),
         };
-        assert!(folded([commit, announced, done, back]).landed().is_empty());
+        let landings = folded([commit, announced, done, back]);
+        assert!(landings.landed().is_empty());
+        assert_eq!(landings.tip(), Some(&id("3")));
+    }
+
+    #[test]
+    fn what_is_done_late_keeps_its_place_and_nothing_counts_twice() {
+        let ([a, moved_a, done_a], [b, moved_b, done_b]) =
+            (landed("a", "1", "2"), landed("b", "2", "3"));
+        let mut landings = folded([a, moved_a, b, moved_b, done_b.clone(), done_a.clone()]);
+        assert_eq!(names(landings.landed()), ["a", "b"]);
+        assert_eq!(landings.tip(), Some(&id("3")));
+        landings.apply(&done_b);
+        landings.apply(&done_a);
+        assert_eq!(names(landings.landed()), ["a", "b"]);
     }
 
     #[test]

@@ -9,8 +9,9 @@ use crate::name::{RunId, TaskId};
 #[command(next_help_heading = "Shipping")]
 pub(in crate::cli) struct To {
     /// A remote of the repository, or an address: https://HOST/OWNER/NAME, git@HOST:OWNER/NAME
-    #[arg(long, value_name = "REMOTE", default_value = "origin")]
-    pub(in crate::cli) remote: String,
+    /// (default: origin)
+    #[arg(long, value_name = "REMOTE")]
+    pub(in crate::cli) remote: Option<String>,
     /// The branch that the pull request is merged into (default: the repository's own)
     #[arg(long, value_name = "BRANCH")]
     pub(in crate::cli) base: Option<String>,
@@ -20,6 +21,13 @@ pub(in crate::cli) struct To {
     /// Open the pull request as a draft
     #[arg(long)]
     pub(in crate::cli) draft: bool,
+}
+
+impl To {
+    /// Returns whether anything of it was said.
+    pub(in crate::cli) fn is_said(&self) -> bool {
+        self.remote.is_some() || self.base.is_some() || self.token.is_some() || self.draft
+    }
 }
 
 /// `loki ship`.

@@ -4,6 +4,7 @@ use crate::{
     event::{Event, Outcome, Record},
     forge::Checked,
     git::ObjectId,
+    run::Landings,
     status::{Phase, Status},
     task::State,
 };
@@ -56,24 +57,19 @@ fn red(status: &Status) -> Option<&str> {
 
 /// Says whether the branch is where the journal left it, and whether checks saw it there.
 fn stands(records: &[Record], status: &Status, head: &ObjectId) -> Result<Checked, Unfit> {
-    let (mut at, mut ahead, mut checked) = (status.base.as_str(), None, Checked::Yes);
-    for event in records.iter().map(|record| &record.event) {
-        match event {
-            Event::Landing { commit, .. } => ahead = Some(commit.as_str()),
-            Event::TaskDone {
-                commit: Some(_), ..
-            } => at = ahead.take().unwrap_or(at),
-            Event::Reverted { commit, .. } => (at, checked) = (commit, Checked::No),
-            _ => {}
-        }
-    }
-    if at == status.base {
+    let landings = Landings::fold(records);
+    let reverted = |record: &Record| matches!(record.event, Event::Reverted { .. });
+    let checked = match records.iter().any(reverted) {
+        true => Checked::No,
+        false => Checked::Yes,
+    };
+    let Some(at) = landings.tip() else {
         return Err((
             "nothing landed in this run, so there is nothing to ship".to_owned(),
             "`loki status` shows what its tasks did",
         ));
-    }
-    if head.as_str() != at {
+    };
+    if head != at {
         return Err((
             format!(
                 "branch `{}` is at `{head}`, the journal left it at `{at}`: somebody moved it",

@@ -10,7 +10,7 @@ mod why;
 
 pub(super) use blame::blame_task;
 pub(super) use revert::revert;
-pub(super) use ship::{deliver, prepare, ship};
+pub(super) use ship::{after, ship, shipment};
 pub(super) use why::why;
 
 use std::path::Path;
@@ -19,6 +19,7 @@ use crate::{
     event::{Event, Record},
     journal::{Reopened, Writer, views},
     name::RunId,
+    provenance::PERSON,
     redact::Redactor,
     status::Status,
 };
@@ -28,9 +29,6 @@ use super::{
     env::Environment,
     exit::{Exit, Fault, OrExit},
 };
-
-/// Who is named where a person did something.
-const PERSON: &str = "person";
 
 /// A journal that is written on after its run.
 struct Book {

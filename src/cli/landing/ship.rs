@@ -18,6 +18,7 @@ use crate::{
 
 use super::{
     super::{
+        args,
         env::Environment,
         exit::{Exit, Fault, OrExit},
         secrets, setup,
@@ -78,14 +79,11 @@ pub(in crate::cli) async fn ship(env: &Environment, args: &Ship) -> Result<Exit,
 }
 
 /// Finds address and token, before anything is done.
-pub(in crate::cli) fn prepare(
-    env: &Environment,
-    repository: &Repository,
-    to: &To,
-) -> Result<Shipment, Fault> {
-    let address = match to.remote.contains(':') {
-        true => to.remote.clone(),
-        false => repository.remote_address(&to.remote).or_exit(Exit::Usage)?,
+fn prepare(env: &Environment, repository: &Repository, to: &To) -> Result<Shipment, Fault> {
+    let named = to.remote.as_deref().unwrap_or("origin");
+    let address = match named.contains(':') {
+        true => named.to_owned(),
+        false => repository.remote_address(named).or_exit(Exit::Usage)?,
     };
     let remote: Remote = address.parse().or_exit(Exit::Usage)?;
     let values = secrets::kept(env, Some(repository.root()))?;
@@ -115,15 +113,34 @@ pub(in crate::cli) fn prepare(
     })
 }
 
-/// Ships a run that was just done, while its lock is still held.
-pub(in crate::cli) async fn deliver(
+/// Finds address and token for `loki start --ship`, before anything is started; none without it.
+pub(in crate::cli) fn shipment(
+    env: &Environment,
+    repository: &Repository,
+    args: &args::Start,
+) -> Result<Option<Shipment>, Fault> {
+    if args.ship {
+        return prepare(env, repository, &args.to).map(Some);
+    }
+    if args.to.is_said() {
+        let message = "`--remote`, `--base`, `--token` and `--draft` are for shipping";
+        return Err(Fault::new(Exit::Usage, message).hint("add `--ship`, or leave them out"));
+    }
+    Ok(None)
+}
+
+/// Ships a run that was just done, while its lock is still held; any other ends as it did.
+pub(in crate::cli) async fn after(
     env: &Environment,
     work: &Work,
-    shipment: &Shipment,
+    (exit, shipment): (Result<Exit, Fault>, Option<Shipment>),
 ) -> Result<Exit, Fault> {
-    let delivered = carry(env, &work.repository, &work.run, shipment).await?;
+    let (Ok(Exit::Done), Some(shipment)) = (&exit, shipment) else {
+        return exit;
+    };
+    let delivered = carry(env, &work.repository, &work.run, &shipment).await?;
     say(&delivered);
-    Ok(Exit::Done)
+    exit
 }
 
 fn say(delivered: &Delivered) {
@@ -245,7 +262,7 @@ fn forge(
     };
     let proxies = Proxies::new(&env.proxies);
     let (target, _) = place.interface();
-    let dial = async move || proxies.connect(&target, DIAL).await;
+    let dial = async move || proxies.connect_loki_itself(&target, DIAL).await;
     let trust = Trust::of_this_machine().map_err(refused)?;
     Ok(Forge::new(place, shipment.token.clone(), trust, dial))
 }

@@ -376,6 +376,7 @@ impl Driver {
         let event = masked(&self.work.launcher.redactor, event)?;
         self.queue.apply(&event)?;
         let record = self.writer.append(&event)?;
+        self.work.landings().apply(&event);
         let (seq, ts) = (record.seq, record.ts);
         self.status.apply(&record);
         self.position.send_replace(Position { seq, ts });
