@@ -1,6 +1,6 @@
 //! One record as one line of bytes.
 //!
-//! `{"format":2,"seq":1,"ts":"…","prev":"…","event":{…},"hash":"…"}` and a line break, `format`
+//! `{"format":3,"seq":1,"ts":"…","prev":"…","event":{…},"hash":"…"}` and a line break, `format`
 //! in the first line only. The hash covers the bytes of the line without `,"hash":"…"`. What
 //! would break a line or move a cursor is escaped, so a record is one line for every reader.
 
@@ -19,7 +19,7 @@ use crate::{
 
 /// The format that is written, and the newest that is read. Older ones are read too: each has only
 /// fewer events and fields.
-pub const FORMAT: u64 = 2;
+pub const FORMAT: u64 = 3;
 
 /// The longest line, with its break, in bytes.
 pub(super) const LONGEST: usize = 16 << 20;
@@ -120,8 +120,45 @@ pub(super) fn format(line: &[u8]) -> Result<u64, Fault> {
         .map_err(Fault::Json)
 }
 
+/// A line that hashes to what it says, and is a record of a known form; where it stands is not
+/// judged yet.
+pub(super) struct Read {
+    /// The record.
+    pub(super) record: Record,
+    /// Whether it says a format, as a first one must.
+    headed: bool,
+}
+
+impl Read {
+    /// Returns the record if it is number `seq`, after the one hashed `prev`.
+    pub(super) fn placed(self, seq: u64, prev: Digest) -> Result<Record, Fault> {
+        let record = self.record;
+        if record.seq != seq {
+            return Err(Fault::Sequence { found: record.seq });
+        }
+        if record.prev != prev {
+            return Err(Fault::Chain {
+                found: record.prev,
+                expected: prev,
+            });
+        }
+        if self.headed != (seq == 1) {
+            return Err(Fault::Format);
+        }
+        if matches!(record.event, Event::RunStarted { .. }) != (seq == 1) {
+            return Err(Fault::Order);
+        }
+        Ok(record)
+    }
+}
+
 /// Reads a line, without its break, as the record number `seq` after the one hashed `prev`.
 pub(super) fn decode(line: &[u8], seq: u64, prev: Digest) -> Result<Record, Fault> {
+    read(line)?.placed(seq, prev)
+}
+
+/// Reads a line, without its break, wherever it stands.
+pub(super) fn read(line: &[u8]) -> Result<Read, Fault> {
     let (body, tail) = line
         .split_at_checked(line.len().wrapping_sub(TAIL))
         .ok_or(Fault::Layout)?;
@@ -140,26 +177,14 @@ pub(super) fn decode(line: &[u8], seq: u64, prev: Digest) -> Result<Record, Faul
         return Err(Fault::Hash { actual });
     }
     let line: Line = serde_json::from_slice(line).map_err(Fault::Json)?;
-    if line.seq != seq {
-        return Err(Fault::Sequence { found: line.seq });
-    }
-    if line.prev != prev {
-        return Err(Fault::Chain {
-            found: line.prev,
-            expected: prev,
-        });
-    }
-    if line.format.is_some() != (seq == 1) {
-        return Err(Fault::Format);
-    }
-    if matches!(line.event, Event::RunStarted { .. }) != (seq == 1) {
-        return Err(Fault::Order);
-    }
-    Ok(Record {
-        seq,
-        ts: line.ts,
-        prev,
-        event: line.event,
-        hash: line.hash,
+    Ok(Read {
+        headed: line.format.is_some(),
+        record: Record {
+            seq: line.seq,
+            ts: line.ts,
+            prev: line.prev,
+            event: line.event,
+            hash: line.hash,
+        },
     })
 }

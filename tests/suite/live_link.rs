@@ -258,6 +258,7 @@ fn rights_of(write: &[&str], own_programs: &[&str]) -> Confinement {
             write: Globs(write.iter().map(glob).collect()),
         },
         programs,
+        host_executable: Vec::new(),
         program_origins: std::collections::BTreeMap::new(),
         egress: Egress::default(),
         resources: Resources {

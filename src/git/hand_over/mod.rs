@@ -189,6 +189,7 @@ impl Repository {
         let write = &terms.files.write;
         remarks.extend(inspect::changes(&differences, &walk.entries, write));
         let found = needs::Found {
+            slot,
             changes: &differences,
             entries: &walk.entries,
             sights: &sights,
