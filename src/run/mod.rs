@@ -15,6 +15,7 @@ mod checks;
 mod count;
 mod driver;
 mod failure;
+mod handed;
 mod keeper;
 mod land;
 mod masked;

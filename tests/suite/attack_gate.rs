@@ -25,8 +25,10 @@ const SOON: Duration = Duration::from_secs(120);
 fn example(at: usize, glob: &str) -> String {
     let mut path = String::new();
     let mut rest = glob;
-    while let Some(c) = rest.chars().next() {
-        rest = &rest[c.len_utf8()..];
+    loop {
+        let mut letters = rest.chars();
+        let Some(c) = letters.next() else { break };
+        rest = letters.as_str();
         match c {
             '{' => {
                 let (choice, after) = rest.split_once('}').expect("braces are closed");
@@ -303,7 +305,7 @@ fn what_landed_comes_home(world: &World, run: &str) {
     let diff = world.loki(&["diff"]).exits(0);
     diff.prints(&["b/src/Makefile", "b/src/a.txt"]);
     world
-        .loki(&["apply", &run[..12], "--to", "home"])
+        .loki(&["apply", run.get(..12).unwrap(), "--to", "home"])
         .exits(0)
         .says(&["branch `home`"]);
     world.write("README.md", "not committed\n");

@@ -243,18 +243,7 @@ impl Driver {
 
     fn settle(&mut self, job: Job) -> Result<Option<Ending>, RunError> {
         let (claim, version, outcome) = match job {
-            Job::Final(Ok(())) => {
-                return Ok(Some(Ending {
-                    outcome: Outcome::Done,
-                    reason: None,
-                }));
-            }
-            Job::Final(Err(failure)) => {
-                return Ok(Some(Ending {
-                    outcome: Outcome::Failed,
-                    reason: Some(failure.reason),
-                }));
-            }
+            Job::Final(checked) => return Ok(Some(Ending::of(checked))),
             Job::Attempt(claim, version, outcome) => (claim, version, outcome),
         };
         let (task, attempt) = (claim.task.id, claim.attempt);
