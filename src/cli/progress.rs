@@ -7,14 +7,13 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 
 use crate::{
-    event::{Breach, EgressKind, Event, Overrun, Record},
-    git,
+    event::{EgressKind, Event, Overrun, Record},
     name::TaskId,
 };
 
 use super::{
     landed::{self, short},
-    taken, ui,
+    taken, ui, work,
 };
 
 /// What is on the screen.
@@ -91,6 +90,7 @@ pub(super) fn line(event: &Event) -> String {
         .or_else(|| of_cap(event))
         .or_else(|| of_task(event))
         .or_else(|| of_person(event))
+        .or_else(|| work::line(event))
         .or_else(|| of_egress(event))
         .or_else(|| landed::line(event))
         .unwrap_or_default()
@@ -209,15 +209,6 @@ fn of_work(event: &Event) -> Option<String> {
             "{task}: gate passed {}",
             ui::counted(*files, "changed file")
         ),
-        Event::Gated { task, breaches, .. } => {
-            let all = |one: &Breach| git::is_approvable(&one.rule);
-            let word = if breaches.iter().all(all) {
-                "needs a person"
-            } else {
-                "refused"
-            };
-            format!("{task}: gate {word}: {}", refused(breaches))
-        }
         Event::Landing { task, commit, .. } => format!("{task}: landing {}", short(commit)),
         Event::Committed { task, commit, .. } => format!("{task}: committed {}", short(commit)),
         Event::Checked {
@@ -303,32 +294,6 @@ fn of_task(event: &Event) -> Option<String> {
 /// What a person is asked for, and what he answered.
 fn of_person(event: &Event) -> Option<String> {
     Some(match event {
-        Event::Waiting { task, needs, .. } => {
-            let shown = needs.iter().take(3).map(|need| ui::visible(&need.path));
-            let shown: Vec<String> = shown.collect();
-            let more = match needs.len().saturating_sub(3) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            format!(
-                "{task}: waits for you to look at {}{more}: loki approve {task}, or loki reject {task} --reason TEXT",
-                shown.join(", ")
-            )
-        }
-        Event::Approved {
-            task, by, digests, ..
-        } => format!(
-            "{task}: {} approved by {}",
-            ui::counted(digests.len(), "change"),
-            ui::visible(by)
-        ),
-        Event::Rejected {
-            task, by, reason, ..
-        } => format!(
-            "{task}: rejected by {}: {}",
-            ui::visible(by),
-            ui::visible(reason)
-        ),
         Event::Egress {
             kind: EgressKind::Ask,
             host,
@@ -415,18 +380,4 @@ fn said(reason: &str) -> String {
 fn place(host: &str, port: Option<u16>) -> String {
     let port = port.map_or_else(String::new, |port| format!(":{port}"));
     format!("{}{port}", ui::visible(host))
-}
-
-fn refused(breaches: &[Breach]) -> String {
-    let shown: Vec<String> = breaches
-        .iter()
-        .take(3)
-        .map(|one| format!("{} ({})", ui::visible(&one.path), one.rule))
-        .collect();
-    let more = breaches.len().saturating_sub(3);
-    if more == 0 {
-        shown.join(", ")
-    } else {
-        format!("{} and {more} more", shown.join(", "))
-    }
 }

@@ -120,6 +120,14 @@ pub fn of_link(path: &[u8]) -> Vec<&'static Kind> {
     kinds
 }
 
+/// Returns whether a link at a path could give a name of some kind to what it leads to.
+#[must_use]
+pub fn is_looked_for(path: &[u8]) -> bool {
+    let folded = fold(path);
+    let known = |name: &str| TABLE.directories.iter().any(|(known, _)| known == name);
+    folded.split('/').any(known) || TABLE.globs.is_match(&folded)
+}
+
 /// Returns a path as the laxest file system reads it.
 fn fold(path: &[u8]) -> String {
     let text = String::from_utf8_lossy(path);

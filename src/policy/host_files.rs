@@ -90,3 +90,75 @@ pub fn written(kinds: &[HostKind]) -> Vec<String> {
     }
     kinds.iter().map(|kind| kind.kind.clone()).collect()
 }
+
+/// Returns the shape of a list of kinds of files that the host runs.
+pub(super) fn shape() -> serde_json::Value {
+    let names = host_files::kinds().iter().map(|kind| kind.name.as_str());
+    let names: Vec<&str> = [ALL].into_iter().chain(names).collect();
+    serde_json::json!({ "type": "array", "maxItems": 1000, "items": { "enum": names } })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::policy::{Layer, Policy, Rights, Source};
+
+    fn rights(texts: &[(Layer, &str)]) -> Rights {
+        let mut sources = Policy::builtin_sources();
+        let given = texts.iter().map(|(layer, text)| Source {
+            layer: *layer,
+            file: format!("{layer:?}.yaml").into(),
+            text: format!("version: 1\npermissions:\n{text}\n"),
+        });
+        sources.extend(given);
+        let policy = Policy::check(&sources).unwrap();
+        policy.rights(&"eng-backend".parse().unwrap()).unwrap()
+    }
+
+    fn kinds(texts: &[(Layer, &str)]) -> Vec<String> {
+        super::written(&rights(texts).host_executable)
+    }
+
+    const MAKE: &str = "  eng-backend: { host_executable: [makefile, makefile, direnv] }";
+
+    #[test]
+    fn no_shipped_role_is_granted_any() {
+        let policy = Policy::check(&Policy::builtin_sources()).unwrap();
+        for role in policy.roles() {
+            let granted = policy.rights(role).unwrap().host_executable;
+            assert_eq!(granted, [], "{role}");
+        }
+    }
+
+    #[test]
+    fn kinds_are_granted_by_name_with_their_place() {
+        assert_eq!(kinds(&[(Layer::User, MAKE)]), ["makefile", "direnv"]);
+        let granted = rights(&[(Layer::User, MAKE)]).host_executable;
+        assert_eq!(
+            (granted[0].origin.line, granted[0].origin.layer),
+            (3, Layer::User)
+        );
+        let all = (Layer::User, "  eng-backend: { host_executable: [all] }");
+        assert_eq!(kinds(&[all]), ["all"]);
+        assert!(rights(&[all]).host_kinds().contains("claude"));
+    }
+
+    #[test]
+    fn a_denial_takes_kinds_away_whoever_grants_them() {
+        let deny = "  deny: { host_executable: [makefile] }";
+        let left = kinds(&[
+            (Layer::Organisation, deny),
+            (Layer::User, "  eng-backend: { host_executable: [all] }"),
+        ]);
+        assert!(left.len() > 40 && !left.contains(&"makefile".to_owned()));
+    }
+
+    #[test]
+    fn a_project_that_is_not_trusted_grants_nothing() {
+        assert_eq!(kinds(&[(Layer::Project, MAKE)]), Vec::<String>::new());
+        let less = "  eng-backend: { host_executable: [direnv, claude] }";
+        assert_eq!(
+            kinds(&[(Layer::User, MAKE), (Layer::Project, less)]),
+            ["direnv"]
+        );
+    }
+}

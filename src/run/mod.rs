@@ -16,6 +16,7 @@ mod checks;
 mod count;
 mod driver;
 mod failure;
+mod handed;
 mod keeper;
 mod land;
 mod landings;

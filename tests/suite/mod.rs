@@ -8,6 +8,7 @@ mod attack_caps;
 mod attack_egress;
 mod attack_engine;
 mod attack_files;
+mod attack_gate;
 mod attack_git;
 mod attack_guest;
 mod attack_net;

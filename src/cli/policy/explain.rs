@@ -6,7 +6,7 @@
 use loki_guest::PathRule;
 
 use crate::{
-    git, host_files,
+    git,
     policy::{
         Act, Layer, Policy, Program, Rights, Source,
         explain::{self, Answer},
@@ -24,7 +24,7 @@ use super::{
     },
     args::Explain,
     gather, in_force, needs, rights,
-    told::{Told, print, told},
+    told::{Told, passes, print, told},
     vetted,
 };
 
@@ -161,7 +161,7 @@ impl<'a> Case<'a> {
             answer = Answer::never(format!("`{}` {}", breach.path, breach.message));
         }
         let gate = match refusals.first() {
-            None => self.passes(&inside),
+            None => passes(self.rights, &inside),
             Some(breach) => format!("refuses the whole work: rule `{}`", breach.rule),
         };
         let kernel = match (kernel, answer.allowed) {
@@ -176,21 +176,6 @@ impl<'a> Case<'a> {
             gate: Some(gate),
             ..told(("write", asked), answer, kernel)
         }
-    }
-
-    /// Says how the gate lets a path pass that the globs cover.
-    fn passes(&self, inside: &str) -> String {
-        let granted = self.rights.host_kinds();
-        let kinds = host_files::of(inside.as_bytes()).into_iter();
-        let open = kinds.filter(|kind| kind.only.is_none() && !granted.contains(&kind.name));
-        let names: Vec<&str> = open.map(|kind| kind.name.as_str()).collect();
-        if names.is_empty() {
-            return "lets it pass".to_owned();
-        }
-        let names = names.join(", ");
-        format!(
-            "holds it until a person approves the change (`loki approve`), for the host runs or obeys such a file; `host_executable: [{names}]` in `permissions` lets it pass"
-        )
     }
 
     fn read(&self, asked: &str) -> Told {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::{
+    host_files,
     policy::{
         Rights,
         explain::{Advice, Answer},
@@ -78,4 +79,19 @@ pub(super) fn print(rights: &Rights, told: &Told) {
             ui::data(format!("    {}", visible(line)));
         }
     }
+}
+
+/// Says how the gate lets a path pass that the globs cover.
+pub(super) fn passes(rights: &Rights, inside: &str) -> String {
+    let granted = rights.host_kinds();
+    let kinds = host_files::of(inside.as_bytes()).into_iter();
+    let open = kinds.filter(|kind| kind.only.is_none() && !granted.contains(&kind.name));
+    let names: Vec<&str> = open.map(|kind| kind.name.as_str()).collect();
+    if names.is_empty() {
+        return "lets it pass".to_owned();
+    }
+    let names = names.join(", ");
+    format!(
+        "holds it until a person approves the change (`loki approve`), for the host runs or obeys such a file; `host_executable: [{names}]` in `permissions` lets it pass"
+    )
 }

@@ -6,11 +6,13 @@ mod decide;
 mod gate;
 mod home;
 mod looks;
+mod told;
 
 pub(super) use decide::{approve, reject};
 pub(super) use gate::gate;
 pub(super) use home::{apply, drop};
 pub(super) use looks::{diff, show};
+pub(super) use told::line;
 
 use std::path::PathBuf;
 

@@ -12,9 +12,11 @@
 
 mod keep;
 mod needs;
+mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::report::{LISTED, LISTED_BYTES, breaches};
 use super::{
     GitError, ObjectId, Repository, Signature, Slot,
     command::{Answer, Place},
@@ -30,10 +32,6 @@ use crate::{
     policy::Files,
     redact::Redactor,
 };
-
-/// Most breaches that are listed, and bytes of them.
-const LISTED: usize = 1000;
-const LISTED_BYTES: usize = 1 << 20;
 
 /// How many files become an object file each; git's own bound for what it fetches.
 const LOOSE: usize = 100;
@@ -199,6 +197,7 @@ impl Repository {
         remarks.extend(spelling::twins(&differences, &walk.entries, &slot.absent));
         remarks.extend(pointers::replaced(self, slot, &differences)?);
         let found = needs::Found {
+            slot,
             changes: &differences,
             entries: &walk.entries,
             sights: &sights,
@@ -238,25 +237,6 @@ impl Repository {
         self.move_ref(&name, old.as_ref(), &commit)?;
         Ok(Some(name))
     }
-}
-
-/// Lists what was found, as far as a line of the journal holds it: a journal that refuses the line
-/// ends the whole run, and an agent makes as many breaches as it likes.
-fn breaches(remarks: &[Remark]) -> Vec<Breach> {
-    let mut bytes = 0;
-    let mut listed: Vec<Breach> = Vec::new();
-    for remark in remarks {
-        let breach = remark.breach();
-        bytes += breach.path.len() + breach.message.len();
-        if listed.len() >= LISTED || (bytes > LISTED_BYTES && !listed.is_empty()) {
-            let rest = remarks.len() - listed.len();
-            let message = format!("and {rest} further ones, which are not listed");
-            listed.push(Remark::new(remark.rule, b".", message).breach());
-            break;
-        }
-        listed.push(breach);
-    }
-    listed
 }
 
 impl From<&Difference> for Change {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::{
-        GitError,
+        GitError, Slot,
         command::Place,
         inspect::{
             Difference, Remark,
@@ -13,7 +13,7 @@ use super::{
             letters,
         },
         repository::printable,
-        tree::Entry,
+        tree::{Entry, Kind},
     },
     LISTED, LISTED_BYTES, Terms,
 };
@@ -34,6 +34,7 @@ pub(super) const RULES: [&str; 4] = [
 
 /// What was found in the worktree and in the changes.
 pub(super) struct Found<'a> {
+    pub(super) slot: &'a Slot,
     pub(super) changes: &'a [Difference],
     pub(super) entries: &'a [Entry],
     pub(super) sights: &'a BTreeMap<Vec<u8>, Vec<Sight>>,
@@ -45,7 +46,9 @@ pub(super) fn needs(
     found: &Found<'_>,
     terms: &Terms<'_>,
 ) -> Result<Result<Vec<Need>, Remark>, GitError> {
-    let aliases = match Aliases::of(found.entries) {
+    let absent = absent_links(place, found.slot)?;
+    let entries: Vec<&Entry> = found.entries.iter().chain(&absent).collect();
+    let aliases = match Aliases::of(&entries) {
         Ok(aliases) => aliases,
         Err(breach) => return Ok(Err(breach)),
     };
@@ -85,6 +88,34 @@ pub(super) fn needs(
         );
     }
     Ok(listed(needs, terms.approved))
+}
+
+/// Returns the links of the base that the role may not read: they are not in the worktree, and lend
+/// their names to files all the same.
+fn absent_links(place: &Place, slot: &Slot) -> Result<Vec<Entry>, GitError> {
+    if slot.absent.is_empty() {
+        return Ok(Vec::new());
+    }
+    let listed = place.reading("ls-tree").args(["-r", "-z", "--full-tree"]);
+    let answer = listed.arg(slot.base.as_str()).run()?;
+    let links = answer.records().filter_map(|record| {
+        let rest = record.strip_prefix(b"120000 blob ")?;
+        let tab = rest.iter().position(|byte| *byte == b'\t')?;
+        let (id, path) = (rest.get(..tab)?, rest.get(tab + 1..)?);
+        slot.absent.contains(path).then_some((id, path))
+    });
+    let links: Vec<(&[u8], &[u8])> = links.collect();
+    let targets = blobs(place, links.iter().map(|(id, _)| *id).collect())?;
+    let entry = |(id, path): (&[u8], &[u8])| Entry {
+        path: path.to_vec(),
+        kind: Kind::Link(targets.get(id).cloned().unwrap_or_default()),
+        mode: 0o777,
+        size: 0,
+        links: 1,
+        inode: (0, 0),
+        unreadable: false,
+    };
+    Ok(links.into_iter().map(entry).collect())
 }
 
 /// Leaves out what was approved and what is said twice; more than a person can look at is refused.
@@ -337,7 +368,7 @@ mod tests {
         let handed = judged((&repository, &slot), &[], &[]);
         let told = format!("{:?} {:?}", handed.needs, handed.remarks());
         assert!(
-            told.contains("github-pat") && !told.contains(&token[6..]),
+            told.contains("github-pat") && !told.contains(token.get(6..).unwrap()),
             "{told}"
         );
     }
@@ -372,6 +403,23 @@ mod tests {
             judged(both, &[], &digests).waits().is_some(),
             "another path"
         );
+    }
+
+    #[test]
+    fn a_link_that_the_role_may_not_read_lends_its_name_too() {
+        let world = World::new();
+        let makefile = world.root().join("Makefile");
+        std::os::unix::fs::symlink("src/rules.txt", makefile).unwrap();
+        world.file("src/rules.txt", "all:\n");
+        world.save("a link");
+        let repository = world.open();
+        let read = globs(&["src/**"]);
+        let slot = world.sparse_slot(&repository, "store", repository.head(), Some(&read));
+        assert!(!slot.work().join("Makefile").exists());
+        write(slot.work(), "src/rules.txt", "all: evil\n");
+        let handed = judged((&repository, &slot), &[], &[]);
+        let needs: Vec<&str> = handed.needs.iter().map(|need| need.path.as_str()).collect();
+        assert_eq!(needs, ["src/rules.txt"]);
     }
 
     #[test]

@@ -47,19 +47,12 @@ impl Aliases {
     ///
     /// # Errors
     /// A breach, when there are more than can be judged.
-    pub(in crate::git) fn of(entries: &[Entry]) -> Result<Self, Remark> {
-        let links = super::links(entries);
+    pub(in crate::git) fn of(entries: &[&Entry]) -> Result<Self, Remark> {
+        let links = super::links(entries.iter().copied());
         let mut aliases = BTreeMap::<_, Vec<_>>::new();
         let mut count = 0;
         for (path, target) in &links {
-            let above = path.split(|byte| *byte == b'/').scan(0, |end, part| {
-                *end += part.len() + 1;
-                path.get(..*end - 1)
-            });
-            let looked_at = above
-                .into_iter()
-                .any(|prefix| !host_files::of_link(prefix).is_empty());
-            if !looked_at {
+            if !host_files::is_looked_for(path) {
                 continue;
             }
             count += 1;
@@ -116,7 +109,7 @@ fn kinds_of(change: &Difference, path: &[u8]) -> Vec<&'static Kind> {
 fn counts(kind: &Kind, change: &Difference) -> bool {
     match kind.only {
         None => true,
-        Some(Only::Executable) => change.new_mode == EXECUTABLE,
+        Some(Only::Executable) => matches!(change.new_mode.as_slice(), EXECUTABLE | LINK),
     }
 }
 
@@ -202,7 +195,8 @@ mod tests {
     }
 
     fn found(changes: &[Difference], links: &[Entry]) -> Vec<String> {
-        let aliases = Aliases::of(links).unwrap();
+        let links: Vec<&Entry> = links.iter().collect();
+        let aliases = Aliases::of(&links).unwrap();
         let hosted = look(changes, &aliases).into_iter();
         hosted
             .map(|one| {
@@ -236,6 +230,10 @@ mod tests {
         assert_eq!(program("tool", "100755"), ["programs tool"]);
         assert_eq!(program("bin/tool", "100644"), Vec::<String>::new());
         assert_eq!(program("src/tool", "100755"), Vec::<String>::new());
+        assert_eq!(program("bin/tool", "120000"), ["programs bin/tool"]);
+        let behind = [change("src/tool", "100644", "100755")];
+        let link = [link("bin/tool", "../src/tool")];
+        assert_eq!(found(&behind, &link), ["programs src/tool"]);
     }
 
     #[test]
@@ -258,14 +256,16 @@ mod tests {
 
     #[test]
     fn more_links_than_can_be_judged_are_a_breach() {
-        let many: Vec<Entry> = (0..1001)
-            .map(|n| link(&format!("{n}/Makefile"), "x"))
-            .collect();
+        let links = |name: &str| -> Vec<Entry> {
+            (0..1001)
+                .map(|n| link(&format!("{n}/{name}"), "x"))
+                .collect()
+        };
+        let (many, other) = (links("Makefile"), links("other"));
+        let (many, other): (Vec<&Entry>, Vec<&Entry>) =
+            (many.iter().collect(), other.iter().collect());
         assert!(Aliases::of(&many).is_err());
         assert!(Aliases::of(&many[..1000]).is_ok());
-        let other: Vec<Entry> = (0..1001)
-            .map(|n| link(&format!("{n}/other"), "x"))
-            .collect();
         assert!(Aliases::of(&other).is_ok());
     }
 

@@ -137,8 +137,15 @@ fn misleading(line: &str) -> Option<(&str, String)> {
 /// Returns the ASCII name that a name looks like, if its letters are of another script.
 fn twin(name: &str) -> Option<String> {
     name.contains(is_foreign).then_some(())?;
-    let looks: String = skeleton(name).collect();
-    looks.is_ascii().then_some(looks)
+    let mut looks = String::new();
+    for c in name.chars() {
+        match c {
+            // Its own skeleton is `rn`.
+            c if c.is_ascii() => looks.push(c),
+            c => looks.extend(skeleton(c.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    (looks.is_ascii() && !looks.is_empty()).then_some(looks)
 }
 
 /// Returns whether a letter is no Latin letter, or a dressed-up one.

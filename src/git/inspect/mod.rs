@@ -315,8 +315,8 @@ fn symlinks(changes: &[Difference], entries: &[Entry]) -> Vec<Remark> {
 }
 
 /// Returns the links of a worktree and their targets.
-fn links(entries: &[Entry]) -> BTreeMap<&[u8], &[u8]> {
-    entries.iter().filter_map(host::target).collect()
+fn links<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<&'a [u8], &'a [u8]> {
+    entries.into_iter().filter_map(host::target).collect()
 }
 
 /// Says why a link leads out, none when it does not.

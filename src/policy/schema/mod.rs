@@ -11,10 +11,10 @@ use serde_json::{Map, Value, json};
 
 use super::{
     fields::Section,
+    host_files,
     limits::{Kind, Limit},
     programs, units,
 };
-use crate::host_files;
 
 /// What keys say. A key without a sentence explains itself.
 const ABOUT: &[(&str, &str)] = &[
@@ -189,7 +189,7 @@ fn field(section: Section, key: &str) -> Value {
         (_, "tier") => json!({ "enum": ["planning", "development", "fast"] }),
         (_, "read" | "write" | "uncounted") => list("glob"),
         (_, "execute") => list("program"),
-        (_, "host_executable") => kinds(),
+        (_, "host_executable") => host_files::shape(),
         (_, "egress") => list("rule"),
         (Section::Permissions, "deny") => json!({ "$ref": "#/$defs/closed" }),
         (Section::NetworkPolicies, "deny") => list("closed_host"),
@@ -197,13 +197,6 @@ fn field(section: Section, key: &str) -> Value {
         (Section::RateLimits, "maximum") => json!({ "$ref": "#/$defs/most_rates" }),
         _ => Value::Bool(true),
     }
-}
-
-/// Returns the shape of a list of kinds of files that the host runs.
-pub(super) fn kinds() -> Value {
-    let names = host_files::kinds().iter().map(|kind| kind.name.as_str());
-    let names: Vec<&str> = ["all"].into_iter().chain(names).collect();
-    json!({ "type": "array", "maxItems": 1000, "items": { "enum": names } })
 }
 
 fn line() -> Value {

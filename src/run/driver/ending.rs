@@ -1,7 +1,7 @@
 //! How a run ends, and what a person is told then.
 
 use super::{Control, Driver};
-use crate::{event::Outcome, task::State};
+use crate::{event::Outcome, run::failure::Failure, task::State};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +10,20 @@ pub struct Ending {
     pub outcome: Outcome,
     /// Why, unless it is done.
     pub reason: Option<String>,
+}
+
+impl Ending {
+    /// Returns how a run ends once the checks of the whole run came to this.
+    pub(super) fn of(checked: Result<(), Failure>) -> Self {
+        let outcome = match checked {
+            Ok(()) => Outcome::Done,
+            Err(_) => Outcome::Failed,
+        };
+        Self {
+            outcome,
+            reason: checked.err().map(|failure| failure.reason),
+        }
+    }
 }
 
 /// Failed tasks that the end of a run names; the others stand in its events.

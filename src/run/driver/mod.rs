@@ -267,12 +267,6 @@ impl Driver {
 
     fn settle(&mut self, job: Job) -> Result<Option<Ending>, RunError> {
         let (claim, version, outcome) = match job {
-            Job::Final(Ok(())) => {
-                return Ok(Some(Ending {
-                    outcome: Outcome::Done,
-                    reason: None,
-                }));
-            }
             Job::Final(Err(Failure {
                 lacks: Some(what),
                 reason,
@@ -286,15 +280,8 @@ impl Driver {
                     reason,
                     ..
                 }),
-            ) => {
-                return Ok(Some(self.lacking(what, &reason)));
-            }
-            Job::Final(Err(failure)) => {
-                return Ok(Some(Ending {
-                    outcome: Outcome::Failed,
-                    reason: Some(failure.reason),
-                }));
-            }
+            ) => return Ok(Some(self.lacking(what, &reason))),
+            Job::Final(checked) => return Ok(Some(Ending::of(checked))),
             Job::Attempt(claim, version, outcome) => (claim, version, outcome),
         };
         let (task, attempt) = (claim.task.id, claim.attempt);

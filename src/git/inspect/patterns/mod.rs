@@ -242,7 +242,9 @@ mod tests {
                 "{id}: {messages:?}"
             );
             assert!(
-                messages.iter().all(|one| !one.contains(&token[8..20])),
+                messages
+                    .iter()
+                    .all(|one| !one.contains(token.get(8..20).unwrap())),
                 "{messages:?}"
             );
         }
