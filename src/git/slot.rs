@@ -92,8 +92,14 @@ impl Slot {
         };
         let (registered, absent) = thread::scope(|scope| {
             let registering = scope.spawn(|| {
-                let earlier = repository.commit_of(&name)?;
-                repository.move_ref(&name, earlier.as_ref(), spec.base)?;
+                match repository.move_ref(&name, None, spec.base) {
+                    // There was an attempt before.
+                    Err(GitError::Moved { .. }) => {
+                        let earlier = repository.commit_of(&name)?;
+                        repository.move_ref(&name, earlier.as_ref(), spec.base)?;
+                    }
+                    done => done?,
+                }
                 let call = repository.place.git("worktree");
                 let call = call.args(["add", "--quiet", "--force", "--no-checkout", "--"]);
                 let _alone = repository.lock_worktrees();
@@ -221,10 +227,11 @@ pub fn private_repository_script() -> Vec<Vec<&'static str>> {
         [&who[..], &plain, rest].concat()
     };
     // All contents in one pack: a file each would be more files than the mount may hold.
-    let packed = ["-c", "core.bigFileThreshold=1", "add", "--all"];
+    let packed = ["-c", "core.bigFileThreshold=1", "-c", "pack.compression=1"];
+    let add = [&packed[..], &["add", "--all"]].concat();
     vec![
         git(&["init", "--quiet", "--initial-branch=work"]),
-        git(&packed),
+        git(&add),
         git(&["commit", "--quiet", "--allow-empty", "--message=base"]),
     ]
 }

@@ -666,3 +666,63 @@ fn attack_s12_hostile_names_are_only_names() {
     assert!(!world.marker().exists() && !world.root().join("MARKER").exists());
     assert_eq!(world.must(&["status", "--porcelain"]), "");
 }
+
+#[test]
+fn attack_g06_refs_and_packs_of_an_agent_are_not_looked_at() {
+    let world = World::new();
+    let repository = Repository::open(&world.root()).unwrap();
+    let refs = world.must(&["for-each-ref"]);
+    let slot = world.slot(&repository, "a", repository.head());
+    let head = repository.head().as_str();
+    let own = slot.work().join(".git");
+    let hostile = [
+        "refs/heads/-upload-pack=x",
+        "refs/heads/a\x1b[2J",
+        "refs/../../x",
+    ];
+    let lines = hostile.map(|name| format!("{head} {name}\n")).concat();
+    let crowd: String = (0..100_000)
+        .map(|number| format!("{head} refs/heads/{number}\n"))
+        .collect();
+    write(&own.join("packed-refs"), &(lines + &crowd));
+    write(&own.join("refs/heads/--output=x"), head);
+    let pack = own.join("objects/pack/pack-0.pack");
+    write(&pack, "PACK");
+    let sparse = fs::File::options().write(true).open(&pack).unwrap();
+    sparse.set_len(1 << 40).unwrap();
+    write(&slot.work().join("src/app.rs"), "agent\n");
+    let work = judge(&repository, &slot);
+    assert_eq!(work.changes.len(), 1, "{:?}", work.breaches);
+    let commit = repository
+        .commit(&slot, work.passed().unwrap(), "work", &world.signature())
+        .unwrap();
+    slot.remove(&repository).unwrap();
+    let mine = repository.run_refs(&world.run).unwrap();
+    assert_eq!(mine, ["refs/heads/loki-tasks/r1/t1"]);
+    repository.delete_refs(&mine).unwrap();
+    assert_eq!(world.must(&["for-each-ref"]), refs);
+    assert!(repository.resolve(commit.as_str()).is_ok());
+    // What a person types is a revision and nothing else.
+    for typed in [
+        "--upload-pack=x",
+        "-v",
+        "--output=x",
+        "a\x1b[2J",
+        "HEAD\0",
+        "",
+        "--",
+    ] {
+        let fault = repository.resolve(typed).unwrap_err().to_string();
+        assert!(!fault.contains('\x1b'), "{fault}");
+    }
+    // A pack in the worktree itself counts as the large file that it is.
+    let slot = world.slot(&repository, "b", repository.head());
+    write(&slot.work().join("src/pack-0.pack"), "PACK");
+    let file = slot.work().join("src/pack-0.pack");
+    let sparse = fs::File::options().write(true).open(file).unwrap();
+    sparse.set_len(1 << 40).unwrap();
+    let work = judge(&repository, &slot);
+    let rules: Vec<&str> = work.breaches.iter().map(|one| one.rule.as_str()).collect();
+    assert_eq!(rules, ["size", "size"]);
+    assert_eq!(work.tree, None);
+}

@@ -24,27 +24,27 @@ const TOUCHING: &[(&str, &str)] = &[
     ("policy show", "policy show eng-backend"),
     (
         "policy explain",
-        "policy explain eng-backend write src/app.rs",
+        "policy explain eng-backend --write src/app.rs",
     ),
-    ("policy diff", "policy diff"),
+    ("policy diff", "policy diff ../p.yaml ../p.yaml"),
     ("policy replay", "policy replay"),
     ("policy suggest", "policy suggest"),
     ("policy trust", "policy trust --yes"),
     ("secrets init", "secrets init"),
     ("secrets set", "secrets set API_KEY"),
     ("secrets list", "secrets list"),
-    ("secrets remove", "secrets remove API_KEY"),
+    ("secrets rm", "secrets rm API_KEY"),
     ("secrets edit", "secrets edit"),
     ("secrets recipients list", "secrets recipients list"),
     ("secrets recipients add", "secrets recipients add nonsense"),
-    (
-        "secrets recipients remove",
-        "secrets recipients remove nonsense",
-    ),
+    ("secrets recipients rm", "secrets recipients rm nonsense"),
     ("egress log", "egress log"),
     ("egress top", "egress top"),
     ("egress denied", "egress denied"),
-    ("egress allow", "egress allow eng-backend example.test:443"),
+    (
+        "egress allow",
+        "egress allow --role eng-backend --save example.test:443",
+    ),
     ("checkpoint create", "checkpoint create --dir src"),
     ("checkpoint list", "checkpoint list"),
     ("checkpoint show", "checkpoint show CHECKPOINT"),
@@ -55,10 +55,10 @@ const TOUCHING: &[(&str, &str)] = &[
     ),
     (
         "checkpoint export",
-        "checkpoint export CHECKPOINT --to ../exported.tar",
+        "checkpoint export CHECKPOINT --out ../exported.tar",
     ),
     ("checkpoint verify", "checkpoint verify"),
-    ("checkpoint prune", "checkpoint prune"),
+    ("checkpoint prune", "checkpoint prune --keep 1"),
     ("audit verify", "audit verify"),
     ("doctor", "doctor"),
     ("image build", "image build"),
@@ -80,7 +80,8 @@ const APART: &[(&str, &str)] = &[
         "it reads and writes the user's own store",
     ),
     ("advisories list", "it reads the user's own store"),
-    ("advisories check", "it reads the user's own store"),
+    ("advisories remove", "it writes the user's own store"),
+    ("advisories status", "it reads the user's own store"),
     ("version", "it prints what is built in"),
 ];
 
@@ -269,6 +270,7 @@ fn attack_g01_no_verb_starts_what_a_hostile_repository_plants() {
         ".gitattributes",
         "src/** filter=process diff=text merge=evil\n",
     );
+    world.write("../p.yaml", "version: 1\n");
     world.commit();
     let marker = plant(&world);
     let strange = strange_environment(&world);

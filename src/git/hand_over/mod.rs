@@ -329,6 +329,7 @@ impl Gate<'_> {
         let mut add = self.place.git("add");
         if count > LOOSE {
             add = add.setting("core.bigFileThreshold", "1");
+            add = add.setting("pack.compression", "1");
         }
         add.index(index).args(["--all", "--", "."]).run()?;
         self.place.git("write-tree").index(index).run()?.id()

@@ -173,6 +173,7 @@ fn a_submodule_is_absent_and_what_it_points_at_stays() {
         &[
             "clone",
             "-q",
+            "--no-hardlinks",
             ".",
             slot.work().join("other").to_str().unwrap(),
         ],
@@ -191,10 +192,6 @@ fn lfs_pointers_stay_pointers() {
         ".gitattributes",
         "*.bin filter=lfs diff=lfs merge=lfs -text\n",
     );
-    world.git(&["config", "filter.lfs.clean", "false"]);
-    world.git(&["config", "filter.lfs.smudge", "false"]);
-    world.git(&["config", "filter.lfs.process", "false"]);
-    world.git(&["config", "filter.lfs.required", "true"]);
     let pointer = world.dir.path().join("pointer");
     fs::write(&pointer, POINTER).unwrap();
     let blob = world.git(&["hash-object", "-w", "--no-filters", "../pointer"]);
@@ -205,6 +202,10 @@ fn lfs_pointers_stay_pointers() {
     }
     world.git(&["add", ".gitattributes"]);
     world.git(&["commit", "-q", "-m", "large files"]);
+    for program in ["clean", "smudge", "process"] {
+        world.git(&["config", &format!("filter.lfs.{program}"), "false"]);
+    }
+    world.git(&["config", "filter.lfs.required", "true"]);
     let repository = Repository::open(&world.root()).unwrap();
     let slot = world.slot(&repository, "one", None).unwrap();
     let work = slot.work();

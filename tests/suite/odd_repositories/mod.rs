@@ -279,6 +279,7 @@ fn what_a_partial_clone_does_not_have_is_named_and_not_fetched() {
         "something was fetched"
     );
     repository.sweep(&[]).unwrap();
+    world.forget(&repository);
     must(&start, &["fetch", "-q", "--refetch", "--no-filter"]);
     must(&start, &["reset", "-q", "--hard"]);
     world.tour(&start);

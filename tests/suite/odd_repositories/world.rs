@@ -73,11 +73,16 @@ impl World {
         let before = Mine::of(start);
         let repository = Repository::open(start).unwrap();
         self.work(&repository);
-        let refs = repository.run_refs(&self.run).unwrap();
-        repository.delete_refs(&refs).unwrap();
+        self.forget(&repository);
         let after = Mine::of(start);
         before.is_still(&after);
         assert_eq!(must(start, &["worktree", "prune", "--dry-run"]), "");
+    }
+
+    /// Removes the branches of the run.
+    pub(super) fn forget(&self, repository: &Repository) {
+        let refs = repository.run_refs(&self.run).unwrap();
+        repository.delete_refs(&refs).unwrap();
     }
 
     fn work(&self, repository: &Repository) {
@@ -277,15 +282,19 @@ impl Mine {
             names.collect()
         };
         assert_eq!(names(&self.state), names(&other.state));
-        for (path, found) in &self.state {
+        for (path, (_, bytes)) in &self.state {
+            // Git itself touches the time of a shared index that it reads.
             let name = String::from_utf8_lossy(path);
-            assert!(other.state.get(path) == Some(found), "`{name}` was changed");
+            assert!(other.state[path].1 == *bytes, "`{name}` was changed");
         }
         assert!(self.files == other.files, "the checkout was changed");
         assert_eq!(self.refs, other.refs);
         let before = self.excluded.strip_suffix(b"\n").unwrap_or(&self.excluded);
         let added = other.excluded.strip_prefix(before).unwrap();
-        assert_eq!(added.trim_ascii(), b"/.loki/");
+        let line = b"/.loki/";
+        assert!(
+            added.trim_ascii() == line || (added.trim_ascii().is_empty() && before.ends_with(line))
+        );
     }
 }
 
