@@ -23,6 +23,7 @@ fn runs_are_listed_newest_last() {
                 branch: String::new(),
                 engine: String::new(),
                 policy_sha256: String::new(),
+                asked: None,
             },
             other => other,
         };
