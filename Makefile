@@ -33,7 +33,8 @@ fuzz: ## Reads a million changed messages with each reader of hostile bytes: DNS
 bench-meter: ## Measures what the write meter costs, in real sandboxes.
 	cargo bench --locked --bench meter
 
-soak: ## Passes 5 GB of output through a sandbox and a run, and watches memory; needs Docker and 6 GB of disk.
+soak: ## Kills 200 runs at random writes and goes on with each; then passes 5 GB of output through a sandbox and a run, and watches memory. Needs Docker and 6 GB of disk.
+	LOKI_SOAK=$${LOKI_SOAK:-200} cargo test --locked --test main live_a_run_killed_at_a_write -- --nocapture --test-threads=1
 	LOKI_FLOOD=5G cargo test --locked --test main attack_k10_what -- --nocapture --test-threads=1
 
 deny: ## Licences, bans, sources and advisories by cargo-deny; `make test` holds the first three without it.

@@ -2,13 +2,16 @@
 
 use std::{
     fs::{self, DirBuilder, File},
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
 use super::StoreError;
-use crate::vetting::{Collection, Database, Summary};
+use crate::{
+    vetting::{Collection, Database, Summary},
+    whole,
+};
 
 const NAME: &str = "advisories.db";
 /// The largest file that is read.
@@ -87,11 +90,7 @@ impl Store {
             .recursive(true)
             .mode(0o700)
             .create(&self.directory)?;
-        let mut fresh = tempfile::NamedTempFile::new_in(&self.directory)?;
-        fresh.write_all(bytes)?;
-        fresh.as_file().sync_all()?;
-        fresh.persist(path)?;
-        File::open(&self.directory)?.sync_all()
+        whole::replace(path, 0o600, bytes)
     }
 
     /// Removes what is kept and returns whether there was any.

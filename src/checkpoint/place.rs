@@ -4,16 +4,17 @@
 use std::{
     fs::File,
     io::{self, Read, Write},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, RenameFlags},
+    fs::{AtFlags, Mode, OFlags},
     io::Errno,
 };
 
 use super::error::CheckpointError;
+use crate::whole::{self, At, Taken};
 
 /// What the name of a file begins with that is not yet one of the store.
 const FRESH: &str = ".new-";
@@ -166,20 +167,14 @@ impl Fresh<'_> {
 
     /// Makes it one of the store, durably. A file of that name is not replaced.
     pub(super) fn finish(mut self) -> Result<(), CheckpointError> {
-        self.file.sync_all().map_err(|source| self.fault(source))?;
         let temporary = self.temporary.take().expect("only this takes it");
-        let fd = &self.dir.fd;
-        let flags = RenameFlags::NOREPLACE;
-        let renamed = match rustix::fs::renameat_with(fd, &temporary, fd, &self.name, flags) {
-            // A file system that cannot promise this has no other writer: the lock is held.
-            Err(Errno::INVAL) => rustix::fs::renameat(fd, &temporary, fd, &self.name),
-            renamed => renamed,
-        };
-        if let Err(errno) = renamed {
+        let dir = self.dir.fd.as_fd();
+        let (from, to) = (At::new(dir, &temporary), At::new(dir, &self.name));
+        let named = whole::name(&self.file, from, to, Taken::Keep);
+        named.map_err(|source| {
             self.temporary = Some(temporary);
-            return Err(self.fault(errno.into()));
-        }
-        self.dir.sync()
+            self.fault(source)
+        })
     }
 
     fn fault(&self, source: io::Error) -> CheckpointError {

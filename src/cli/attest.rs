@@ -1,7 +1,7 @@
 //! `loki sandbox attest`: attacks sandboxes of this machine, or checks a saved attestation.
 
 use std::{
-    io::{Read, Write},
+    io::Read,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,6 +15,7 @@ use crate::{
     git,
     journal::{Key, PublicKey},
     sandbox::{self, Launcher},
+    whole,
 };
 
 use super::{
@@ -188,17 +189,7 @@ async fn attack(
 
 fn save(path: &Path, signed: &Signed) -> Result<(), Fault> {
     let text = serde_json::to_string_pretty(signed).or_exit(Exit::Bug)?;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let written =
-        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).and_then(|mut file| {
-            writeln!(file, "{text}")?;
-            file.as_file().sync_all()?;
-            file.persist(path)?;
-            Ok(())
-        });
-    written.map_err(|cause| {
+    whole::replace(path, 0o600, format!("{text}\n").as_bytes()).map_err(|cause| {
         let name = ui::visible(&path.to_string_lossy());
         Fault::new(Exit::Failed, format!("`{name}` cannot be written: {cause}"))
     })

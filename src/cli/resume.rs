@@ -33,6 +33,9 @@ pub(super) async fn resume(env: &Environment, args: &args::Resume) -> Result<Exi
     let Some(run) = pick(&state, args.run.as_ref())? else {
         let lock = Lock::acquire(&state, &new_run()?, now()).or_exit(Exit::Failed)?;
         tidy_unheard(&repository, &lock)?;
+        if lock.abandoned().is_some() {
+            remove_leftovers(env, &repository).await?;
+        }
         ui::note("no run of this repository is left unfinished");
         return Ok(Exit::Done);
     };
@@ -158,12 +161,7 @@ async fn over(
     repository: &Repository,
     (run, outcome): (&RunId, Outcome),
 ) -> Result<Exit, Fault> {
-    if let Ok(engine) = setup::engine(env).await {
-        let label = sandbox::repository_label(repository.root());
-        let swept = sandbox::sweep(engine.as_ref(), Some(&label)).await;
-        drop(swept.or_exit(Exit::NoSandbox)?);
-    }
-    repository.sweep(&[]).or_exit(Exit::Failed)?;
+    remove_leftovers(env, repository).await?;
     let branch = run_branch(run);
     if outcome == Outcome::Done {
         course::forget_task_branches(repository, run)?;
@@ -176,6 +174,22 @@ async fn over(
         "run {run} has failed and cannot be gone on with: `loki status --run {run}` says why, `loki start` begins anew"
     ));
     Ok(Exit::Failed)
+}
+
+/// Removes the containers and slots of dead orchestrators, none of whose work counts any more.
+async fn remove_leftovers(env: &Environment, repository: &Repository) -> Result<(), Fault> {
+    match setup::engine(env).await {
+        Ok(engine) => {
+            let label = sandbox::repository_label(repository.root());
+            let swept = sandbox::sweep(engine.as_ref(), Some(&label)).await;
+            drop(swept.or_exit(Exit::NoSandbox)?);
+        }
+        Err(fault) => ui::warning(format!(
+            "containers may be left: {}; the next start looks again",
+            fault.message
+        )),
+    }
+    repository.sweep(&[]).or_exit(Exit::Failed).map(drop)
 }
 
 /// A run as its journal knows it.

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::Write,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,7 +13,7 @@ use super::{
     error::At,
     index::Index,
 };
-use crate::text::visible;
+use crate::{text::visible, whole};
 
 /// The line that keeps Loki's own directory out of the user's commits.
 const EXCLUDED: &str = "/.loki/";
@@ -321,20 +320,8 @@ fn exclude(common_dir: &Path) -> Result<(), GitError> {
     lines.extend(EXCLUDED.as_bytes());
     lines.push(b'\n');
     fs::create_dir_all(&info).at("create", &info)?;
-    let mut fresh = tempfile::NamedTempFile::new_in(&info).at("write in", &info)?;
     let mode = fs::metadata(&file).map_or(0o644, |old| mode_of(&old));
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
-    fresh
-        .as_file()
-        .set_permissions(permissions)
-        .at("write in", &info)?;
-    fresh.write_all(&lines).at("write in", &info)?;
-    fresh.as_file().sync_all().at("write in", &info)?;
-    fresh
-        .persist(&file)
-        .map_err(|fault| fault.error)
-        .at("write", &file)?;
-    Ok(())
+    whole::replace(&file, mode, &lines).at("write", &file)
 }
 
 fn mode_of(old: &fs::Metadata) -> u32 {

@@ -6,7 +6,7 @@
 use std::{
     fs::File,
     io::Write,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -16,6 +16,7 @@ use rustix::{
 };
 
 use super::error::JournalError;
+use crate::whole::{self, At, Taken};
 
 /// An open directory under `.loki`, or `.loki` itself.
 pub(super) struct Dir {
@@ -88,10 +89,12 @@ impl Dir {
         }
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
         let mut file = self.open(&temporary, flags, 0o644)?;
-        file.write_all(bytes)
-            .and_then(|()| file.sync_all())
-            .map_err(fail)?;
-        rustix::fs::renameat(&self.fd, &temporary, &self.fd, name).map_err(|e| fail(e.into()))
+        file.write_all(bytes).map_err(fail)?;
+        let (from, to) = (
+            At::new(self.fd.as_fd(), &temporary),
+            At::new(self.fd.as_fd(), name),
+        );
+        whole::name(&file, from, to, Taken::Replace).map_err(fail)
     }
 
     fn holds(&self, name: &str, bytes: &[u8]) -> bool {

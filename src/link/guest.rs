@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Read},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -10,7 +10,7 @@ use std::{
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::LinkError;
-use crate::digest::Digest;
+use crate::{digest::Digest, whole};
 
 static GUEST: &[u8] = include_bytes!(env!("LOKI_GUEST"));
 
@@ -52,17 +52,13 @@ fn is_whole(path: &Path) -> bool {
 
 fn unpack(cache: &Path, path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(cache)?;
-    let mut file = tempfile::NamedTempFile::new_in(cache)?;
-    file.write_all(GUEST)?;
-    file.as_file()
-        .set_permissions(std::fs::Permissions::from_mode(0o555))?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    whole::replace(path, 0o555, GUEST)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]

@@ -14,6 +14,7 @@ use rustix::{
 use zeroize::Zeroizing;
 
 use super::error::SecretsError;
+use crate::whole;
 
 /// Bytes of the largest file that is read.
 const LARGEST: u64 = 2 << 20;
@@ -110,7 +111,6 @@ fn directory(path: &Path) -> Result<OwnedFd, SecretsError> {
 /// The right to change the files of a directory, held by one process at a time.
 pub(super) struct Lock {
     directory: PathBuf,
-    opened: OwnedFd,
     _held: OwnedFd,
 }
 
@@ -127,7 +127,6 @@ impl Lock {
             .map_err(|cause| failed("locked", &path, cause))?;
         Ok(Self {
             directory: directory.to_owned(),
-            opened,
             _held: held,
         })
     }
@@ -136,14 +135,7 @@ impl Lock {
     pub(super) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), SecretsError> {
         let path = self.directory.join(name);
         let wrote = |cause: io::Error| failed("written", &path, cause);
-        let mut file = tempfile::Builder::new()
-            .prefix(".secrets-")
-            .tempfile_in(&self.directory)
-            .map_err(wrote)?;
-        file.write_all(bytes).map_err(wrote)?;
-        file.as_file().sync_all().map_err(wrote)?;
-        file.persist(&path).map_err(|cause| wrote(cause.error))?;
-        rustix::fs::fsync(&self.opened).map_err(|cause| wrote(cause.into()))
+        whole::replace(&path, 0o600, bytes).map_err(wrote)
     }
 }
 

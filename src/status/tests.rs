@@ -280,3 +280,108 @@ fn the_page_is_what_people_read_and_nothing_in_it_moves_their_cursor() {
     assert!(!page.lines().any(|line| line.starts_with("Forged")));
     insta::assert_snapshot!(page);
 }
+
+fn claim(name: &str) -> Event {
+    Event::TaskClaimed {
+        task: id(name),
+        version: 1,
+        attempt: 1,
+    }
+}
+
+fn two_planned() -> Event {
+    Event::Planned {
+        tasks: vec![task("api", &[]), task("page", &[])],
+    }
+}
+
+#[test]
+fn a_run_whose_orchestrator_is_gone_shows_nothing_as_running() {
+    let events = vec![
+        started(),
+        two_planned(),
+        claim("api"),
+        sandbox("api-1", "api"),
+    ];
+    let status = Status::fold(&records(events)).orphaned();
+    assert_eq!(status.phase, Phase::Interrupted);
+    assert_eq!(
+        (status.counts.in_progress, status.counts.interrupted),
+        (0, 1)
+    );
+    assert_eq!(status.tasks[0].state, State::Interrupted);
+    assert!(
+        status.agents.is_empty(),
+        "no sandbox outlives its orchestrator"
+    );
+    let page = text(&status);
+    assert!(
+        page.contains("Phase: interrupted") && page.contains("[~] api"),
+        "{page}"
+    );
+    let over = Status::fold(&small_run());
+    assert_eq!(
+        over.clone().orphaned(),
+        over,
+        "what ended stays as it ended"
+    );
+}
+
+#[test]
+fn a_run_that_is_gone_on_with_is_no_longer_ended() {
+    let ended = Event::RunEnded {
+        outcome: Outcome::Stopped,
+        reason: Some("stopped by a person".to_owned()),
+    };
+    let resumed = Event::Resumed {
+        loki: "0".to_owned(),
+        engine: "podman".to_owned(),
+        spec_sha256: String::new(),
+        policy_sha256: String::new(),
+        torn: 0,
+    };
+    let mut events = vec![started(), two_planned(), claim("api"), ended];
+    let stopped = Status::fold(&records(events.clone()));
+    assert_eq!(
+        (stopped.phase, stopped.counts.interrupted),
+        (Phase::Ended, 1)
+    );
+    events.push(resumed);
+    let status = Status::fold(&records(events));
+    assert_eq!((status.phase, status.outcome), (Phase::Building, None));
+    assert_eq!(
+        (status.reason.as_deref(), &*status.engine),
+        (None, "podman")
+    );
+    assert_eq!(
+        (status.counts.in_progress, status.counts.interrupted),
+        (1, 0)
+    );
+    assert_eq!(status.faults, Vec::<String>::new());
+}
+
+/// A clock that is set back, and one that jumps by years: no time is less than none, and the fold
+/// is the same but for its times.
+#[test]
+fn a_clock_that_jumps_changes_nothing_but_times() {
+    let straight = small_run();
+    let expected = Status::fold(&straight);
+    for jumps in [
+        [0, -3600, 5, -7_200_000],
+        [0, 400_000_000, -1, -900_000_000],
+    ] {
+        let mut records = straight.clone();
+        for (record, jump) in records.iter_mut().zip(jumps.into_iter().cycle()) {
+            record.ts = Timestamp::from_second(1_800_000_000 + jump).unwrap();
+        }
+        let status = Status::fold(&records);
+        assert_eq!(status.faults, expected.faults);
+        assert_eq!(status.counts, expected.counts);
+        let states = |status: &Status| status.tasks.iter().map(|t| t.state).collect::<Vec<_>>();
+        assert_eq!(states(&status), states(&expected));
+        let longest = status.tasks.iter().map(|task| task.elapsed_ms).max();
+        assert!(longest <= Some(1_300_000_000_000), "{longest:?}");
+        // Drawing subtracts times, too.
+        assert!(text(&status).contains("Phase: "));
+    }
+}

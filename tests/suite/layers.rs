@@ -8,6 +8,7 @@ use super::harness::source::{code, files, is_tests, read, root, without_tests};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layer {
     Words,
+    Ground,
     Hands,
     Play,
     Faces,
@@ -33,6 +34,7 @@ const TABLE: &[(Layer, &[&str])] = &[
             "host_files",
         ],
     ),
+    (Layer::Ground, &["whole"]),
     (
         Layer::Hands,
         &[
@@ -86,7 +88,8 @@ fn breach(from: &str, to: &str) -> Option<&'static str> {
     let layers = (layer(from)?, layer(to)?);
     match layers {
         _ if from == to => None,
-        (Layer::Words | Layer::Hands, Layer::Words) => None,
+        (Layer::Words | Layer::Hands, Layer::Words) | (Layer::Hands, Layer::Ground) => None,
+        (Layer::Ground, _) => Some("the ground uses nothing"),
         (Layer::Words, _) => Some("words know only words"),
         (Layer::Hands, _) => Some("a hand knows only words: what it needs comes as an argument"),
         (Layer::Play, Layer::Faces) => Some("only faces talk to people"),
@@ -262,6 +265,10 @@ fn the_table_refuses_what_it_should() {
         ("run", "cli", false),
         ("cli", "run", true),
         ("git", "git", true),
+        ("git", "whole", true),
+        ("cli", "whole", true),
+        ("task", "whole", false),
+        ("whole", "name", false),
     ] {
         assert_eq!(breach(from, to).is_none(), allowed, "{from} → {to}");
     }

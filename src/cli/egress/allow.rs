@@ -1,6 +1,6 @@
 //! `loki egress allow`: a person opens a host to a role, in the run that goes on here or for good.
 
-use std::{fs, io, io::Write as _, path::Path, time::Duration};
+use std::{fs, io, path::Path, time::Duration};
 
 use tokio::time::timeout;
 
@@ -12,6 +12,7 @@ use crate::{
         Layer, Policy, Protocol, Rights, Source, Target, changed_lines,
         explain::{self, Advice},
     },
+    whole,
 };
 
 use super::{
@@ -201,9 +202,5 @@ fn current(file: &Path) -> Result<String, Fault> {
 /// Writes the file whole or not at all.
 fn replace(directory: &Path, file: &Path, text: &str) -> io::Result<()> {
     fs::create_dir_all(directory)?;
-    let mut fresh = tempfile::NamedTempFile::new_in(directory)?;
-    fresh.write_all(text.as_bytes())?;
-    fresh.as_file().sync_all()?;
-    fresh.persist(file)?;
-    fs::File::open(directory)?.sync_all()
+    whole::replace(file, 0o600, text.as_bytes())
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fs, io,
-    io::Write as _,
     os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -11,6 +10,7 @@ use crate::{
     diagnostic::{Diagnostic, explained},
     digest::Digest,
     policy::{Facts, Pins, Policy, Trust},
+    whole,
 };
 
 use super::super::{
@@ -134,12 +134,7 @@ fn keep(file: &Path, pins: &Pins) -> io::Result<()> {
     let directory = file.parent().expect("a pins file stands in a directory");
     fs::create_dir_all(directory)?;
     fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
-    // Readable by its owner alone from the start.
-    let mut fresh = tempfile::NamedTempFile::new_in(directory)?;
-    fresh.write_all(pins.text().as_bytes())?;
-    fresh.as_file().sync_all()?;
-    fresh.persist(file)?;
-    fs::File::open(directory)?.sync_all()
+    whole::replace(file, 0o600, pins.text().as_bytes())
 }
 
 fn unkept(file: &Path, cause: &io::Error) -> Fault {

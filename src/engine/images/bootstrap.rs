@@ -5,7 +5,6 @@
 
 use std::{
     ffi::OsString,
-    fs::File,
     io,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -22,6 +21,7 @@ use super::{
     ImageError, Plan, Progress,
     recipe::{FINISH, MANUALS},
 };
+use crate::whole;
 
 /// How many of a program's last lines an error repeats.
 const LAST_LINES: usize = 8;
@@ -74,10 +74,7 @@ pub(super) async fn run(plan: &Plan, progress: Progress<'_>) -> Result<(), Fault
         outcome = parts.debootstrap(plan, progress).await;
     }
     outcome?;
-    File::open(&parts.tar)
-        .and_then(|tar| tar.sync_all())
-        .map_err(files)?;
-    std::fs::rename(&parts.tar, &plan.tar).map_err(files)
+    whole::settle(&parts.tar, &plan.tar).map_err(files)
 }
 
 /// What the programs read and write, in a directory beside the tar that goes with the attempt.

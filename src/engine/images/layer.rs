@@ -9,7 +9,7 @@
 //! time in a sandbox.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Write},
     path::{Path, PathBuf},
 };
@@ -20,6 +20,7 @@ use super::{ImageError, LABEL, Plan, Progress, bootstrap, known};
 use crate::{
     digest::Digest,
     engine::{Context, Engine, Image},
+    whole,
 };
 
 /// Raised when layers built by an older program no longer do.
@@ -187,7 +188,7 @@ impl Layer {
             .join(&build.package)
             .join(&self.file);
         self.verify(&brought, build).map_err(missing)?;
-        fs::rename(&brought, &kept).map_err(failed)?;
+        whole::settle(&brought, &kept).map_err(failed)?;
         Ok(kept)
     }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::super::Slot;
+use crate::whole;
 
 impl Slot {
     /// Writes everything in the worktree into the tar `to`, in place of an older one. Links are
@@ -23,7 +24,7 @@ impl Slot {
         let part = to.with_extension("part");
         let kept = self
             .archive(&part, cap)
-            .and_then(|()| fs::rename(&part, to));
+            .and_then(|()| whole::settle(&part, to));
         if kept.is_err() {
             // There is nothing to do about a part that cannot be removed either.
             fs::remove_file(&part).ok();
@@ -42,7 +43,7 @@ impl Slot {
         let mut archive = tar::Builder::new(Capped { file, left: cap });
         archive.follow_symlinks(false);
         archive.append_dir_all("work", self.work())?;
-        archive.into_inner()?.file.sync_all()
+        archive.into_inner().map(drop)
     }
 }
 

@@ -1,13 +1,12 @@
 //! What the last records of an attempt say, and what counts as a change outside.
 
+use super::*;
 use crate::{
     digest::Digest,
     event::Outcome,
     finding::Finding,
     policy::{Layer, Source},
 };
-
-use super::*;
 
 const ONE: &str = "1111111111111111111111111111111111111111";
 const TWO: &str = "2222222222222222222222222222222222222222";
