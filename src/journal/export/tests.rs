@@ -161,7 +161,7 @@ fn parsed(message: &str) -> (Vec<&str>, BTreeMap<String, String>, &str) {
             }
         };
         assert!(parameters.insert(name.trim().to_owned(), text).is_none());
-        rest = &value[end + 1..];
+        rest = value.split_at(end + 1).1;
         if let Some(rest) = rest.strip_prefix("] ") {
             return (header.split(' ').collect(), parameters, rest);
         }
