@@ -139,6 +139,16 @@ fn best(mut measure: impl FnMut() -> Duration) -> f64 {
     rounds.fold(f64::INFINITY, f64::min)
 }
 
+/// The processor time of this process so far, in seconds: other work on the machine changes it
+/// least. The kernel counts it in hundredths of a second.
+fn processor() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("a process knows itself");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name in brackets");
+    let fields: Vec<&str> = fields.split(' ').collect();
+    let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
+    (ticks(11) + ticks(12)) / 100.0
+}
+
 fn timed<T>(what: impl FnOnce() -> T) -> Duration {
     let begin = Instant::now();
     std::hint::black_box(what());
@@ -167,7 +177,9 @@ fn main() {
         anchor: None,
     };
     let found = audit::audit(&home, &run(), against).expect("it is what was written");
+    let before = processor();
     let verifying = best(|| timed(|| audit::audit(&home, &run(), against)));
+    let spent = (processor() - before) / ROUNDS as f64;
     let chain = best(|| timed(|| journal::verify(&path)));
     let one_by_one = best(|| timed(|| journal::read(&path).map(|all| all.len())));
     let hashing = best(|| {
@@ -188,6 +200,7 @@ fn main() {
             "written": per_second(writing),
             "written, floor: the same bytes in as many calls and a sync every 50 ms": per_second(floor_of_writing),
             "verified with seals": per_second(verifying),
+            "verified with seals, for each second of one processor": per_second(spent),
             "verified, chain alone": per_second(chain),
             "read one by one into memory": per_second(one_by_one),
             "verified, floor: SHA-256 of the same lines on one processor": per_second(hashing),
@@ -195,9 +208,13 @@ fn main() {
         "records": found.records,
         "seals": found.seals,
         "bytes": bytes.len(),
+        "load": std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim(),
         "processors": std::thread::available_parallelism().map_or(1, usize::from),
     });
     println!("{result:#}");
-    let missed = per_second(writing) < 10_000.0 || per_second(verifying) < 100_000.0;
-    assert!(!missed, "a goal is missed by a factor of two");
+    let missed = per_second(writing) < 10_000.0 || per_second(spent) < 100_000.0;
+    assert!(
+        !missed,
+        "a goal is missed by a factor of two, whatever else this machine does"
+    );
 }

@@ -29,6 +29,10 @@ const LARGEST: u64 = 1 << 20;
 
 /// Why keys cannot be changed, or what is known of their changes not be read.
 #[derive(Debug, thiserror::Error)]
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "an error is named after what failed"
+)]
 pub enum RingError {
     /// The key itself.
     #[error(transparent)]

@@ -13,7 +13,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::event::{EgressKind, Event};
+use crate::event::Event;
 
 /// What a sandbox may have written by itself.
 #[derive(Debug, Clone, Copy)]
@@ -69,10 +69,8 @@ struct Key {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    Name { allowed: bool },
-    Connect { allowed: bool },
-    Request { allowed: bool },
-    Ask { allowed: bool },
+    Allowed(u8),
+    Denied(u8),
     Closed,
 }
 
@@ -162,7 +160,11 @@ impl Key {
                 reason,
                 ..
             } => Self {
-                kind: Kind::of(*kind, *allowed),
+                kind: if *allowed {
+                    Kind::Allowed(*kind as u8)
+                } else {
+                    Kind::Denied(*kind as u8)
+                },
                 host: host.clone(),
                 port: *port,
                 rule: rule.clone(),
@@ -177,17 +179,6 @@ impl Key {
             },
             _ => return None,
         })
-    }
-}
-
-impl Kind {
-    fn of(kind: EgressKind, allowed: bool) -> Self {
-        match kind {
-            EgressKind::Name => Self::Name { allowed },
-            EgressKind::Connect => Self::Connect { allowed },
-            EgressKind::Request => Self::Request { allowed },
-            EgressKind::Ask => Self::Ask { allowed },
-        }
     }
 }
 
@@ -267,6 +258,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::event::EgressKind;
 
     fn denied(host: &str, path: &str) -> Event {
         Event::Egress {

@@ -6,6 +6,8 @@
 //! put back to how it once stood. Only public keys are needed. What it cannot find is what happened
 //! to records that no seal covers yet: it says which those are.
 
+mod believed;
+mod error;
 mod pruned;
 pub(super) mod seals;
 
@@ -21,7 +23,7 @@ use super::{
     check::{Checked, check},
     path,
     ring::Trusted,
-    seal::{Seal, SealFault},
+    seal::Seal,
 };
 use crate::{
     digest::Digest,
@@ -29,10 +31,14 @@ use crate::{
     name::RunId,
 };
 
-pub use pruned::{Kept, NotPruned, Tombstone, prune, tombstone};
+use believed::{Sealed, believe, outside, read_seals};
 
-/// Seals that are checked at once.
-const BATCH: usize = 4096;
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "an error is named after what failed"
+)]
+pub use error::AuditError;
+pub use pruned::{Kept, NotPruned, Tombstone, prune, tombstone};
 
 /// What a journal is held against.
 #[derive(Debug, Clone, Copy)]
@@ -77,90 +83,6 @@ pub struct Audit {
     pub anchored: Option<u64>,
     /// When it was pruned: then only its first and last record are known.
     pub pruned: Option<Timestamp>,
-}
-
-/// Why a journal is not what was written, beyond what its chain shows.
-#[derive(Debug, thiserror::Error)]
-pub enum AuditError {
-    /// The chain, a seal, or the system.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// The journal was written anew from some record on.
-    #[error("records {first} to {last} of `{}` are not what was sealed: record {last} has the hash {found}, its seal of {when} says {sealed}", path.display())]
-    Rewritten {
-        /// The journal.
-        path: PathBuf,
-        /// The first record that may be wrong: those before are covered by a seal that fits.
-        first: u64,
-        /// The record whose hash is wrong.
-        last: u64,
-        /// Its hash.
-        found: Digest,
-        /// What the seal says.
-        sealed: Digest,
-        /// When the seal was made.
-        when: Timestamp,
-    },
-    /// The journal lost its end.
-    #[error("record {first} of `{}` and what came after it are gone: {sealed} records were sealed at {when}, {records} are there", path.display())]
-    Cut {
-        /// The journal.
-        path: PathBuf,
-        /// The first record that is missing.
-        first: u64,
-        /// Records that are there.
-        records: u64,
-        /// Records that a seal says there were.
-        sealed: u64,
-        /// When.
-        when: Timestamp,
-    },
-    /// The seals were cut off.
-    #[error("seals of `{}` are gone: the newest one here says record {here}, the one that is kept outside says record {sealed}", path.display())]
-    SealsCut {
-        /// The journal.
-        path: PathBuf,
-        /// The last record that the seals here cover.
-        here: u64,
-        /// The last that was sealed.
-        sealed: u64,
-    },
-    /// The journal is gone.
-    #[error("the journal of run `{run}` is gone: {sealed} records were sealed at {when}, as `{}` says", kept.display())]
-    Gone {
-        /// The run.
-        run: RunId,
-        /// Records that were sealed.
-        sealed: u64,
-        /// When.
-        when: Timestamp,
-        /// Where that is kept.
-        kept: PathBuf,
-    },
-    /// What is left of a pruned journal is not what was signed.
-    #[error("`{}` is not what pruning left: {fault}", path.display())]
-    Tombstone {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        #[source]
-        fault: SealFault,
-    },
-    /// The seal that was given belongs to something else.
-    #[error("the seal given is not one of run `{run}` that can be trusted")]
-    Given {
-        /// The run.
-        run: RunId,
-        /// What is wrong with it.
-        #[source]
-        fault: SealFault,
-    },
-}
-
-/// A place that some seal says.
-struct Sealed {
-    hash: Digest,
-    when: Timestamp,
 }
 
 /// Holds the journal of a run against its seals.
@@ -271,136 +193,6 @@ pub fn newest(home: &Path, run: &RunId) -> Result<Option<Seal>, JournalError> {
 /// Fails when the file cannot be read or holds none.
 pub fn read_anchor(path: &Path) -> Result<Option<Seal>, JournalError> {
     seals::read_anchor(path)
-}
-
-impl Sealed {
-    fn of(seal: &Seal) -> Self {
-        Self {
-            hash: seal.facts.hash,
-            when: seal.facts.ts,
-        }
-    }
-}
-
-/// Returns the seals from outside of the repository, checked.
-fn outside(run: &RunId, against: Against<'_>) -> Result<Vec<Seal>, AuditError> {
-    let mut found = Vec::new();
-    if let Some(seal) = against.anchor {
-        believe(seal, run, against.keys).map_err(|fault| AuditError::Given {
-            run: run.clone(),
-            fault,
-        })?;
-        found.push(seal.clone());
-    }
-    let Some(dir) = against.anchors else {
-        return Ok(found);
-    };
-    if let Some(seal) = seals::anchor(dir, run)? {
-        believe(&seal, run, against.keys).map_err(|fault| JournalError::Seal {
-            path: dir.join(seals::anchor_name(run)),
-            line: 1,
-            fault,
-        })?;
-        found.push(seal);
-    }
-    Ok(found)
-}
-
-/// Checks that a seal is of this run, by a key that counts.
-fn believe(seal: &Seal, run: &RunId, keys: &Trusted) -> Result<(), SealFault> {
-    if seal.facts.run != *run {
-        return Err(SealFault::OtherRun {
-            found: seal.facts.run.clone(),
-        });
-    }
-    seal.check().map_err(|_| SealFault::Forged)?;
-    if keys.holds(&seal.key) {
-        Ok(())
-    } else {
-        Err(SealFault::OtherKey { found: seal.key })
-    }
-}
-
-/// The seals of a run, all of them checked.
-#[derive(Default)]
-struct ReadSeals {
-    places: BTreeMap<u64, Sealed>,
-    count: u64,
-    sealed: u64,
-    when: Option<Timestamp>,
-    torn: u64,
-    taken_over: Vec<(u64, u64)>,
-}
-
-fn read_seals(home: &Path, run: &RunId, keys: &Trusted) -> Result<ReadSeals, AuditError> {
-    let path = seals::path(home, run);
-    let mut read = ReadSeals::default();
-    let Some(file) = seals::open_if_there(&path)? else {
-        return Ok(read);
-    };
-    let mut lines = seals::Lines::new(file, &path);
-    loop {
-        let first = lines.number() + 1;
-        let mut batch = Vec::new();
-        while batch.len() < BATCH
-            && let Some(seal) = lines.next()?
-        {
-            batch.push(seal);
-        }
-        if let Some((at, fault)) = first_unbelieved(&batch, run, keys) {
-            return Err(lines.broken(first + at, fault).into());
-        }
-        for (seal, line) in batch.iter().zip(first..) {
-            read.take(seal).map_err(|fault| lines.broken(line, fault))?;
-        }
-        if batch.len() < BATCH {
-            read.torn = lines.torn();
-            return Ok(read);
-        }
-    }
-}
-
-/// Checks many signatures on all processors and returns the first that cannot be believed.
-fn first_unbelieved(batch: &[Seal], run: &RunId, keys: &Trusted) -> Option<(u64, SealFault)> {
-    let check = |part: &[Seal], from: usize| {
-        let mut part = part.iter().zip(from as u64..);
-        part.find_map(|(seal, at)| Some((at, believe(seal, run, keys).err()?)))
-    };
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = batch.len().div_ceil(workers).max(16);
-    if batch.len() <= share {
-        return check(batch, 0);
-    }
-    std::thread::scope(|scope| {
-        let parts = batch.chunks(share).enumerate();
-        let threads: Vec<_> = parts
-            .map(|(at, part)| scope.spawn(move || check(part, at * share)))
-            .collect();
-        let found = threads
-            .into_iter()
-            .filter_map(|thread| thread.join().expect("checking a signature does not panic"));
-        found.min_by_key(|(at, _)| *at)
-    })
-}
-
-impl ReadSeals {
-    fn take(&mut self, seal: &Seal) -> Result<(), SealFault> {
-        let facts = &seal.facts;
-        if facts.seq <= self.sealed {
-            return Err(SealFault::Order {
-                seq: facts.seq,
-                before: self.sealed,
-            });
-        }
-        if let Some(first) = facts.taken_over {
-            self.taken_over.push((first, facts.seq));
-        }
-        self.places.insert(facts.seq, Sealed::of(seal));
-        self.count += 1;
-        self.sealed = facts.seq;
-        self.when = Some(facts.ts);
-        Ok(())
-    }
 }
 
 /// Holds the records that are there against what seals say of them.

@@ -175,15 +175,17 @@ fn closed(event: &Value) -> Value {
 
 fn answered(event: &Value) -> Value {
     let path = event["path"].as_str().unwrap_or("*");
+    let mut request = json!({ "url": { "hostname": text(&event["host"]), "path": path } });
+    // Others are no values of the schema; what was asked stands under `unmapped`.
+    if method(&event["method"]) != 99 {
+        request["http_method"] = event["method"].clone();
+    }
     json!({
         "src_endpoint": asker(event),
         "dst_endpoint": target(event),
         "traffic": traffic(event),
         "duration": event["elapsed_ms"],
-        "http_request": {
-            "http_method": event["method"].as_str().unwrap_or("*"),
-            "url": { "hostname": text(&event["host"]), "path": path },
-        },
+        "http_request": request,
         "http_response": { "code": event["status"] },
     })
 }

@@ -131,6 +131,11 @@ fn every_event_has_what_its_class_requires_and_loses_nothing() {
         for name in *required {
             assert!(event[name].is_object(), "{class} needs {name}: {event}");
         }
+        let methods = [
+            "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT", "TRACE",
+        ];
+        let asked = &event["http_request"]["http_method"];
+        assert!(asked.is_null() || methods.iter().any(|method| asked == method));
         let back: Event = serde_json::from_value(event["unmapped"].clone()).unwrap();
         assert_eq!(back, record.event);
     }
@@ -161,7 +166,7 @@ fn parsed(message: &str) -> (Vec<&str>, BTreeMap<String, String>, &str) {
             }
         };
         assert!(parameters.insert(name.trim().to_owned(), text).is_none());
-        rest = &value[end + 1..];
+        rest = value.split_at(end + 1).1;
         if let Some(rest) = rest.strip_prefix("] ") {
             return (header.split(' ').collect(), parameters, rest);
         }

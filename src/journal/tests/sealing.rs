@@ -24,10 +24,10 @@ fn sealed(home: Home, events: &[Event]) -> Sealed {
     }
 }
 
-fn stop(drain: bool) -> Event {
+fn stop() -> Event {
     Event::StopRequested {
         by: "a person".to_owned(),
-        drain,
+        drain: true,
     }
 }
 
@@ -37,7 +37,7 @@ fn six() -> Sealed {
     let [first, second] = claimed_twice;
     sealed(
         home(),
-        &[started(), first, stop(true), second, said("x"), ended()],
+        &[started(), first, stop(), second, said("x"), ended()],
     )
 }
 
@@ -73,7 +73,9 @@ impl Sealed {
             }
             *line = String::from_utf8(rehashed(changed.as_bytes())).unwrap();
             let end = line.len() - 3;
-            prev = Some(Box::leak(line[end - 64..end].to_owned().into_boxed_str()));
+            prev = Some(Box::leak(
+                line.get(end - 64..end).unwrap().to_owned().into_boxed_str(),
+            ));
         }
         std::fs::write(&self.journal, lines.concat()).unwrap();
     }
@@ -300,7 +302,7 @@ fn a_torn_seal_is_cut_off_and_what_a_crash_left_unsealed_is_said() {
     let seals = six.lines(&six.seals);
     std::fs::remove_dir_all(outside(&six.home)).unwrap();
     for kept in [1, seals[2].len() / 2, seals[2].len() - 1] {
-        let torn = [&seals[..2].concat(), &seals[2][..kept]].concat();
+        let torn = [&seals[..2].concat(), seals[2].get(..kept).unwrap()].concat();
         std::fs::write(&six.seals, torn).unwrap();
         let found = six.audit().unwrap();
         assert_eq!((found.sealed, found.unsealed, found.anchored), (3, 3, None));
@@ -362,11 +364,38 @@ fn a_journal_that_cannot_be_sealed_takes_no_more_records() {
     std::fs::remove_file(&anchor).unwrap();
     std::fs::create_dir_all(anchor.join("in the way")).unwrap();
     assert!(matches!(
-        writer.append(&stop(true)),
+        writer.append(&stop()),
         Err(JournalError::Io { .. })
     ));
     assert!(matches!(
         writer.append(&claimed(1)),
         Err(JournalError::Closed { .. })
     ));
+}
+
+#[test]
+fn no_changed_byte_of_a_seal_leaves_one_that_fits() {
+    let home = home();
+    let facts = Facts {
+        run: run(),
+        seq: 12,
+        hash: Digest::of(b"x"),
+        ts: clock()(),
+        taken_over: Some(7),
+    };
+    let line = Seal::sign(facts, &key(&home, "settings")).to_string();
+    let fits = |text: &[u8]| {
+        let seal = std::str::from_utf8(text).ok()?.parse::<Seal>().ok()?;
+        seal.check().ok()
+    };
+    assert_eq!(fits(line.as_bytes()), Some(()));
+    for at in 0..line.len() {
+        let mut changed = line.clone().into_bytes();
+        changed[at] ^= 1;
+        assert_eq!(fits(&changed), None, "byte {at}");
+        let mut longer = line.clone().into_bytes();
+        longer.insert(at, b' ');
+        assert_eq!(fits(&longer), None, "a space at {at}");
+        assert_eq!(fits(&line.as_bytes()[..at]), None, "cut at {at}");
+    }
 }
