@@ -12,20 +12,6 @@ pub struct Ending {
     pub reason: Option<String>,
 }
 
-impl Ending {
-    /// Returns how a run ends once the checks of the whole run came to this.
-    pub(super) fn of(checked: Result<(), Failure>) -> Self {
-        let outcome = match checked {
-            Ok(()) => Outcome::Done,
-            Err(_) => Outcome::Failed,
-        };
-        Self {
-            outcome,
-            reason: checked.err().map(|failure| failure.reason),
-        }
-    }
-}
-
 /// Failed tasks that the end of a run names; the others stand in its events.
 const FAILURES: usize = 20;
 
@@ -48,13 +34,28 @@ impl Driver {
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    /// The run lacks what only a person can give: it stops, and can be taken up again.
-    pub(super) fn lacking(&self, what: &str, reason: &str) -> Ending {
-        let run = &self.work.run;
-        Ending {
+    /// Returns how the run ends once the checks of the whole run came to this.
+    pub(super) fn concluded(&self, checked: Result<(), Failure>) -> Ending {
+        let Err(failure) = checked else {
+            return Ending {
+                outcome: Outcome::Done,
+                reason: None,
+            };
+        };
+        self.lacking(&failure).unwrap_or(Ending {
+            outcome: Outcome::Failed,
+            reason: Some(failure.reason),
+        })
+    }
+
+    /// Where the run lacks what only a person can give it stops, and can be taken up again.
+    pub(super) fn lacking(&self, failure: &Failure) -> Option<Ending> {
+        let what = failure.lacks?;
+        let (run, reason) = (&self.work.run, &failure.reason);
+        Some(Ending {
             outcome: Outcome::Stopped,
             reason: Some(format!("{reason}; {what}, then `loki resume {run}`")),
-        }
+        })
     }
 
     /// Everything is done but what waits for a person.

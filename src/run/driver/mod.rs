@@ -267,23 +267,14 @@ impl Driver {
 
     fn settle(&mut self, job: Job) -> Result<Option<Ending>, RunError> {
         let (claim, version, outcome) = match job {
-            Job::Final(Err(Failure {
-                lacks: Some(what),
-                reason,
-                ..
-            }))
-            | Job::Attempt(
-                _,
-                _,
-                Err(Failure {
-                    lacks: Some(what),
-                    reason,
-                    ..
-                }),
-            ) => return Ok(Some(self.lacking(what, &reason))),
-            Job::Final(checked) => return Ok(Some(Ending::of(checked))),
+            Job::Final(checked) => return Ok(Some(self.concluded(checked))),
             Job::Attempt(claim, version, outcome) => (claim, version, outcome),
         };
+        if let Err(failure) = &outcome
+            && let Some(lacking) = self.lacking(failure)
+        {
+            return Ok(Some(lacking));
+        }
         let (task, attempt) = (claim.task.id, claim.attempt);
         self.landing.remove(&task);
         let mut learnt = true;

@@ -279,26 +279,9 @@ impl Queue {
                 attempt,
                 ..
             } => self.settle(Attempt::new(task, *version, *attempt), Fate::Again),
-            Event::Waiting {
-                task,
-                version,
-                attempt,
-                commit,
-                needs,
-            } => self.wait(Attempt::new(task, *version, *attempt), commit, needs),
-            Event::Approved {
-                task,
-                version,
-                attempt,
-                digests,
-                ..
-            } => self.approve(Attempt::new(task, *version, *attempt), digests),
-            Event::Rejected {
-                task,
-                version,
-                attempt,
-                ..
-            } => self.reject(Attempt::new(task, *version, *attempt)),
+            Event::Waiting { .. } | Event::Approved { .. } | Event::Rejected { .. } => {
+                self.apply_persons(event)
+            }
             Event::StopRequested { drain: true, .. } => self.stop(Stopping::Drain),
             Event::StopRequested { drain: false, .. } => self.stop(Stopping::Now),
             Event::RunEnded { outcome, .. } => self.end(*outcome),

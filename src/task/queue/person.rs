@@ -3,11 +3,38 @@
 use std::collections::BTreeSet;
 
 use super::{Attempt, Queue, QueueError, State};
-use crate::event::Need;
+use crate::event::{Event, Need};
 
 impl Queue {
+    /// Takes one event of work that waits for a person into account; others are none of it.
+    pub(super) fn apply_persons(&mut self, event: &Event) -> Result<(), QueueError> {
+        match event {
+            Event::Waiting {
+                task,
+                version,
+                attempt,
+                commit,
+                needs,
+            } => self.wait(Attempt::new(task, *version, *attempt), commit, needs),
+            Event::Approved {
+                task,
+                version,
+                attempt,
+                digests,
+                ..
+            } => self.approve(Attempt::new(task, *version, *attempt), digests),
+            Event::Rejected {
+                task,
+                version,
+                attempt,
+                ..
+            } => self.reject(Attempt::new(task, *version, *attempt)),
+            _ => Ok(()),
+        }
+    }
+
     /// Lays the work of the current attempt aside until a person has approved all of `needs`.
-    pub(super) fn wait(
+    fn wait(
         &mut self,
         attempt: Attempt<'_>,
         commit: &str,
@@ -31,11 +58,7 @@ impl Queue {
 
     /// Takes approvals. With the last one that is outstanding the work may land. Also where the run
     /// has ended: it can be resumed.
-    pub(super) fn approve(
-        &mut self,
-        attempt: Attempt<'_>,
-        digests: &[String],
-    ) -> Result<(), QueueError> {
+    fn approve(&mut self, attempt: Attempt<'_>, digests: &[String]) -> Result<(), QueueError> {
         let at = self.current(attempt, State::Waiting, "approved")?;
         let given: BTreeSet<&String> = digests.iter().collect();
         let asked = &self.entries[at].outstanding;
@@ -56,7 +79,7 @@ impl Queue {
     }
 
     /// Ends an attempt whose work a person refused.
-    pub(super) fn reject(&mut self, attempt: Attempt<'_>) -> Result<(), QueueError> {
+    fn reject(&mut self, attempt: Attempt<'_>) -> Result<(), QueueError> {
         let at = self.current(attempt, State::Waiting, "rejected")?;
         if self.has_attempts_left(at) {
             self.put_back(at);
