@@ -43,6 +43,15 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
+/// Cuts text to at most so many bytes, between two characters.
+pub fn shorten(text: &mut String, most: usize) {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+}
+
 /// Returns text on one line in which every hidden character is replaced by one visible character,
 /// so that columns stay what they are.
 #[must_use]
@@ -65,6 +74,15 @@ mod tests {
             visible("a\x1b[2J\n\u{202e}\u{9b}ä"),
             "a\\u{1b}[2J\\n\\u{202e}\\u{9b}ä"
         );
+    }
+
+    #[test]
+    fn text_is_cut_between_characters() {
+        for (most, expected) in [(0, ""), (1, "a"), (2, "a"), (3, "aä"), (9, "aäb")] {
+            let mut text = "aäb".to_owned();
+            shorten(&mut text, most);
+            assert_eq!(text, expected, "{most}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use crate::{
     status::{Check, Progress, Status},
     task::State,
-    text::visible,
+    text::{shorten, visible},
 };
 
 /// Longest text that code hosts take, with some room.
@@ -35,7 +35,7 @@ pub fn letter(status: &Status, journal: (u64, &str), checked: Checked) -> (Strin
     let mut text = String::new();
     write(&mut text, status, checked).expect("a string takes all text");
     if text.len() > LONGEST {
-        text.truncate(text.floor_char_boundary(LONGEST));
+        shorten(&mut text, LONGEST);
         text.push_str("\n\n(and more: `loki status`)\n");
     }
     let run = status.run.as_ref().map_or("-", |run| run.as_str());

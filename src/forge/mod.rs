@@ -13,6 +13,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "an error is named after what failed"
+)]
 pub use error::ForgeError;
 pub use letter::{Checked, letter};
 pub use wire::Trust;

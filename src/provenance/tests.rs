@@ -1,7 +1,9 @@
+use serde_json::{Value, json};
+
 use super::*;
 use crate::{
     digest::Digest,
-    event::{Breach, Event, Record},
+    event::{Event, Record},
     task::Task,
 };
 
@@ -33,80 +35,70 @@ fn records(events: Vec<Event>) -> Vec<Record> {
     events.into_iter().enumerate().map(number).collect()
 }
 
+fn event(value: Value) -> Event {
+    serde_json::from_value(value).unwrap()
+}
+
+/// A run whose task was refused by the gate once, then landed as `m1` and was reviewed.
 fn run() -> Vec<Record> {
-    let store = || "store".parse().unwrap();
+    let breach = json!({ "rule": "size", "path": "x", "message": "m" });
+    let of = |kind: &str, more: Value| {
+        let mut value = json!({ "type": kind, "task": "store" });
+        let fields = more.as_object().unwrap().clone();
+        value.as_object_mut().unwrap().extend(fields);
+        event(value)
+    };
+    let claimed = |version: u32| {
+        of(
+            "task_claimed",
+            json!({ "version": version, "attempt": version }),
+        )
+    };
+    let gated = |attempt: u32, breaches: Value| {
+        of(
+            "gated",
+            json!({ "attempt": attempt, "files": 1, "breaches": breaches }),
+        )
+    };
     records(vec![
-        serde_json::from_value(serde_json::json!({ "type": "run_started", "run": "r1", "loki": "0.1.0", "spec": "todo.md", "spec_sha256": "00", "title": "Todo", "provider": "replay", "base": "a", "branch": "loki/r1", "engine": "docker", "policy_sha256": "p0" })).unwrap(),
+        event(json!({
+            "type": "run_started", "run": "r1", "loki": "0.1.0", "spec": "todo.md",
+            "spec_sha256": "00", "title": "Todo", "provider": "replay", "base": "a",
+            "branch": "loki/r1", "engine": "docker", "policy_sha256": "p0",
+        })),
         Event::Planned {
             tasks: vec![
                 task("store", "eng-backend", &[]),
                 task("look", "review-code", &["store"]),
             ],
         },
-        Event::TaskClaimed {
-            task: store(),
-            version: 1,
-            attempt: 1,
-        },
-        Event::Gated {
-            task: store(),
-            attempt: 1,
-            files: 2,
-            breaches: vec![Breach {
-                rule: "size".to_owned(),
-                path: "x".to_owned(),
-                message: "m".to_owned(),
-            }],
-        },
-        Event::TaskFailed {
-            task: store(),
-            version: 1,
-            attempt: 1,
-            reason: "no".to_owned(),
-            retry: true,
-        },
-        Event::TaskClaimed {
-            task: store(),
-            version: 2,
-            attempt: 2,
-        },
-        Event::Gated {
-            task: store(),
-            attempt: 2,
-            files: 1,
-            breaches: Vec::new(),
-        },
-        Event::Committed {
-            task: store(),
-            attempt: 2,
-            commit: "c1".to_owned(),
-        },
-        Event::Checked {
-            task: Some(store()),
-            command: "make test".to_owned(),
-            passed: true,
-            tests: Some(3),
-            tail: String::new(),
-            elapsed_ms: 1,
-        },
-        Event::Landing {
-            task: store(),
-            attempt: 2,
-            from: "a".to_owned(),
-            commit: "m1".to_owned(),
-        },
-        Event::TaskDone {
-            task: store(),
-            version: 2,
-            attempt: 2,
-            commit: Some("m1".to_owned()),
-        },
-        Event::Reviewed {
-            task: "look".parse().unwrap(),
-            role: "review-code".parse().unwrap(),
-            passed: true,
-            findings: Vec::new(),
-        },
+        claimed(1),
+        gated(1, json!([breach])),
+        of(
+            "task_failed",
+            json!({ "version": 1, "attempt": 1, "reason": "no", "retry": true }),
+        ),
+        claimed(2),
+        gated(2, json!([])),
+        of("committed", json!({ "attempt": 2, "commit": "c1" })),
+        of(
+            "checked",
+            json!({
+                "command": "make test", "passed": true, "tests": 3, "tail": "", "elapsed_ms": 1,
+            }),
+        ),
+        of(
+            "landing",
+            json!({ "attempt": 2, "from": "a", "commit": "m1" }),
+        ),
+        of(
+            "task_done",
+            json!({ "version": 2, "attempt": 2, "commit": "m1" }),
+        ),
+        event(json!({
+            "type": "reviewed", "task": "look", "role": "review-code", "passed": true,
+            "findings": [],
+        })),
     ])
 }
 
@@ -162,7 +154,7 @@ fn attack_s16_trailers_that_the_journal_does_not_bear_out_are_named() {
 
 #[test]
 fn attack_s16_what_an_agent_wrote_above_the_trailers_is_no_trailer() {
-    let message = format!("Loki-Task: other\n\nLoki-Role: admin\n\n{}", MESSAGE);
+    let message = format!("Loki-Task: other\n\nLoki-Role: admin\n\n{MESSAGE}");
     assert_eq!(claimed(&message).role.as_str(), "eng-backend");
     assert_eq!(trailers("Loki-Run: r1\n\nprose\n"), Ok(None));
     assert_eq!(trailers(""), Ok(None));

@@ -35,14 +35,14 @@ impl To {
 pub(in crate::cli) struct Ship {
     /// The run (default: the newest)
     pub(in crate::cli) run: Option<RunId>,
-    #[command(flatten)]
-    pub(in crate::cli) to: To,
     /// Ship although a task was taken back after the checks had run; the pull request says so
     #[arg(long)]
     pub(in crate::cli) unchecked: bool,
     /// Print JSON
     #[arg(long)]
     pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) to: To,
 }
 
 /// `loki revert`.

@@ -6,7 +6,10 @@ use super::{
     super::{GitError, ObjectId, Repository, repository::printable},
     Merged,
 };
-use crate::{policy::Globs, text::is_hidden};
+use crate::{
+    policy::Globs,
+    text::{is_hidden, shorten},
+};
 
 /// Conflicting files whose lines are shown.
 const FILES: usize = 20;
@@ -183,7 +186,7 @@ fn plain(line: &str) -> String {
 
 fn cut(mut text: String, most: usize) -> String {
     if text.len() > most {
-        text.truncate(text.floor_char_boundary(most));
+        shorten(&mut text, most);
         text.push_str("\n(and more)");
     }
     text
