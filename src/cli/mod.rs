@@ -6,6 +6,7 @@ mod answers;
 mod args;
 mod asked;
 mod attest;
+mod begun;
 mod checkpoint;
 mod choice;
 mod clean;
