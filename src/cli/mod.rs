@@ -7,6 +7,7 @@ mod args;
 mod asked;
 mod attest;
 mod audit;
+mod begun;
 mod checkpoint;
 mod choice;
 mod clean;

@@ -1,25 +1,23 @@
 //! `loki resume`: goes on with a run that is not over. Everything is looked at before anything is
 //! done: the journal, what has changed since, what the last attempts may have done outside.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use crate::{
-    event::{Asked, Event, Outcome, Record},
+    event::{Event, Outcome},
     git::{Join, ObjectId, Repository, run_branch},
     journal::{self, Lock, Reopened},
     name::RunId,
-    run::{Came, Cut, CutOff, cut_off, outside},
     sandbox,
     status::{Phase, Status},
-    task::Task,
 };
 
 use super::{
     answers, args, audit,
+    begun::Begun,
     course::{self, Begins, Course},
     env::Environment,
     exit::{Exit, Fault, OrExit},
-    landing::args as landing,
     restart, setup,
     start::{Planned, described, new_run, now, roles},
     ui,
@@ -31,12 +29,15 @@ pub(super) async fn resume(env: &Environment, args: &args::Resume) -> Result<Exi
     repository.refuse_tracked_state().or_exit(Exit::Usage)?;
     let state = repository.root().join(".loki");
     let Some(run) = pick(&state, args.run.as_ref())? else {
+        ui::note("no run of this repository is left unfinished");
+        if !state.join("journal").is_dir() {
+            return Ok(Exit::Done);
+        }
         let lock = Lock::acquire(&state, &new_run()?, now()).or_exit(Exit::Failed)?;
         tidy_unheard(&repository, &lock)?;
         if lock.abandoned().is_some() {
             remove_leftovers(env, &repository).await?;
         }
-        ui::note("no run of this repository is left unfinished");
         return Ok(Exit::Done);
     };
     let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
@@ -190,182 +191,6 @@ async fn remove_leftovers(env: &Environment, repository: &Repository) -> Result<
         )),
     }
     repository.sweep(&[]).or_exit(Exit::Failed).map(drop)
-}
-
-/// A run as its journal knows it.
-struct Begun<'a> {
-    records: &'a [Record],
-    asked: &'a Asked,
-    spec: &'a str,
-    provider: &'a str,
-    base: &'a str,
-    /// What was agreed to last.
-    spec_sha256: &'a str,
-    policy_sha256: &'a str,
-}
-
-impl<'a> Begun<'a> {
-    fn of(records: &'a [Record]) -> Result<Self, Fault> {
-        let Some(Event::RunStarted {
-            spec,
-            spec_sha256,
-            provider,
-            base,
-            policy_sha256,
-            asked,
-            ..
-        }) = records.first().map(|record| &record.event)
-        else {
-            let message = "the run never began: its journal holds no record";
-            return Err(Fault::new(Exit::Failed, message).hint("`loki start` begins anew"));
-        };
-        let Some(asked) = asked else {
-            let message = "the journal is of an older Loki and does not say how the run was begun";
-            return Err(Fault::new(Exit::Failed, message).hint("`loki start` begins anew"));
-        };
-        let mut begun = Self {
-            records,
-            asked,
-            spec,
-            provider,
-            base,
-            spec_sha256,
-            policy_sha256,
-        };
-        for record in records {
-            if let Event::Resumed {
-                spec_sha256,
-                policy_sha256,
-                ..
-            } = &record.event
-            {
-                (begun.spec_sha256, begun.policy_sha256) = (spec_sha256, policy_sha256);
-            }
-        }
-        Ok(begun)
-    }
-
-    /// The plan, once there is one.
-    fn tasks(&self) -> Option<&[Task]> {
-        self.records.iter().find_map(|record| match &record.event {
-            Event::Planned { tasks } => Some(tasks.as_slice()),
-            _ => None,
-        })
-    }
-
-    /// Reads everything again as it was read at the start, from where that was, and refuses what
-    /// has changed without a person's word.
-    fn again(
-        &self,
-        env: &Environment,
-        (repository, args): (&Repository, &args::Resume),
-    ) -> Result<Planned, Fault> {
-        let there = repository.root().join(&self.asked.directory);
-        std::env::set_current_dir(&there).map_err(|cause| {
-            let shown = ui::visible(&there.to_string_lossy());
-            let message = format!("the run was begun in `{shown}`, which cannot be used: {cause}");
-            Fault::new(Exit::Failed, message).hint("make it, then resume again")
-        })?;
-        let planned = Planned::read(env, &self.start(args))?;
-        let spec = ui::visible(self.spec);
-        if planned.intake.sha256 != self.spec_sha256 && !args.accept_spec {
-            let message = format!("`{spec}` has changed since the run began");
-            return Err(Fault::new(Exit::Invalid, message).hint(
-                "put it back, or `loki resume --accept-spec`: agents read the new one, the plan stays",
-            ));
-        }
-        if planned.policy.sha256() != self.policy_sha256 && !args.accept_policy {
-            let message = "the policy is not the one that the run began under";
-            return Err(Fault::new(Exit::Invalid, message).hint(
-                "look with `loki policy show ROLE`, then put it back or `loki resume --accept-policy`",
-            ));
-        }
-        Ok(planned)
-    }
-
-    /// What was typed at the start.
-    fn start(&self, args: &args::Resume) -> args::Start {
-        let Asked {
-            command,
-            replayed,
-            policy,
-            parallel,
-            ..
-        } = self.asked;
-        args::Start {
-            spec: self.spec.into(),
-            sandbox: true,
-            provider: Some(self.provider.to_owned()),
-            command: command.clone(),
-            replayed: replayed.as_ref().map(Into::into),
-            policy: policy.iter().map(Into::into).collect(),
-            parallel: args.parallel.unwrap_or(*parallel),
-            ship: false,
-            to: landing::To::default(),
-        }
-    }
-
-    /// Decides about each attempt that was cut off, asking where it may have changed something.
-    fn cut(&self, planned: &Planned, args: &args::Resume) -> Result<Vec<Cut>, Fault> {
-        let open = cut_off(self.records);
-        let mut named: BTreeSet<&str> = args.repeat.iter().map(String::as_str).collect();
-        let mut cuts = Vec::new();
-        for of in open {
-            let of = known(&planned.repository, of)?;
-            let changed = match of.came {
-                Came::Working => {
-                    outside(self.records, &of.sandbox(), &planned.policy, self.provider)
-                }
-                _ => Vec::new(),
-            };
-            let wanted = named.remove(of.task.as_str()) || args.repeat.iter().any(|t| t == "all");
-            let by = repeated(&of, &changed, wanted);
-            cuts.push(Cut {
-                of,
-                outside: changed,
-                by,
-            });
-        }
-        named.remove("all");
-        match named.first() {
-            Some(stranger) => {
-                let message = format!(
-                    "no attempt at a task `{}` was cut off in this run",
-                    ui::visible(stranger)
-                );
-                Err(Fault::new(Exit::Usage, message).hint("`loki status` lists the tasks"))
-            }
-            None => Ok(cuts),
-        }
-    }
-}
-
-/// Says who has an attempt made again that may have changed something outside.
-fn repeated(of: &CutOff, changed: &[String], wanted: bool) -> Option<String> {
-    if changed.is_empty() {
-        return None;
-    }
-    if wanted {
-        return Some("`--repeat`".to_owned());
-    }
-    ui::note(format!(
-        "task `{}` was cut off in attempt {} and may have changed something outside:",
-        of.task, of.attempt
-    ));
-    for one in changed {
-        ui::note(format!("  {}", ui::visible(one)));
-    }
-    ui::ask("Make this attempt again?").then(|| "a person at the terminal".to_owned())
-}
-
-/// Takes an attempt whose commit was lost, as by a power cut, for one that came to nothing.
-fn known(repository: &Repository, mut of: CutOff) -> Result<CutOff, Fault> {
-    if let Came::Committed(commit) | Came::Landing { commit, .. } = &of.came
-        && !repository.has_commit(commit).or_exit(Exit::Failed)?
-    {
-        of.came = Came::Working;
-    }
-    Ok(of)
 }
 
 /// Sees that the run's branch holds what the journal says has landed, and puts it there where only

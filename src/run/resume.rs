@@ -23,6 +23,7 @@ use crate::{
     git::{Join, ObjectId},
     name::{Role, TaskId},
     policy::{self, Policy, Target, decide},
+    task::{Queue, State},
 };
 
 use super::{
@@ -90,9 +91,17 @@ pub struct Cut {
 #[must_use]
 pub fn cut_off(records: &[Record]) -> Vec<CutOff> {
     let mut open: Vec<CutOff> = Vec::new();
+    let mut queue = Queue::default();
     for record in records {
         take(&mut open, &record.event);
+        // What cannot have happened is told by the status, and changes nothing here.
+        queue.apply(&record.event).ok();
     }
+    let under_way = |one: &CutOff| {
+        let state = queue.get(&one.task).map(|standing| standing.state);
+        matches!(state, Some(State::Claimed | State::Interrupted))
+    };
+    open.retain(under_way);
     open
 }
 

@@ -6,6 +6,7 @@ use crate::{
     event::Outcome,
     finding::Finding,
     policy::{Layer, Source},
+    task::Task,
 };
 
 const ONE: &str = "1111111111111111111111111111111111111111";
@@ -53,7 +54,18 @@ fn landing(name: &str, commit: &str) -> Event {
 }
 
 fn came_of(events: Vec<Event>) -> Vec<(String, Came)> {
-    let open = cut_off(&records(events));
+    let planned = ["a", "b", "c"].map(|name| Task {
+        id: task(name),
+        role: "eng-backend".parse().unwrap(),
+        title: name.to_owned(),
+        description: String::new(),
+        depends_on: Vec::new(),
+        accept: Vec::new(),
+    });
+    let plan = Event::Planned {
+        tasks: planned.to_vec(),
+    };
+    let open = cut_off(&records([vec![plan], events].concat()));
     let pair = |one: CutOff| (one.sandbox(), one.came);
     open.into_iter().map(pair).collect()
 }
