@@ -11,7 +11,10 @@ use loki::{
 };
 use serde_json::Value;
 
-use super::harness::{Run, World};
+use super::harness::{
+    Run, World,
+    source::{code, files, read, without_tests},
+};
 
 const SOON: Duration = Duration::from_secs(120);
 
@@ -313,4 +316,26 @@ fn cli_the_documented_commands_verify_a_journal_with_stock_tools() {
         refused.stdout.contains("record 3 is not what was written"),
         "{refused}"
     );
+}
+
+/// A journal that one verb seals and another does not would be refused by the first.
+#[test]
+fn every_verb_that_writes_a_journal_seals_it() {
+    let files = files("src/cli", "rs").into_iter();
+    let writing: Vec<(PathBuf, String)> = files
+        .map(|path| (path.clone(), without_tests(&code(&read(path)))))
+        .filter(|(_, code)| code.contains("Writer::create(") || code.contains("Writer::reopen("))
+        .collect();
+    assert!(!writing.is_empty());
+    for (path, code) in writing {
+        let opened =
+            code.matches("Writer::create(").count() + code.matches("Writer::reopen(").count();
+        let sealed = code.matches("audit::sealed(").count();
+        assert_eq!(
+            opened,
+            sealed,
+            "{} opens journals and does not seal them",
+            path.display()
+        );
+    }
 }

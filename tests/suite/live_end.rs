@@ -187,7 +187,7 @@ fn live_a_run_whose_words_nobody_takes_still_ends_well() {
         .start("sh", &["-c", &line])
         .wait(SOON)
         .exits(0)
-        .prints(&["run "]);
+        .prints(&["made the key "]);
     assert_eq!(world.status()["outcome"], "done");
     nothing_left(&world);
 }

@@ -84,11 +84,11 @@ pub(super) fn reopen(env: &Environment, state: &Path, run: &RunId) -> Result<Reo
 
 /// Forgets the seals that are kept outside of a repository whose journals were removed.
 pub(super) fn forget(env: &Environment, root: &Path) -> Result<(), Fault> {
-    let place = anchors(env, root)?;
-    if place.symlink_metadata().is_ok() {
-        remove_tree(&place).or_exit(Exit::Failed)?;
+    match anchors(env, root) {
+        Ok(place) if place.symlink_metadata().is_ok() => remove_tree(&place).or_exit(Exit::Failed),
+        // Without a home there was no place to keep any.
+        Ok(_) | Err(_) => Ok(()),
     }
-    Ok(())
 }
 
 /// The root of the repository whose state this is.

@@ -28,15 +28,22 @@ const LARGEST: u64 = 1 << 20;
 /// Runs the verb.
 pub(super) fn verify(env: &Environment, asked: &Verify) -> Result<Exit, Fault> {
     let state = views::state_to_read()?;
-    let anchors = anchors(env, root(&state))?;
+    // Without a home nothing is kept outside; what is here can be verified all the same.
+    let anchors = anchors(env, root(&state)).ok();
     let trusted = trusted(env, asked)?;
     let kept = asked.anchor.as_deref().map(given).transpose()?;
     let against = Against {
         keys: &trusted,
-        anchors: Some(&anchors),
+        anchors: anchors.as_deref(),
         anchor: kept.as_ref(),
     };
-    let missing = audit::missing(&state, &anchors).or_exit(Exit::Failed)?;
+    let missing = anchors
+        .as_deref()
+        .map(|anchors| audit::missing(&state, anchors));
+    let missing = missing
+        .transpose()
+        .or_exit(Exit::Failed)?
+        .unwrap_or_default();
     let runs = runs(&state, asked, &missing)?;
     if runs.is_empty() {
         ui::note("no run was made in this repository: `loki start SPEC.md` makes one");
