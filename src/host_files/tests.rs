@@ -110,7 +110,7 @@ fn ordinary_sources_are_of_no_kind() {
         "tests/test_store.py",
         "web/index.html",
         "web/app.js",
-        "docs/guide.md",
+        "notes/guide.md",
         "README.md",
         "src/build/plan.rs",
         "src/hooks/use-cart.ts",

@@ -183,6 +183,12 @@ const SPEC: &str = "\
 
 1. `first` (eng-backend): Write a Makefile.
 2. `second` (eng-backend): Write settings, when told to.
+
+## Tests
+
+```sh
+python3 -m unittest discover -s tests
+```
 ";
 
 const AGENT: &str = r#"#!/bin/sh
@@ -216,8 +222,8 @@ fn attack_g11_live_nothing_lands_that_a_person_has_not_approved() {
         "Waiting:     1",
     ]);
     let asked = world.loki(&["approve", "first"]).exits(1);
-    asked.prints(&["+\t@echo \\u{1b}[2J"]);
-    asked.says(&[
+    let asked = asked.prints(&["+\t@echo \\u{1b}[2J"]);
+    let asked = asked.says(&[
         "nothing was approved",
         "--yes",
         "src/Makefile (hidden-text)",

@@ -297,16 +297,14 @@ impl Queue {
         }
     }
 
-    /// Returns what to do now that `free` slots are free: approved work to land, which is named
-    /// until it has, and claims, in plan order; or the end, or nothing while there is something to
-    /// wait for.
+    /// Returns what to do now that `free` slots are free: approved work to land, named until it has,
+    /// and claims in plan order; or the end, or nothing while there is something to wait for.
     #[must_use]
     pub fn next(&self, free: usize) -> Vec<Action> {
         if self.ended.is_some() {
             return Vec::new();
         }
-        let idle = self.ready.is_empty() && self.landing.is_empty();
-        if self.stopping == Stopping::No && !idle {
+        if self.stopping == Stopping::No && !(self.ready.is_empty() && self.landing.is_empty()) {
             let landings = self.landing.iter().map(|at| self.landing_of(*at));
             let claims = self.ready.iter().take(free).map(|at| self.claim_of(*at));
             return landings.chain(claims).collect();
