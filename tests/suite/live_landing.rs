@@ -1,13 +1,16 @@
 //! Landing on a real engine: work that is green alone and red together does not land, and work
-//! that conflicts is done again by an agent that is told both sides.
+//! that conflicts is done again by an agent that is told both sides. Then the run is shipped, with
+//! a token that no agent sees.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::harness::{Engine, START, World};
+use super::harness::{Engine, START, World, forge::Forge};
 
 const SOON: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(300);
+const TOKEN: &str = "ghp_canary0123456789abcdefABCDEF";
 
 /// `left` and `right` are green alone and red together; `top` and `end` change the same line.
 const SPEC: &str = "# Landing\n\nFour at once.\n\n## Tasks\n\n\
@@ -22,11 +25,31 @@ const CHECK: &str = "if test -e src/left && test -e src/right; then\n\
 
 /// Every first attempt waits until all four have begun, which they do at once.
 const AGENT: &str = "#!/bin/sh\ncat > src/brief-$LOKI_TASK-$LOKI_ATTEMPT.txt\n\
+    env > src/env-$LOKI_TASK.txt; cat /proc/*/cmdline /proc/*/environ >> src/env-$LOKI_TASK.txt 2>&1\n\
     test $LOKI_ATTEMPT = 1 && sleep 3\n\
     case $LOKI_TASK in\n\
     left|right) echo x > src/$LOKI_TASK; test $LOKI_ATTEMPT = 1 || echo x > src/both ;;\n\
     *) printf 'by %s \\033[2J\\n' $LOKI_TASK >> src/shared.txt ;;\n\
     esac\n";
+
+/// Makes a code host the repository's `origin`, and keeps its token.
+fn code_host(world: &World) -> Forge {
+    let root = world.path("../tmp/served");
+    let bare = root.join("o/r.git");
+    std::fs::create_dir_all(bare.parent().unwrap()).unwrap();
+    let bare = bare.to_str().unwrap();
+    world.git(&["init", "-q", "--bare", "--initial-branch=main", bare]);
+    world.git(&["push", "-q", bare, "main"]);
+    let forge = Forge::serve(&root, TOKEN);
+    world.write("../tmp/ca.pem", &forge.authority);
+    let url = format!("https://localhost:{}/o/r.git", forge.port);
+    world.git(&["remote", "add", "origin", &url]);
+    world.loki(&["secrets", "init"]).exits(0);
+    world
+        .loki_fed(&["secrets", "set", "GITHUB_TOKEN"], TOKEN)
+        .exits(0);
+    forge
+}
 
 fn of<'e>(events: &'e [Value], kind: &str) -> Vec<&'e Value> {
     let events = events.iter().map(|record| &record["event"]);
@@ -45,7 +68,16 @@ fn live_what_is_green_alone_and_red_together_does_not_land_and_a_conflict_is_don
         .wait(SOON)
         .exits(0);
     world.commit();
-    let said = world.loki(&START).exits(0);
+    let forge = code_host(&world);
+    let start = format!(
+        "SSL_CERT_FILE=$PWD/../tmp/ca.pem exec loki {} --ship",
+        START.join(" ")
+    );
+    let said = world
+        .start("sh", &["-c", &start])
+        .wait(LIMIT)
+        .never_panicked()
+        .exits(0);
     let events = world.events();
     let branch = world.run_branch();
     // Red together: the second of the two failed once, and was told what clashed.
@@ -98,5 +130,17 @@ fn live_what_is_green_alone_and_red_together_does_not_land_and_a_conflict_is_don
             .exits(0);
     }
     world.loki(&["audit", "verify"]).exits(0);
+    // Shipped, and no agent saw the token.
+    let pulls = forge.pulls();
+    assert_eq!(pulls.len(), 1, "{said}");
+    assert_eq!(said.stdout.trim(), pulls[0]["html_url"].as_str().unwrap());
+    assert_eq!(of(&events, "shipped").len(), 1);
+    for task in ["left", "right", "top", "end"] {
+        let seen = show(&format!("src/env-{task}.txt"));
+        assert!(
+            seen.contains("LOKI_TASK") && !seen.contains(TOKEN),
+            "{task}"
+        );
+    }
     assert_eq!(world.leftovers(), Vec::<String>::new());
 }
