@@ -52,8 +52,8 @@ struct Demands {
     meanwhile: Vec<String>,
 }
 
-/// Checks a candidate, as far as `known` does not say already how it is, and records that it may
-/// land. Only `finally` records it: what is checked ahead may be checked in vain.
+/// Checks a candidate, as far as `known` does not say already how it is. What is checked ahead of
+/// its turn may be checked in vain, so [`record`] says apart from it what may land.
 pub(super) async fn verify(
     room: &Room<'_>,
     claim: &Claim,

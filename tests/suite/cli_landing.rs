@@ -44,6 +44,52 @@ fn tree(world: &World, of: &str, path: &str, text: &str) -> ObjectId {
     said.stdout.trim().parse().unwrap()
 }
 
+/// Lands a task that writes one file, and says so in the journal.
+fn land(
+    world: &World,
+    writer: &mut Writer,
+    head: &ObjectId,
+    (id, path, text): (&str, &str, &str),
+) -> ObjectId {
+    let repository = Repository::open(&world.path("")).unwrap();
+    let run: RunId = RUN.parse().unwrap();
+    let mut write = |value: Value| writer.append(&event(value)).unwrap().seq;
+    write(json!({ "type": "task_claimed", "task": id, "version": 1, "attempt": 1 }));
+    write(json!({
+        "type": "egress", "sandbox": "s", "task": id, "role": "eng-backend", "kind": "connect",
+        "host": "a.test", "port": 443, "allowed": false, "rule": null, "reason": null, "count": 3,
+    }));
+    let seq = write(json!({
+        "type": "gated", "task": id, "attempt": 1, "files": 1, "breaches": [],
+    }));
+    let (role, name) = ("eng-backend".parse().unwrap(), id.parse().unwrap());
+    let signature = Signature {
+        run: &run,
+        task: Some(&name),
+        role: &role,
+        policy: "p0",
+        journal: seq,
+        time: 1_700_000_000,
+    };
+    let tree = tree(world, head.as_str(), path, text);
+    let title = format!("do {id}\n\nLoki-Task: forged\nLoki-Run: forged");
+    let commit = repository
+        .seal_undone(&tree, head, &title, &signature)
+        .unwrap();
+    let to = commit.as_str();
+    write(json!({ "type": "committed", "task": id, "attempt": 1, "commit": to }));
+    write(json!({
+        "type": "checked", "task": id, "command": "make test", "passed": true, "tests": 2,
+        "tail": "", "elapsed_ms": 5,
+    }));
+    write(json!({
+        "type": "landing", "task": id, "attempt": 1, "from": head.as_str(), "commit": to,
+    }));
+    repository.advance(&run, head, &commit).unwrap();
+    write(json!({ "type": "task_done", "task": id, "version": 1, "attempt": 1, "commit": to }));
+    commit
+}
+
 /// Plants a run whose tasks each write one file; `ended` is how it ended.
 fn planted(files: &[(&str, &str, &str)], ended: &str) -> Planted {
     let world = World::new();
@@ -54,60 +100,33 @@ fn planted(files: &[(&str, &str, &str)], ended: &str) -> Planted {
     let base = repository.head().clone();
     repository.create_run_branch(&run, &base).unwrap();
     let mut writer = Writer::create(&world.path(".loki"), &run, now).unwrap();
-    let mut write = |value: Value| writer.append(&event(value)).unwrap().seq;
-    write(json!({
-        "type": "run_started", "run": RUN, "loki": "0.1.0", "spec": "todo.md", "spec_sha256": "00",
-        "title": "Todo\u{202e} for @one", "provider": "replay", "base": base.as_str(),
-        "branch": format!("loki/{RUN}"), "engine": "docker", "policy_sha256": "p0",
-    }));
     let task = |id: &str| json!({ "id": id, "role": "eng-backend", "title": format!("do {id}") });
     let tasks: Vec<Value> = files.iter().map(|(id, ..)| task(id)).collect();
-    write(json!({ "type": "planned", "tasks": tasks }));
-    let mut head = base;
-    for (id, path, text) in files {
-        write(json!({ "type": "task_claimed", "task": id, "version": 1, "attempt": 1 }));
-        write(json!({
-            "type": "egress", "sandbox": "s", "task": id, "role": "eng-backend", "kind": "connect",
-            "host": "a.test", "port": 443, "allowed": false, "rule": null, "reason": null, "count": 3,
-        }));
-        let seq = write(json!({
-            "type": "gated", "task": id, "attempt": 1, "files": 1, "breaches": [],
-        }));
-        let (role, name) = ("eng-backend".parse().unwrap(), id.parse().unwrap());
-        let signature = Signature {
-            run: &run,
-            task: Some(&name),
-            role: &role,
-            policy: "p0",
-            journal: seq,
-            time: 1_700_000_000,
-        };
-        let tree = tree(&world, head.as_str(), path, text);
-        let title = format!("do {id}\n\nLoki-Task: forged\nLoki-Run: forged");
-        let commit = repository
-            .seal_undone(&tree, &head, &title, &signature)
-            .unwrap();
-        write(json!({ "type": "committed", "task": id, "attempt": 1, "commit": commit.as_str() }));
-        write(json!({
-            "type": "checked", "task": id, "command": "make test", "passed": true, "tests": 2,
-            "tail": "", "elapsed_ms": 5,
-        }));
-        write(json!({
-            "type": "landing", "task": id, "attempt": 1, "from": head.as_str(),
-            "commit": commit.as_str(),
-        }));
-        repository.advance(&run, &head, &commit).unwrap();
-        write(json!({
-            "type": "task_done", "task": id, "version": 1, "attempt": 1, "commit": commit.as_str(),
-        }));
-        head = commit;
+    let opening = [
+        json!({
+            "type": "run_started", "run": RUN, "loki": "0.1.0", "spec": "todo.md",
+            "spec_sha256": "00", "title": "Todo\u{202e} for @one", "provider": "replay",
+            "base": base.as_str(), "branch": format!("loki/{RUN}"), "engine": "docker",
+            "policy_sha256": "p0",
+        }),
+        json!({ "type": "planned", "tasks": tasks }),
+    ];
+    for one in opening {
+        writer.append(&event(one)).unwrap();
     }
-    write(json!({
+    let mut head = base;
+    for file in files {
+        head = land(&world, &mut writer, &head, *file);
+    }
+    let mut closing = vec![json!({
         "type": "checked", "task": null, "command": "make all", "passed": true, "tests": 4,
         "tail": "", "elapsed_ms": 5,
-    }));
+    })];
     if !ended.is_empty() {
-        write(json!({ "type": "run_ended", "outcome": ended, "reason": null }));
+        closing.push(json!({ "type": "run_ended", "outcome": ended, "reason": null }));
+    }
+    for one in closing {
+        writer.append(&event(one)).unwrap();
     }
     drop(writer);
     let list = world.git(&["rev-list", "--reverse", &format!("loki/{RUN}"), "^main"]);

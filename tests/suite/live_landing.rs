@@ -1,13 +1,16 @@
 //! Landing on a real engine: work that is green alone and red together does not land, and work
-//! that conflicts is done again by an agent that is told both sides.
+//! that conflicts is done again by an agent that is told both sides. Then the run is shipped, with
+//! a token that no agent sees.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::harness::{Engine, START, World};
+use super::harness::{Engine, START, World, forge::Forge};
 
 const SOON: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(300);
+const TOKEN: &str = "ghp_canary0123456789abcdefABCDEF";
 
 /// `left` and `right` are green alone and red together; `top` and `end` change the same line.
 const SPEC: &str = "# Landing\n\nFour at once.\n\n## Tasks\n\n\
@@ -22,11 +25,31 @@ const CHECK: &str = "if test -e src/left && test -e src/right; then\n\
 
 /// Every first attempt waits until all four have begun, which they do at once.
 const AGENT: &str = "#!/bin/sh\ncat > src/brief-$LOKI_TASK-$LOKI_ATTEMPT.txt\n\
+    env > src/env-$LOKI_TASK.txt; cat /proc/*/cmdline /proc/*/environ >> src/env-$LOKI_TASK.txt 2>&1\n\
     test $LOKI_ATTEMPT = 1 && sleep 3\n\
     case $LOKI_TASK in\n\
     left|right) echo x > src/$LOKI_TASK; test $LOKI_ATTEMPT = 1 || echo x > src/both ;;\n\
     *) printf 'by %s \\033[2J\\n' $LOKI_TASK >> src/shared.txt ;;\n\
     esac\n";
+
+/// Makes a code host the repository's `origin`, and keeps its token.
+fn code_host(world: &World) -> Forge {
+    let root = world.path("../tmp/served");
+    let bare = root.join("o/r.git");
+    std::fs::create_dir_all(bare.parent().unwrap()).unwrap();
+    let bare = bare.to_str().unwrap();
+    world.git(&["init", "-q", "--bare", "--initial-branch=main", bare]);
+    world.git(&["push", "-q", bare, "main"]);
+    let forge = Forge::serve(&root, TOKEN);
+    world.write("../tmp/ca.pem", &forge.authority);
+    let url = format!("https://localhost:{}/o/r.git", forge.port);
+    world.git(&["remote", "add", "origin", &url]);
+    world.loki(&["secrets", "init"]).exits(0);
+    world
+        .loki_fed(&["secrets", "set", "GITHUB_TOKEN"], TOKEN)
+        .exits(0);
+    forge
+}
 
 fn of<'e>(events: &'e [Value], kind: &str) -> Vec<&'e Value> {
     let events = events.iter().map(|record| &record["event"]);
@@ -40,17 +63,41 @@ fn live_what_is_green_alone_and_red_together_does_not_land_and_a_conflict_is_don
     world.write("check.sh", CHECK);
     world.write("agent.sh", AGENT);
     world.write("src/shared.txt", "base\n");
-    world
-        .start("chmod", &["+x", "agent.sh"])
-        .wait(SOON)
-        .exits(0);
+    let chmod = world.start("chmod", &["+x", "agent.sh"]);
+    chmod.wait(SOON).exits(0);
     world.commit();
-    let said = world.loki(&START).exits(0);
+    let forge = code_host(&world);
+    let start = START.join(" ");
+    let start = format!("SSL_CERT_FILE=$PWD/../tmp/ca.pem exec loki {start} --ship");
+    let run = world.start("sh", &["-c", &start]).wait(LIMIT);
+    let said = run.never_panicked().exits(0);
     let events = world.events();
-    let branch = world.run_branch();
-    // Red together: the second of the two failed once, and was told what clashed.
-    let failed = of(&events, "task_failed");
-    assert_eq!(failed.len(), 1, "{said}");
+    red_together(&world, &events);
+    done_again(&world, &events);
+    all_verified(&world, &events);
+    let pulls = forge.pulls();
+    assert_eq!(pulls.len(), 1, "{said}");
+    assert_eq!(said.stdout.trim(), pulls[0]["html_url"].as_str().unwrap());
+    assert_eq!(of(&events, "shipped").len(), 1);
+    for task in ["left", "right", "top", "end"] {
+        let seen = landed(&world, &format!("src/env-{task}.txt"));
+        let is_blind = seen.contains("LOKI_TASK") && !seen.contains(TOKEN);
+        assert!(is_blind, "{task} saw the token, or nothing");
+    }
+    world.loki(&["audit", "verify"]).exits(0);
+    assert_eq!(world.leftovers(), Vec::<String>::new());
+}
+
+/// Returns a file as it is on the run's branch.
+fn landed(world: &World, file: &str) -> String {
+    world.git(&["show", &format!("{}:{file}", world.run_branch())])
+}
+
+/// The second of the two failed once, and was told what clashed.
+#[track_caller]
+fn red_together(world: &World, events: &[Value]) {
+    let failed = of(events, "task_failed");
+    assert_eq!(failed.len(), 1, "{failed:?}");
     let reason = failed[0]["reason"].as_str().unwrap();
     for part in [
         "together they are red",
@@ -61,15 +108,19 @@ fn live_what_is_green_alone_and_red_together_does_not_land_and_a_conflict_is_don
     }
     let late = failed[0]["task"].as_str().unwrap();
     assert!(["left", "right"].contains(&late), "{reason}");
-    let show = |file: &str| world.git(&["show", &format!("{branch}:{file}")]);
-    assert!(show(&format!("src/brief-{late}-2.txt")).contains("left and right clash"));
-    // The conflict: the second of the two was done again, with both sides before it.
-    let conflicts = of(&events, "task_conflicted");
-    assert_eq!(conflicts.len(), 1, "{said}");
+    let brief = landed(world, &format!("src/brief-{late}-2.txt"));
+    assert!(brief.contains("left and right clash"), "{brief}");
+}
+
+/// The second of the two that conflict was done again, with both sides before it.
+#[track_caller]
+fn done_again(world: &World, events: &[Value]) {
+    let conflicts = of(events, "task_conflicted");
+    assert_eq!(conflicts.len(), 1, "{conflicts:?}");
     assert_eq!(conflicts[0]["files"], serde_json::json!(["src/shared.txt"]));
     let again = conflicts[0]["task"].as_str().unwrap();
     let first = if again == "top" { "end" } else { "top" };
-    let brief = show(&format!("src/brief-{again}-2.txt"));
+    let brief = landed(world, &format!("src/brief-{again}-2.txt"));
     for part in [
         "Conflict in src/shared.txt".to_owned(),
         format!("changed by task {first} (Change the line"),
@@ -79,24 +130,25 @@ fn live_what_is_green_alone_and_red_together_does_not_land_and_a_conflict_is_don
         assert!(brief.contains(&part), "{part}\n{brief}");
     }
     assert!(!brief.contains('\u{1b}'), "{brief}");
-    assert_eq!(show("src/shared.txt").lines().count(), 3);
-    // Nothing landed that was not verified, and no branch moved but by what was announced.
-    let (verified, landing) = (of(&events, "verified"), of(&events, "landing"));
+    assert_eq!(landed(world, "src/shared.txt").lines().count(), 3);
+}
+
+/// Nothing landed that was not verified, the branch moved as was announced, and the tree that had
+/// been checked already was not checked again.
+#[track_caller]
+fn all_verified(world: &World, events: &[Value]) {
+    let (verified, landing) = (of(events, "verified"), of(events, "landing"));
     assert_eq!((verified.len(), landing.len()), (4, 4));
     for (verified, landing) in verified.iter().zip(&landing) {
         assert_eq!(verified["task"], landing["task"]);
         assert_eq!(verified["head"], landing["from"]);
-        let tree = format!("{}^{{tree}}", landing["commit"].as_str().unwrap());
-        assert_eq!(world.git(&["rev-parse", &tree]).trim(), verified["tree"]);
+        let commit = landing["commit"].as_str().unwrap();
+        let tree = world.git(&["rev-parse", &format!("{commit}^{{tree}}")]);
+        assert_eq!(tree.trim(), verified["tree"]);
+        world.loki(&["why", commit]).exits(0);
     }
-    // What was the same tree was not checked again.
-    let reused = verified.iter().find(|one| one["reused"] == true);
-    assert!(reused.is_some(), "{verified:?}");
-    for landing in landing {
-        world
-            .loki(&["why", landing["commit"].as_str().unwrap()])
-            .exits(0);
-    }
-    world.loki(&["audit", "verify"]).exits(0);
-    assert_eq!(world.leftovers(), Vec::<String>::new());
+    assert!(
+        verified.iter().any(|one| one["reused"] == true),
+        "{verified:?}"
+    );
 }
