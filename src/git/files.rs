@@ -245,7 +245,7 @@ impl Way {
     /// Goes to a directory that is there.
     fn to(&mut self, path: &[u8]) -> Result<BorrowedFd<'_>, Errno> {
         for (depth, name) in self.ahead(path) {
-            let next = open_dir(self.at(depth), &c_string(name))?;
+            let next = open_dir(self.at(depth), c_string(name))?;
             self.open.push((name.to_vec(), next));
         }
         Ok(self.at(self.open.len()))

@@ -37,8 +37,11 @@ pub struct Repository {
     worktrees: Arc<Mutex<()>>,
     /// The list of files of the tree that was written last: tasks that start together start from
     /// the same one.
-    listed: Arc<Mutex<Option<(ObjectId, Arc<Index>)>>>,
+    listed: Arc<Mutex<Option<Listed>>>,
 }
+
+/// A tree and the list of its files.
+type Listed = (ObjectId, Arc<Index>);
 
 impl Repository {
     /// Opens the repository that holds `dir`, from any directory below its root.

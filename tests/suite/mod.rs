@@ -39,6 +39,7 @@ mod live_engine;
 mod live_faults;
 mod live_inspect;
 mod live_landing;
+mod live_large;
 mod live_link;
 mod live_meter;
 mod live_readme;

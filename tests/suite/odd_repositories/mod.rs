@@ -122,6 +122,12 @@ const HEADS: &[Kind] = &[
         put(&world.root(), ".git/info/grafts", format!("{head}\n"));
         at_top(world)
     }),
+    ("a commit without a file", || {
+        let world = World::new();
+        world.git(&["rm", "-rq", "."]);
+        world.git(&["commit", "-q", "-m", "nothing"]);
+        at_top(world)
+    }),
     ("a merge that is not finished", || {
         let world = World::new();
         world.git(&["checkout", "-q", "-b", "side", "HEAD~1"]);
