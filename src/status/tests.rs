@@ -319,7 +319,11 @@ fn a_run_whose_orchestrator_is_gone_shows_nothing_as_running() {
         page.contains("Phase: interrupted") && page.contains("[~] api"),
         "{page}"
     );
-    let over = Status::fold(&small_run());
+    let end = Event::RunEnded {
+        outcome: Outcome::Failed,
+        reason: None,
+    };
+    let over = Status::fold(&records(vec![started(), two_planned(), end]));
     assert_eq!(
         over.clone().orphaned(),
         over,

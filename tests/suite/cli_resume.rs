@@ -8,7 +8,8 @@ use loki::{
 
 use super::harness::World;
 
-const SPEC: &str = "# Page\n\n## Tasks\n\n1. `page` (eng-backend): Write it.\n";
+const SPEC: &str =
+    "# Page\n\n## Tasks\n\n1. `page` (eng-backend): Write it.\n\n## Tests\n\n- `true`\n";
 
 fn run() -> RunId {
     "20270115-080000-ab12".parse().unwrap()

@@ -145,7 +145,7 @@ fn a_verdict_that_was_given_stands() {
 }
 
 const POLICY: &str = "version: 1
-roles:
+network_policies:
   eng-backend:
     egress:
       - opaque.test:443
