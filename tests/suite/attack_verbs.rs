@@ -59,7 +59,23 @@ const TOUCHING: &[(&str, &str)] = &[
     ),
     ("checkpoint verify", "checkpoint verify"),
     ("checkpoint prune", "checkpoint prune --keep 1"),
+    ("resume", "resume"),
+    ("show", "show one"),
+    ("diff", "diff"),
+    ("approve", "approve one --yes"),
+    ("reject", "reject one --reason no"),
+    ("why", "why COMMIT"),
+    ("blame-task", "blame-task src/one.txt:1 --at COMMIT"),
+    ("ship", "ship --remote x"),
+    ("revert", "revert two"),
+    ("apply", "apply --to mine"),
+    ("drop", "drop one --yes"),
+    ("gate kinds", "gate kinds"),
+    ("gate patterns", "gate patterns"),
     ("audit verify", "audit verify"),
+    ("audit anchor", "audit anchor"),
+    ("audit export", "audit export"),
+    ("audit prune", "audit prune --keep 0"),
     ("doctor", "doctor"),
     ("image build", "image build"),
     ("image list", "image list"),
@@ -82,6 +98,9 @@ const APART: &[(&str, &str)] = &[
     ("advisories list", "it reads the user's own store"),
     ("advisories remove", "it writes the user's own store"),
     ("advisories status", "it reads the user's own store"),
+    ("audit init", "it writes the user's own keys"),
+    ("audit rotate", "it writes the user's own keys"),
+    ("audit key", "it reads the user's own keys"),
     ("version", "it prints what is built in"),
 ];
 
@@ -289,10 +308,14 @@ fn attack_g01_no_verb_starts_what_a_hostile_repository_plants() {
     );
     assert!(!marker.exists(), "`start` started what was planted");
     let ids = checkpoints(&world);
+    let status: serde_json::Value =
+        serde_json::from_str(&world.loki(&["status", "--json"]).exits(0).stdout).unwrap();
+    let commit = status["tasks"][1]["commit"].as_str().unwrap().to_owned();
     for (verb, words) in TOUCHING {
         let words = words
             .replace("CHECKPOINT", &ids[0])
-            .replace("OTHER", &ids[ids.len() - 1]);
+            .replace("OTHER", &ids[ids.len() - 1])
+            .replace("COMMIT", &commit);
         let words: Vec<&str> = words.split(' ').collect();
         let said = world.loki_fed(&words, "exit\n").in_any_case();
         assert!(
