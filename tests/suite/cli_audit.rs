@@ -182,8 +182,13 @@ fn cli_verify_says_what_is_wrong_in_words_and_in_json() {
     audit(&world, "verify")
         .exits(0)
         .prints(&["none is kept outside"]);
-    fs::rename(&journal, file(&world, "20261121-080000-0002", "jsonl")).unwrap();
-    audit(&world, &format!("verify --run {RUN}")).exits(1);
+    let other = "20261121-080000-0002";
+    fs::rename(&journal, file(&world, other, "jsonl")).unwrap();
+    let taken = audit(&world, &format!("verify --unsealed --run {other}")).exits(1);
+    drop(taken.says(&["is the journal of run"]));
+    audit(&world, &format!("verify --run {RUN}"))
+        .exits(2)
+        .says(&["there is no run", "verify --all"]);
 }
 
 #[test]

@@ -72,10 +72,15 @@ pub(super) fn verify(env: &Environment, asked: &Verify) -> Result<Exit, Fault> {
 
 /// Returns the runs that were asked for: without a name also those that should be here.
 fn runs(state: &Path, asked: &Verify, missing: &[RunId]) -> Result<Vec<RunId>, Fault> {
-    if let Some(run) = &asked.run {
-        return Ok(vec![run.clone()]);
-    }
     let mut runs = journal::runs(state).or_exit(Exit::Failed)?;
+    if let Some(run) = &asked.run {
+        let pruned = audit::pruned_runs(state).or_exit(Exit::Failed)?;
+        if [runs, pruned, missing.to_vec()].concat().contains(run) {
+            return Ok(vec![run.clone()]);
+        }
+        let message = format!("there is no run `{run}` here");
+        return Err(Fault::new(Exit::Usage, message).hint("`loki audit verify --all` lists them"));
+    }
     if asked.all {
         runs.extend(audit::pruned_runs(state).or_exit(Exit::Failed)?);
     } else {
