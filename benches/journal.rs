@@ -45,6 +45,7 @@ fn started() -> Event {
         branch: text("loki/x"),
         engine: text("docker"),
         policy_sha256: Digest::of(b"").to_string(),
+        asked: None,
     }
 }
 

@@ -63,7 +63,8 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let first = run::begin(&mut writer, &launcher.redactor, opening).or_exit(Exit::Failed)?;
     if let Err(fault) = repository.create_run_branch(&run, repository.head()) {
         // This is all that there is of the run.
-        std::fs::remove_file(writer.path()).or_exit(Exit::Failed)?;
+        drop(writer);
+        audit::forget_run(env, repository.root(), &run)?;
         return Err(fault).or_exit(Exit::Failed);
     }
     let course = Course {

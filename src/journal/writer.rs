@@ -348,6 +348,8 @@ fn is_final(event: &Event) -> bool {
             | Event::StopRequested { .. }
             | Event::Reverted { .. }
             | Event::Shipping { .. }
+            | Event::Approved { .. }
+            | Event::Rejected { .. }
     )
 }
 

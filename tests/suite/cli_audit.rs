@@ -333,6 +333,10 @@ fn every_verb_that_writes_a_journal_seals_it() {
         .collect();
     assert!(!writing.is_empty());
     for (path, code) in writing {
+        if path.ends_with("src/cli/audit/mod.rs") {
+            assert!(code.contains("let writer = sealed(env,"), "{code}");
+            continue;
+        }
         let opened =
             code.matches("Writer::create(").count() + code.matches("Writer::reopen(").count();
         let sealed = code.matches("audit::sealed(").count();

@@ -91,6 +91,12 @@ pub(super) fn forget(env: &Environment, root: &Path) -> Result<(), Fault> {
     }
 }
 
+/// Forgets a run of which nothing could be made.
+pub(super) fn forget_run(env: &Environment, root: &Path, run: &RunId) -> Result<(), Fault> {
+    let anchors = anchors(env, root)?;
+    journal::forget(&root.join(".loki"), run, Some(&anchors)).or_exit(Exit::Failed)
+}
+
 /// The root of the repository whose state this is.
 fn root(state: &Path) -> &Path {
     state.parent().unwrap_or(state)
