@@ -240,7 +240,7 @@ mod tests {
     fn a_link_lends_its_name_to_what_it_leads_to() {
         let vscode = [link(".vscode", "src/settings")];
         let made = [change(".vscode", "000000", "120000")];
-        assert_eq!(found(&made, &vscode), ["vscode .vscode"]);
+        assert!(found(&made, &vscode).contains(&"vscode .vscode".to_owned()));
         let behind = [change("src/settings/tasks.json", "100644", "100644")];
         assert_eq!(found(&behind, &vscode), ["vscode src/settings/tasks.json"]);
         assert_eq!(found(&behind, &[]), Vec::<String>::new());
