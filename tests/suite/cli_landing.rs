@@ -279,11 +279,11 @@ fn cli_a_landed_task_is_taken_back_by_a_commit_of_its_own() {
     world.loki(&["audit", "verify"]).exits(0);
     world
         .loki(&["revert", "one"])
-        .exits(1)
+        .exits(2)
         .says(&["taken back already"]);
     world
         .loki(&["revert", "three"])
-        .exits(1)
+        .exits(2)
         .says(&["no task of the run", "what landed: two"]);
     world.loki(&["revert", "../x"]).exits(2);
     // Nothing but the branch has changed.
