@@ -287,9 +287,19 @@ impl Driver {
             }
             Job::Attempt(claim, version, outcome) => (claim, version, outcome),
         };
+        let learnt = !matches!(&outcome, Err(Failure { pause: Some(_), .. }));
+        let event = self.told(claim, version, outcome);
+        if let Some((task, lesson)) = lesson(&event).filter(|_| learnt) {
+            self.evidence.entry(task).or_default().push(lesson);
+        }
+        self.write(event)?;
+        Ok(None)
+    }
+
+    /// Says how an attempt ended.
+    fn told(&self, claim: Claim, version: u64, outcome: Result<Finished, Failure>) -> Event {
         let (task, attempt) = (claim.task.id, claim.attempt);
-        let mut learnt = true;
-        let event = match outcome {
+        match outcome {
             Ok(Finished::Done(commit)) => Event::TaskDone {
                 task,
                 version,
@@ -302,13 +312,7 @@ impl Driver {
                 attempt,
                 files,
             },
-            Err(Failure {
-                reason,
-                retry,
-                pause,
-                ..
-            }) => {
-                learnt = pause.is_none();
+            Err(Failure { reason, retry, .. }) => {
                 let retry = retry && self.queue.may_retry(&task);
                 Event::TaskFailed {
                     task,
@@ -318,12 +322,7 @@ impl Driver {
                     retry,
                 }
             }
-        };
-        if let Some((task, lesson)) = lesson(&event).filter(|_| learnt) {
-            self.evidence.entry(task).or_default().push(lesson);
         }
-        self.write(event)?;
-        Ok(None)
     }
 
     fn obey(&mut self, control: Control) -> Result<Option<Ending>, RunError> {
