@@ -150,7 +150,11 @@ impl<'a> Begun<'a> {
                 }
                 _ => Vec::new(),
             };
-            let wanted = named.remove(of.task.as_str()) || args.repeat.iter().any(|t| t == "all");
+            let wanted = args
+                .repeat
+                .iter()
+                .find(|one| *one == of.task.as_str() || *one == "all");
+            named.remove(of.task.as_str());
             let by = repeated(&of, &changed, wanted);
             cuts.push(Cut {
                 of,
@@ -173,11 +177,11 @@ impl<'a> Begun<'a> {
 }
 
 /// Says who has an attempt made again that may have changed something outside.
-fn repeated(of: &CutOff, changed: &[String], wanted: bool) -> Option<String> {
+fn repeated(of: &CutOff, changed: &[String], wanted: Option<&String>) -> Option<String> {
     if changed.is_empty() {
         return None;
     }
-    if wanted {
+    if wanted.is_some() {
         return Some("`--repeat`".to_owned());
     }
     ui::note(format!(

@@ -73,7 +73,11 @@ async fn join(
         .git(move |repository, _| repository.join(&ours, &theirs))
         .await?;
     let tree = match &join {
-        Join::Landed => return Ok(Err(Finished::Done(None))),
+        Join::Landed => {
+            // It landed, and its orchestrator died before the journal said so.
+            let landed = work.landings().announced(&claim.task.id).cloned();
+            return Ok(Err(Finished::Done(landed)));
+        }
         Join::Conflict(files) => {
             let listed = listed(files);
             work.landings().add_conflict(&claim.task.id, commit.clone());

@@ -158,6 +158,11 @@ impl Landings {
         }
     }
 
+    /// Returns where the branch was last about to move to for a task that is not done yet.
+    pub(super) fn announced(&self, task: &TaskId) -> Option<&ObjectId> {
+        self.announced.get(task).map(|landing| &landing.commit)
+    }
+
     /// Takes a landing into account before the journal says that its task is done.
     pub(super) fn add(&mut self, task: &Task, from: ObjectId, commit: ObjectId) {
         self.tasks.insert(task.id.clone(), task.clone());

@@ -275,10 +275,20 @@ impl Driver {
         {
             return Ok(Some(lacking));
         }
+        self.landing.remove(&claim.task.id);
+        let learnt = !matches!(&outcome, Err(Failure { pause: Some(_), .. }));
+        let event = self.told(claim, version, outcome);
+        if let Some((task, lesson)) = lesson(&event).filter(|_| learnt) {
+            self.evidence.entry(task).or_default().push(lesson);
+        }
+        self.write(event)?;
+        Ok(None)
+    }
+
+    /// Says how an attempt ended.
+    fn told(&self, claim: Claim, version: u64, outcome: Result<Finished, Failure>) -> Event {
         let (task, attempt) = (claim.task.id, claim.attempt);
-        self.landing.remove(&task);
-        let mut learnt = true;
-        let event = match outcome {
+        match outcome {
             Ok(Finished::Waiting(commit, needs)) => Event::Waiting {
                 task,
                 version,
@@ -298,13 +308,7 @@ impl Driver {
                 attempt,
                 files,
             },
-            Err(Failure {
-                reason,
-                retry,
-                pause,
-                ..
-            }) => {
-                learnt = pause.is_none();
+            Err(Failure { reason, retry, .. }) => {
                 let retry = retry && self.queue.may_retry(&task);
                 Event::TaskFailed {
                     task,
@@ -314,12 +318,7 @@ impl Driver {
                     retry,
                 }
             }
-        };
-        if let Some((task, lesson)) = lesson(&event).filter(|_| learnt) {
-            self.evidence.entry(task).or_default().push(lesson);
         }
-        self.write(event)?;
-        Ok(None)
     }
 
     fn obey(&mut self, control: Control) -> Result<Option<Ending>, RunError> {
