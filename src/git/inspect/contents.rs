@@ -117,6 +117,23 @@ pub(in crate::git) fn look(
     Ok(seen)
 }
 
+/// Whether people read a file, or only programs.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Text,
+    Binary,
+}
+
+impl Form {
+    fn of(beginning: &[u8]) -> Self {
+        if letters::is_binary(beginning) {
+            Self::Binary
+        } else {
+            Self::Text
+        }
+    }
+}
+
 /// What one file holds.
 enum Found {
     Value,
@@ -133,7 +150,7 @@ impl Reader<'_> {
     fn entry(&mut self, work: &OwnedFd, entry: &Entry) -> io::Result<Found> {
         match &entry.kind {
             Kind::Link(target) if self.secrets.finds(target) => Ok(Found::Value),
-            Kind::Link(target) => Ok(Found::Sights(sights(target, false))),
+            Kind::Link(target) => Ok(Found::Sights(sights(target, Form::Text))),
             Kind::File => match open(work.as_fd(), &entry.path) {
                 Ok(file) => self.file(File::from(file)),
                 // It was removed: there is nothing to hand over.
@@ -147,7 +164,7 @@ impl Reader<'_> {
     fn file(&mut self, mut file: File) -> io::Result<Found> {
         let mut search = self.secrets.search();
         let mut all: Vec<Sight> = Vec::new();
-        let mut binary = None;
+        let mut form = None;
         self.piece.clear();
         loop {
             let kept = self.piece.len();
@@ -160,8 +177,8 @@ impl Reader<'_> {
             if read == 0 && kept > 0 || self.piece.is_empty() {
                 return Ok(Found::Sights(all));
             }
-            let binary = *binary.get_or_insert_with(|| letters::is_binary(&self.piece));
-            for sight in sights(&self.piece, binary) {
+            let form = *form.get_or_insert_with(|| Form::of(&self.piece));
+            for sight in sights(&self.piece, form) {
                 if all.len() < MOST && !all.contains(&sight) {
                     all.push(sight);
                 }
@@ -175,11 +192,11 @@ impl Reader<'_> {
     }
 }
 
-/// Shows a piece to every inspector of contents.
-fn sights(piece: &[u8], is_binary: bool) -> Vec<Sight> {
+/// Shows a piece to the inspectors of contents that a form has.
+fn sights(piece: &[u8], form: Form) -> Vec<Sight> {
     let mut seen = Vec::new();
     patterns::look(piece, &mut seen);
-    if !is_binary {
+    if form == Form::Text {
         letters::look(piece, &mut seen);
     }
     seen
