@@ -383,8 +383,12 @@ impl Cut {
         Self { socket, gone }
     }
 
-    fn set(&self, gone: bool) {
-        self.gone.store(gone, Ordering::Relaxed);
+    fn go_away(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+
+    fn come_back(&self) {
+        self.gone.store(false, Ordering::Relaxed);
     }
 
     fn loki(&self, args: &[&str]) -> Vec<String> {
@@ -407,7 +411,7 @@ fn live_an_engine_that_goes_away_stops_the_run_and_is_no_fault_of_the_work() {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let mut run = world.start("env", &words);
     run.wait_until(LIMIT, |said| said.stderr.contains("first-1: sandbox for"));
-    cut.set(true);
+    cut.go_away();
     let stopped = run.wait(LIMIT).never_panicked().exits(1);
     let stopped = stopped.says(&["stopped: ", "start the engine, then `loki resume "]);
     assert_eq!(world.status()["outcome"], "stopped", "{stopped}");
@@ -415,7 +419,7 @@ fn live_an_engine_that_goes_away_stops_the_run_and_is_no_fault_of_the_work() {
         world.events_of("task_failed").is_empty(),
         "it counts as a try"
     );
-    cut.set(false);
+    cut.come_back();
     let words = cut.loki(&["resume"]);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     drop(world.start("env", &words).wait(LIMIT).exits(0));

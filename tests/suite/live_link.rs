@@ -259,7 +259,6 @@ fn rights_of(write: &[&str], own_programs: &[&str]) -> Confinement {
         },
         host_executable: Vec::new(),
         programs,
-        host_executable: Vec::new(),
         program_origins: std::collections::BTreeMap::new(),
         egress: Egress::default(),
         resources: Resources {
