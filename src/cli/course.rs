@@ -17,7 +17,7 @@ use crate::{
 };
 
 use super::{
-    checkpoint,
+    audit, checkpoint,
     env::Environment,
     exit::{Exit, Fault, OrExit},
     progress::Progress,
@@ -123,6 +123,8 @@ pub(super) fn may_die(_: &Environment, _: &mut Writer) -> Result<(), Fault> {
 
 /// Prepares keeping what agents write.
 pub(super) fn keeper(env: &Environment, state: &Path) -> Result<Arc<Keeper>, Fault> {
+    // Whoever seals journals signs these, too.
+    audit::key(env)?;
     let settings = checkpoint::settings(env)?;
     let keeper = Keeper::new(settings, state.to_owned(), Keeper::QUOTA, now);
     keeper.map(Arc::new).or_exit(Exit::Failed)

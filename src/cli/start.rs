@@ -40,8 +40,8 @@ pub(super) struct Intake {
 
 /// Runs the verb.
 pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit, Fault> {
-    let planned = Planned::read(env, args)?;
-    let shipment = landing::shipment(env, &planned.repository, args)?;
+    let mut planned = Planned::read(env, args)?;
+    let shipment = planned.shipment.take();
     let tasks = planned.tasks.clone();
     let launcher = planned.launcher(env, &tasks).await?;
     let (repository, run) = (&planned.repository, new_run()?);
@@ -90,6 +90,7 @@ pub(super) struct Planned {
     pub(super) repository: Repository,
     pub(super) policy: Policy,
     provider: Arc<dyn Provider>,
+    shipment: Option<landing::Shipment>,
 }
 
 /// Returns every role that works in a run.
@@ -107,6 +108,7 @@ impl Planned {
         let tasks = choice.plan(&intake)?;
         let repository = setup::repository()?;
         repository.refuse_tracked_state().or_exit(Exit::Usage)?;
+        let shipment = landing::shipment(env, &repository, args)?;
         let needs = policy::entry_of(choice.name());
         let policy = setup::policy_with(env, &args.policy, (Some(repository.root()), needs))?;
         check_plan(&tasks, &policy, &intake.file)?;
@@ -116,6 +118,7 @@ impl Planned {
             tasks,
             repository,
             policy,
+            shipment,
         })
     }
 

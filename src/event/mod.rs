@@ -1,8 +1,10 @@
 //! The events of a run. A run is the list of its events: each is journalled before it is acted
 //! on, and queue, status and listings are folds of them.
 
+mod asked;
 mod isolation;
 mod overrun;
+mod usage;
 
 use std::time::Duration;
 
@@ -16,8 +18,10 @@ use crate::{
     task::Task,
 };
 
+pub use asked::Asked;
 pub use isolation::{Held, HeldBy, Isolation};
 pub use overrun::{Limit, Overrun};
+pub use usage::Usage;
 
 /// Everything that can happen in a run. Stored as JSON with the variant under `type`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -306,22 +310,6 @@ pub enum Event {
     },
 }
 
-/// How a person asked for a run: what going on with it in the same way takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Asked {
-    /// Where it was asked; relative paths begin there.
-    pub directory: String,
-    /// The program of `--command`.
-    pub command: Option<String>,
-    /// The directory of `--macro`.
-    pub replayed: Option<String>,
-    /// The files of `--policy`.
-    pub policy: Vec<String>,
-    /// How many agents work at once.
-    pub parallel: u16,
-}
-
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -385,47 +373,6 @@ pub struct Need {
     pub digest: String,
     /// One sentence.
     pub message: String,
-}
-
-/// What a sandbox has used, since its start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// Opens for writing, creates, renames and unlinks that counted; 0 without a write meter.
-    pub writes: u64,
-    /// Those of them that had to wait.
-    pub writes_delayed: u64,
-    /// How long those waited, together, in milliseconds.
-    pub writes_delayed_ms: u64,
-    /// Connections, and requests where they are seen, that were let out.
-    pub calls: u64,
-    /// Those of them that had to wait.
-    pub calls_delayed: u64,
-    /// How long those waited, together, in milliseconds.
-    pub calls_delayed_ms: u64,
-    /// Calls that would have had to wait too long.
-    pub calls_refused: u64,
-    /// Bytes from the sandbox.
-    pub sent: u64,
-    /// Bytes to the sandbox.
-    pub received: u64,
-}
-
-impl Usage {
-    /// Returns this with each number that `change` makes of it and the other's.
-    #[must_use]
-    pub fn with(self, other: Self, change: impl Fn(u64, u64) -> u64) -> Self {
-        Self {
-            writes: change(self.writes, other.writes),
-            writes_delayed: change(self.writes_delayed, other.writes_delayed),
-            writes_delayed_ms: change(self.writes_delayed_ms, other.writes_delayed_ms),
-            calls: change(self.calls, other.calls),
-            calls_delayed: change(self.calls_delayed, other.calls_delayed),
-            calls_delayed_ms: change(self.calls_delayed_ms, other.calls_delayed_ms),
-            calls_refused: change(self.calls_refused, other.calls_refused),
-            sent: change(self.sent, other.sent),
-            received: change(self.received, other.received),
-        }
-    }
 }
 
 /// How long something took, as whole milliseconds for events.

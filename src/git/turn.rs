@@ -10,7 +10,7 @@ use rustix::{
 use super::{GitError, Repository, error::At};
 
 /// The lock, in the directory that all checkouts of a repository share.
-const FILE: &str = "loki-landing.lock";
+const FILE: &str = "loki-landing";
 /// How long to wait: a move takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(10);
@@ -96,7 +96,7 @@ mod tests {
     fn a_link_planted_at_the_lock_is_not_followed() {
         let world = World::new();
         let target = world.dir.path().join("target");
-        std::os::unix::fs::symlink(&target, world.root().join(".git/loki-landing.lock")).unwrap();
+        std::os::unix::fs::symlink(&target, world.root().join(".git/loki-landing")).unwrap();
         assert!(world.open().turn().is_err());
         assert!(!target.exists());
     }

@@ -194,7 +194,11 @@ fn attack_n26_what_a_person_is_asked_cannot_be_made_to_speak_and_no_request_of_a
             Vec::<serde_json::Value>::new()
         );
         assert_eq!(web.heard(), Vec::<String>::new());
-        assert!(!world.path("../home/.local").exists(), "{said}");
+        // Of what a person may keep there is only where seals are kept.
+        let kept = std::fs::read_dir(world.path("../home/.local/state/loki")).unwrap();
+        let kept: Vec<_> = kept.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(kept, ["anchors"], "{said}");
+        assert!(!world.path("../home/.local/share").exists(), "{said}");
     });
 }
 

@@ -74,7 +74,7 @@ const TOUCHING: &[(&str, &str)] = &[
     ("gate patterns", "gate patterns"),
     ("audit verify", "audit verify"),
     ("audit anchor", "audit anchor"),
-    ("audit export", "audit export"),
+    ("audit export", "audit export --format jsonl"),
     ("audit prune", "audit prune --keep 0"),
     ("doctor", "doctor"),
     ("image build", "image build"),
@@ -370,9 +370,14 @@ fn attack_g12_nothing_attaches_an_editor_to_a_sandbox() {
     );
     for file in super::harness::source::files("src", "rs") {
         let text = super::harness::source::read(&file).to_lowercase();
-        let found = ["vscode", "code-server", "devcontainers/cli"]
-            .iter()
-            .find(|one| text.contains(**one));
+        let found = [
+            "vscode:",
+            "vscode-server",
+            "code-server",
+            "devcontainers/cli",
+        ]
+        .iter()
+        .find(|one| text.contains(**one));
         assert_eq!(found, None, "{}", file.display());
     }
 }

@@ -51,12 +51,8 @@ fn anchors(env: &Environment, root: &Path) -> Result<PathBuf, Fault> {
     Ok(env.state()?.join("anchors").join(repository_label(root)))
 }
 
-/// Has everything that a writer writes signed by this user's key, which is made where there is none.
-pub(super) fn sealed(
-    env: &Environment,
-    (root, run): (&Path, &RunId),
-    writer: Writer,
-) -> Result<Writer, Fault> {
+/// Opens this user's key. Where there is none, one is made, and said so.
+pub(super) fn key(env: &Environment) -> Result<Key, Fault> {
     let settings = settings(env)?;
     let is_new = Key::open(settings).or_exit(Exit::Failed)?.is_none();
     let key = Key::open_or_make(settings).or_exit(Exit::Failed)?;
@@ -66,8 +62,17 @@ pub(super) fn sealed(
             key.public()
         ));
     }
+    Ok(key)
+}
+
+/// Has everything that a writer writes signed by this user's key.
+pub(super) fn sealed(
+    env: &Environment,
+    (root, run): (&Path, &RunId),
+    writer: Writer,
+) -> Result<Writer, Fault> {
     let sealing = Sealing {
-        key,
+        key: key(env)?,
         anchors: anchors(env, root)?,
         clock: Box::new(now),
         every: Sealing::EVERY,

@@ -10,7 +10,7 @@ mod why;
 
 pub(super) use blame::blame_task;
 pub(super) use revert::revert;
-pub(super) use ship::{after, ship, shipment};
+pub(super) use ship::{Shipment, after, ship, shipment};
 pub(super) use why::why;
 
 use std::path::Path;

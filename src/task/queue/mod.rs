@@ -34,12 +34,13 @@
 //! | any | `Resumed` | Interrupted becomes Claimed; claims again | the run is done or failed |
 //!
 //! A person may decide after the end of a run, too: it can be resumed, and what landed taken back.
-//! Failed, Blocked and Reverted are final, and Done but for a revert. All other events pass through. A refused event changes
-//! nothing. The queue refuses to know about time, slots, sandboxes and reasons.
+//! Failed, Blocked and Reverted are final, and Done but for a revert. All other events pass
+//! through. A refused event changes nothing. The queue refuses to know about time, slots, sandboxes and reasons.
 
 mod error;
 mod moves;
 mod person;
+mod standing;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -50,33 +51,10 @@ use crate::{
 };
 
 pub use error::QueueError;
+pub use standing::{Standing, State};
 
 /// How often a task is tried unless the queue is told otherwise.
 pub const MAX_ATTEMPTS: u32 = 5;
-
-/// Where a task stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// It waits for its dependencies or for a slot.
-    Pending,
-    /// Its current attempt is under way.
-    Claimed,
-    /// It landed.
-    Done,
-    /// It failed for good.
-    Failed,
-    /// A task it depends on failed or was taken back, so it will never start.
-    Blocked,
-    /// It landed, and a person took it back.
-    Reverted,
-    /// Its work is done and waits for a person's approval.
-    Waiting,
-    /// A person approved its work, which is to land.
-    Approved,
-    /// Its attempt was cut off by the end of the run: who goes on with the run decides.
-    Interrupted,
-}
 
 /// How far a request to stop goes. Only grows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,33 +93,6 @@ pub enum Action {
     },
     /// Nothing is left to claim or to wait for.
     Finish(Outcome),
-}
-
-/// What the queue knows of one task.
-#[derive(Debug, Clone, Copy)]
-pub struct Standing<'a> {
-    /// The task as planned.
-    pub task: &'a Task,
-    /// Where it stands.
-    pub state: State,
-    /// Its version, from 1, one more after every attempt that goes back to the queue.
-    pub version: u64,
-    /// Attempts begun so far.
-    pub attempts: u32,
-    /// Those of them that were cut off and count as none.
-    pub interrupted: u32,
-    /// The work that waits or was approved last, none when none ever waited.
-    pub commit: Option<&'a str>,
-    /// Digests of what a person has yet to approve.
-    pub outstanding: &'a BTreeSet<String>,
-}
-
-impl Standing<'_> {
-    /// Returns how many attempts count.
-    #[must_use]
-    pub fn tries(&self) -> u32 {
-        self.attempts - self.interrupted
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

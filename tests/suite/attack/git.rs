@@ -109,19 +109,22 @@ fn attack_g01_nothing_planted_for_git_runs_on_the_host() {
         let mark = format!("touch {}", marker.display());
         let plant = PLANT.replace("MARK", &mark);
         let agent = AGENT.replace("PLANT", &plant).replace("MARK", &mark);
-        let events = run(&world, &agent, &["flat", "inner"], 1);
+        let events = run(&world, &agent, &["flat", "inner"], 5);
         for folder in ["bare", "pointer", "whole"] {
             refused(&events, "nested-repository", &format!("src/{folder}"));
         }
         // What the person does next does not fire it either.
         for args in [
-            &["status"][..],
+            &["diff", "flat"][..],
+            &["approve", "flat", "--yes"],
+            &["status"],
             &["logs"],
             &["audit", "verify"],
-            &["clean", "--yes"],
         ] {
             drop(world.loki(args).exits(0));
         }
+        drop(world.loki(&["resume"]).exits(1));
+        drop(world.loki(&["clean", "--yes"]).exits(0));
         let branch = branch(&world);
         drop(world.git(&["diff", "main", &branch]));
         drop(world.git(&["checkout", "--quiet", &branch]));
