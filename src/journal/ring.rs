@@ -6,7 +6,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     str::FromStr,
@@ -17,6 +17,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use serde::Deserialize;
 
 use super::key::{self, Key, KeyError, PublicKey, Signature};
+use crate::whole;
 
 /// What a signature of a change of keys begins with.
 const PURPOSE: &str = "loki journal key 1";
@@ -196,21 +197,19 @@ pub fn rotate(settings: &Path, now: Timestamp) -> Result<Handover, RingError> {
         }
     };
     let current = settings.join(key::NAME);
-    std::fs::rename(settings.join(NEXT), &current)
-        .and_then(|()| folder.sync_all())
+    whole::settle(&settings.join(NEXT), &current)
         .map_err(|source| fail("replace", &current, source))?;
     Ok(handover)
 }
 
 /// Writes the list of changes, whole or not at all.
 fn replace(settings: &Path, ring: &Ring) -> io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(settings)?;
-    for handover in &ring.handovers {
-        writeln!(file, "{handover}")?;
-    }
-    file.as_file().sync_all()?;
-    file.persist(settings.join(NAME))?;
-    Ok(())
+    let lines = ring
+        .handovers
+        .iter()
+        .map(|handover| format!("{handover}\n"));
+    let text: String = lines.collect();
+    whole::replace(&settings.join(NAME), 0o600, text.as_bytes())
 }
 
 fn flags() -> i32 {

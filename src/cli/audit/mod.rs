@@ -18,6 +18,7 @@ use crate::{
     journal::{self, Key, Reopened, Sealing, Writer, audit, export},
     name::RunId,
     sandbox::repository_label,
+    whole,
 };
 
 use super::{
@@ -121,16 +122,7 @@ fn anchor(asked: &Anchor) -> Result<Exit, Fault> {
         ui::data(seal.to_string());
         return Ok(Exit::Done);
     };
-    let folder = file
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let written = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).and_then(
-        |mut written| {
-            writeln!(written, "{seal}")?;
-            written.as_file().sync_all()?;
-            Ok(written.persist(file)?)
-        },
-    );
+    let written = whole::replace(file, 0o600, format!("{seal}\n").as_bytes());
     written.map_err(|cause| {
         let shown = ui::visible(&file.to_string_lossy());
         Fault::new(
