@@ -29,7 +29,7 @@ const AGENT: &str = "#!/bin/sh\ncat > src/brief-$LOKI_TASK-$LOKI_ATTEMPT.txt\n\
     test $LOKI_ATTEMPT = 1 && sleep 3\n\
     case $LOKI_TASK in\n\
     left|right) echo x > src/$LOKI_TASK; test $LOKI_ATTEMPT = 1 || echo x > src/both ;;\n\
-    *) printf 'by %s \\033[2J\\n' $LOKI_TASK >> src/shared.txt ;;\n\
+    *) printf 'by %s\\n' $LOKI_TASK >> src/shared.txt ;;\n\
     esac\n";
 
 /// Makes a code host the repository's `origin`, and keeps its token.
@@ -124,8 +124,8 @@ fn done_again(world: &World, events: &[Value]) {
     for part in [
         "Conflict in src/shared.txt".to_owned(),
         format!("changed by task {first} (Change the line"),
-        format!("by {first} \\u{{1b}}[2J\n======="),
-        format!("by {again} \\u{{1b}}[2J\n>>>>>>> "),
+        format!("by {first}\n======="),
+        format!("by {again}\n>>>>>>> "),
     ] {
         assert!(brief.contains(&part), "{part}\n{brief}");
     }
