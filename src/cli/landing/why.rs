@@ -13,7 +13,7 @@ use super::{
     super::{
         exit::{Exit, Fault, OrExit},
         landed::short,
-        setup, ui,
+        setup, ui, work,
     },
     args::Why,
 };
@@ -212,7 +212,7 @@ fn tried(attempt: &Attempt, say: &dyn Fn(&str, &str)) {
         let breaches: Vec<String> = breaches.collect();
         let word = match breaches.is_empty() {
             true => "passed".to_owned(),
-            false => format!("refused {}", breaches.join(", ")),
+            false => format!("{} {}", work::verdict(&gate.breaches), breaches.join(", ")),
         };
         let files = ui::counted(gate.files, "changed file");
         say("gate", &format!("{word}, {files}"));

@@ -12,7 +12,7 @@ pub(super) use decide::{approve, reject};
 pub(super) use gate::gate;
 pub(super) use home::{apply, drop};
 pub(super) use looks::{diff, show};
-pub(super) use told::line;
+pub(super) use told::{line, verdict};
 
 use std::path::PathBuf;
 

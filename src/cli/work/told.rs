@@ -7,17 +7,20 @@ use crate::{
 
 use super::super::ui;
 
+/// Says what the gate decided of work that it did not simply pass.
+pub(in crate::cli) fn verdict(breaches: &[Breach]) -> &'static str {
+    let approvable = |one: &Breach| git::is_approvable(&one.rule);
+    match breaches.iter().all(approvable) {
+        true => "needs a person",
+        false => "refused",
+    }
+}
+
 /// Says in one line what a person is asked for, or decided; none of any other event.
 pub(in crate::cli) fn line(event: &Event) -> Option<String> {
     Some(match event {
         Event::Gated { task, breaches, .. } => {
-            let all = |one: &Breach| git::is_approvable(&one.rule);
-            let word = if breaches.iter().all(all) {
-                "needs a person"
-            } else {
-                "refused"
-            };
-            format!("{task}: gate {word}: {}", refused(breaches))
+            format!("{task}: gate {}: {}", verdict(breaches), refused(breaches))
         }
         Event::Waiting { task, needs, .. } => {
             let shown = needs.iter().take(3).map(|need| ui::visible(&need.path));
