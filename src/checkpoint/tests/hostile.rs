@@ -426,10 +426,7 @@ fn attack_c6_names_that_fold_are_refused() {
 fn an_archive_becomes_a_checkpoint_like_any_other() {
     let mut world = World::new();
     let value = "canary-value-of-a-secret";
-    let values: Values = [("KEY".to_owned(), Zeroizing::new(value.to_owned()))]
-        .into_iter()
-        .collect();
-    world.secrets = Redactor::new(&values);
+    world.keep_out(value);
     let large = noise(8, 1_500_000);
     let size = u64::try_from(large.len()).unwrap();
     let bytes = archive_of(&[
