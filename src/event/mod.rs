@@ -395,3 +395,18 @@ pub struct Record {
     /// The hash of this record, which covers everything above.
     pub hash: Digest,
 }
+
+#[cfg(test)]
+impl Record {
+    /// Returns events as the records of a run, a second apart and without hashes.
+    pub(crate) fn row(events: Vec<Event>) -> Vec<Self> {
+        let record = |(seq, event): (i64, Event)| Self {
+            seq: seq.unsigned_abs(),
+            ts: Timestamp::from_second(1_800_000_000 + seq).expect("the year is 2027"),
+            prev: Digest::default(),
+            event,
+            hash: Digest::default(),
+        };
+        (1..).zip(events).map(record).collect()
+    }
+}
