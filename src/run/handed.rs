@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    event::{Breach, Event},
+    event::Breach,
     git::{Caps, HandOver, ObjectId, Terms},
 };
 
@@ -48,7 +48,9 @@ impl Room<'_> {
         .await
     }
 
-    /// Commits a tree that a person must see first, beside all branches.
+    /// Commits a tree that a person must see first, beside all branches. The journal hears of that
+    /// commit only together with what a person must approve: one that it knew alone would land
+    /// after a crash.
     pub(super) async fn lay_aside(
         &self,
         claim: &Claim,
@@ -57,21 +59,12 @@ impl Room<'_> {
         let worktree = self.worktree()?;
         let (tree, stamp, title) = (tree.clone(), self.stamp(claim), claim.task.title.clone());
         let attempt = claim.attempt;
-        let commit = self
-            .work()
+        self.work()
             .git(move |repository, run| {
                 let signature = stamp.sign(run);
                 repository.lay_aside(&worktree, (&tree, attempt), &title, &signature)
             })
-            .await?;
-        self.recorder()
-            .record(Event::Committed {
-                task: claim.task.id.clone(),
-                attempt: claim.attempt,
-                commit: commit.to_string(),
-            })
-            .await?;
-        Ok(commit)
+            .await
     }
 }
 
