@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use crate::{
-    event::Breach,
-    git::{Caps, HandOver, ObjectId, Terms},
+    event::{Breach, Event},
+    git::{Caps, HandOver, Join, ObjectId, Sides, Terms},
 };
 
-use super::{attempt::Claim, failure::Failure, room::Room};
+use super::{
+    attempt::{Claim, listed},
+    failure::Failure,
+    room::Room,
+    verify::{self, Candidate},
+};
 
 impl Room<'_> {
     /// Has the gate look at what the agent left. Refused work is kept for people: under a ref, or,
@@ -46,6 +51,53 @@ impl Room<'_> {
             Ok(handed)
         })
         .await
+    }
+
+    /// Has the gate look at what work and what landed meanwhile are together. What is found there
+    /// is for the next attempt: it is made on the branch as it is, and judged as a whole.
+    pub(super) async fn judge_merged(
+        &self,
+        claim: &Claim,
+        candidate: &Candidate,
+    ) -> Result<(), Failure> {
+        if !matches!(candidate.join, Join::Merge(_)) {
+            return Ok(());
+        }
+        let base = verify::base(self, &candidate.commit).await?;
+        let (made, approved) = (candidate.clone(), Arc::clone(&claim.approved));
+        let (files, granted) = (self.rights().files.clone(), self.rights().host_kinds());
+        let secrets = self.work().launcher.redactor.clone();
+        let judge = self.work().git(move |repository, _| {
+            let sides = Sides {
+                head: &made.head,
+                work: &made.commit,
+                base: base.as_ref().unwrap_or(&made.head),
+            };
+            let terms = Terms {
+                files: &files,
+                caps: &Caps::default(),
+                secrets: &secrets,
+                granted: &granted,
+                approved: &approved,
+            };
+            repository.judge_merged(sides, &made.tree, &terms)
+        });
+        let handed = judge.await?;
+        let breaches = handed.remarks();
+        if breaches.is_empty() {
+            return Ok(());
+        }
+        let lines = listed(&breaches);
+        let gated = Event::Gated {
+            task: claim.task.id.clone(),
+            attempt: claim.attempt,
+            files: handed.changes.len(),
+            breaches,
+        };
+        self.recorder().record(gated).await?;
+        Err(Failure::retry(format!(
+            "the work passed the hand-over gate, but not together with what landed meanwhile, and did not land:\n{lines}\nDo the task again on the files as they are now."
+        )))
     }
 
     /// Commits a tree that a person must see first, beside all branches. The journal hears of that
