@@ -54,7 +54,7 @@ pub use decoy::make_decoy;
     reason = "an error is named after what failed"
 )]
 pub use error::GitError;
-pub use hand_over::{Caps, Change, HandOver, Terms, is_approvable};
+pub use hand_over::{Caps, Change, HandOver, Sides, Terms, is_approvable};
 pub use history::{Blamed, Commit};
 pub use home::Brought;
 pub use inspect::patterns::ids as secret_patterns;

@@ -231,6 +231,12 @@ fn made<'a>(told: Told<'a>) -> Option<(u64, Kind, &'a TaskId, Option<u32>)> {
                 task,
                 attempt,
                 commit,
+            }
+            | Event::Waiting {
+                task,
+                attempt,
+                commit,
+                ..
             } => (Kind::Work, task, Some(*attempt), commit),
             Event::Landing {
                 task,

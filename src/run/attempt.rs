@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     diagnostic::explained,
-    event::{Event, Need, millis},
+    event::{Breach, Event, Need, millis},
     finding::Finding,
     git::{self, HandOver, ObjectId},
     name::TaskId,
@@ -297,15 +297,15 @@ pub(super) async fn land_approved(
 
 /// Tells the next attempt everything the gate did not like.
 fn refused(handed: &HandOver) -> Failure {
-    let remarks = handed.remarks();
+    let lines = listed(&handed.remarks());
+    Failure::retry(format!("the hand-over gate refused the work:\n{lines}"))
+}
+
+/// Lists what the gate found for the next attempt, a line each.
+pub(super) fn listed(remarks: &[Breach]) -> String {
     let each = remarks.iter().take(BREACHES);
-    let lines: Vec<String> = each
-        .map(|one| format!("`{}` ({}): {}", one.path, one.rule, one.message))
-        .collect();
-    Failure::retry(format!(
-        "the hand-over gate refused the work:\n{}",
-        lines.join("\n")
-    ))
+    let lines = each.map(|one| format!("`{}` ({}): {}", one.path, one.rule, one.message));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Judges an attempt that changed nothing: only checks that pass can show that nothing was needed.

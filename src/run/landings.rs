@@ -59,7 +59,7 @@ impl Landings {
                     .map(|task| (task.id.clone(), task.clone()))
                     .collect();
             }
-            Event::Committed { task, commit, .. } => {
+            Event::Committed { task, commit, .. } | Event::Waiting { task, commit, .. } => {
                 if let Ok(commit) = commit.parse() {
                     self.committed.insert(task.clone(), commit);
                 }

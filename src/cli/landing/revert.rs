@@ -2,7 +2,7 @@
 
 use crate::{
     event::Event,
-    git::{ObjectId, Repository, Signature, Undone, run_branch},
+    git::{ObjectId, Repository, Sides, Signature, Undone, run_branch},
     journal::Lock,
     name::{Role, RunId, TaskId},
     redact::Redactor,
@@ -42,6 +42,12 @@ pub(in crate::cli) fn revert(env: &Environment, args: &Revert) -> Result<Exit, F
     let turn = repository.turn().or_exit(Exit::Failed)?;
     let head = head(&repository, run)?;
     let tree = undone(&repository, &head, (&landings, &landing))?;
+    judged(
+        &repository,
+        (&head, &landing),
+        &tree,
+        &Redactor::new(&values),
+    )?;
     let commit = commit(&repository, (run, &book, &status), &landing, (&tree, &head))?;
     book.write(&Event::Reverted {
         task: args.task.clone(),
@@ -143,6 +149,35 @@ fn undone(
             Err(Fault::new(Exit::Failed, message).hint(hint))
         }
     }
+}
+
+/// Refuses to leave on the branch what no task could have landed.
+fn judged(
+    repository: &Repository,
+    (head, landing): (&ObjectId, &Landing),
+    tree: &ObjectId,
+    secrets: &Redactor,
+) -> Result<(), Fault> {
+    let sides = Sides {
+        head,
+        work: &landing.from,
+        base: &landing.commit,
+    };
+    let handed = repository.judge_undone(sides, tree, secrets);
+    let remarks = handed.or_exit(Exit::Failed)?.remarks();
+    let Some(first) = remarks.first() else {
+        return Ok(());
+    };
+    let message = format!(
+        "task `{}` cannot be taken back alone: with what came later the hand-over gate would refuse what is left, {} thing(s), the first `{}` ({}): {}",
+        landing.task,
+        remarks.len(),
+        ui::visible(&first.path),
+        first.rule,
+        first.message
+    );
+    Err(Fault::new(Exit::Failed, message)
+        .hint("take back first what came later, or do it by hand with `git revert` and look at it"))
 }
 
 /// Names the later tasks that changed some of these files, newest first.

@@ -11,11 +11,13 @@
 //! It assumes that nothing runs in the sandbox any more.
 
 mod keep;
+mod merged;
 mod needs;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::merged::Sides;
 use self::report::{LISTED, LISTED_BYTES, breaches};
 use super::{
     GitError, ObjectId, Repository, Signature, Slot,
@@ -191,13 +193,14 @@ impl Repository {
             });
         }
         let tree = gate.take(count)?;
-        let differences = gate.differences(&tree)?;
+        let differences = differences(&gate.place, &slot.base, &tree)?;
         let write = &terms.files.write;
         remarks.extend(inspect::changes(&differences, &walk.entries, write));
         remarks.extend(spelling::twins(&differences, &walk.entries, &slot.absent));
         remarks.extend(pointers::replaced(self, slot, &differences)?);
         let found = needs::Found {
-            slot,
+            absent: needs::absent_links(&gate.place, slot)?,
+            landed: None,
             changes: &differences,
             entries: &walk.entries,
             sights: &sights,
@@ -334,21 +337,22 @@ impl Gate<'_> {
         add.index(index).args(["--all", "--", "."]).run()?;
         self.place.git("write-tree").index(index).run()?.id()
     }
+}
 
-    fn differences(&self, tree: &ObjectId) -> Result<Vec<Difference>, GitError> {
-        let call = self.place.reading("diff-tree");
-        let call = call.args([
-            "-r",
-            "-z",
-            "--raw",
-            "--no-renames",
-            "--no-ext-diff",
-            "--no-textconv",
-        ]);
-        let call = call.arg("--ignore-submodules=none");
-        let answer = call.args([self.slot.base.as_str(), tree.as_str()]).run()?;
-        raw_differences(&answer)
-    }
+/// Returns what differs between two trees or commits, a rename as a removal and a creation.
+fn differences(place: &Place, from: &ObjectId, to: &ObjectId) -> Result<Vec<Difference>, GitError> {
+    let call = place.reading("diff-tree");
+    let call = call.args([
+        "-r",
+        "-z",
+        "--raw",
+        "--no-renames",
+        "--no-ext-diff",
+        "--no-textconv",
+    ]);
+    let call = call.arg("--ignore-submodules=none");
+    let answer = call.args([from.as_str(), to.as_str()]).run()?;
+    raw_differences(&answer)
 }
 
 /// Returns a path and every directory above it.

@@ -82,6 +82,20 @@ pub(in crate::git) struct Seen {
     pub(in crate::git) sights: BTreeMap<Vec<u8>, Vec<Sight>>,
 }
 
+impl Seen {
+    /// Takes contents that are in the memory already.
+    pub(in crate::git) fn take(&mut self, path: &[u8], text: &[u8], secrets: &Redactor) {
+        if secrets.finds(text) {
+            self.values.push(Remark::new(VALUE, path, MESSAGE));
+            return;
+        }
+        let sights = sights(text, Form::of(text));
+        if !sights.is_empty() {
+            self.sights.insert(path.to_vec(), sights);
+        }
+    }
+}
+
 /// Looks at the names, links and files of `entries`.
 ///
 /// # Errors

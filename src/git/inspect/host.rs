@@ -33,6 +33,11 @@ pub(in crate::git) struct Hosted<'c> {
 }
 
 impl Hosted<'_> {
+    /// Returns what tells it from others.
+    pub(in crate::git) fn key(&self) -> (&[u8], &str) {
+        (&self.change.path, &self.kind.name)
+    }
+
     /// Says who would act on it.
     pub(in crate::git) fn message(&self) -> String {
         format!("is run or obeyed by {}", self.kind.runs)
@@ -158,7 +163,7 @@ impl<'de> Deserialize<'de> for Pairs {
 }
 
 /// Returns whether an entry is a link.
-pub(super) fn target(entry: &Entry) -> Option<(&[u8], &[u8])> {
+pub(in crate::git) fn target(entry: &Entry) -> Option<(&[u8], &[u8])> {
     match &entry.kind {
         EntryKind::Link(target) => Some((entry.path.as_slice(), target.as_slice())),
         _ => None,

@@ -19,6 +19,8 @@ use crate::{event::Breach, policy::Globs};
 
 /// How many links one path may lead through, as in the kernel.
 const HOPS: usize = 40;
+/// The rule that a link which leads out of the tree breaks.
+pub(super) const ESCAPE: &str = "symlink-escape";
 
 /// A breach whose path is still exact, so that git can be asked whether it is ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -309,9 +311,24 @@ fn symlinks(changes: &[Difference], entries: &[Entry]) -> Vec<Remark> {
         .filter_map(|(path, target)| {
             let why = leads_out(path, target, &links)?;
             let message = format!("is a link to `{}`, which {why}", printable(target));
-            Some(Remark::new("symlink-escape", path, message))
+            Some(Remark::new(ESCAPE, path, message))
         })
         .collect()
+}
+
+/// Returns the links that lead out of a tree.
+pub(super) fn leading_out(entries: &[Entry]) -> BTreeSet<Vec<u8>> {
+    let links = links(entries);
+    let out = links
+        .iter()
+        .filter(|(path, target)| leads_out(path, target, &links).is_some());
+    out.map(|(path, _)| path.to_vec()).collect()
+}
+
+/// Returns whether a path is another one, or below it.
+pub(super) fn is_within(path: &[u8], other: &[u8]) -> bool {
+    let rest = path.strip_prefix(other);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// Returns the links of a worktree and their targets.

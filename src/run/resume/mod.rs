@@ -4,7 +4,7 @@
 //! ```text
 //! last record          what becomes of the attempt
 //! landing ───────────▶ the branch holds the commit: done; else landed again
-//! committed ─────────▶ lands, its checks first
+//! committed ─────────▶ lands, its checks first; made again if the gate found anything in it
 //! reviewed ──────────▶ ends as the verdict says
 //! any other ─────────▶ made again, unless it may have changed something outside: then a person
 //!                      is asked first
@@ -92,8 +92,13 @@ pub struct Cut {
 pub fn cut_off(records: &[Record]) -> Vec<CutOff> {
     let mut open: Vec<CutOff> = Vec::new();
     let mut queue = Queue::default();
+    let mut gate = Passed::default();
     for record in records {
-        take(&mut open, &record.event);
+        let event = &record.event;
+        gate.take(event);
+        if !matches!(event, Event::Committed { task, .. } if !gate.0.contains(task)) {
+            take(&mut open, event);
+        }
         // What cannot have happened is told by the status, and changes nothing here.
         queue.apply(&record.event).ok();
     }
@@ -103,6 +108,28 @@ pub fn cut_off(records: &[Record]) -> Vec<CutOff> {
     };
     open.retain(under_way);
     open
+}
+
+/// Tasks in whose current attempt the gate found nothing. Only these have a commit that may land
+/// by itself: earlier versions journalled, as a `committed` alone, work that waits for a person too.
+#[derive(Default)]
+struct Passed(BTreeSet<TaskId>);
+
+impl Passed {
+    fn take(&mut self, event: &Event) {
+        match event {
+            Event::TaskClaimed { task, .. } => {
+                self.0.remove(task);
+            }
+            Event::Gated { task, breaches, .. } if breaches.is_empty() => {
+                self.0.insert(task.clone());
+            }
+            Event::Gated { task, .. } => {
+                self.0.remove(task);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn take(open: &mut Vec<CutOff>, event: &Event) {

@@ -44,6 +44,21 @@ fn committed(name: &str, commit: &str) -> Event {
     }
 }
 
+/// What the gate told of an attempt; something is a thing that a person must approve.
+fn gated(name: &str, found: &[&str]) -> Event {
+    let breach = |path: &&str| crate::event::Breach {
+        rule: "host-executable".to_owned(),
+        path: (*path).to_owned(),
+        message: "is run by make: a person must approve it".to_owned(),
+    };
+    Event::Gated {
+        task: task(name),
+        attempt: 1,
+        files: 1,
+        breaches: found.iter().map(breach).collect(),
+    }
+}
+
 fn landing(name: &str, commit: &str) -> Event {
     Event::Landing {
         task: task(name),
@@ -77,7 +92,9 @@ fn the_last_record_of_an_attempt_says_how_far_it_had_come() {
         claimed("a", 1, 1),
         claimed("b", 1, 1),
         claimed("c", 1, 1),
+        gated("b", &[]),
         committed("b", ONE),
+        gated("c", &[]),
         committed("c", ONE),
         landing("c", TWO),
     ]);
@@ -118,12 +135,31 @@ fn an_attempt_with_an_end_is_not_open_and_a_later_one_begins_anew() {
         claimed("a", 1, 1),
         done,
         claimed("b", 1, 1),
+        gated("b", &[]),
         committed("b", ONE),
         failed,
         claimed("b", 2, 2),
         ended,
     ]);
     assert_eq!(found, [("b-2".to_owned(), Came::Working)]);
+}
+
+/// As journals of earlier versions have it: the commit stood there before its needs did.
+#[test]
+fn attack_g11_a_commit_that_the_gate_found_something_in_is_no_work_to_go_on_with() {
+    let unseen = [
+        vec![gated("a", &["src/Makefile"]), committed("a", ONE)],
+        vec![
+            gated("a", &["src/Makefile"]),
+            committed("a", ONE),
+            landing("a", TWO),
+        ],
+        vec![committed("a", ONE)],
+    ];
+    for events in unseen {
+        let found = came_of([vec![claimed("a", 1, 1)], events].concat());
+        assert_eq!(found, [("a-1".to_owned(), Came::Working)]);
+    }
 }
 
 #[test]

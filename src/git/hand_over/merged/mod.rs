@@ -1,0 +1,266 @@
+//! The gate over a tree that nobody wrote: what two sides, each of which passed it, come to together.
+//!
+//! Two tasks that know of each other make of parts that are each fine what neither may hand over: a
+//! repository, two spellings of a name, a link that leads out, a script in a `package.json`. So a
+//! merged tree is judged as if one agent had made all of it on the branch: what differs from the
+//! branch is looked at, and what stood there before only where it got another name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    super::{
+        GitError, ObjectId, Repository,
+        command::Place,
+        inspect::{self, Difference, Remark, contents},
+        spelling,
+        tree::{Entry, Kind, Walk},
+    },
+    Caps, Change, HandOver, Terms, differences,
+    needs::{self, Found, Landed},
+    report::breaches,
+};
+use crate::{
+    policy::{Files, Glob, Globs, Origin},
+    redact::Redactor,
+};
+
+/// The sides of a merge.
+#[derive(Debug, Clone, Copy)]
+pub struct Sides<'a> {
+    /// Where the branch is.
+    pub head: &'a ObjectId,
+    /// What joins it: it passed the gate on what it stands on.
+    pub work: &'a ObjectId,
+    /// What both come from.
+    pub base: &'a ObjectId,
+}
+
+impl Repository {
+    /// Judges a tree that joins two sides, as [`Repository::judge`] does what an agent left. What
+    /// the branch has already is nobody's fault.
+    ///
+    /// # Errors
+    /// When git fails. A breach is no error.
+    pub fn judge_merged(
+        &self,
+        sides: Sides<'_>,
+        tree: &ObjectId,
+        terms: &Terms<'_>,
+    ) -> Result<HandOver, GitError> {
+        let merged = Merged::read(&self.place, sides, tree)?;
+        merged.judge(terms)
+    }
+
+    /// Judges what taking a landing back would leave; `sides.work` is what was there before it,
+    /// which is what a person asks for. Only what is neither that nor the branch's counts.
+    ///
+    /// # Errors
+    /// When git fails. A breach is no error.
+    pub fn judge_undone(
+        &self,
+        sides: Sides<'_>,
+        tree: &ObjectId,
+        secrets: &Redactor,
+    ) -> Result<HandOver, GitError> {
+        let merged = Merged::read(&self.place, sides, tree)?;
+        let asked = merged.changes.iter().filter(|one| !merged.is_new(one));
+        let asked = match merged.lends_names()? {
+            true => BTreeSet::new(),
+            false => asked.map(needs::digest).collect(),
+        };
+        let files = Files {
+            read: everything(),
+            write: everything(),
+        };
+        let terms = Terms {
+            files: &files,
+            caps: &Caps::default(),
+            secrets,
+            granted: &BTreeSet::new(),
+            approved: &asked,
+        };
+        merged.judge(&terms)
+    }
+}
+
+/// A merged tree, and what it came of.
+struct Merged<'a> {
+    place: &'a Place,
+    sides: Sides<'a>,
+    /// What differs from the branch.
+    changes: Vec<Difference>,
+    /// Paths whose contents or mode are not the work's.
+    unlike: BTreeSet<Vec<u8>>,
+    entries: Vec<Entry>,
+    /// What the branch has.
+    before: Vec<Entry>,
+}
+
+impl<'a> Merged<'a> {
+    fn read(place: &'a Place, sides: Sides<'a>, tree: &ObjectId) -> Result<Self, GitError> {
+        let unlike = differences(place, sides.work, tree)?.into_iter();
+        Ok(Self {
+            place,
+            sides,
+            changes: differences(place, sides.head, tree)?,
+            unlike: unlike.map(|one| one.path).collect(),
+            entries: entries(place, tree)?,
+            before: entries(place, sides.head)?,
+        })
+    }
+
+    /// Returns whether neither side has the file like this.
+    fn is_new(&self, change: &Difference) -> bool {
+        self.unlike.contains(&change.path)
+    }
+
+    /// Returns whether the branch has other links than the work knew: names that nobody judged.
+    fn lends_names(&self) -> Result<bool, GitError> {
+        let known = entries(self.place, self.sides.work)?;
+        Ok(links(&known) != links(&self.entries))
+    }
+
+    fn judge(&self, terms: &Terms<'_>) -> Result<HandOver, GitError> {
+        let mut remarks = self.names();
+        let write = &terms.files.write;
+        let changed = inspect::changes(&self.changes, &self.entries, write);
+        let led_out = inspect::leading_out(&self.before);
+        remarks.extend(changed.into_iter().filter(|remark| {
+            let known = remark.rule == inspect::ESCAPE && led_out.contains(&remark.path);
+            !known || self.changes.iter().any(|one| one.path == remark.path)
+        }));
+        remarks.extend(spelling::twins(
+            &self.changes,
+            &self.entries,
+            &BTreeSet::new(),
+        ));
+        let seen = self.contents(terms)?;
+        remarks.extend(seen.values);
+        let landed = differences(self.place, self.sides.base, self.sides.head)?;
+        let found = Found {
+            absent: Vec::new(),
+            changes: &self.changes,
+            entries: &self.entries,
+            sights: &seen.sights,
+            landed: Some(Landed {
+                changes: &landed,
+                entries: &self.before,
+            }),
+        };
+        let needs = needs::needs(self.place, &found, terms)?;
+        let needs = needs.unwrap_or_else(|breach| {
+            remarks.push(breach);
+            Vec::new()
+        });
+        Ok(HandOver {
+            tree: None,
+            changes: self.changes.iter().map(Change::from).collect(),
+            breaches: breaches(&remarks),
+            needs,
+        })
+    }
+
+    /// Finds names that break a rule, and did not on the branch, or not with what is there now.
+    fn names(&self) -> Vec<Remark> {
+        let of = |entries: &[Entry]| {
+            let walk = Walk {
+                entries: entries.to_vec(),
+                ..Walk::default()
+            };
+            inspect::names(&walk, &BTreeSet::new())
+        };
+        let mut remarks = of(&self.entries);
+        if remarks.is_empty() {
+            return remarks;
+        }
+        let known = of(&self.before);
+        let touched = |path: &[u8]| {
+            let mut changed = self.changes.iter().map(|one| one.path.as_slice());
+            changed.any(|one| inspect::is_within(one, path))
+        };
+        remarks.retain(|remark| !known.contains(remark) || touched(&remark.path));
+        remarks
+    }
+
+    /// Looks at contents that neither side has.
+    fn contents(&self, terms: &Terms<'_>) -> Result<contents::Seen, GitError> {
+        let new = self.changes.iter().filter(|one| self.is_new(one));
+        let new: Vec<&Difference> = new
+            .filter(|one| one.new_id != one.old_id && one.new_mode.starts_with(b"1"))
+            .filter(|one| one.new_mode != b"160000")
+            .collect();
+        let ids = new.iter().map(|one| one.new_id.as_slice()).collect();
+        let blobs = needs::blobs(self.place, ids)?;
+        let mut seen = contents::Seen::default();
+        for change in new {
+            match blobs.get(change.new_id.as_slice()) {
+                Some(text) => seen.take(&change.path, text, terms.secrets),
+                None => seen.values.push(Remark::new(
+                    "size",
+                    &change.path,
+                    "was merged, and is larger than what is judged anew",
+                )),
+            }
+        }
+        Ok(seen)
+    }
+}
+
+/// What a person may change: everything.
+fn everything() -> Globs {
+    Globs(vec![Glob {
+        text: "**".to_owned(),
+        origin: Origin::default(),
+        except: Vec::new(),
+    }])
+}
+
+fn links(entries: &[Entry]) -> BTreeMap<&[u8], &[u8]> {
+    entries.iter().filter_map(inspect::host::target).collect()
+}
+
+/// Lists a tree as a walk of it would.
+fn entries(place: &Place, tree: &ObjectId) -> Result<Vec<Entry>, GitError> {
+    let listed = place
+        .reading("ls-tree")
+        .args(["-r", "-t", "-z", "--full-tree"]);
+    let answer = listed.arg(tree.as_str()).run()?;
+    let mut found = Vec::new();
+    for record in answer.records() {
+        let mut halves = record.splitn(2, |byte| *byte == b'\t');
+        let (facts, path) = (halves.next().unwrap_or_default(), halves.next());
+        let mut facts = facts.split(|byte| *byte == b' ');
+        let (mode, _, id) = (facts.next(), facts.next(), facts.next());
+        let (Some(mode), Some(id), Some(path)) = (mode, id, path) else {
+            return Err(answer.odd());
+        };
+        found.push((mode, id, path));
+    }
+    let linked = found.iter().filter(|(mode, _, _)| *mode == b"120000");
+    let targets = needs::blobs(place, linked.map(|(_, id, _)| *id).collect())?;
+    let entry = |&(mode, id, path): &(&[u8], &[u8], &[u8])| {
+        let kind = match mode {
+            b"120000" => Kind::Link(targets.get(id).cloned().unwrap_or_default()),
+            b"040000" | b"160000" => Kind::Directory,
+            _ => Kind::File,
+        };
+        listed_entry(path, kind)
+    };
+    Ok(found.iter().map(entry).collect())
+}
+
+/// A name of a tree, which has no owner, time or place on a disk.
+pub(super) fn listed_entry(path: &[u8], kind: Kind) -> Entry {
+    Entry {
+        path: path.to_vec(),
+        kind,
+        mode: 0o644,
+        size: 0,
+        links: 1,
+        inode: (0, 0),
+        unreadable: false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
