@@ -5,6 +5,7 @@
     reason = "tests write files of their own and run the stock programs"
 )]
 
+mod exhausting;
 mod hostile;
 
 use std::{
