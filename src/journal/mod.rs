@@ -67,7 +67,7 @@ pub use requests::{Requests, Unbelieved};
 pub use seal::{Facts, PURPOSE as SEAL_PURPOSE, Seal, SealFault};
 pub use sealer::Sealing;
 pub use signals::{Signal, Signals};
-pub use unbegun::{forget, forget_unbegun};
+pub use unbegun::{Unbegun, forget, forget_unbegun};
 pub use writer::{Reopened, Writer};
 
 /// What [`verify`] found in a sound journal.
