@@ -352,7 +352,12 @@ fn every_verb_that_writes_a_journal_seals_it() {
 #[test]
 fn attack_s16_a_destroyed_newest_journal_is_found_without_its_name() {
     let world = world();
-    lived(&world, "20261120-080000-0001", 1, Some("2026-11-20T08:00:00Z"));
+    lived(
+        &world,
+        "20261120-080000-0001",
+        1,
+        Some("2026-11-20T08:00:00Z"),
+    );
     lived(&world, RUN, 2, None);
     let journal = file(&world, RUN, "jsonl");
     let text = fs::read_to_string(&journal).unwrap();

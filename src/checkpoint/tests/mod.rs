@@ -7,6 +7,7 @@
 
 mod exhausting;
 mod hostile;
+mod strangers;
 
 use std::{
     collections::BTreeMap,
@@ -39,6 +40,7 @@ fn fits(bytes: &[u8], signature: &str) -> bool {
 const TRUSTED: Trusted<'static> = Trusted {
     key: "aa",
     fits: &fits,
+    around: &[],
 };
 
 /// Two directories of an agent's, and a store.
@@ -361,6 +363,7 @@ fn another_key_is_not_trusted_and_a_newer_version_is_not_guessed_at() {
     let stranger = Trusted {
         key: "bb",
         fits: &fits,
+        around: &[],
     };
     let refused = world
         .store

@@ -17,7 +17,11 @@ fn attack_s16_a_journal_whose_beginning_was_destroyed_is_still_the_newest() {
     let newest: RunId = "20270301-000000-0001".parse().unwrap();
     for destroyed in ["", "{}", "no line break", "\n\n"] {
         std::fs::write(path(&home.path, &newest), destroyed).unwrap();
-        assert_eq!(runs(&home.path).unwrap().last(), Some(&newest), "{destroyed:?}");
+        assert_eq!(
+            runs(&home.path).unwrap().last(),
+            Some(&newest),
+            "{destroyed:?}"
+        );
         assert_eq!(without_beginning(&home.path).unwrap(), [newest.clone()]);
     }
     std::fs::write(journal.join("unnamed.jsonl"), "").unwrap();
@@ -44,7 +48,11 @@ fn attack_s16_a_journal_that_was_emptied_is_not_taken_for_one_that_never_began()
         }
         let found = forget_unbegun(&home.path, Some(&outside(&home))).unwrap();
         let known = seals || anchor;
-        assert_eq!(found.destroyed.len(), usize::from(known), "{seals} {anchor}");
+        assert_eq!(
+            found.destroyed.len(),
+            usize::from(known),
+            "{seals} {anchor}"
+        );
         assert_eq!(found.gone.len(), usize::from(!known), "{seals} {anchor}");
         assert_eq!(path(&home.path, &run()).exists(), known);
         assert_eq!((sealed.exists(), kept.exists()), (seals, anchor));
