@@ -112,6 +112,7 @@ fn keep(state: &Path, tree: &Path) -> (Head, Duration) {
         trusted: Trusted {
             key: "k",
             fits: &fits,
+            around: &[],
         },
         now: &jiff::Timestamp::now,
         progress: &|_, _| {},
@@ -139,6 +140,7 @@ fn unpack(state: &Path, head: &Head, to: &Path) -> Duration {
         Trusted {
             key: "k",
             fits: &fits,
+            around: &[],
         },
         &|_, _| {},
     )

@@ -149,20 +149,6 @@ impl<'s, 'd> Intake<'s, 'd> {
         chunks.iter().all(|chunk| known.contains(chunk))
     }
 
-    /// Adds chunks that were not read from a file.
-    pub(super) fn add<'c>(
-        &self,
-        chunks: impl Iterator<Item = &'c [u8]>,
-    ) -> Result<Vec<Digest>, CheckpointError> {
-        let mut hand = Hand::new(self)?;
-        let mut digests = Vec::new();
-        for chunk in chunks {
-            digests.push(hand.keep(chunk)?);
-        }
-        hand.flush()?;
-        Ok(digests)
-    }
-
     /// Returns a worker for contents that come one after the other.
     pub(super) fn hand(&self) -> Result<Hand<'_, 's, 'd>, CheckpointError> {
         Hand::new(self)

@@ -115,7 +115,7 @@ pub struct Signer<'a> {
     pub sign: &'a (dyn Fn(&[u8]) -> String + Sync),
 }
 
-/// Checks signatures of the one key that is trusted.
+/// Checks signatures of the keys that are trusted.
 #[derive(Clone, Copy)]
 pub struct Trusted<'a> {
     /// The public key, as text.
@@ -123,6 +123,16 @@ pub struct Trusted<'a> {
     /// Returns whether a signature, as text, is the key's over [`PURPOSE`], a line break and these
     /// bytes.
     pub fits: &'a (dyn Fn(&[u8], &str) -> bool + Sync),
+    /// The keys before it and after it, whose signatures count as well.
+    pub around: &'a [Trusted<'a>],
+}
+
+impl<'a> Trusted<'a> {
+    /// Returns what checks signatures of this key; none when it is not trusted.
+    fn of(self, key: &str) -> Option<Self> {
+        let mut all = std::iter::once(self).chain(self.around.iter().copied());
+        all.find(|one| one.key == key)
+    }
 }
 
 impl Head {
@@ -149,11 +159,11 @@ impl Head {
         let malformed = |what| Flaw::Malformed(what).of(id);
         let sealed: Sealed =
             serde_json::from_slice(bytes).map_err(|_| malformed("it is no signed JSON"))?;
-        if sealed.key != trusted.key {
+        let Some(trusted) = trusted.of(&sealed.key) else {
             // Whatever it holds is shown to a person: a key is nothing but digits.
             let shown = sealed.key.chars().filter(char::is_ascii_hexdigit).take(64);
             return Err(Flaw::Stranger(shown.collect()).of(id));
-        }
+        };
         if !(trusted.fits)(sealed.head.as_bytes(), &sealed.signature) {
             return Err(Flaw::Forged.of(id));
         }

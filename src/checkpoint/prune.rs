@@ -8,7 +8,7 @@ use crate::{digest::Digest, name::CheckpointId};
 
 use super::{
     create::new_id,
-    error::CheckpointError,
+    error::{CheckpointError, Flaw},
     manifest::{Head, Trusted},
     pack::{Block, Index, Packer, Room, Writer},
     read::Reader,
@@ -31,6 +31,9 @@ pub struct Pruned {
     pub removed: Vec<CheckpointId>,
     /// How many stay.
     pub kept: usize,
+    /// Those that somebody else signed: they stay, and so does every part, for what they need is
+    /// not known.
+    pub strangers: Vec<CheckpointId>,
     /// Bytes of the store before.
     pub before: u64,
     /// Bytes of the store afterwards; as long as nothing is removed, the same.
@@ -60,7 +63,8 @@ impl Retention {
 /// Removes checkpoints and what only they needed. With `pretend` nothing is.
 ///
 /// # Errors
-/// When a checkpoint that stays cannot be believed, nothing is removed: what it needs is not known.
+/// When a checkpoint is not what was signed, nothing is removed: what it needs is not known. One that
+/// somebody else signed is named, and only parts stay because of it.
 pub fn prune(
     store: &Store,
     rule: Retention,
@@ -69,12 +73,7 @@ pub fn prune(
     pretend: Pretend,
 ) -> Result<Pruned, CheckpointError> {
     let _turn = store.wait_for_turn()?;
-    let heads: Result<Vec<Head>, _> = store
-        .ids()?
-        .iter()
-        .map(|id| store.head(id, trusted))
-        .collect();
-    let heads = heads?;
+    let (heads, strangers) = heads(store, trusted)?;
     let removed = rule.goes(&heads, now);
     let mut reader = store.reader()?;
     let staying = heads.iter().filter(|head| !removed.contains(&head.id));
@@ -99,14 +98,36 @@ pub fn prune(
         }
         // Chunks may go only once nothing names them, whatever happens in between.
         store.heads.sync()?;
-        sweep(store, reader, &needed, now)?;
+        if strangers.is_empty() {
+            sweep(store, reader, &needed, now)?;
+        }
     }
     Ok(Pruned {
         kept: heads.len() - removed.len(),
         removed,
+        strangers,
         before,
         after: store.size()?,
     })
+}
+
+/// Reads all heads, and names those of other keys.
+fn heads(
+    store: &Store,
+    trusted: Trusted<'_>,
+) -> Result<(Vec<Head>, Vec<CheckpointId>), CheckpointError> {
+    let (mut heads, mut strangers) = (Vec::new(), Vec::new());
+    for id in store.ids()? {
+        match store.head(&id, trusted) {
+            Ok(head) => heads.push(head),
+            Err(CheckpointError::Broken {
+                flaw: Flaw::Stranger(_),
+                ..
+            }) => strangers.push(id),
+            Err(cause) => return Err(cause),
+        }
+    }
+    Ok((heads, strangers))
 }
 
 /// Whether something is only to be looked at.

@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use crate::{digest::Digest, name::CheckpointId};
 
 use super::{
-    entry::{Entry, EntryPath, Kind},
+    entry::{Entry, EntryPath, Kind, Lines, Listing},
     error::{CheckpointError, Flaw},
     manifest::Parts,
     pack::Index,
@@ -13,8 +13,8 @@ use super::{
 
 /// Unpacked blocks that are kept: neighbours in a listing mostly lie in the same one.
 const KEPT: usize = 24;
-/// The longest listing.
-const LISTING: u64 = 4 << 30;
+/// The longest listing: none longer is written or read.
+pub(super) const LISTING: u64 = 4 << 30;
 
 /// Reads chunks out of packs, in constant memory.
 pub struct Reader {
@@ -126,22 +126,25 @@ impl Reader {
         }
     }
 
-    /// Returns the bytes of a listing.
-    pub(super) fn listing(&mut self, parts: &Parts) -> Result<Vec<u8>, Flaw> {
+    /// Reads a listing, part by part.
+    pub(super) fn listing(&mut self, parts: &Parts) -> Result<Listing, Flaw> {
         let path = EntryPath::new("the listing");
         if parts.bytes > LISTING {
             return Err(Flaw::Length { path });
         }
-        let mut bytes = Vec::new();
+        let malformed = || Flaw::Malformed("its listing is not of its version");
+        let mut lines = Lines::default();
+        let mut length = 0;
         for digest in &parts.chunks {
             let part = self.chunk(digest).map_err(|lost| lost.of(&path, digest))?;
-            bytes.extend_from_slice(part);
-            if bytes.len() as u64 > parts.bytes {
+            length += part.len() as u64;
+            if length > parts.bytes {
                 break;
             }
+            lines.take(part).ok_or_else(malformed)?;
         }
-        match bytes.len() as u64 == parts.bytes {
-            true => Ok(bytes),
+        match length == parts.bytes {
+            true => lines.finish().ok_or_else(malformed),
             false => Err(Flaw::Length { path }),
         }
     }

@@ -147,11 +147,8 @@ impl Store {
     /// # Errors
     /// What is wrong with it.
     pub fn listing(&self, head: &Head, reader: &mut Reader) -> Result<Listing, CheckpointError> {
-        let bytes = reader
-            .listing(&head.listing)
-            .map_err(|flaw| flaw.of(&head.id))?;
-        let malformed = || Flaw::Malformed("its listing is not of its version").of(&head.id);
-        let listing = Listing::read(&bytes).ok_or_else(malformed)?;
+        let listing = reader.listing(&head.listing);
+        let listing = listing.map_err(|flaw| flaw.of(&head.id))?;
         let counted = (
             listing.entries.len() as u64,
             listing.left_out.len() as u64,

@@ -34,14 +34,14 @@ pub(super) async fn resume(env: &Environment, args: &args::Resume) -> Result<Exi
             return Ok(Exit::Done);
         }
         let lock = Lock::acquire(&state, &new_run()?, now()).or_exit(Exit::Failed)?;
-        tidy_unheard(&repository, &lock)?;
+        tidy_unheard(env, &repository, &lock)?;
         if lock.abandoned().is_some() {
             remove_leftovers(env, &repository).await?;
         }
         return Ok(Exit::Done);
     };
     let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
-    tidy_unheard(&repository, &lock)?;
+    tidy_unheard(env, &repository, &lock)?;
     let records = journal::read(&journal::path(&state, &run)).or_exit(Exit::Failed)?;
     let status = Status::fold(&records);
     if let Some(outcome @ (Outcome::Done | Outcome::Failed)) = status.outcome {
@@ -143,9 +143,20 @@ pub(super) fn name_unfinished(state: &Path) {
 
 /// Removes what an orchestrator that died left of runs that are not to be gone on with: a journal
 /// that never began, and the task branches of a run that was done.
-pub(super) fn tidy_unheard(repository: &Repository, lock: &Lock) -> Result<(), Fault> {
+pub(super) fn tidy_unheard(
+    env: &Environment,
+    repository: &Repository,
+    lock: &Lock,
+) -> Result<(), Fault> {
     let state = repository.root().join(".loki");
-    journal::forget_unbegun(&state).or_exit(Exit::Failed)?;
+    let anchors = audit::anchors(env, repository.root()).ok();
+    let unbegun = journal::forget_unbegun(&state, anchors.as_deref()).or_exit(Exit::Failed)?;
+    for run in unbegun.destroyed {
+        ui::warning(format!(
+            "the journal of run {run} has no record any more, though records of it were sealed: \
+             it stays as it is; `loki audit verify --run {run}` says what it held"
+        ));
+    }
     let Some(dead) = lock.abandoned() else {
         return Ok(());
     };

@@ -50,7 +50,7 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let keeper = course::keeper(env, &state)?;
     answers::keep(env, &launcher, &state)?;
     restart::charge(&launcher.threads, (&state, &planned.policy), now());
-    resume::tidy_unheard(repository, &lock)?;
+    resume::tidy_unheard(env, repository, &lock)?;
     resume::name_unfinished(&state);
     course::sweep(repository, &launcher, &keeper).await?;
     let engine = launcher.engine.as_ref();

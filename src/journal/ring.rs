@@ -171,12 +171,17 @@ impl Ring {
 /// # Errors
 /// When a key or the list of changes cannot be read or written.
 pub fn rotate(settings: &Path, now: Timestamp) -> Result<Handover, RingError> {
-    let old = Key::open(settings)?.ok_or(RingError::Missing)?;
     let path = settings.join(NAME);
-    // Two changes at once would give one key two successors.
-    let folder = File::open(settings).map_err(|source| fail("open", settings, source))?;
+    // Two changes at once would give one key two successors. The key is read by who has the turn:
+    // one that was read before may by then have a successor already.
+    let folder = match File::open(settings) {
+        Ok(folder) => folder,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Err(RingError::Missing),
+        Err(source) => return Err(fail("open", settings, source)),
+    };
     rustix::fs::flock(&folder, FlockOperation::LockExclusive)
         .map_err(|errno| fail("lock", settings, errno.into()))?;
+    let old = Key::open(settings)?.ok_or(RingError::Missing)?;
     let mut ring = Ring::open(settings)?;
     key::make(settings, NEXT)?;
     let next = Key::open_as(settings, NEXT)?.ok_or(RingError::Missing)?;

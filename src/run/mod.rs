@@ -11,6 +11,7 @@
 //! events, which it writes before it answers. So nothing happens that is not in the journal.
 
 mod attempt;
+mod believed;
 mod budget;
 mod checks;
 mod count;
@@ -32,6 +33,7 @@ mod work;
     clippy::module_name_repetitions,
     reason = "an error is named after what failed"
 )]
+pub use believed::Believed;
 pub use driver::{Control, Ending, RunError, Session, begin, drive};
 pub use keeper::{Holder, Keeper, Subject};
 pub use landings::{Landing, Landings};

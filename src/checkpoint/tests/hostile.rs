@@ -263,6 +263,7 @@ fn refuses(bytes: &[u8], why: &str) {
         Caps {
             entries: 1000,
             bytes: 1 << 30,
+            ..Caps::default()
         },
     )
     .unwrap_err()

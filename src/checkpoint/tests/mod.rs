@@ -6,9 +6,11 @@
 )]
 
 mod believing;
+mod exhausting;
 mod hostile;
 mod keeping;
 mod pruning;
+mod strangers;
 mod unpacking;
 
 use std::{
@@ -42,6 +44,7 @@ fn fits(bytes: &[u8], signature: &str) -> bool {
 const TRUSTED: Trusted<'static> = Trusted {
     key: "aa",
     fits: &fits,
+    around: &[],
 };
 
 /// Two directories of an agent's, and a store.

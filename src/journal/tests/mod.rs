@@ -22,6 +22,7 @@ use crate::{
 mod beside;
 mod chain;
 mod changed;
+mod destroyed;
 mod formats;
 mod keys;
 mod pruning;
