@@ -17,6 +17,7 @@ mod count;
 mod driver;
 mod failure;
 mod handed;
+mod install;
 mod keeper;
 mod land;
 mod landings;
@@ -33,6 +34,7 @@ mod work;
     reason = "an error is named after what failed"
 )]
 pub use driver::{Control, Ending, RunError, Session, begin, drive};
+pub use install::{Installs, Ready, Registry};
 pub use keeper::{Holder, Keeper, Subject};
 pub use landings::{Landing, Landings};
 pub use resume::{Came, Cut, CutOff, cut_off, outside};

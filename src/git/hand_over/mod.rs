@@ -16,6 +16,7 @@ mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use self::needs::blobs;
 use self::report::{LISTED, LISTED_BYTES, breaches};
 use super::{
     GitError, ObjectId, Repository, Signature, Slot,
