@@ -17,6 +17,8 @@
 //! than fits. It starts nothing, and does not know what a tool or a role is.
 
 mod error;
+mod hold;
+mod listing;
 mod manifest;
 mod place;
 mod store;
@@ -26,6 +28,7 @@ mod tests;
 mod walk;
 
 pub use error::DepsError;
+pub use listing::{Listed, Room};
 pub use manifest::{Facts, Kept, PURPOSE, Vouch};
-pub use store::{Found, Lease, Listed, Making, Room, Store};
+pub use store::{Found, Lease, Making, Store};
 pub use take::{Bounds, From};

@@ -9,22 +9,18 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use jiff::Timestamp;
 use rustix::{
-    fs::{
-        FileType, FlockOperation, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW,
-        UTIME_OMIT,
-    },
+    fs::{FlockOperation, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT},
     io::Errno,
-    process::geteuid,
 };
 
 use super::{
     DepsError, Facts, Kept, Vouch,
+    hold::{of_contents, of_names},
+    listing::key_of,
     manifest::LARGEST,
     place,
     take::{Bounds, From, take},
-    walk::{Node, Step, Sum, pieces, walk},
 };
 use crate::digest::Digest;
 
@@ -35,27 +31,35 @@ const LOCKS: &str = ".locks";
 /// The parts of an entry.
 const TREE: &str = "tree";
 const MANIFEST: &str = "manifest";
+/// What a lock of a key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lock {
+    /// Its entry is used.
+    Use,
+    /// Its entry is made.
+    Make,
+}
+
+impl Lock {
+    /// Returns the file's name.
+    pub(super) fn of(self, key: &Digest) -> String {
+        let what = match self {
+            Self::Use => "use",
+            Self::Make => "make",
+        };
+        format!("{key}.{what}")
+    }
+}
+
 /// How often an entry that others remove at the same time is looked for again.
 const TRIES: u32 = 5;
 
-/// How much is kept of all installs together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
-    /// Bytes.
-    pub bytes: u64,
-}
-
-impl Room {
-    /// What there is unless a person says otherwise.
-    pub const USUAL: Self = Self { bytes: 20 << 30 };
-}
-
 /// What installs made for one repository.
 pub struct Store {
-    path: PathBuf,
-    root: OwnedFd,
+    pub(super) path: PathBuf,
+    pub(super) root: OwnedFd,
     unfinished: OwnedFd,
-    locks: OwnedFd,
+    pub(super) locks: OwnedFd,
     vouch: Vouch,
     /// Which trees this process has held against their digests, by what the kernel said of each of
     /// their names then: a change of anything in them shows there.
@@ -96,17 +100,6 @@ impl Making {
     pub fn key(&self) -> &Digest {
         &self.key
     }
-}
-
-/// An entry as it is listed.
-#[derive(Debug, Clone)]
-pub struct Listed {
-    /// Its key.
-    pub key: Digest,
-    /// What its manifest says; none where this user did not sign it.
-    pub kept: Option<Kept>,
-    /// When it was used last.
-    pub used: Timestamp,
 }
 
 impl Store {
@@ -152,7 +145,7 @@ impl Store {
     /// When the disk cannot be read.
     pub fn find(&self, key: &Digest) -> Result<Found, DepsError> {
         for _ in 0..TRIES {
-            let held = self.lock(key, "use", FlockOperation::LockShared)?;
+            let held = self.lock(key, Lock::Use, FlockOperation::LockShared)?;
             let entry = match place::directory(&self.root, key.to_string().as_bytes()) {
                 Ok(entry) => entry,
                 Err(Errno::NOENT) => return Ok(Found::Nothing),
@@ -181,7 +174,7 @@ impl Store {
     /// # Errors
     /// When the lock cannot be made.
     pub fn making(&self, key: &Digest) -> Result<Making, DepsError> {
-        let held = self.lock(key, "make", FlockOperation::LockExclusive)?;
+        let held = self.lock(key, Lock::Make, FlockOperation::LockExclusive)?;
         Ok(Making {
             key: *key,
             _held: held,
@@ -245,78 +238,6 @@ impl Store {
         Ok(kept)
     }
 
-    /// Lists the entries, the one used last first.
-    ///
-    /// # Errors
-    /// When the directory cannot be read.
-    pub fn list(&self) -> Result<Vec<Listed>, DepsError> {
-        let names = place::names(&self.root);
-        let names = names.map_err(|errno| DepsError::io("list", &self.path, errno))?;
-        let keys = names.iter().filter_map(|name| key_of(name));
-        let mut all: Vec<Listed> = keys.map(|key| self.listed(key)).collect();
-        all.sort_by_key(|one| (std::cmp::Reverse(one.used), one.key.0));
-        Ok(all)
-    }
-
-    fn listed(&self, key: Digest) -> Listed {
-        let entry = place::directory(&self.root, key.to_string().as_bytes());
-        let stat = place::look(&self.locks, format!("{key}.use").as_bytes());
-        let seconds = stat.map_or(0, |stat| stat.st_mtime);
-        Listed {
-            key,
-            kept: entry.ok().and_then(|entry| self.manifest(&key, &entry)),
-            used: Timestamp::from_second(seconds).unwrap_or_default(),
-        }
-    }
-
-    /// Removes entries that `gone` names and nobody uses, and returns them.
-    ///
-    /// # Errors
-    /// When one cannot be removed.
-    pub fn prune(&self, gone: impl Fn(&Listed) -> bool) -> Result<Vec<Listed>, DepsError> {
-        let mut removed = Vec::new();
-        for one in self.list()?.into_iter().filter(|one| gone(one)) {
-            if self.discard(&one.key)? {
-                removed.push(one);
-            }
-        }
-        Ok(removed)
-    }
-
-    /// Removes what was not used for longest until all fits, and returns it. What is used stays.
-    ///
-    /// # Errors
-    /// When one cannot be removed.
-    pub fn fit(&self, room: Room) -> Result<Vec<Listed>, DepsError> {
-        let size = |one: &Listed| one.kept.as_ref().map_or(0, |kept| kept.bytes);
-        let all = self.list()?;
-        let mut sum: u64 = all.iter().map(size).sum();
-        let mut removed = Vec::new();
-        for one in all.into_iter().rev() {
-            if sum <= room.bytes {
-                break;
-            }
-            if self.discard(&one.key)? {
-                sum = sum.saturating_sub(size(&one));
-                removed.push(one);
-            }
-        }
-        Ok(removed)
-    }
-
-    /// Removes an entry that nobody uses, and returns whether it did.
-    fn discard(&self, key: &Digest) -> Result<bool, DepsError> {
-        match self.lock(key, "use", FlockOperation::NonBlockingLockExclusive) {
-            Ok(_held) => self.put_away(key).map(|()| true),
-            Err(DepsError::Io { source, .. })
-                if source.kind() == std::io::ErrorKind::WouldBlock =>
-            {
-                Ok(false)
-            }
-            Err(fault) => Err(fault),
-        }
-    }
-
     /// Holds an entry against what was signed; why it is not that.
     fn hold(&self, key: &Digest, entry: &OwnedFd) -> Result<Result<Kept, &'static str>, DepsError> {
         let Some(kept) = self.manifest(key, entry) else {
@@ -361,7 +282,7 @@ impl Store {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn manifest(&self, key: &Digest, entry: &OwnedFd) -> Option<Kept> {
+    pub(super) fn manifest(&self, key: &Digest, entry: &OwnedFd) -> Option<Kept> {
         use std::os::fd::AsFd;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = File::from(place::beneath(entry.as_fd(), MANIFEST.as_bytes(), flags).ok()?);
@@ -390,7 +311,7 @@ impl Store {
 
     /// Takes a key from whatever has it, and removes that. Sandboxes that were given it keep what
     /// they have open.
-    fn put_away(&self, key: &Digest) -> Result<(), DepsError> {
+    pub(super) fn put_away(&self, key: &Digest) -> Result<(), DepsError> {
         self.seen().remove(key);
         let (from, to) = (key.to_string(), format!("{key}.{:016x}", chance()));
         match rustix::fs::renameat(&self.root, &from[..], &self.unfinished, &to[..]) {
@@ -406,19 +327,24 @@ impl Store {
     fn sweep(&self) {
         for name in place::names(&self.unfinished).unwrap_or_default() {
             let key = name.split(|byte| *byte == b'.').next().and_then(key_of);
-            let making =
-                key.map(|key| self.lock(&key, "make", FlockOperation::NonBlockingLockExclusive));
+            let making = key
+                .map(|key| self.lock(&key, Lock::Make, FlockOperation::NonBlockingLockExclusive));
             if !matches!(making, Some(Err(_))) {
                 place::remove(&self.unfinished, &name).ok();
             }
         }
     }
 
-    fn lock(&self, key: &Digest, what: &str, how: FlockOperation) -> Result<File, DepsError> {
+    pub(super) fn lock(
+        &self,
+        key: &Digest,
+        what: Lock,
+        how: FlockOperation,
+    ) -> Result<File, DepsError> {
         let failed = |errno: Errno| self.failed("lock", key, errno);
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let name = format!("{key}.{what}");
+        let name = what.of(key);
         let file = rustix::fs::openat(&self.locks, &name[..], flags, Mode::RUSR | Mode::WUSR);
         let file = file.map_err(failed)?;
         rustix::fs::flock(&file, how).map_err(failed)?;
@@ -433,11 +359,6 @@ impl Store {
     ) -> DepsError {
         DepsError::io(doing, self.path.join(key.to_string()), source)
     }
-}
-
-/// Returns the key that a name is, if it is one.
-fn key_of(name: &[u8]) -> Option<Digest> {
-    std::str::from_utf8(name).ok()?.parse().ok()
 }
 
 fn chance() -> u64 {
@@ -458,70 +379,4 @@ fn touch(file: &File) {
         last_modification: when(UTIME_NOW),
     };
     rustix::fs::futimens(file, &times).ok();
-}
-
-/// Refuses what never comes out of [`take`].
-fn ours(node: &Node<'_>) -> Result<(), DepsError> {
-    let mode = node.stat.st_mode & 0o7777;
-    let fits = match place::kind(&node.stat) {
-        FileType::RegularFile => (mode == 0o644 || mode == 0o755) && node.stat.st_nlink == 1,
-        FileType::Directory => mode == 0o755,
-        FileType::Symlink => true,
-        _ => false,
-    };
-    if fits && node.stat.st_uid == geteuid().as_raw() {
-        Ok(())
-    } else {
-        Err(node.refused("which was changed"))
-    }
-}
-
-/// Returns a digest of what the kernel says of every name: any change of a file changes it.
-fn of_names(tree: &OwnedFd, bounds: Bounds) -> Result<Digest, DepsError> {
-    let mut sum = Sum::default();
-    walk(tree, bounds, |step| {
-        let Step::Into(node) = step else {
-            sum.out();
-            return Ok(());
-        };
-        ours(node)?;
-        let stat = &node.stat;
-        let facts = [
-            u64::from(stat.st_mode),
-            stat.st_dev,
-            stat.st_ino,
-            stat.st_size.cast_unsigned(),
-            stat.st_ctime.cast_unsigned(),
-            stat.st_ctime_nsec,
-        ];
-        sum.add(b'n', node.name, facts.map(u64::to_le_bytes).as_flattened());
-        Ok(())
-    })?;
-    Ok(sum.finish())
-}
-
-/// Returns the digest of a tree as [`take`] makes it.
-fn of_contents(tree: &OwnedFd, bounds: Bounds) -> Result<Digest, DepsError> {
-    let mut sum = Sum::default();
-    walk(tree, bounds, |step| {
-        let Step::Into(node) = step else {
-            sum.out();
-            return Ok(());
-        };
-        ours(node)?;
-        match place::kind(&node.stat) {
-            FileType::RegularFile => {
-                let read = pieces(&mut node.open()?, |_| Ok(()));
-                let read = read.map_err(|cause| DepsError::io("read", "a file", cause))?;
-                sum.file((node.name, node.stat.st_mode & 0o100 != 0), read);
-            }
-            FileType::Symlink => sum.add(b'l', node.name, &node.target()?),
-            _ => sum.add(b'd', node.name, b""),
-        }
-        if sum.bytes > bounds.bytes {
-            return Err(node.refused("which was changed"));
-        }
-        Ok(())
-    })?;
-    Ok(sum.finish())
 }

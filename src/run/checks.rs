@@ -27,7 +27,7 @@ use super::{
 const TAIL_LINES: usize = 30;
 
 /// The role that runs checks: no network, no interpreter left out, a throw-away copy.
-const CHECKER: &str = "check";
+pub(super) const CHECKER: &str = "check";
 
 /// What a check came to.
 struct Checked {

@@ -14,6 +14,7 @@ use crate::{
 
 use super::{
     attempt::Claim,
+    checks::CHECKER,
     failure::Failure,
     install::Given,
     output::{End, Heard, Log, Talk, listen},
@@ -100,6 +101,11 @@ impl Room<'_> {
     /// What the room's role may do.
     pub(super) fn rights(&self) -> &Rights {
         &self.rights
+    }
+
+    /// Whether it is one for checks.
+    pub(super) fn is_check(&self) -> bool {
+        self.rights.role.as_str() == CHECKER
     }
 
     /// The user that its programs run as.

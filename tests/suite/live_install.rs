@@ -25,8 +25,7 @@ permissions:
 const NPM_LOCK: &str = r#"{"name": "p", "lockfileVersion": 3, "requires": true, "packages": {"": {"dependencies": {"ms": "2.1.3"}},
 "node_modules/ms": {"version": "2.1.3", "integrity": "sha512-6FlzubTLZG3J2a/NVCAleEhjzq5oxgHyaCU9yYXvcLsvoVaHJq/s5xXI6/XXP6tz7R9xAOtHnSO/tXtF3WRTlA=="}}}"#;
 const REQUIREMENTS: &str = "six==1.17.0 \\\n    --hash=sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274\n";
-const CARGO: &str =
-    "[package]\nname = \"p\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\ncfg-if = \"=1.0.0\"\n";
+const CARGO: &str = "[package]\nname = \"p\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\ncfg-if = \"=1.0.0\"\n";
 const CARGO_LOCK: &str = r#"version = 3
 
 [[package]]
@@ -55,15 +54,21 @@ fn world(engine: Engine, agent: &str) -> World {
 }
 
 fn with_npm(world: &World) {
-    let manifest = r#"{"name": "p", "dependencies": {"ms": "2.1.3"}, "scripts": {"preinstall": "exit 1"}}"#;
+    let manifest =
+        r#"{"name": "p", "dependencies": {"ms": "2.1.3"}, "scripts": {"preinstall": "exit 1"}}"#;
     world.write("package.json", manifest);
     world.write("package-lock.json", NPM_LOCK);
 }
 
 /// Runs `spec.md` with one task and these checks.
 fn start(world: &World, install: &str, checks: &[&str]) -> super::harness::Run {
-    let checks: String = checks.iter().map(|check| format!("  - accept: `{check}`\n")).collect();
-    let spec = format!("# P\n\n{install}## Tasks\n\n- `a` (eng-backend): Make it\n{checks}\n## Tests\n\n- `true`\n");
+    let checks: String = checks
+        .iter()
+        .map(|check| format!("  - accept: `{check}`\n"))
+        .collect();
+    let spec = format!(
+        "# P\n\n{install}## Tasks\n\n- `a` (eng-backend): Make it\n{checks}\n## Tests\n\n- `true`\n"
+    );
     world.write("spec.md", spec);
     world.commit();
     world.loki(&[&START[..], &["--policy", "../policy.yaml"]].concat())
@@ -124,15 +129,29 @@ fn live_install_npm_pip_and_cargo_are_installed_once_and_given_to_agents_and_che
             world.write("requirements.txt", REQUIREMENTS);
             world.write("Cargo.toml", CARGO);
             world.write("Cargo.lock", CARGO_LOCK);
-            world.write("src/lib.rs", "cfg_if::cfg_if! { if #[cfg(unix)] { pub fn f() {} } }\n");
-            checks.extend(["python3 -c 'import six; print(six.__file__)'", "cargo build"]);
+            world.write(
+                "src/lib.rs",
+                "cfg_if::cfg_if! { if #[cfg(unix)] { pub fn f() {} } }\n",
+            );
+            checks.extend([
+                "python3 -c 'import six; print(six.__file__)'",
+                "cargo build",
+            ]);
         }
-        let tools: &[&str] = if all { &["cargo", "npm", "pip"] } else { &["npm"] };
+        let tools: &[&str] = if all {
+            &["cargo", "npm", "pip"]
+        } else {
+            &["npm"]
+        };
         let said = start(&world, "", &checks).exits(0);
         let installed = world.events_of("installed");
         assert_eq!(texts(&installed, "tool"), tools, "{said}");
         assert_eq!(installed.len(), tools.len(), "each once: {installed:?}");
-        assert_eq!(texts(&world.events_of("install_reused"), "tool"), tools, "{said}");
+        assert_eq!(
+            texts(&world.events_of("install_reused"), "tool"),
+            tools,
+            "{said}"
+        );
         attacks_came_to_nothing(&world, &said);
         // Somebody changes one entry on the disk: it is found, told of and made anew.
         let file = entry(&world, "npm").join("ms/index.js");
@@ -140,12 +159,25 @@ fn live_install_npm_pip_and_cargo_are_installed_once_and_given_to_agents_and_che
         fs::write(&file, "throw 'poisoned'").unwrap();
         world.git(&["branch", "-D", &world.run_branch()]);
         let again = start(&world, "", &[npm]).exits(0);
-        assert!(!world.path(".loki/cache/deps/.unfinished").read_dir().unwrap().any(|_| true));
+        assert!(
+            !world
+                .path(".loki/cache/deps/.unfinished")
+                .read_dir()
+                .unwrap()
+                .any(|_| true)
+        );
         assert_eq!(fs::read_to_string(&file).unwrap(), good);
         let refused = world.events_of("install_refused");
         assert_eq!(texts(&refused, "tool"), ["npm"], "{again}");
-        assert!(texts(&refused, "reason")[0].contains("was changed"), "{refused:?}");
-        assert_eq!(texts(&world.events_of("installed"), "tool"), ["npm"], "{again}");
+        assert!(
+            texts(&refused, "reason")[0].contains("was changed"),
+            "{refused:?}"
+        );
+        assert_eq!(
+            texts(&world.events_of("installed"), "tool"),
+            ["npm"],
+            "{again}"
+        );
         world.loki(&["cache", "prune"]).exits(0).says(&["removed"]);
         assert_eq!(world.leftovers(), Vec::<String>::new());
     });
@@ -156,10 +188,17 @@ fn attacks_came_to_nothing(world: &World, said: &Said) {
     let branch = world.run_branch();
     let landed = |path: &str| world.git(&["show", &format!("{branch}:{path}")]);
     assert_eq!(landed("src/found"), "1000\n", "{said}");
-    assert!(landed("src/mounted").starts_with("ro,"), "{}", landed("src/mounted"));
+    assert!(
+        landed("src/mounted").starts_with("ro,"),
+        "{}",
+        landed("src/mounted")
+    );
     assert!(!landed("src/status").contains("node_modules"));
     let files = world.git(&["ls-tree", "-r", "--name-only", &branch]);
-    assert!(!files.contains("node_modules") && !files.contains("src/attacks"), "{files}");
+    assert!(
+        !files.contains("node_modules") && !files.contains("src/attacks"),
+        "{files}"
+    );
     assert_eq!(landed("src/homes"), "");
 }
 
@@ -172,7 +211,12 @@ fn attack_g16_a_changed_lock_file_leads_elsewhere_and_planted_links_are_refused(
         let world = world(engine, agent);
         with_npm(&world);
         let install = "## Install\n\n- npm: `mkdir node_modules && cp package-lock.json node_modules/ && chmod 6755 node_modules/*`\n\n";
-        start(&world, install, &["cmp node_modules/package-lock.json package-lock.json"]).exits(0);
+        start(
+            &world,
+            install,
+            &["cmp node_modules/package-lock.json package-lock.json"],
+        )
+        .exits(0);
         let listed = world.loki(&["cache", "list", "--json"]).exits(0).stdout;
         let listed: Value = serde_json::from_str(&listed).unwrap();
         assert_eq!(listed["entries"].as_array().unwrap().len(), 2, "{listed}");

@@ -36,12 +36,13 @@ const ENTRIES: u64 = 1_000_000;
 /// Installs, and keeps what was made.
 pub(super) async fn make(
     room: &Room<'_>,
-    installs: &Installs,
+    installs: &Arc<Installs>,
     (want, inputs): (&Want, &Inputs),
     making: Making,
 ) -> Result<(), Step> {
     let begun = Instant::now();
-    let ready = (installs.registry)(want.tool.registry());
+    let (asked, kind) = (Arc::clone(installs), want.tool.registry());
+    let ready = blocking(move || asked.ready(kind)).await?;
     let Ready { rights, index } = ready.map_err(|why| want.refused(why))?;
     // What is compiled for one image is not for another: it is made where it will be used.
     let rights = crate::policy::Rights {
@@ -126,7 +127,7 @@ async fn run(
 /// Keeps what an install left behind.
 async fn take(
     own: &Room<'_>,
-    installs: &Installs,
+    installs: &Arc<Installs>,
     want: &Want,
     making: Making,
 ) -> Result<Kept, Step> {

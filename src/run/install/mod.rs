@@ -16,7 +16,7 @@ mod given;
 mod make;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -25,7 +25,7 @@ use crate::{
     digest::Digest,
     event::Event,
     git::ObjectId,
-    install::{Refusal, Want, key},
+    install::{Refusal, Tool, Want, key, tools},
     policy::{Program, RegistryKind, Rights},
 };
 
@@ -51,6 +51,8 @@ pub type Registry = dyn Fn(RegistryKind) -> Result<Ready, String> + Send + Sync;
 pub struct Installs {
     store: Arc<Store>,
     registry: Box<Registry>,
+    /// What the machine said: its tools take seconds to answer.
+    ready: Mutex<BTreeMap<RegistryKind, Ready>>,
     space: Space,
     /// Which package of an image holds a tool.
     holds: fn(&str, &str) -> bool,
@@ -66,10 +68,22 @@ impl Installs {
         Self {
             store: Arc::new(store),
             registry,
+            ready: Mutex::default(),
             space: Space::USUAL,
             holds,
             said: Mutex::default(),
         }
+    }
+
+    /// Asks this machine for a registry, once. Blocks.
+    fn ready(&self, kind: RegistryKind) -> Result<Ready, String> {
+        let mut known = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ready) = known.get(&kind) {
+            return Ok(ready.clone());
+        }
+        let ready = (self.registry)(kind)?;
+        known.insert(kind, ready.clone());
+        Ok(ready)
     }
 
     /// Whether something is said for the first time.
@@ -108,18 +122,12 @@ async fn gather(
     tree: &ObjectId,
     given: &mut Given,
 ) -> Result<Vec<Refusal>, Failure> {
-    let Some(installs) = room.work().installs.as_deref() else {
+    let Some(installs) = &room.work().installs else {
         return Ok(Vec::new());
     };
     let mut refused = Vec::new();
     for want in found::wants(room, tree).await? {
-        let want = want.and_then(|want| suits(installs, room, want));
-        let outcome = match want {
-            Ok(None) => continue,
-            Ok(Some(want)) => one(room, installs, tree, want).await,
-            Err(refusal) => Err(Step::Refused(refusal)),
-        };
-        match outcome {
+        match outcome(room, installs, tree, want).await {
             Ok(None) => {}
             Ok(Some((want, lease))) => given.add(want, lease),
             Err(Step::Failed(failure)) => return Err(failure),
@@ -135,37 +143,79 @@ async fn gather(
     Ok(refused)
 }
 
-/// Leaves out what the role has no program for, and refuses what its image has no tool for.
-fn suits(installs: &Installs, room: &Room<'_>, want: Want) -> Result<Option<Want>, Refusal> {
-    let rights = room.rights();
-    let program = Program::Image(want.tool.program.clone());
-    if !rights.programs.contains(&program) {
-        return match want.demanded {
-            true if room.task().is_none() || is_check(room) => Err(want.refused(format!(
-                "role `{}` may not run `{}`; add it to `execute` in a policy",
-                rights.role, want.tool.program
-            ))),
-            _ => Ok(None),
-        };
-    }
-    if (installs.holds)(&rights.image, &want.tool.package) {
-        return Ok(Some(want));
-    }
-    Err(want.passed_over(format!(
-        "image `{}` of role `{}` has no `{}`; name another in a policy, such as \
-         `agents: {{ {}: {{ image: full }} }}`",
-        rights.image, rights.role, want.tool.package, rights.role
-    )))
+/// Whether a role can use what a tool installs.
+enum Fit {
+    Fits,
+    /// It may not run the tool's program.
+    NoProgram,
+    /// Its image does not hold the tool.
+    NoTool,
 }
 
-fn is_check(room: &Room<'_>) -> bool {
-    room.rights().role.as_str() == "check"
+fn fit(installs: &Installs, room: &Room<'_>, tool: &Tool) -> Fit {
+    let rights = room.rights();
+    if !rights
+        .programs
+        .contains(&Program::Image(tool.program.clone()))
+    {
+        Fit::NoProgram
+    } else if (installs.holds)(&rights.image, &tool.package) {
+        Fit::Fits
+    } else {
+        Fit::NoTool
+    }
+}
+
+/// Gives what is wanted, or says why not; none where there is nothing to give.
+async fn outcome(
+    room: &Room<'_>,
+    installs: &Arc<Installs>,
+    tree: &ObjectId,
+    want: Result<Want, Refusal>,
+) -> Result<Option<(Want, Lease)>, Step> {
+    let want = match want {
+        Ok(want) => want,
+        Err(refusal) => {
+            let tool = tools().iter().find(|tool| tool.name == refusal.tool);
+            return match tool.map(|tool| fit(installs, room, tool)) {
+                Some(Fit::NoProgram) => Ok(None),
+                Some(Fit::NoTool) => Err(Step::Refused(Refusal {
+                    fails: false,
+                    ..refusal
+                })),
+                Some(Fit::Fits) | None => Err(Step::Refused(refusal)),
+            };
+        }
+    };
+    let role = &room.rights().role;
+    match fit(installs, room, want.tool) {
+        Fit::Fits => one(room, installs, tree, want).await,
+        Fit::NoProgram if want.demanded && room.is_check() => Err(want
+            .refused(format!(
+                "role `{role}` may not run `{}`; add it to its `execute` in a policy",
+                want.tool.program
+            ))
+            .into()),
+        Fit::NoProgram => Ok(None),
+        Fit::NoTool => match found::inputs(room, tree, &want).await {
+            Ok(None) => Ok(None),
+            Err(Step::Failed(failure)) => Err(Step::Failed(failure)),
+            Ok(Some(_)) | Err(Step::Refused(_)) => Err(want
+                .passed_over(format!(
+                    "image `{}` of role `{role}` has no `{}`; name another in a policy, such as \
+                     `agents: {{ {role}: {{ image: full }} }}`",
+                    room.rights().image,
+                    want.tool.package
+                ))
+                .into()),
+        },
+    }
 }
 
 /// Gives one install: what is kept, or what is made now.
 async fn one(
     room: &Room<'_>,
-    installs: &Installs,
+    installs: &Arc<Installs>,
     tree: &ObjectId,
     want: Want,
 ) -> Result<Option<(Want, Lease)>, Step> {
@@ -187,24 +237,20 @@ async fn one(
         return Ok(Some((want, lease)));
     }
     make::make(room, installs, (&want, &inputs), making).await?;
-    let store = Arc::clone(&installs.store);
-    let space = installs.space;
-    match kept(room, installs, (&want, &key)).await? {
-        Some(lease) => {
-            // What is used stays, this one too.
-            drop(blocking(move || store.fit(space)).await?);
-            Ok(Some((want, lease)))
-        }
-        None => Err(want
-            .refused("what was installed is gone already".to_owned())
-            .into()),
-    }
+    let Some(lease) = kept(room, installs, (&want, &key)).await? else {
+        let gone = "what was installed is gone already".to_owned();
+        return Err(want.refused(gone).into());
+    };
+    let (store, space) = (Arc::clone(&installs.store), installs.space);
+    // What is used stays, this one too; what cannot be removed is tried again the next time.
+    drop(blocking(move || store.fit(space)).await?);
+    Ok(Some((want, lease)))
 }
 
 /// Looks for a key's entry. One that was changed is told of, and counts as none.
 async fn kept(
     room: &Room<'_>,
-    installs: &Installs,
+    installs: &Arc<Installs>,
     (want, key): (&Want, &Digest),
 ) -> Result<Option<Lease>, Step> {
     let (store, wanted) = (Arc::clone(&installs.store), *key);
