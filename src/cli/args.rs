@@ -5,9 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use super::{
-    advisories::args::AdvisoriesVerb, asked, audit::args as audit, checkpoint::args as checkpoint,
-    egress::args as egress, landing::args as landing, policy::args as policy,
-    secrets::args as secrets, work::args as work,
+    advisories::args::AdvisoriesVerb, asked, audit::args as audit, cache::args as cache,
+    checkpoint::args as checkpoint, egress::args as egress, landing::args as landing,
+    policy::args as policy, secrets::args as secrets, work::args as work,
 };
 use crate::name::{CheckpointId, Role, RunId};
 
@@ -84,6 +84,9 @@ pub(super) enum Command {
     /// Keep, look at and unpack signed copies of what sandboxes wrote
     #[command(subcommand)]
     Checkpoint(checkpoint::Verb),
+    /// List and remove what installs made and is kept for the next run
+    #[command(subcommand)]
+    Cache(cache::Verb),
     /// Seal journals, verify them, and turn them into what other tools read
     #[command(subcommand)]
     Audit(audit::Verb),

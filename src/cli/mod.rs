@@ -8,6 +8,7 @@ mod asked;
 mod attest;
 mod audit;
 mod begun;
+mod cache;
 mod checkpoint;
 mod choice;
 mod clean;
@@ -114,6 +115,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Policy(PolicyVerb::Trust(trust)) => policy::trust(&env, &trust),
         Command::Secrets(asked) => secrets::run(&env, &asked).await,
         Command::Advisories(verb) => advisories::run(&env, &verb),
+        Command::Cache(verb) => cache::run(&env, verb).await,
         Command::Checkpoint(verb) => checkpoint::run(&env, verb).await,
         Command::Agents(AgentsVerb::List(json)) => roles::list(&env, &json),
         Command::Show(asked) => work::show(&asked),

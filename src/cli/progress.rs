@@ -12,6 +12,7 @@ use crate::{
 };
 
 use super::{
+    cache,
     landed::{self, short},
     taken, ui, work,
 };
@@ -75,6 +76,7 @@ fn is_news(event: &Event) -> bool {
             | Event::Committed { .. }
             | Event::Landing { .. }
             | Event::Verified { .. }
+            | Event::InstallReused { .. }
             | Event::Egress { allowed: true, .. }
             | Event::EgressClosed { .. }
     )
@@ -92,6 +94,7 @@ pub(super) fn line(event: &Event) -> String {
         .or_else(|| of_person(event))
         .or_else(|| work::line(event))
         .or_else(|| of_egress(event))
+        .or_else(|| cache::line(event))
         .or_else(|| landed::line(event))
         .unwrap_or_default()
 }

@@ -100,7 +100,8 @@ async fn go_on(
         parallel: args.parallel.unwrap_or(begun.asked.parallel),
         begins: Begins::Again,
     };
-    let work = planned.work(run, launcher, (images, Arc::clone(&keeper)));
+    let installs = planned.installs(env, &launcher)?;
+    let work = planned.work(run, launcher, (images, Arc::clone(&keeper), installs));
     let exit = course.drive(&work).await;
     course::forget_old_checkpoints(keeper).await;
     exit

@@ -16,19 +16,21 @@ use crate::{
     name::{Role, RunId},
     policy::{self, Policy, Rights},
     provider::Provider,
-    run::{self, Keeper, Work},
+    run::{self, Installs, Keeper, Work},
     sandbox::Launcher,
     spec::{self, Spec},
     task::{self, Task},
 };
 
 use super::{
-    answers, args, audit,
+    answers, args, audit, cache,
     choice::choose,
     course::{self, Begins, Course},
     env::Environment,
     exit::{Exit, Fault, OrExit},
-    landing, restart, resume, setup, ui,
+    landing, restart, resume,
+    setup::{self, Gathered},
+    ui,
 };
 
 /// A specification that was read and checked.
@@ -75,7 +77,8 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
         parallel: args.parallel,
         begins: Begins::New,
     };
-    let work = planned.work(run, launcher, (images, Arc::clone(&keeper)));
+    let installs = planned.installs(env, &launcher)?;
+    let work = planned.work(run, launcher, (images, Arc::clone(&keeper), installs));
     let exit = course.drive(&work).await;
     course::forget_old_checkpoints(keeper).await;
     let exit = landing::after(env, &work, (exit, shipment)).await;
@@ -89,6 +92,7 @@ pub(super) struct Planned {
     pub(super) tasks: Vec<Task>,
     pub(super) repository: Repository,
     pub(super) policy: Policy,
+    gathered: Gathered,
     provider: Arc<dyn Provider>,
     shipment: Option<landing::Shipment>,
 }
@@ -110,7 +114,8 @@ impl Planned {
         repository.refuse_tracked_state().or_exit(Exit::Usage)?;
         let shipment = landing::shipment(env, &repository, args)?;
         let needs = policy::entry_of(choice.name());
-        let policy = setup::policy_with(env, &args.policy, (Some(repository.root()), needs))?;
+        let rooted = (Some(repository.root()), needs);
+        let (gathered, policy) = setup::gathered_policy(env, &args.policy, rooted)?;
         check_plan(&tasks, &policy, &intake.file)?;
         Ok(Self {
             provider: choice.open()?,
@@ -118,6 +123,7 @@ impl Planned {
             tasks,
             repository,
             policy,
+            gathered,
             shipment,
         })
     }
@@ -134,16 +140,26 @@ impl Planned {
         setup::launcher(env, setup::engine(env).await?, &rights)
     }
 
+    /// Makes ready what installs for the run; nothing is asked of this machine before it must be.
+    pub(super) fn installs(
+        &self,
+        env: &Environment,
+        launcher: &Launcher,
+    ) -> Result<Arc<Installs>, Fault> {
+        cache::installs(env, (&self.repository, &self.gathered), launcher)
+    }
+
     /// Puts everything together.
     pub(super) fn work(
         self,
         run: RunId,
         launcher: Launcher,
-        (images, keeper): (BTreeMap<String, String>, Arc<Keeper>),
+        (images, keeper, installs): (BTreeMap<String, String>, Arc<Keeper>, Arc<Installs>),
     ) -> Arc<Work> {
         Arc::new(Work {
             run,
             keeper: Some(keeper),
+            installs: Some(installs),
             repository: Arc::new(self.repository),
             spec: self.intake.spec,
             policy: self.policy,

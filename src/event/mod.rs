@@ -308,6 +308,34 @@ pub enum Event {
         outside: Vec<String>,
         by: Option<String>,
     },
+    /// What a lock file names was installed in `sandbox` and is kept under `key`.
+    Installed {
+        task: Option<TaskId>,
+        sandbox: String,
+        tool: String,
+        lock: String,
+        key: Digest,
+        entries: u64,
+        bytes: u64,
+        elapsed_ms: u64,
+    },
+    /// What was installed before was held against its digest and is given to `sandbox`.
+    InstallReused {
+        task: Option<TaskId>,
+        sandbox: String,
+        tool: String,
+        lock: String,
+        key: Digest,
+    },
+    /// Nothing was installed from a lock file, or what was kept under `key` is not what was
+    /// installed and was put away.
+    InstallRefused {
+        task: Option<TaskId>,
+        tool: String,
+        lock: String,
+        key: Option<Digest>,
+        reason: String,
+    },
 }
 
 /// How a run ended.

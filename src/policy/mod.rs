@@ -169,6 +169,7 @@ impl Policy {
             ("growth", include_str!("../../policies/growth.yaml")),
             ("review", include_str!("../../policies/review.yaml")),
             ("providers", include_str!("../../policies/providers.yaml")),
+            ("install", include_str!("../../policies/install.yaml")),
         ];
         let source = |(name, text): (&str, &str)| Source {
             layer: Layer::BuiltIn,

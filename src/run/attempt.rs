@@ -19,6 +19,7 @@ use crate::{
 use super::{
     checks,
     failure::Failure,
+    install,
     land::{both_sides, land},
     output::{End, Heard, Talk, last_lines},
     recorder::Recorder,
@@ -99,6 +100,9 @@ fn longer(pause: Duration, attempt: u32) -> Duration {
 /// The part of an attempt that needs its room.
 async fn within(room: &mut Room<'_>, claim: &Claim, launch: Launch) -> Result<Finished, Failure> {
     room.check_out(&claim.task.id).await?;
+    let base = room.worktree()?.base().clone();
+    let given = install::for_agent(room, &base).await?;
+    room.give(given);
     let sandbox = room.launch(home(&launch)).await?;
     let spoken = room
         .watching(
@@ -164,8 +168,11 @@ async fn agent(
     let mut env = launch.env;
     env.push(("LOKI_TASK".to_owned(), claim.task.id.to_string()));
     env.push(("LOKI_ATTEMPT".to_owned(), claim.tries.to_string()));
+    env.extend(room.given().environment());
     let begun = Instant::now();
-    let process = sandbox.exec(&argv, &env, &grant()).await?;
+    let process = sandbox
+        .exec(&argv, &env, &room.given().grant(grant()))
+        .await?;
     let mut reader = room.work().provider.reader();
     let talk = Talk {
         input: &launch.stdin,

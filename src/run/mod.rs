@@ -18,6 +18,7 @@ mod count;
 mod driver;
 mod failure;
 mod handed;
+mod install;
 mod keeper;
 mod land;
 mod landings;
@@ -35,6 +36,7 @@ mod work;
 )]
 pub use believed::Believed;
 pub use driver::{Control, Ending, RunError, Session, begin, drive};
+pub use install::{Installs, Ready, Registry};
 pub use keeper::{Holder, Keeper, Subject};
 pub use landings::{Landing, Landings};
 pub use resume::{Came, Cut, CutOff, cut_off, outside};

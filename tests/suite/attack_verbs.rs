@@ -45,6 +45,8 @@ const TOUCHING: &[(&str, &str)] = &[
         "egress allow",
         "egress allow --role eng-backend --save example.test:443",
     ),
+    ("cache list", "cache list"),
+    ("cache prune", "cache prune"),
     ("checkpoint create", "checkpoint create --dir src"),
     ("checkpoint list", "checkpoint list"),
     ("checkpoint show", "checkpoint show CHECKPOINT"),

@@ -32,6 +32,7 @@ const TABLE: &[(Layer, &[&str])] = &[
             "vetting",
             "provenance",
             "host_files",
+            "install",
         ],
     ),
     (Layer::Ground, &["whole"]),
@@ -50,6 +51,7 @@ const TABLE: &[(Layer, &[&str])] = &[
             "notify",
             "advisories",
             "forge",
+            "deps",
         ],
     ),
     (

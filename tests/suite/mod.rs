@@ -38,6 +38,7 @@ mod live_end;
 mod live_engine;
 mod live_faults;
 mod live_inspect;
+mod live_install;
 mod live_landing;
 mod live_large;
 mod live_link;

@@ -58,7 +58,7 @@ const SWARMS: [(&str, &str, &[&str]); 7] = [
     ("Review", "review", &["code", "business", "security"]),
 ];
 /// Loki's own: for copies that are thrown away, and what agent programs need.
-const INTERNAL: [&str; 2] = ["check", "provider-claude"];
+const INTERNAL: [&str; 3] = ["check", "install", "provider-claude"];
 
 /// Programs that run any code they are given, free to call the system as they like.
 const INTERPRETERS: [&str; 9] = [

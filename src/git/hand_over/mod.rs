@@ -18,6 +18,7 @@ mod report;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::merged::Sides;
+pub(super) use self::needs::blobs;
 use self::report::{LISTED, LISTED_BYTES, breaches};
 use super::{
     GitError, ObjectId, Repository, Signature, Slot,

@@ -196,10 +196,13 @@ fn keys_differ(one: &host::Hosted<'_>, blobs: &Blobs<'_>) -> bool {
 }
 
 /// Contents by the id of their object.
-pub(super) type Blobs<'a> = BTreeMap<&'a [u8], Vec<u8>>;
+pub(in crate::git) type Blobs<'a> = BTreeMap<&'a [u8], Vec<u8>>;
 
 /// Reads contents from the repository. What is too large, or no contents at all, is left out.
-pub(super) fn blobs<'a>(place: &Place, wanted: BTreeSet<&'a [u8]>) -> Result<Blobs<'a>, GitError> {
+pub(in crate::git) fn blobs<'a>(
+    place: &Place,
+    wanted: BTreeSet<&'a [u8]>,
+) -> Result<Blobs<'a>, GitError> {
     let wanted: Vec<&[u8]> = wanted
         .into_iter()
         .filter(|id| id.iter().any(|digit| *digit != b'0'))
