@@ -13,7 +13,7 @@ use crate::{
 
 use super::{
     landed::{self, short},
-    taken, ui, work,
+    taken, task, ui, work,
 };
 
 /// What is on the screen.
@@ -53,6 +53,8 @@ impl Progress {
             Event::TaskDone { task, .. }
             | Event::TaskFailed { task, .. }
             | Event::TaskConflicted { task, .. }
+            | Event::TaskDeferred { task, .. }
+            | Event::TaskCancelled { task, .. }
             | Event::Waiting { task, .. }
             | Event::Interrupted { task, .. } => {
                 if let Some(bar) = self.running.remove(task) {
@@ -90,6 +92,7 @@ pub(super) fn line(event: &Event) -> String {
         .or_else(|| of_cap(event))
         .or_else(|| of_task(event))
         .or_else(|| of_person(event))
+        .or_else(|| task::line(event))
         .or_else(|| work::line(event))
         .or_else(|| of_egress(event))
         .or_else(|| landed::line(event))

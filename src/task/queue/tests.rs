@@ -18,6 +18,8 @@ fn task(at: usize, depends_on: &[usize]) -> Task {
         description: String::new(),
         depends_on: depends_on.iter().map(|at| id(*at)).collect(),
         accept: Vec::new(),
+        files: Vec::new(),
+        priority: crate::task::Priority::default(),
     }
 }
 
