@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::AbortHandle;
 
-use super::{Driver, Job, RunError};
+use super::{Driver, Ending, Job, RunError};
 use crate::{
     event::{Event, Record},
     name::{Role, TaskId},
@@ -29,10 +29,64 @@ pub(super) struct UnderWay {
     pub(super) abort: AbortHandle,
 }
 
+/// How far the beginning of what the queue names came.
+pub(super) enum Begun {
+    /// Everything was begun.
+    All,
+    /// Nothing more may begin now.
+    Held,
+    /// Nothing of this role may begin now: others are still to be asked for.
+    Role(Role),
+    /// The run is over.
+    Over(Ending),
+}
+
 impl Driver {
+    /// Begins what the queue names, but nothing of the roles that are barred.
+    pub(super) fn begin_all(&mut self, barred: &BTreeSet<Role>) -> Result<Begun, RunError> {
+        for action in self.actions(barred) {
+            let tasks = match action {
+                Action::Claim {
+                    task,
+                    version,
+                    attempt,
+                } => vec![Claimable {
+                    task,
+                    version,
+                    attempt,
+                }],
+                Action::Together(tasks) => tasks,
+                Action::Land {
+                    task,
+                    version,
+                    attempt,
+                    commit,
+                } => {
+                    self.land((&task, version, attempt), &commit);
+                    continue;
+                }
+                Action::Finish(outcome) if self.jobs.is_empty() => {
+                    return Ok(self.finish(outcome).map_or(Begun::All, Begun::Over));
+                }
+                Action::Finish(_) => continue,
+            };
+            let role = tasks.first().and_then(|one| self.queue.get(&one.task));
+            let role = role.map(|standing| standing.task.role.clone());
+            if let Err(hold) = self.begin(tasks)? {
+                self.hold(&hold);
+                return Ok(match role.filter(|_| hold.is_of_role()) {
+                    Some(role) => Begun::Role(role),
+                    None => Begun::Held,
+                });
+            }
+        }
+        Ok(Begun::All)
+    }
+
     /// What the queue would have done now.
-    pub(super) fn actions(&self) -> Vec<Action> {
-        let room = self.breakers.room();
+    fn actions(&self, barred: &BTreeSet<Role>) -> Vec<Action> {
+        let mut room = self.breakers.room();
+        room.extend(barred.iter().map(|role| (role.clone(), 0)));
         self.queue.next_within(&Terms {
             free: self.parallel.saturating_sub(self.jobs.len()),
             room: &room,
@@ -41,7 +95,7 @@ impl Driver {
     }
 
     /// Claims tasks and begins their session, unless something holds it.
-    pub(super) fn begin(&mut self, tasks: Vec<Claimable>) -> Result<Result<(), Hold>, RunError> {
+    fn begin(&mut self, tasks: Vec<Claimable>) -> Result<Result<(), Hold>, RunError> {
         let Some(role) = tasks.first().and_then(|one| self.queue.get(&one.task)) else {
             return Ok(Ok(()));
         };
@@ -92,7 +146,7 @@ impl Driver {
     }
 
     /// Remembers when to ask again for what is held.
-    pub(super) fn hold(&mut self, hold: &Hold) {
+    fn hold(&mut self, hold: &Hold) {
         self.again = [self.again, self.seat.again(hold)]
             .into_iter()
             .flatten()

@@ -9,7 +9,7 @@ mod person;
 mod taken;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
 };
@@ -21,14 +21,14 @@ use tokio::{
 
 use crate::{
     egress::Opening,
-    event::Record,
     event::Event,
+    event::Record,
     journal::{JournalError, Writer, views},
     name::TaskId,
     redact::Redactor,
     status::Status,
     task::{
-        Action, Backoff, Batching, Breakers, Claimable, Decision, Fuses, Queue, QueueError,
+        Backoff, Batching, Breakers, Decision, Fuses, Queue, QueueError,
         TaskRequest,
     },
 };
@@ -45,7 +45,7 @@ use super::{
 };
 
 pub use change::Answer;
-use claims::UnderWay;
+use claims::{Begun, UnderWay};
 pub use ending::Ending;
 
 /// What a person or a signal asks of a run.
@@ -268,40 +268,16 @@ impl Driver {
         }
         self.trip()?;
         self.again = None;
-        let mut wants = false;
-        for action in self.actions() {
-            let tasks = match action {
-                Action::Claim {
-                    task,
-                    version,
-                    attempt,
-                } => vec![Claimable {
-                    task,
-                    version,
-                    attempt,
-                }],
-                Action::Together(tasks) => tasks,
-                Action::Land {
-                    task,
-                    version,
-                    attempt,
-                    commit,
-                } => {
-                    self.land((&task, version, attempt), &commit);
-                    continue;
-                }
-                Action::Finish(outcome) if self.jobs.is_empty() => return self.finish(outcome),
-                Action::Finish(_) => continue,
+        let mut barred = BTreeSet::new();
+        let held = loop {
+            match self.begin_all(&barred)? {
+                Begun::Role(role) => barred.insert(role),
+                Begun::All => break false,
+                Begun::Held => break true,
+                Begun::Over(ending) => return Ok(Some(ending)),
             };
-            if let Err(hold) = self.begin(tasks)? {
-                self.hold(&hold);
-                wants |= !hold.is_of_role();
-            }
-            if wants {
-                break;
-            }
-        }
-        if !wants {
+        };
+        if !held {
             self.seat.rest();
         }
         let idle = self.jobs.is_empty() && !self.queue.has_ready();

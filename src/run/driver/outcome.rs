@@ -20,27 +20,20 @@ use crate::{
 
 impl Driver {
     /// All tasks ended: the checks of the whole run decide, unless a task already failed.
-    pub(super) fn finish(&mut self, outcome: Outcome) -> Result<Option<Ending>, RunError> {
-        match outcome {
-            Outcome::Done => {}
-            Outcome::Waiting => return Ok(Some(self.waiting())),
-            Outcome::Stopped => {
-                return Ok(Some(Ending {
-                    outcome,
-                    reason: Some("every task was cancelled".to_owned()),
-                }));
-            }
-            Outcome::Failed => {
-                return Ok(Some(Ending {
-                    outcome,
-                    reason: Some(self.failures()),
-                }));
-            }
+    pub(super) fn finish(&mut self, outcome: Outcome) -> Option<Ending> {
+        let reason = match outcome {
+            Outcome::Done => None,
+            Outcome::Waiting => return Some(self.waiting()),
+            Outcome::Stopped => Some("every task was cancelled".to_owned()),
+            Outcome::Failed => Some(self.failures()),
+        };
+        if reason.is_some() {
+            return Some(Ending { outcome, reason });
         }
         let (work, recorder) = (Arc::clone(&self.work), self.recorder.clone());
         self.jobs
             .spawn(async move { Job::Final(finally(&work, &recorder).await) });
-        Ok(None)
+        None
     }
 
     /// Takes the end of a job into account; one that was ended from here says nothing.
