@@ -353,63 +353,60 @@ mod tests {
         assert_eq!(soon(&mut inbox).await.name, "second.yaml");
     }
 
+    /// Puts something there that is no plain file; none for what is written as usual.
+    fn plant(at: &Path, secret: &Path, kind: &str) {
+        match kind {
+            "link" => symlink(secret, at).unwrap(),
+            "gone" => symlink("/nowhere", at).unwrap(),
+            "hard" => fs::hard_link(secret, at).unwrap(),
+            "dir" => fs::create_dir(at).unwrap(),
+            "pipe" => {
+                let (mode, kind) = (
+                    rustix::fs::Mode::from_raw_mode(0o600),
+                    rustix::fs::FileType::Fifo,
+                );
+                rustix::fs::mknodat(rustix::fs::CWD, at, kind, mode, 0).unwrap();
+            }
+            _ => write(at, &"x".repeat(101)),
+        }
+    }
+
     #[tokio::test]
     async fn attack_b2_what_is_no_plain_file_of_this_user_is_not_believed_and_never_followed() {
         let (home, mut inbox, place) = inbox();
         let secret = home.path().join("secret");
         write(&secret, "title: S\n");
-        let plant: [(&str, &str, Box<dyn Fn(&Path)>); 7] = [
-            (
-                "link.yaml",
-                "is no regular file",
-                Box::new(|at| symlink(&secret, at).unwrap()),
-            ),
-            (
-                "gone.yaml",
-                "is no regular file",
-                Box::new(|at| symlink("/nowhere", at).unwrap()),
-            ),
-            (
-                "hard.yaml",
-                "has another name",
-                Box::new(|at| fs::hard_link(&secret, at).unwrap()),
-            ),
-            (
-                "dir.yaml",
-                "is no regular file",
-                Box::new(|at| fs::create_dir(at).unwrap()),
-            ),
-            (
-                "pipe.yaml",
-                "is no regular file",
-                Box::new(|at| {
-                    let mode = rustix::fs::Mode::from_raw_mode(0o600);
-                    rustix::fs::mknodat(rustix::fs::CWD, at, rustix::fs::FileType::Fifo, mode, 0)
-                        .unwrap();
-                }),
-            ),
-            (
-                "long.yaml",
-                "is too long",
-                Box::new(|at| write(at, &"x".repeat(101))),
-            ),
-            ("what.sh", "is not called", Box::new(|at| write(at, "true"))),
-        ];
-        for (name, why, make) in plant {
-            make(&place.join(name));
+        for (name, why) in [
+            ("link.yaml", "is no regular file"),
+            ("gone.yaml", "is no regular file"),
+            ("hard.yaml", "has another name"),
+            ("dir.yaml", "is no regular file"),
+            ("pipe.yaml", "is no regular file"),
+            ("long.yaml", "is too long"),
+            ("what.sh", "is not called"),
+        ] {
+            let kind = name.split('.').next().unwrap();
+            plant(&place.join(name), &secret, kind);
             let dropped = soon(&mut inbox).await;
             assert_eq!(dropped.name, name);
             let told = dropped.text.clone().unwrap_err();
             assert!(told.contains(why), "{name}: {told}");
             assert_eq!(inbox.refuse(&dropped, &told).unwrap(), name);
-            assert!(place.join(REFUSED).join(name).symlink_metadata().is_ok());
-            let said = fs::read_to_string(place.join(REFUSED).join(format!("{name}.why.txt")));
+            let refused = place.join(REFUSED);
+            assert!(refused.join(name).symlink_metadata().is_ok());
+            let said = fs::read_to_string(refused.join(format!("{name}.why.txt")));
             assert_eq!(said.unwrap(), told);
         }
         assert_eq!(fs::read_to_string(&secret).unwrap(), "title: S\n");
-        write(&home.path().join("all"), "x");
-        fs::set_permissions(home.path().join("all"), Permissions::from_mode(0o666)).unwrap();
-        fs::rename(home.path().join("all"), place.join("all.yaml")).unwrap();
+    }
+
+    #[tokio::test]
+    async fn attack_b2_what_everybody_may_write_is_not_believed() {
+        let (home, mut inbox, place) = inbox();
+        let open = home.path().join("open");
+        write(&open, "x");
+        fs::set_permissions(&open, Permissions::from_mode(0o666)).unwrap();
+        fs::rename(open, place.join("open.yaml")).unwrap();
         assert!(
             soon(&mut inbox)
                 .await

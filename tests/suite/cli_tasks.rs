@@ -53,8 +53,15 @@ fn after(events: &[Event]) -> World {
     world.commit();
     let clock = || "2027-01-15T08:00:00Z".parse().unwrap();
     let mut journal = Writer::create(&world.path(".loki"), &run(), clock).unwrap();
-    let tasks = vec![task("store", &[]), task("page", &["store"]), task("late", &[])];
-    for event in [started(&world), Event::Planned { tasks }].iter().chain(events) {
+    let tasks = vec![
+        task("store", &[]),
+        task("page", &["store"]),
+        task("late", &[]),
+    ];
+    for event in [started(&world), Event::Planned { tasks }]
+        .iter()
+        .chain(events)
+    {
         drop(journal.append(event).unwrap());
     }
     journal.sync().unwrap();
@@ -94,7 +101,9 @@ fn a_plan_is_changed_in_the_journal_where_nobody_works_on_it() {
         let words: Vec<&str> = words.split(' ').collect();
         world.loki(&[&["task"], &words[..]].concat())
     };
-    task("list").exits(0).prints(&["store", "normal", "loki resume"]);
+    task("list")
+        .exits(0)
+        .prints(&["store", "normal", "loki resume"]);
     task("add Mend --id mend --priority critical --depends-on store")
         .exits(0)
         .says(&["task `mend` is added; `loki resume 2027"]);
@@ -124,7 +133,15 @@ fn a_plan_is_changed_in_the_journal_where_nobody_works_on_it() {
         .filter_map(|record| record["event"]["type"].as_str().map(str::to_owned))
         .filter(|kind| kind.starts_with("task_"))
         .collect();
-    assert_eq!(kinds, ["task_added", "task_prioritised", "task_cancelled", "task_retried"]);
+    assert_eq!(
+        kinds,
+        [
+            "task_added",
+            "task_prioritised",
+            "task_cancelled",
+            "task_retried"
+        ]
+    );
     world.loki(&["audit", "verify"]).in_any_case();
 }
 
@@ -132,15 +149,34 @@ fn a_plan_is_changed_in_the_journal_where_nobody_works_on_it() {
 fn what_cannot_be_is_refused_with_what_to_type_and_nothing_is_written() {
     let world = after(&[]);
     let before = world.events().len();
-    let refused: [(&[&str], &[&str]); 8] = [
-        (&["show", "stroe"], &["no task `stroe`", "did you mean `store`?"]),
+    let refused: [(&[&str], &[&str]); 9] = [
+        (
+            &["add", "x", "--accept", " "],
+            &["a check or a file is empty"],
+        ),
+        (
+            &["show", "stroe"],
+            &["no task `stroe`", "did you mean `store`?"],
+        ),
         (&["cancel", "nothing-like-it"], &["`loki task list`"]),
         (&["retry", "store"], &["task `store` is Pending"]),
-        (&["add", "Do store", "--id", "store"], &["task `store` is listed more than once"]),
-        (&["add", "x", "--depends-on", "stor"], &["did you mean `store`?"]),
-        (&["add", "x", "--role", "eng-bakend"], &["did you mean `eng-backend`?"]),
+        (
+            &["add", "Do store", "--id", "store"],
+            &["task `store` is listed more than once"],
+        ),
+        (
+            &["add", "x", "--depends-on", "stor"],
+            &["did you mean `store`?"],
+        ),
+        (
+            &["add", "x", "--role", "eng-bakend"],
+            &["did you mean `eng-backend`?"],
+        ),
         (&["add", "\u{1b}[2J"], &["control characters"]),
-        (&["priority", "store", "urgent"], &["critical, high, normal or low"]),
+        (
+            &["priority", "store", "urgent"],
+            &["critical, high, normal or low"],
+        ),
     ];
     for (words, says) in refused {
         world.loki(&[&["task"], words].concat()).exits(2).says(says);
@@ -149,10 +185,17 @@ fn what_cannot_be_is_refused_with_what_to_type_and_nothing_is_written() {
     world
         .loki(&["task", "add", "--from", "two.yaml"])
         .exits(3)
-        .says(&["two.yaml:2:3", "unknown key `titel`", "did you mean `title`?"]);
+        .says(&[
+            "two.yaml:2:3",
+            "unknown key `titel`",
+            "did you mean `title`?",
+        ]);
     assert_eq!(world.events().len(), before);
     world.write("two.yaml", "- title: A\n- title: B b\n  depends_on: [a]\n");
-    world.loki(&["task", "add", "--from", "two.yaml"]).exits(0).says(&["`a` is added", "`b-b` is added"]);
+    world
+        .loki(&["task", "add", "--from", "two.yaml"])
+        .exits(0)
+        .says(&["`a` is added", "`b-b` is added"]);
 }
 
 #[test]
@@ -163,10 +206,22 @@ fn a_dead_letter_says_why_and_is_tried_anew_after_the_end() {
         .exits(0)
         .prints(&["failed, attempt 1", "the key is refused"])
         .says(&["`loki task retry store`"]);
-    world.loki(&["task", "list"]).exits(0).prints(&["store, which will not land"]);
-    world.loki(&["resume"]).exits(0).says(&["no run of this repository is left unfinished"]);
-    world.loki(&["task", "retry", "page"]).exits(2).says(&["retry what it waits for"]);
-    world.loki(&["task", "retry", "store"]).exits(0).says(&["`loki resume 2027"]);
+    world
+        .loki(&["task", "list"])
+        .exits(0)
+        .prints(&["store, which will not land"]);
+    world
+        .loki(&["resume"])
+        .exits(0)
+        .says(&["no run of this repository is left unfinished"]);
+    world
+        .loki(&["task", "retry", "page"])
+        .exits(2)
+        .says(&["retry what it waits for"]);
+    world
+        .loki(&["task", "retry", "store"])
+        .exits(0)
+        .says(&["`loki resume 2027"]);
     // It can be gone on with now: what is missing is the policy it began under.
     world.loki(&["resume"]).exits(3);
     let status = world.status();
@@ -194,7 +249,12 @@ fn a_run_that_is_done_takes_no_changes() {
     };
     let all = [done("store"), done("page"), done("late")].concat();
     let world = after(&[&all[..], &[ended(Outcome::Done)]].concat());
-    for words in [&["add", "More"][..], &["cancel", "store"], &["retry", "store"], &["priority", "page", "low"]] {
+    for words in [
+        &["add", "More"][..],
+        &["cancel", "store"],
+        &["retry", "store"],
+        &["priority", "page", "low"],
+    ] {
         world
             .loki(&[&["task"], words].concat())
             .exits(2)
@@ -206,18 +266,36 @@ fn a_run_that_is_done_takes_no_changes() {
 fn settings_that_are_wrong_are_shown_before_anything_is_made() {
     let world = after(&[ended(Outcome::Stopped)]);
     world.write(".loki/config/circuit-breakers.yaml", "failureTreshold: 5\n");
-    let start = ["start", "spec.md", "--provider", "command", "--command", "./agent.sh"];
+    let start = [
+        "start",
+        "spec.md",
+        "--provider",
+        "command",
+        "--command",
+        "./agent.sh",
+    ];
     world.loki(&start).exits(3).says(&[
         "circuit-breakers.yaml:1:1",
         "1 | failureTreshold: 5",
         "did you mean `failureThreshold`?",
     ]);
     std::fs::remove_file(world.path(".loki/config/circuit-breakers.yaml")).unwrap();
-    std::os::unix::fs::symlink("/dev/zero", world.path(".loki/config/circuit-breakers.yaml")).unwrap();
+    std::os::unix::fs::symlink(
+        "/dev/zero",
+        world.path(".loki/config/circuit-breakers.yaml"),
+    )
+    .unwrap();
     world.loki(&start).exits(3).says(&["cannot be read"]);
     std::fs::remove_file(world.path(".loki/config/circuit-breakers.yaml")).unwrap();
-    let argv = [&["LOKI_BASE_WAIT=soon", env!("CARGO_BIN_EXE_loki")], &start[..]].concat();
-    let said = world.start("env", &argv).wait(std::time::Duration::from_secs(60)).exits(2);
+    let argv = [
+        &["LOKI_BASE_WAIT=soon", env!("CARGO_BIN_EXE_loki")],
+        &start[..],
+    ]
+    .concat();
+    let said = world
+        .start("env", &argv)
+        .wait(std::time::Duration::from_secs(60))
+        .exits(2);
     said.says(&["`LOKI_BASE_WAIT` is `soon`", "a whole number"]);
 }
 
@@ -225,7 +303,16 @@ fn settings_that_are_wrong_are_shown_before_anything_is_made() {
 fn where_no_run_was_made_there_are_no_tasks() {
     let world = World::new();
     world.commit();
-    world.loki(&["task", "list"]).exits(0).says(&["no run was made"]);
-    world.loki(&["task", "list", "--json"]).exits(0).prints(&["\"tasks\""]);
-    world.loki(&["task", "add", "More"]).exits(2).says(&["no run was made"]);
+    world
+        .loki(&["task", "list"])
+        .exits(0)
+        .says(&["no run was made"]);
+    world
+        .loki(&["task", "list", "--json"])
+        .exits(0)
+        .prints(&["\"tasks\""]);
+    world
+        .loki(&["task", "add", "More"])
+        .exits(2)
+        .says(&["no run was made"]);
 }

@@ -130,6 +130,13 @@ fn typed(args: &args::Add) -> Result<Task, Fault> {
         return Err(Fault::new(Exit::Usage, fault)
             .hint("say it in one line; more goes into `--description`"));
     }
+    let mut given = args.accept.iter().chain(&args.file);
+    if given.any(|text| text.trim().is_empty()) {
+        let message = "a check or a file is empty";
+        return Err(
+            Fault::new(Exit::Usage, message).hint("a check that is empty would always pass")
+        );
+    }
     let id = args.id.clone().or_else(|| intake::named_after(title));
     let id = id.ok_or_else(|| {
         Fault::new(Exit::Usage, "no name can be made of this title").hint("give one: `--id NAME`")

@@ -23,10 +23,12 @@ use crate::name::{Role, RunId};
 
 /// Attempts that one processor is trusted with: most of their time they wait for a model.
 const PER_PROCESSOR: usize = 50;
-/// How long an attempt takes to use the memory that it is going to use.
-const SETTLES: Duration = Duration::from_secs(2);
+/// How long after its begin an attempt has not used memory yet that it soon will.
+const SETTLES: Duration = Duration::from_secs(1);
+/// Which part of its limit that is: most agents never come near it.
+const SOON: u64 = 4;
 /// How soon memory is looked at again.
-const LOOKS: Duration = Duration::from_secs(5);
+const LOOKS: Duration = Duration::from_secs(1);
 
 /// Tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -255,7 +257,7 @@ struct Ledger {
     slots: usize,
     runs: BTreeMap<RunId, Member>,
     served: u64,
-    /// When something was given lately, and how much memory it may come to use.
+    /// When something was given lately, and how much memory it will soon use.
     recent: Vec<(Timestamp, u64)>,
     resting: BTreeMap<String, Timestamp>,
     open: BTreeMap<(Role, String), Timestamp>,
@@ -347,7 +349,7 @@ impl Ledger {
         member.held += 1;
         member.waiting = false;
         member.served = self.served;
-        self.recent.push((now, want.memory));
+        self.recent.push((now, want.memory / SOON));
         Ok(())
     }
 

@@ -27,10 +27,7 @@ use crate::{
     name::TaskId,
     redact::Redactor,
     status::Status,
-    task::{
-        Backoff, Batching, Breakers, Decision, Fuses, Queue, QueueError,
-        TaskRequest,
-    },
+    task::{Backoff, Batching, Breakers, Decision, Fuses, Queue, QueueError, TaskRequest},
 };
 
 use super::{

@@ -611,7 +611,10 @@ fn step(queue: &mut Queue) -> usize {
     let at = task.as_str()[1..].parse().unwrap();
     apply_all(
         queue,
-        &[claimed(at, *version, *attempt), done(at, *version, *attempt)],
+        &[
+            claimed(at, *version, *attempt),
+            done(at, *version, *attempt),
+        ],
     );
     at
 }
