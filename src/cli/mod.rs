@@ -33,6 +33,7 @@ mod setup;
 mod signals;
 mod start;
 mod taken;
+mod task;
 mod terminal;
 mod ui;
 mod views;
@@ -91,6 +92,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Logs(logs) => views::logs(&logs),
         Command::Events(events) => views::events(&events).await,
         Command::Stop(stop) => views::stop(&stop).await,
+        Command::Task(verb) => task::run(&env, &verb).await,
         Command::Audit(verb) => audit::run(&env, verb).await,
         Command::Egress(EgressVerb::Log(log)) => egress::log(&log).await,
         Command::Egress(EgressVerb::Top(sums)) => egress::top(&sums),

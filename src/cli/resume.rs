@@ -10,6 +10,7 @@ use crate::{
     name::RunId,
     sandbox,
     status::{Phase, Status},
+    task::Batching,
 };
 
 use super::{
@@ -20,7 +21,7 @@ use super::{
     exit::{Exit, Fault, OrExit},
     restart, setup,
     start::{Planned, described, new_run, now, roles},
-    ui,
+    task, ui,
 };
 
 /// Runs the verb.
@@ -60,9 +61,11 @@ async fn go_on(
     planned: Planned,
     (args, begun, run): (&args::Resume, &Begun<'_>, RunId),
 ) -> Result<Exit, Fault> {
-    let tasks = begun.tasks().unwrap_or(&planned.tasks).to_vec();
+    let tasks = begun.tasks().unwrap_or_else(|| planned.tasks.clone());
     let repository = &planned.repository;
     let state = repository.root().join(".loki");
+    let batching = (!args.no_batch).then(Batching::default);
+    let rules = task::rules(env, repository.root(), batching)?;
     let cut = begun.cut(&planned, args)?;
     let launcher = planned.launcher(env, &tasks).await?;
     let keeper = course::keeper(env, &state)?;
@@ -99,6 +102,7 @@ async fn go_on(
         cut,
         parallel: args.parallel.unwrap_or(begun.asked.parallel),
         begins: Begins::Again,
+        rules,
     };
     let installs = planned.installs(env, &launcher)?;
     let work = planned.work(run, launcher, (images, Arc::clone(&keeper), installs));

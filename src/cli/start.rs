@@ -19,7 +19,7 @@ use crate::{
     run::{self, Installs, Keeper, Work},
     sandbox::Launcher,
     spec::{self, Spec},
-    task::{self, Task},
+    task::{self, Batching, Task},
 };
 
 use super::{
@@ -30,7 +30,7 @@ use super::{
     exit::{Exit, Fault, OrExit},
     landing, restart, resume,
     setup::{self, Gathered},
-    ui,
+    task as task_verbs, ui,
 };
 
 /// A specification that was read and checked.
@@ -45,6 +45,8 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let mut planned = Planned::read(env, args)?;
     let shipment = planned.shipment.take();
     let tasks = planned.tasks.clone();
+    let batching = (!args.no_batch).then(Batching::default);
+    let rules = task_verbs::rules(env, planned.repository.root(), batching)?;
     let launcher = planned.launcher(env, &tasks).await?;
     let (repository, run) = (&planned.repository, new_run()?);
     let state = repository.root().join(".loki");
@@ -76,6 +78,7 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
         cut: Vec::new(),
         parallel: args.parallel,
         begins: Begins::New,
+        rules,
     };
     let installs = planned.installs(env, &launcher)?;
     let work = planned.work(run, launcher, (images, Arc::clone(&keeper), installs));

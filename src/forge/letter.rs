@@ -129,6 +129,8 @@ mod tests {
             description: String::new(),
             depends_on: Vec::new(),
             accept: Vec::new(),
+            files: Vec::new(),
+            priority: crate::task::Priority::default(),
         };
         let id = || "store".parse().unwrap();
         let events = [

@@ -3,7 +3,7 @@
 //! One [`Writer`] per run appends JSON lines to `.loki/journal/<run>.jsonl`; the format is in
 //! `docs/journal.md`. [`read`] and [`verify`] check the whole chain, [`Follow`] waits for more.
 //! [`Lock`] keeps a repository to one orchestrator, [`Signals`] watches `STOP` and `PAUSE`,
-//! [`Requests`] what a person asks of a running one, and [`views`] writes the files other tools read.
+//! [`Requests`] what a person asks of a running one, [`Inbox`] files that come, and [`views`] writes the files other tools read.
 //!
 //! A writer that was given a [`Sealing`] signs what it wrote; [`audit`] holds a journal against its
 //! seals and against the newest one, which is kept outside of the repository. [`export`] turns
@@ -22,6 +22,7 @@ mod check;
 mod error;
 pub mod export;
 mod follow;
+mod inbox;
 mod key;
 #[cfg(debug_assertions)]
 mod kill;
@@ -58,6 +59,7 @@ use chain::{Chain, Step};
 )]
 pub use error::{Fault, JournalError};
 pub use follow::{Follow, From};
+pub use inbox::{Dropped, Inbox};
 pub use key::{Forged, Key, KeyError, NotHex, PublicKey, Signature};
 #[cfg(debug_assertions)]
 pub use kill::{Fate, KillPoint, NoKillPoint};

@@ -71,10 +71,8 @@ impl List {
             State::Pending | State::Interrupted => Self::Pending,
             State::Claimed | State::Waiting | State::Approved => Self::InProgress,
             State::Done => Self::Completed,
-            State::Failed if task.attempt - task.interrupted >= status.queue().max_attempts() => {
-                Self::DeadLetter
-            }
-            State::Failed | State::Blocked | State::Reverted => Self::Failed,
+            State::Failed if is_tried_out(task, status) => Self::DeadLetter,
+            State::Failed | State::Blocked | State::Reverted | State::Cancelled => Self::Failed,
         }
     }
 
@@ -89,6 +87,13 @@ impl List {
     }
 }
 
+/// Returns whether a task has had all the attempts it may have.
+fn is_tried_out(task: &Progress, status: &Status) -> bool {
+    let queue = status.queue();
+    let standing = queue.get(&task.id);
+    standing.is_some_and(|standing| standing.tries() >= queue.max_attempts())
+}
+
 /// A task with the field names other tools know.
 fn item(task: &Progress, status: &Status) -> Value {
     let holder = status
@@ -101,6 +106,7 @@ fn item(task: &Progress, status: &Status) -> Value {
         "title": task.title,
         "description": task.description,
         "status": list_status(task.state),
+        "priority": task.priority,
         "source": status.spec,
         "role": task.role,
         "dependencies": task.depends_on,
@@ -131,6 +137,7 @@ fn list_status(state: State) -> &'static str {
         State::Waiting => "waiting",
         State::Approved => "approved",
         State::Interrupted => "interrupted",
+        State::Cancelled => "cancelled",
     }
 }
 

@@ -31,6 +31,7 @@ pub mod host_files;
 mod layers;
 mod limits;
 mod names;
+pub mod plain;
 mod programs;
 mod provider;
 mod request;

@@ -20,6 +20,8 @@ fn task(id: &str, role: &str, depends_on: &[&str]) -> Task {
         description: String::new(),
         depends_on: depends_on.iter().map(|id| id.parse().unwrap()).collect(),
         accept: Vec::new(),
+        files: Vec::new(),
+        priority: crate::task::Priority::default(),
     }
 }
 

@@ -167,7 +167,10 @@ fn failure(command: &str, checked: &Checked) -> Failure {
     } else {
         "failed"
     };
-    Failure::retry(format!("check `{command}` {why}:\n{}", checked.tail))
+    Failure {
+        check: Some(command.to_owned()),
+        ..Failure::retry(format!("check `{command}` {why}:\n{}", checked.tail))
+    }
 }
 
 /// Commands of the whole run, in order: its tests, then its acceptance checks.

@@ -84,7 +84,9 @@ async fn join(
         }
         Join::Conflict(files) => {
             let listed = listed(files);
-            work.landings().add_conflict(&claim.task.id, commit.clone());
+            if claim.mates.is_empty() {
+                work.landings().add_conflict(&claim.task.id, commit.clone());
+            }
             return Ok(Err(Finished::Conflicted(listed)));
         }
         Join::Forward(tree) | Join::Merge(tree) => tree.clone(),
@@ -107,13 +109,16 @@ async fn advance(
 ) -> Result<(), Failure> {
     let work = room.work();
     let turn: Turn = work.git(|repository, _| repository.turn()).await?;
-    let landing = Event::Landing {
-        task: claim.task.id.clone(),
-        attempt: claim.attempt,
-        from: head.to_string(),
-        commit: new.to_string(),
-    };
-    room.recorder().record(landing).await?;
+    let own = (claim.task.id.clone(), claim.attempt);
+    for (task, attempt) in std::iter::once(&own).chain(&claim.mates) {
+        let landing = Event::Landing {
+            task: task.clone(),
+            attempt: *attempt,
+            from: head.to_string(),
+            commit: new.to_string(),
+        };
+        room.recorder().record(landing).await?;
+    }
     let (from, to) = (head.clone(), new.clone());
     work.git(move |repository, run| repository.advance(run, &from, &to))
         .await?;

@@ -10,7 +10,9 @@
 //! One task, the driver, owns the journal and the queue; attempts run beside it and send it
 //! events, which it writes before it answers. So nothing happens that is not in the journal.
 
+mod admission;
 mod attempt;
+mod batch;
 mod believed;
 mod budget;
 mod checks;
@@ -30,12 +32,13 @@ mod room;
 mod verify;
 mod work;
 
+pub use admission::{Admission, Clock, Gate, Hold, Memory, Seat, Ticket, Want};
 #[expect(
     clippy::module_name_repetitions,
     reason = "an error is named after what failed"
 )]
 pub use believed::Believed;
-pub use driver::{Control, Ending, RunError, Session, begin, drive};
+pub use driver::{Answer, Control, Ending, Rules, RunError, Session, begin, drive};
 pub use install::{Installs, Ready, Registry};
 pub use keeper::{Holder, Keeper, Subject};
 pub use landings::{Landing, Landings};

@@ -350,6 +350,7 @@ impl Room<'_> {
         let journal = self.recorder.position();
         Stamp {
             task: claim.task.id.clone(),
+            mates: claim.mates.iter().map(|(task, _)| task.clone()).collect(),
             role: claim.task.role.clone(),
             policy: self.work.policy.sha256(),
             journal: journal.seq,
@@ -376,6 +377,7 @@ impl Room<'_> {
 /// Who did a piece of work, ready to sign commits.
 pub(super) struct Stamp {
     task: TaskId,
+    mates: Vec<TaskId>,
     role: Role,
     policy: String,
     journal: u64,
@@ -388,6 +390,7 @@ impl Stamp {
         Signature {
             run,
             task: Some(&self.task),
+            mates: &self.mates,
             role: &self.role,
             policy: &self.policy,
             journal: self.journal,

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     diagnostic::Diagnostic,
     name::{NameError, Role, TaskId},
-    task::Task,
+    task::{Priority, Task},
 };
 
 /// Who does a task that names no role.
@@ -24,7 +24,7 @@ const SLUG_MAX: usize = 40;
 /// Most dependencies of one task.
 const DEPENDS_MAX: usize = 100;
 const SHAPE: &str = "write ``- `name` (role): Title``, for example ``- `store` (eng-backend): Keep todos in a file``";
-const KEYS: &str = "known are ``- depends on: `task` ``, ``- accept: `command` `` and `- files: …`; write prose without a leading `word:`";
+const KEYS: &str = "known are ``- depends on: `task` ``, ``- accept: `command` ``, `- files: …` and `- priority: high`; write prose without a leading `word:`";
 
 /// Reads every list under the heading, one task an item.
 pub(super) fn read(
@@ -89,6 +89,8 @@ fn task(source: &Source<'_>, item: &[Piece<'_>], faults: &mut Vec<Diagnostic>) -
         description,
         depends_on: known.depends_on,
         accept: known.accept,
+        files: known.files,
+        priority: known.priority,
     })
 }
 
@@ -214,6 +216,8 @@ fn slug(title: &str) -> Result<TaskId, Wrong> {
 struct Keys {
     depends_on: Vec<TaskId>,
     accept: Vec<String>,
+    files: Vec<String>,
+    priority: Priority,
     /// Where these stood; they are not part of the description.
     ranges: Vec<Range<usize>>,
 }
@@ -231,7 +235,12 @@ fn keys(source: &Source<'_>, rest: &[Piece<'_>], faults: &mut Vec<Diagnostic>) -
                 .depends_on
                 .extend(depends_on(source, first, value, faults)),
             "accept" => keys.accept.extend(accept(source, first, after, faults)),
-            "files" => continue,
+            // It is told to the agent, too.
+            "files" => {
+                keys.files.extend(files(first));
+                continue;
+            }
+            "priority" => keys.priority = priority(source, item, value, faults),
             key => {
                 if looks_like_key(key) {
                     let at = source.locate(span(item), text.split(':').next().unwrap_or_default());
@@ -283,6 +292,26 @@ fn depends_on(
         }
     }
     found
+}
+
+/// Returns the paths that stand in backticks.
+fn files(first: &[Piece<'_>]) -> Vec<String> {
+    let paths = codes(first).into_iter().map(|(path, _)| path);
+    paths.filter(|path| !path.is_empty()).collect()
+}
+
+fn priority(
+    source: &Source<'_>,
+    item: &[Piece<'_>],
+    value: &str,
+    faults: &mut Vec<Diagnostic>,
+) -> Priority {
+    let parsed = value.trim().parse::<Priority>();
+    parsed.unwrap_or_else(|wrong| {
+        let help = "``- priority: high``: the task goes before those that name none";
+        faults.push(source.fault(&span(item), wrong.to_string(), help));
+        Priority::default()
+    })
 }
 
 fn accept(
@@ -371,6 +400,7 @@ mod tests {
             "   - accept: `make a` and `make b`\n",
             "   - accept:\n     ```\n     make c\n     ```\n",
             "   - files: `src/x.py`\n",
+            "   - priority: high\n",
             "   - It must be fast\n",
         ));
         assert_eq!((task.id.as_str(), task.role.as_str()), ("store", "eng-qa"));
@@ -383,6 +413,10 @@ mod tests {
             ["model", "page"]
         );
         assert_eq!(task.accept, ["make a", "make b", "make c"]);
+        assert_eq!(
+            (task.files, task.priority),
+            (vec!["src/x.py".to_owned()], Priority::High)
+        );
         assert_eq!(
             task.description,
             "The store has add.\n\nSecond paragraph.\n- files: `src/x.py`\n- It must be fast"
@@ -438,6 +472,10 @@ mod tests {
             (
                 "- `a`: x\n  - accept: it works\n",
                 "6:5+16 `accept` names no command",
+            ),
+            (
+                "- `a`: x\n  - priority: urgent\n",
+                "6:5+16 `urgent` is no priority",
             ),
         ];
         for (list, expected) in table {

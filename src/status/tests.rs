@@ -22,6 +22,8 @@ fn task(name: &str, depends_on: &[&str]) -> Task {
         description: String::new(),
         depends_on: depends_on.iter().map(|name| id(name)).collect(),
         accept: Vec::new(),
+        files: Vec::new(),
+        priority: crate::task::Priority::default(),
     }
 }
 

@@ -49,20 +49,40 @@ pub(in crate::cli) fn revert(env: &Environment, args: &Revert) -> Result<Exit, F
         &Redactor::new(&values),
     )?;
     let commit = commit(&repository, (run, &book, &status), &landing, (&tree, &head))?;
-    book.write(&Event::Reverted {
-        task: args.task.clone(),
-        by: PERSON.to_owned(),
-        from: head.to_string(),
-        commit: commit.to_string(),
-        reverts: landing.commit.to_string(),
-    })?;
+    let gone = together(&landings, &landing);
+    for task in &gone {
+        book.write(&Event::Reverted {
+            task: task.clone(),
+            by: PERSON.to_owned(),
+            from: head.to_string(),
+            commit: commit.to_string(),
+            reverts: landing.commit.to_string(),
+        })?;
+    }
     repository
         .advance(run, &head, &commit)
         .or_exit(Exit::Failed)?;
     drop(turn);
     book.show(state);
     drop(lock);
+    if let [_, others @ ..] = gone.as_slice()
+        && !others.is_empty()
+    {
+        let others: Vec<String> = others.iter().map(|task| format!("`{task}`")).collect();
+        ui::note(format!(
+            "{} landed in the same commit and is taken back, too",
+            others.join(", ")
+        ));
+    }
     say(args, run, &commit, &waiting(&status, &args.task))
+}
+
+/// Returns the tasks that landed in one commit, the one that is meant first.
+fn together(landings: &Landings, landing: &Landing) -> Vec<TaskId> {
+    let others = landings.landed().iter();
+    let others = others.filter(|one| one.commit == landing.commit && one.task != landing.task);
+    let tasks = std::iter::once(landing).chain(others);
+    tasks.map(|one| one.task.clone()).collect()
 }
 
 /// Refuses where moving the branch would take something from somebody.
@@ -224,6 +244,7 @@ fn commit(
     let signature = Signature {
         run,
         task: Some(&landing.task),
+        mates: &[],
         role: &role,
         policy,
         journal: book.writer.records(),

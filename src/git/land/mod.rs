@@ -24,6 +24,8 @@ pub struct Signature<'a> {
     pub run: &'a RunId,
     /// The task; none for work of the run itself.
     pub task: Option<&'a TaskId>,
+    /// Other tasks that were done with it, in one session.
+    pub mates: &'a [TaskId],
     /// The role that did the work.
     pub role: &'a Role,
     /// The hash of the policy in force.
@@ -224,6 +226,11 @@ fn signed(message: &str, signature: &Signature<'_>) -> String {
         .task
         .map(|task| format!("Loki-Task: {task}\n"))
         .unwrap_or_default();
+    let mates: String = signature
+        .mates
+        .iter()
+        .map(|mate| format!("Loki-With: {mate}\n"))
+        .collect();
     let Signature {
         run,
         role,
@@ -232,7 +239,7 @@ fn signed(message: &str, signature: &Signature<'_>) -> String {
         ..
     } = signature;
     format!(
-        "{message}\n\nLoki-Run: {run}\n{task}Loki-Role: {role}\nLoki-Policy: {policy}\nLoki-Journal: {journal}\n"
+        "{message}\n\nLoki-Run: {run}\n{task}{mates}Loki-Role: {role}\nLoki-Policy: {policy}\nLoki-Journal: {journal}\n"
     )
 }
 

@@ -75,6 +75,8 @@ fn task(name: &str) -> Task {
         description: "all of it".to_owned(),
         depends_on: Vec::new(),
         accept: vec!["make test".to_owned()],
+        files: Vec::new(),
+        priority: crate::task::Priority::default(),
     }
 }
 

@@ -76,6 +76,8 @@ fn came_of(events: Vec<Event>) -> Vec<(String, Came)> {
         description: String::new(),
         depends_on: Vec::new(),
         accept: Vec::new(),
+        files: Vec::new(),
+        priority: crate::task::Priority::default(),
     });
     let plan = Event::Planned {
         tasks: planned.to_vec(),

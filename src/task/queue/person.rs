@@ -128,7 +128,8 @@ impl Queue {
             | State::Failed
             | State::Blocked
             | State::Reverted
-            | State::Interrupted => {}
+            | State::Interrupted
+            | State::Cancelled => {}
         }
         self.entries[at].outstanding.clear();
     }
@@ -154,6 +155,8 @@ mod tests {
             description: String::new(),
             depends_on: depends_on.iter().map(|name| id(name)).collect(),
             accept: Vec::new(),
+            files: Vec::new(),
+            priority: crate::task::Priority::default(),
         }
     }
 
