@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    digest::Digest,
     finding::Finding,
     name::{CheckpointId, Role, RunId, TaskId},
     task::{Circuit, Priority, Task},
