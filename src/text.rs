@@ -5,25 +5,35 @@
 //! server wrote asks here; nobody keeps a list of his own.
 
 /// Returns whether a terminal, an editor or a line splitter may act on a character instead of
-/// showing it: control characters, line and paragraph separators, direction marks, invisible
-/// spaces and tags.
+/// showing it, or shows nothing at all: control characters, line and paragraph separators, direction
+/// marks, and all that Unicode has a reader ignore (invisible spaces, fillers, joiners, tags) but the
+/// selectors that pictographs are made with. The blank pattern of Braille is one, too.
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
             | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Returns whether a character has no place in a text that people write for agents, because what
-/// it hides can pass a reviewer: every hidden one but line breaks, tabs, and the joiners and
-/// variation selectors that scripts and pictographs are made with.
+/// it hides can pass a reviewer: every hidden one but line breaks, tabs, the joiners and variation
+/// selectors that scripts and pictographs are made with, and the space of Braille.
 #[must_use]
 pub fn is_hostile(c: char) -> bool {
     let written = matches!(
         c,
-        '\n' | '\r' | '\t' | '\u{200c}' | '\u{200d}' | '\u{e0080}'..='\u{e0fff}'
+        '\n' | '\r'
+            | '\t'
+            | '\u{180b}'..='\u{180d}'
+            | '\u{180f}'
+            | '\u{200c}'
+            | '\u{200d}'
+            | '\u{2800}'
+            | '\u{e0080}'..='\u{e0fff}'
     );
     is_hidden(c) && !written
 }
@@ -106,8 +116,20 @@ mod tests {
             '\u{2066}',
             '\u{feff}',
             '\u{e0041}',
+            '\u{34f}',
+            '\u{115f}',
+            '\u{17b4}',
+            '\u{180e}',
+            '\u{3164}',
+            '\u{fff0}',
+            '\u{1bca0}',
+            '\u{1d173}',
         ] {
             assert!(is_hostile(c), "{c:?}");
+            assert!(visible(&c.to_string()).is_ascii(), "{c:?}");
+        }
+        for c in ['\u{180b}', '\u{2800}', '\u{200d}'] {
+            assert!(visible(&c.to_string()).is_ascii(), "{c:?}");
         }
     }
 }

@@ -31,7 +31,7 @@ pub fn refusals(path: &str, write: &Globs) -> Vec<Breach> {
         new_mode: b"100644".to_vec(),
         ..Difference::default()
     };
-    let mut remarks = inspect::names(&walk, &BTreeSet::new());
+    let mut remarks = inspect::names(&walk, &BTreeSet::new(), &|_| None);
     remarks.extend(inspect::changes(&[created], &walk.entries, write));
     remarks.iter().map(inspect::Remark::breach).collect()
 }

@@ -8,7 +8,7 @@ use super::{
         command::Place,
         inspect::{
             Difference, Remark,
-            contents::Sight,
+            contents::{self, Sight},
             host::{self, Aliases},
             letters,
         },
@@ -24,6 +24,9 @@ use crate::{digest::Digest, event::Need};
 const LARGEST: u64 = 8 << 20;
 /// Bytes of contents that are compared with, in one hand-over.
 const TOTAL: u64 = 64 << 20;
+
+/// Things in one file that are told; the others are counted.
+const TOLD: usize = 200;
 
 /// The rules whose breach a person may approve.
 pub(super) const RULES: [&str; 4] = [
@@ -79,10 +82,13 @@ pub(super) fn needs(
         }
     }
     for (change, sights) in sighted {
-        let base = blobs.get(change.old_id.as_slice());
-        let fresh = |sight: &&Sight| !base.is_some_and(|base| sight.is_old(base));
-        let told = sights.iter().filter(fresh);
+        let fresh = contents::fresh(sights, blobs.get(change.old_id.as_slice()));
+        let told = fresh.iter().take(TOLD);
         needs.extend(told.map(|sight| need(change, sight.rule, None, sight.message.clone())));
+        if let Some(next) = fresh.get(TOLD) {
+            let message = format!("and {} further ones", fresh.len() - TOLD);
+            needs.push(need(change, next.rule, None, message));
+        }
     }
     let created = found
         .changes

@@ -91,9 +91,9 @@ struct Merged<'a> {
     changes: Vec<Difference>,
     /// Paths whose contents or mode are not the work's.
     unlike: BTreeSet<Vec<u8>>,
-    entries: Vec<Entry>,
+    entries: Tree,
     /// What the branch has.
-    before: Vec<Entry>,
+    before: Tree,
 }
 
 impl<'a> Merged<'a> {
@@ -104,8 +104,8 @@ impl<'a> Merged<'a> {
             sides,
             changes: differences(place, sides.head, tree)?,
             unlike: unlike.map(|one| one.path).collect(),
-            entries: entries(place, tree)?,
-            before: entries(place, sides.head)?,
+            entries: Tree::list(place, tree)?,
+            before: Tree::list(place, sides.head)?,
         })
     }
 
@@ -116,22 +116,19 @@ impl<'a> Merged<'a> {
 
     /// Returns whether the branch has other links than the work knew: names that nobody judged.
     fn lends_names(&self) -> Result<bool, GitError> {
-        let known = entries(self.place, self.sides.work)?;
-        Ok(links(&known) != links(&self.entries))
+        let known = Tree::list(self.place, self.sides.work)?;
+        Ok(known.links() != self.entries.links())
     }
 
     fn judge(&self, terms: &Terms<'_>) -> Result<HandOver, GitError> {
-        let mut remarks = self.names();
+        let mut remarks = self.names()?;
         let write = &terms.files.write;
-        let changed = inspect::changes(&self.changes, &self.entries, write);
-        let led_out = inspect::leading_out(&self.before);
-        remarks.extend(changed.into_iter().filter(|remark| {
-            let known = remark.rule == inspect::ESCAPE && led_out.contains(&remark.path);
-            !known || self.changes.iter().any(|one| one.path == remark.path)
-        }));
+        let mut changed = inspect::changes(&self.changes, &self.entries.0, write);
+        self.before.pardon(&mut changed, &self.changes);
+        remarks.extend(changed);
         remarks.extend(spelling::twins(
             &self.changes,
-            &self.entries,
+            &self.entries.0,
             &BTreeSet::new(),
         ));
         let seen = self.contents(terms)?;
@@ -140,11 +137,11 @@ impl<'a> Merged<'a> {
         let found = Found {
             absent: Vec::new(),
             changes: &self.changes,
-            entries: &self.entries,
+            entries: &self.entries.0,
             sights: &seen.sights,
             landed: Some(Landed {
                 changes: &landed,
-                entries: &self.before,
+                entries: &self.before.0,
             }),
         };
         let needs = needs::needs(self.place, &found, terms)?;
@@ -161,25 +158,20 @@ impl<'a> Merged<'a> {
     }
 
     /// Finds names that break a rule, and did not on the branch, or not with what is there now.
-    fn names(&self) -> Vec<Remark> {
-        let of = |entries: &[Entry]| {
-            let walk = Walk {
-                entries: entries.to_vec(),
-                ..Walk::default()
-            };
-            inspect::names(&walk, &BTreeSet::new())
-        };
-        let mut remarks = of(&self.entries);
+    fn names(&self) -> Result<Vec<Remark>, GitError> {
+        let mut remarks = self.entries.names(self.place)?;
         if remarks.is_empty() {
-            return remarks;
+            return Ok(remarks);
         }
-        let known = of(&self.before);
+        let known = self.before.names(self.place)?;
         let touched = |path: &[u8]| {
             let mut changed = self.changes.iter().map(|one| one.path.as_slice());
             changed.any(|one| inspect::is_within(one, path))
         };
-        remarks.retain(|remark| !known.contains(remark) || touched(&remark.path));
-        remarks
+        remarks.retain(|remark| {
+            !(remark.may_be_old() && known.contains(remark)) || touched(&remark.path)
+        });
+        Ok(remarks)
     }
 
     /// Looks at contents that neither side has.
@@ -215,42 +207,72 @@ fn everything() -> Globs {
     }])
 }
 
-fn links(entries: &[Entry]) -> BTreeMap<&[u8], &[u8]> {
-    entries.iter().filter_map(inspect::host::target).collect()
-}
+/// Every name of a tree, as a walk of it would find them, and the id of what may be a `HEAD`.
+pub(super) struct Tree(Vec<Entry>, BTreeMap<Vec<u8>, Vec<u8>>);
 
-/// Lists a tree as a walk of it would.
-fn entries(place: &Place, tree: &ObjectId) -> Result<Vec<Entry>, GitError> {
-    let listed = place
-        .reading("ls-tree")
-        .args(["-r", "-t", "-z", "--full-tree"]);
-    let answer = listed.arg(tree.as_str()).run()?;
-    let mut found = Vec::new();
-    for record in answer.records() {
-        let mut halves = record.splitn(2, |byte| *byte == b'\t');
-        let (facts, path) = (halves.next().unwrap_or_default(), halves.next());
-        let mut facts = facts.split(|byte| *byte == b' ');
-        let (mode, _, id) = (facts.next(), facts.next(), facts.next());
-        let (Some(mode), Some(id), Some(path)) = (mode, id, path) else {
-            return Err(answer.odd());
+impl Tree {
+    pub(super) fn list(place: &Place, tree: &ObjectId) -> Result<Self, GitError> {
+        let listed = place
+            .reading("ls-tree")
+            .args(["-r", "-t", "-z", "--full-tree"]);
+        let answer = listed.arg(tree.as_str()).run()?;
+        let mut found = Vec::new();
+        for record in answer.records() {
+            let mut halves = record.splitn(2, |byte| *byte == b'\t');
+            let (facts, path) = (halves.next().unwrap_or_default(), halves.next());
+            let mut facts = facts.split(|byte| *byte == b' ');
+            let (mode, _, id) = (facts.next(), facts.next(), facts.next());
+            let (Some(mode), Some(id), Some(path)) = (mode, id, path) else {
+                return Err(answer.odd());
+            };
+            found.push((mode, id, path));
+        }
+        let linked = found.iter().filter(|(mode, _, _)| *mode == b"120000");
+        let targets = needs::blobs(place, linked.map(|(_, id, _)| *id).collect())?;
+        let entry = |&(mode, id, path): &(&[u8], &[u8], &[u8])| {
+            let kind = match mode {
+                b"120000" => Kind::Link(targets.get(id).cloned().unwrap_or_default()),
+                b"040000" | b"160000" => Kind::Directory,
+                _ => Kind::File,
+            };
+            listed_entry(path, kind)
         };
-        found.push((mode, id, path));
+        let heads = found.iter().filter(|(_, _, path)| {
+            let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            name.len() < 16 && name.to_ascii_lowercase().starts_with(b"head")
+        });
+        let heads = heads.map(|(_, id, path)| (path.to_vec(), id.to_vec()));
+        Ok(Self(found.iter().map(entry).collect(), heads.collect()))
     }
-    let linked = found.iter().filter(|(mode, _, _)| *mode == b"120000");
-    let targets = needs::blobs(place, linked.map(|(_, id, _)| *id).collect())?;
-    let entry = |&(mode, id, path): &(&[u8], &[u8], &[u8])| {
-        let kind = match mode {
-            b"120000" => Kind::Link(targets.get(id).cloned().unwrap_or_default()),
-            b"040000" | b"160000" => Kind::Directory,
-            _ => Kind::File,
+
+    /// Leaves out links that nobody changed and that led out of this tree already.
+    pub(super) fn pardon(&self, remarks: &mut Vec<Remark>, changes: &[Difference]) {
+        let led_out = inspect::leading_out(&self.0);
+        let changed: BTreeSet<&[u8]> = changes.iter().map(|one| one.path.as_slice()).collect();
+        remarks.retain(|remark| {
+            let path = remark.path.as_slice();
+            remark.rule != inspect::ESCAPE || changed.contains(path) || !led_out.contains(path)
+        });
+    }
+
+    fn links(&self) -> BTreeMap<&[u8], &[u8]> {
+        self.0.iter().filter_map(inspect::host::target).collect()
+    }
+
+    /// Runs the inspectors of names.
+    fn names(&self, place: &Place) -> Result<Vec<Remark>, GitError> {
+        let heads = needs::blobs(place, self.1.values().map(Vec::as_slice).collect())?;
+        let beginning = |path: &[u8]| heads.get(self.1.get(path)?.as_slice()).cloned();
+        let walk = Walk {
+            entries: self.0.clone(),
+            ..Walk::default()
         };
-        listed_entry(path, kind)
-    };
-    Ok(found.iter().map(entry).collect())
+        Ok(inspect::names(&walk, &BTreeSet::new(), &beginning))
+    }
 }
 
 /// A name of a tree, which has no owner, time or place on a disk.
-pub(super) fn listed_entry(path: &[u8], kind: Kind) -> Entry {
+pub(in crate::git) fn listed_entry(path: &[u8], kind: Kind) -> Entry {
     Entry {
         path: path.to_vec(),
         kind,
