@@ -27,6 +27,7 @@ use super::{
     entry::{EntryPath, LeftOut, Listing},
     error::CheckpointError,
     intake::Intake,
+    known::Known,
     manifest::{Head, Origin, Parts, Signer, Stillness, Tree, Trusted},
     pack::{Room, Writer},
     read::{LISTING, Reader},
@@ -92,7 +93,7 @@ pub struct Tools<'a> {
     /// Checks what was signed before.
     pub trusted: Trusted<'a>,
     /// The time.
-    pub now: &'a dyn Fn() -> Timestamp,
+    pub now: &'a (dyn Fn() -> Timestamp + Sync),
     /// Told of bytes read, and of bytes that are to be read as far as is known.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
 }
@@ -162,6 +163,7 @@ pub(super) fn keep(
     ) -> Result<(Pass, Stillness), CheckpointError>,
 ) -> Result<Head, CheckpointError> {
     let _turn = store.wait_for_turn()?;
+    let begun = (tools.now)();
     let id = new_id((tools.now)())?;
     let mut reader = store.reader()?;
     let base = newest(store, asked, tools, &mut reader)?;
@@ -169,16 +171,18 @@ pub(super) fn keep(
         used: store.size()?,
         quota: asked.quota,
     };
-    let known = reader.index().chunks().map(|(digest, _)| *digest).collect();
+    let known = Known::new(store, reader.index(), tools);
+    let in_time = || asked.caps.in_time((tools.now)().duration_since(begun));
     let (done, total) = (AtomicU64::new(0), AtomicU64::new(0));
     let progress = |bytes: u64| {
         let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
         (tools.progress)(done, total.load(Ordering::Relaxed));
     };
     let writer = Writer::new(&store.packs, id.as_str(), room);
-    let intake = Intake::new(writer, known, asked.secrets, &progress);
+    let intake = Intake::new(writer, known, asked.secrets, (&progress, &in_time));
     let (pass, stillness) = read(&intake, &total, base.as_ref().map(|(_, pass)| pass))?;
     let listing = keep_listing(&intake, &pass.listing)?;
+    let (written, known) = intake.finish()?;
     let head = Head {
         version: Head::VERSION,
         id,
@@ -190,12 +194,13 @@ pub(super) fn keep(
         entries: pass.listing.entries.len() as u64,
         left_out: pass.listing.left_out.len() as u64,
         bytes: pass.listing.bytes(),
-        stored: intake.finish()?,
+        stored: written.bytes,
         listing,
     };
     let mut file = store.heads.begin(&format!("{}.json", head.id))?;
     file.write(&head.seal(tools.signer))?;
     file.finish()?;
+    known.keep(store, &written.packs, tools);
     Ok(head)
 }
 

@@ -9,7 +9,7 @@
 //! read by one while the others pack. What waits is bounded, so memory does not grow with files.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
@@ -20,7 +20,8 @@ use super::{
     entry::{EntryPath, Why},
     error::CheckpointError,
     hand::{Hand, packing},
-    pack::{Block, Writer},
+    known::Known,
+    pack::{Block, Writer, Written},
     walk::{Root, Stat},
 };
 
@@ -79,14 +80,19 @@ pub(super) struct Intake<'s, 'd> {
     /// Told whenever something may go on.
     pub(super) moved: Condvar,
     /// Chunks that are kept, or about to be.
-    pub(super) known: Mutex<HashSet<Digest>>,
+    pub(super) known: Known<'s>,
     /// Where new ones go.
     pub(super) writer: Mutex<Writer<'d>>,
     /// What is left out.
     pub(super) secrets: &'s Redactor,
     /// Told how many bytes were read.
     pub(super) progress: &'s (dyn Fn(u64) + Sync),
+    /// Fails once it took longer than it may.
+    pub(super) in_time: &'s InTime<'s>,
 }
+
+/// Asks whether there is time left.
+pub(super) type InTime<'s> = dyn Fn() -> Result<(), CheckpointError> + Sync + 's;
 
 /// Taken over by whoever finds a lock poisoned: the panic is passed on by the thread that had it.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -94,12 +100,12 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<'s, 'd> Intake<'s, 'd> {
-    /// Begins; `known` are the chunks that are there already.
+    /// Begins; `known` are the chunks that are there already, `in_time` fails when it took too long.
     pub(super) fn new(
         writer: Writer<'d>,
-        known: HashSet<Digest>,
+        known: Known<'s>,
         secrets: &'s Redactor,
-        progress: &'s (dyn Fn(u64) + Sync),
+        (progress, in_time): (&'s (dyn Fn(u64) + Sync), &'s InTime<'s>),
     ) -> Self {
         Self {
             state: Mutex::new(State {
@@ -111,10 +117,11 @@ impl<'s, 'd> Intake<'s, 'd> {
                 fault: None,
             }),
             moved: Condvar::new(),
-            known: Mutex::new(known),
+            known,
             writer: Mutex::new(writer),
             secrets,
             progress,
+            in_time,
         }
     }
 
@@ -145,8 +152,7 @@ impl<'s, 'd> Intake<'s, 'd> {
 
     /// Returns whether all these chunks are kept.
     pub(super) fn has(&self, chunks: &[Digest]) -> bool {
-        let known = lock(&self.known);
-        chunks.iter().all(|chunk| known.contains(chunk))
+        chunks.iter().all(|chunk| self.known.has(chunk))
     }
 
     /// Returns a worker for contents that come one after the other.
@@ -154,10 +160,11 @@ impl<'s, 'd> Intake<'s, 'd> {
         Hand::new(self)
     }
 
-    /// Makes what was added durable, and returns how many bytes that took.
-    pub(super) fn finish(self) -> Result<u64, CheckpointError> {
+    /// Makes what was added durable, and returns what that took, and what is known now.
+    pub(super) fn finish(self) -> Result<(Written, Known<'s>), CheckpointError> {
         let writer = self.writer.into_inner();
-        writer.unwrap_or_else(PoisonError::into_inner).finish()
+        let writer = writer.unwrap_or_else(PoisonError::into_inner);
+        Ok((writer.finish()?, self.known))
     }
 
     /// Gives a job to whoever is free first; false when there is no use in more.

@@ -133,6 +133,15 @@ impl Dir {
         rustix::fs::fsync(&self.fd).map_err(|errno| CheckpointError::io("sync", &self.path, errno))
     }
 
+    /// Replaces a file by one that may be gone after a power cut, and does not wait for the disk.
+    pub(super) fn leave(&self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
+        let mut fresh = self.begin(name)?;
+        fresh.write(bytes)?;
+        let temporary = fresh.temporary.take().expect("it was begun just now");
+        let renamed = rustix::fs::renameat(&self.fd, &temporary, &self.fd, name);
+        renamed.map_err(|errno| CheckpointError::io("write", &self.path.join(name), errno))
+    }
+
     /// Begins a file that gets its name only once it is whole.
     pub(super) fn begin(&self, name: &str) -> Result<Fresh<'_>, CheckpointError> {
         let temporary = format!("{FRESH}{name}");

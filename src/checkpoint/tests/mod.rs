@@ -7,6 +7,8 @@
 
 mod exhausting;
 mod hostile;
+mod packs;
+mod sparse;
 mod strangers;
 
 use std::{
