@@ -108,6 +108,28 @@ pub(super) struct Pass {
     pub(super) changed: Option<EntryPath>,
 }
 
+/// Lets a sandbox go on whatever happens, also where keeping it panics.
+struct Paused<'h>(Option<&'h mut dyn FnMut(Hold) -> std::io::Result<()>>);
+
+impl Paused<'_> {
+    fn ask(&mut self, what: Hold) -> std::io::Result<()> {
+        self.0.as_mut().map_or(Ok(()), |hold| hold(what))
+    }
+
+    fn resume(mut self) -> std::io::Result<()> {
+        let resumed = self.ask(Hold::Resume);
+        self.0 = None;
+        resumed
+    }
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        // Whoever drops it unasked has something worse to tell.
+        self.ask(Hold::Resume).ok();
+    }
+}
+
 /// One making of a checkpoint.
 pub(super) struct Making<'a, 's, 'd> {
     /// What is asked for.
@@ -322,10 +344,11 @@ impl Making<'_, '_, '_> {
                     let path = self.asked.origin.sandbox.clone().unwrap_or_default();
                     move |source| CheckpointError::io(doing, Path::new(&path), source)
                 };
-                let held = hold(Hold::Pause).map_err(fail("pause"));
+                let mut paused = Paused(Some(hold));
+                let held = paused.ask(Hold::Pause).map_err(fail("pause"));
                 let read =
                     held.and_then(|()| self.until(Some(&running), |pass| Ok(pass.changed.clone())));
-                let resumed = hold(Hold::Resume).map_err(fail("resume"));
+                let resumed = paused.resume().map_err(fail("resume"));
                 let read = read?;
                 resumed?;
                 Ok((read, Stillness::Paused))

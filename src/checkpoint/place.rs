@@ -39,7 +39,9 @@ impl Dir {
     pub(super) fn make(&self, name: &str) -> Result<Self, CheckpointError> {
         let path = self.path.join(name);
         match rustix::fs::mkdirat(&self.fd, name, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
+            // Else a power cut takes it, with all that was synced in it.
+            Ok(()) => self.sync()?,
+            Err(Errno::EXIST) => {}
             Err(errno) => return Err(CheckpointError::io("create", &path, errno)),
         }
         let fd = rustix::fs::openat(&self.fd, name, directory(), Mode::empty())

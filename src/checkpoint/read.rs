@@ -25,7 +25,7 @@ pub struct Reader {
 
 /// A part of a file.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Part<'b> {
+pub(super) enum Piece<'b> {
     /// These bytes.
     Bytes(&'b [u8]),
     /// So many zeros.
@@ -103,18 +103,18 @@ impl Reader {
         &mut self,
         id: &CheckpointId,
         entry: &Entry,
-        mut take: impl FnMut(Part<'_>) -> Result<(), CheckpointError>,
+        mut take: impl FnMut(Piece<'_>) -> Result<(), CheckpointError>,
     ) -> Result<(), CheckpointError> {
         let mut length = 0;
         for digest in entry.chunks() {
             if *digest == zeros::digest() {
                 length += ZEROS.len() as u64;
-                take(Part::Zeros(ZEROS.len() as u64))?;
+                take(Piece::Zeros(ZEROS.len() as u64))?;
                 continue;
             }
             let bytes = self.part(id, entry, digest)?;
             length += bytes.len() as u64;
-            take(Part::Bytes(bytes))?;
+            take(Piece::Bytes(bytes))?;
         }
         let path = entry.path.clone();
         match length == entry.size() {

@@ -24,7 +24,7 @@ use super::{
     entry::{Entry, EntryPath, Kind, Listing, Moment},
     error::CheckpointError,
     manifest::{Head, Trusted},
-    read::{Part, Reader},
+    read::{Piece, Reader},
     store::Store,
     walk::beneath,
 };
@@ -285,10 +285,10 @@ impl Tree<'_> {
         let fail = |source| CheckpointError::io("write", Path::new(&entry.path.escaped()), source);
         let mut ends_in_zeros = false;
         reader.file(self.id, entry, |part| {
-            ends_in_zeros = matches!(part, Part::Zeros(_));
+            ends_in_zeros = matches!(part, Piece::Zeros(_));
             match part {
-                Part::Bytes(bytes) => file.write_all(bytes).map_err(fail),
-                Part::Zeros(count) => {
+                Piece::Bytes(bytes) => file.write_all(bytes).map_err(fail),
+                Piece::Zeros(count) => {
                     let count = i64::try_from(count).expect("a part is short");
                     file.seek_relative(count).map_err(fail)
                 }

@@ -19,6 +19,7 @@
 pub mod audit;
 mod chain;
 mod check;
+mod durable;
 mod error;
 pub mod export;
 mod follow;

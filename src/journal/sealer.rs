@@ -24,6 +24,7 @@ use rustix::fs::OFlags;
 use super::{
     audit::seals,
     check::check,
+    durable::Durable,
     error::JournalError,
     key::Key,
     place::Dir,
@@ -87,7 +88,7 @@ struct Shared {
 struct Output {
     run: RunId,
     sealing: Sealing,
-    journal: Arc<File>,
+    journal: Arc<Durable>,
     journal_path: PathBuf,
     seals: File,
     seals_path: PathBuf,
@@ -106,7 +107,7 @@ pub(super) struct Sealer {
 pub(super) struct Subject<'a> {
     pub(super) home: &'a std::path::Path,
     pub(super) run: &'a RunId,
-    pub(super) journal: Arc<File>,
+    pub(super) journal: Arc<Durable>,
     pub(super) path: PathBuf,
     /// Its last record.
     pub(super) newest: Position,
@@ -246,7 +247,7 @@ impl Output {
 
     fn seal(&mut self, newest: Position) -> Result<(), JournalError> {
         self.journal
-            .sync_data()
+            .sync()
             .map_err(|source| JournalError::io("sync", &self.journal_path, source))?;
         let facts = Facts {
             run: self.run.clone(),
