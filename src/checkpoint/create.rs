@@ -22,15 +22,14 @@ use jiff::Timestamp;
 use crate::{name::CheckpointId, redact::Redactor};
 
 use super::{
-    admit::{Caps, Refusal},
-    cut,
+    admit::Caps,
     entry::{EntryPath, LeftOut, Listing},
     error::CheckpointError,
     intake::Intake,
     known::Known,
-    manifest::{Head, Origin, Parts, Signer, Stillness, Tree, Trusted},
+    manifest::{Head, Origin, Signer, Stillness, Tree, Trusted},
     pack::{Room, Writer},
-    read::{LISTING, Reader},
+    read::Reader,
     reading::{Reading, Sorted, TICK, by_path, hidden, is_settled, kind},
     store::Store,
     walk::{Found, Root},
@@ -203,7 +202,7 @@ pub(super) fn keep(
     let writer = Writer::new(&store.packs, id.as_str(), room);
     let intake = Intake::new(writer, known, asked.secrets, (&progress, &in_time));
     let (pass, stillness) = read(&intake, &total, base.as_ref().map(|(_, pass)| pass))?;
-    let listing = keep_listing(&intake, &pass.listing)?;
+    let listing = intake.list(&pass.listing)?;
     let (written, known) = intake.finish()?;
     let head = Head {
         version: Head::VERSION,
@@ -279,46 +278,6 @@ fn newest(
         }
     }
     Ok(None)
-}
-
-/// Keeps a listing like a file, in smaller chunks, while it is written.
-fn keep_listing(intake: &Intake<'_, '_>, listing: &Listing) -> Result<Parts, CheckpointError> {
-    let mut hand = intake.hand()?;
-    let (mut bytes, mut chunks) = (0, Vec::new());
-    let mut fault = None;
-    let mut give = |chunk: &[u8]| {
-        bytes += chunk.len() as u64;
-        let kept = match bytes > LISTING {
-            true => Err(too_long()),
-            false => hand.keep(chunk),
-        };
-        let kept = kept.map_err(|cause| {
-            fault = Some(cause);
-            std::io::Error::other("a part of it cannot be kept")
-        });
-        kept.map(|digest| chunks.push(digest))
-    };
-    let mut cut = cut::Listed::new(&mut give);
-    let written = listing.write(&mut cut).and_then(|()| cut.finish());
-    match (fault, written) {
-        (Some(fault), _) => return Err(fault),
-        (None, Err(source)) => {
-            return Err(CheckpointError::io(
-                "write",
-                Path::new("the listing"),
-                source,
-            ));
-        }
-        (None, Ok(())) => hand.flush()?,
-    }
-    Ok(Parts { bytes, chunks })
-}
-
-/// What nobody would read is not written.
-fn too_long() -> CheckpointError {
-    let path = EntryPath::new("the listing");
-    let refusal = Refusal::Names;
-    CheckpointError::Refused { path, refusal }
 }
 
 impl Making<'_, '_, '_> {

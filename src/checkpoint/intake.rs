@@ -11,17 +11,22 @@
 use std::{
     collections::VecDeque,
     io,
+    path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{digest::Digest, redact::Redactor};
 
 use super::{
-    entry::{EntryPath, Why},
+    admit::Refusal,
+    cut::Listed,
+    entry::{EntryPath, Listing, Why},
     error::CheckpointError,
     hand::{Hand, packing},
     known::Known,
+    manifest::Parts,
     pack::{Block, Writer, Written},
+    read::LISTING,
     walk::{Root, Stat},
 };
 
@@ -160,6 +165,39 @@ impl<'s, 'd> Intake<'s, 'd> {
         Hand::new(self)
     }
 
+    /// Keeps a listing like a file, in smaller chunks, while it is written.
+    pub(super) fn list(&self, listing: &Listing) -> Result<Parts, CheckpointError> {
+        let mut hand = self.hand()?;
+        let (mut bytes, mut chunks) = (0, Vec::new());
+        let mut fault = None;
+        let mut give = |chunk: &[u8]| {
+            bytes += chunk.len() as u64;
+            let kept = match bytes > LISTING {
+                true => Err(too_long()),
+                false => hand.keep(chunk),
+            };
+            let kept = kept.map_err(|cause| {
+                fault = Some(cause);
+                io::Error::other("a part of it cannot be kept")
+            });
+            kept.map(|digest| chunks.push(digest))
+        };
+        let mut cut = Listed::new(&mut give);
+        let written = listing.write(&mut cut).and_then(|()| cut.finish());
+        match (fault, written) {
+            (Some(fault), _) => return Err(fault),
+            (None, Err(source)) => {
+                return Err(CheckpointError::io(
+                    "write",
+                    Path::new("the listing"),
+                    source,
+                ));
+            }
+            (None, Ok(())) => hand.flush()?,
+        }
+        Ok(Parts { bytes, chunks })
+    }
+
     /// Makes what was added durable, and returns what that took, and what is known now.
     pub(super) fn finish(self) -> Result<(Written, Known<'s>), CheckpointError> {
         let writer = self.writer.into_inner();
@@ -223,6 +261,13 @@ impl<'s, 'd> Intake<'s, 'd> {
                 .unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+/// What nobody would read is not written.
+fn too_long() -> CheckpointError {
+    let path = EntryPath::new("the listing");
+    let refusal = Refusal::Names;
+    CheckpointError::Refused { path, refusal }
 }
 
 /// Ends the others when a worker panics: they would wait for its file for ever.

@@ -20,9 +20,9 @@ use crate::digest::Digest;
 use super::{
     create::Tools,
     error::CheckpointError,
+    index::{Index, Stamp},
     intake::lock,
     manifest::Letter,
-    pack::{Index, Stamp},
     place::Dir,
     store::Store,
 };

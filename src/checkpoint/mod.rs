@@ -26,6 +26,7 @@ mod error;
 mod export;
 mod hand;
 mod import;
+mod index;
 mod intake;
 mod known;
 mod manifest;

@@ -9,8 +9,9 @@ use crate::{digest::Digest, name::CheckpointId};
 use super::{
     create::new_id,
     error::{CheckpointError, Flaw},
+    index::Index,
     manifest::{Head, Trusted},
-    pack::{Block, Index, Packer, Room, Writer},
+    pack::{Block, Packer, Room, Writer},
     read::Reader,
     store::Store,
 };

@@ -7,8 +7,8 @@ use crate::{digest::Digest, name::CheckpointId};
 use super::{
     entry::{Entry, EntryPath, Kind, Lines, Listing},
     error::{CheckpointError, Flaw},
+    index::{Index, Place},
     manifest::Parts,
-    pack::{Index, Place},
     zeros::{self, ZEROS},
 };
 

@@ -21,8 +21,8 @@ use super::{
     admit::{Admission, Caps, Folding, Strictness},
     entry::Listing,
     error::{CheckpointError, Flaw},
+    index::Index,
     manifest::{Head, Trusted},
-    pack::Index,
     place::Dir,
     read::Reader,
 };

@@ -65,7 +65,7 @@ pub use kill::{Fate, KillPoint, NoKillPoint};
 pub use line::FORMAT;
 pub use lock::{Holder, Lock, LockError};
 pub use requests::{Requests, Unbelieved};
-pub use seal::{Facts, PURPOSE as SEAL_PURPOSE, Seal, SealFault};
+pub use seal::{Facts, Link, PURPOSE as SEAL_PURPOSE, Seal, SealFault};
 pub use sealer::Sealing;
 pub use signals::{Signal, Signals};
 pub use unbegun::{Unbegun, forget, forget_unbegun};

@@ -28,7 +28,7 @@ use super::{
     error::JournalError,
     key::Key,
     place::Dir,
-    seal::{Facts, Seal},
+    seal::{Facts, Link, Seal},
 };
 use crate::{digest::Digest, name::RunId};
 
@@ -95,6 +95,8 @@ struct Output {
     anchors: Dir,
     sealed: u64,
     taken_over: Option<u64>,
+    /// What the next seal says of the one before it.
+    link: Link,
 }
 
 /// Seals one journal.
@@ -242,6 +244,12 @@ impl Output {
             seals_path,
             anchors,
             sealed,
+            link: Link {
+                seal: found.count + 1,
+                before: found
+                    .last
+                    .map_or_else(Digest::default, |last| last.digest()),
+            },
         })
     }
 
@@ -255,12 +263,18 @@ impl Output {
             hash: newest.hash,
             ts: (self.sealing.clock)(),
             taken_over: self.taken_over,
+            link: Some(self.link),
         };
-        let line = format!("{}\n", Seal::sign(facts, &self.sealing.key));
+        let seal = Seal::sign(facts, &self.sealing.key);
+        let line = format!("{seal}\n");
         let written = self.write(line.as_bytes());
         written.map_err(|source| JournalError::io("append to", &self.seals_path, source))?;
         self.sealed = newest.seq;
         self.taken_over = None;
+        self.link = Link {
+            seal: self.link.seal + 1,
+            before: seal.digest(),
+        };
         let name = seals::anchor_name(&self.run);
         self.anchors.replace(&name, line.as_bytes())
     }

@@ -182,3 +182,33 @@ fn attack_c5_an_archive_that_never_ends_is_refused_and_locks_nobody_out() {
     let head = world.import_within(&mut padded.as_slice(), Caps::default());
     assert_eq!(head.unwrap().entries, 2);
 }
+
+#[test]
+fn a_sandbox_is_let_go_on_also_where_keeping_it_panics() {
+    let world = World::new();
+    let path = world.path("work");
+    let asked = Asked {
+        sources: &[Source {
+            name: "work",
+            path: &path,
+        }],
+        origin: Origin::default(),
+        secrets: &world.secrets,
+        caps: Caps::default(),
+        quota: u64::MAX,
+        workers: 1,
+    };
+    let is_paused = AtomicBool::new(false);
+    let now = || {
+        assert!(!is_paused.load(Ordering::Relaxed), "a bug of ours");
+        Timestamp::now()
+    };
+    let mut hold = |hold: Hold| {
+        is_paused.store(hold == Hold::Pause, Ordering::Relaxed);
+        Ok(())
+    };
+    let tools = Tools { now: &now, ..TOOLS };
+    let kept = || create(&world.store, &asked, Quiet::Paused(&mut hold), tools);
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(kept)).unwrap_err();
+    assert!(!is_paused.load(Ordering::Relaxed));
+}

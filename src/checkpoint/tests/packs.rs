@@ -109,7 +109,7 @@ fn attack_c7_what_was_found_sound_counts_only_as_it_was_signed() {
     damaged[2000] ^= 1;
     fs::write(pack, damaged).unwrap();
     // What the kernel says now, put in without the key.
-    let stamp = pack::Stamp::of(&fs::File::open(pack).unwrap()).unwrap();
+    let stamp = index::Stamp::of(&fs::File::open(pack).unwrap()).unwrap();
     let stamp = serde_json::to_string(&stamp).unwrap().replace('"', "\\\"");
     let start = honest.find("{\\\"size\\\"").unwrap();
     let end = honest.find(",\\\"since\\\"").unwrap();

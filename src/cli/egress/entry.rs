@@ -11,10 +11,7 @@ use crate::{
 };
 
 use super::{
-    super::{
-        exit::{Exit, Fault, OrExit},
-        ui,
-    },
+    super::{exit::Fault, ui},
     args::Log,
     place,
 };
