@@ -53,6 +53,24 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
+/// Returns JSON in which every hidden character is escaped, which is the same JSON: it is read by
+/// programs and by people with `cat` alike. Line breaks are its layout: inside texts they are escaped
+/// already.
+#[must_use]
+pub fn visible_json(plain: &str) -> String {
+    let mut shown = String::with_capacity(plain.len());
+    let mut units = [0; 2];
+    for c in plain.chars() {
+        if c != '\n' && is_hidden(c) {
+            let units = c.encode_utf16(&mut units).iter();
+            shown.extend(units.map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 /// Cuts text to at most so many bytes, between two characters.
 pub fn shorten(text: &mut String, most: usize) {
     let mut end = most.min(text.len());
@@ -84,6 +102,23 @@ mod tests {
             visible("a\x1b[2J\n\u{202e}\u{9b}ä"),
             "a\\u{1b}[2J\\n\\u{202e}\\u{9b}ä"
         );
+    }
+
+    #[test]
+    fn attack_s8_json_hides_nothing_and_stays_the_same() {
+        let hostile = "\u{9b}31m\u{202e}\u{e0041}\u{feff}ä\n\t\u{1b}]0;x\u{7}\u{2028}";
+        let value = serde_json::json!({ hostile: [hostile, 1] });
+        for plain in [value.to_string(), format!("{value:#}")] {
+            let shown = visible_json(&plain);
+            assert!(
+                !shown.chars().any(|c| c != '\n' && is_hidden(c)),
+                "{shown:?}"
+            );
+            assert_eq!(
+                serde_json::from_str::<serde_json::Value>(&shown).unwrap(),
+                value
+            );
+        }
     }
 
     #[test]

@@ -5,9 +5,14 @@
 //! was admitted can be unpacked below one directory and touches nothing else: a directory is there
 //! before anything in it, nothing is there twice, and nothing lies below a link or a file.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use super::entry::{Entry, EntryPath, Kind};
+use jiff::SignedDuration;
+
+use super::{
+    entry::{Entry, EntryPath, Kind},
+    error::CheckpointError,
+};
 
 /// The longest path, in bytes; the kernel takes no longer one.
 pub(super) const PATH: usize = 4000;
@@ -27,6 +32,18 @@ pub struct Caps {
     pub bytes: u64,
     /// Bytes that all paths, and what links say, take as they are written in a listing.
     pub paths: u64,
+    /// How long it may take to keep them; none for as long as it takes.
+    pub time: Option<Duration>,
+}
+
+impl Caps {
+    /// Fails when it took longer than it may.
+    pub(super) fn in_time(self, took: SignedDuration) -> Result<(), CheckpointError> {
+        let late = |most: &Duration| took > SignedDuration::try_from(*most).unwrap_or_default();
+        self.time
+            .filter(late)
+            .map_or(Ok(()), |most| Err(CheckpointError::Late(most)))
+    }
 }
 
 impl Default for Caps {
@@ -35,6 +52,7 @@ impl Default for Caps {
             entries: 2_000_000,
             bytes: 256 << 30,
             paths: 256 << 20,
+            time: None,
         }
     }
 }

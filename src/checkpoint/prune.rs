@@ -9,8 +9,9 @@ use crate::{digest::Digest, name::CheckpointId};
 use super::{
     create::new_id,
     error::{CheckpointError, Flaw},
+    index::Index,
     manifest::{Head, Trusted},
-    pack::{Block, Index, Packer, Room, Writer},
+    pack::{Block, Packer, Room, Writer},
     read::Reader,
     store::Store,
 };
@@ -153,8 +154,12 @@ fn sweep(
             moved.push(*digest);
         }
     }
-    // Block after block, as they are read.
-    moved.sort_by_key(|digest| reader.index().find(digest).map(|place| place.block));
+    // Block after block, as they are read; what lies in several places is moved once.
+    moved.sort_by_key(|digest| {
+        let place = reader.index().find(digest);
+        (place.map(|place| (place.block, place.offset())), digest.0)
+    });
+    moved.dedup();
     let unread = gather(store, &mut reader, &moved, now)?;
     for (number, pack) in (0_u32..).zip(&reader.index().packs) {
         if sparse.contains(&number) && !unread.contains(&number) {
@@ -184,7 +189,7 @@ fn gather(
     for digest in moved {
         match reader.chunk(digest) {
             Ok(bytes) => block.push(*digest, bytes),
-            Err(_) => unread.extend(reader.index().find(digest).map(|place| place.block.0)),
+            Err(_) => unread.extend(reader.index().places(digest).map(|place| place.block.0)),
         }
         if block.is_full() {
             writer.add(&block, &packer.pack(&block).map_err(packing)?)?;

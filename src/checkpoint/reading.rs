@@ -116,6 +116,7 @@ impl<'a, 'm, 's, 'd> Reading<'a, 'm, 's, 'd> {
                 return self.count(&found, 0);
             }
         };
+        (self.making.intake.in_time)()?;
         let known = self.unchanged(&found.path, &stat);
         let to_read = known.is_none() && matches!(is, Kind::File { .. });
         let size = if matches!(is, Kind::File { .. }) {

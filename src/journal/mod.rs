@@ -19,6 +19,7 @@
 pub mod audit;
 mod chain;
 mod check;
+mod durable;
 mod error;
 pub mod export;
 mod follow;
@@ -66,7 +67,7 @@ pub use kill::{Fate, KillPoint, NoKillPoint};
 pub use line::FORMAT;
 pub use lock::{Holder, Lock, LockError};
 pub use requests::{Requests, Unbelieved};
-pub use seal::{Facts, PURPOSE as SEAL_PURPOSE, Seal, SealFault};
+pub use seal::{Facts, Link, PURPOSE as SEAL_PURPOSE, Seal, SealFault};
 pub use sealer::Sealing;
 pub use signals::{Signal, Signals};
 pub use unbegun::{Unbegun, forget, forget_unbegun};

@@ -81,19 +81,30 @@ pub struct Handover {
 
 /// The keys whose seals count.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trusted(Vec<PublicKey>);
+pub struct Trusted {
+    keys: Vec<PublicKey>,
+    /// When each but the last was followed by the next.
+    ended: Vec<(PublicKey, Timestamp)>,
+}
 
 impl Trusted {
     /// Returns whether a key is one of them.
     #[must_use]
     pub fn holds(&self, key: &PublicKey) -> bool {
-        self.0.contains(key)
+        self.keys.contains(key)
     }
 
     /// The keys, oldest first.
     #[must_use]
     pub fn keys(&self) -> &[PublicKey] {
-        &self.0
+        &self.keys
+    }
+
+    /// Returns when a key was followed by another; none for one that was not.
+    #[must_use]
+    pub fn ended(&self, key: &PublicKey) -> Option<Timestamp> {
+        let mut ended = self.ended.iter();
+        ended.find(|(one, _)| one == key).map(|(_, when)| *when)
     }
 }
 
@@ -161,7 +172,9 @@ impl Ring {
             last = one.new;
             keys.push(last);
         }
-        Trusted(keys)
+        let followed = self.handovers.iter().filter(|one| keys.contains(&one.old));
+        let ended = followed.map(|one| (one.old, one.ts)).collect();
+        Trusted { keys, ended }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     event::Outcome,
     status::{self, Phase, Progress, Status},
     task::State,
-    text::is_hidden,
+    text::visible_json,
 };
 
 /// Writes `STATUS.txt`, `session.json`, `queue/*.json` and `state/orchestrator.json`. Called by
@@ -196,20 +196,7 @@ fn leave_out_unknown(object: &mut Value) {
 /// Indented JSON in which hidden characters are escaped, for these files are read with `cat`.
 fn json_text(value: &impl Serialize) -> Result<Vec<u8>, JournalError> {
     let plain = serde_json::to_string_pretty(value).map_err(JournalError::Unwritable)?;
-    let mut text = String::with_capacity(plain.len() + 1);
-    let mut units = [0; 2];
-    for c in plain.chars() {
-        // Line breaks are the layout: inside strings they are escaped already.
-        if c != '\n' && is_hidden(c) {
-            text.extend(
-                c.encode_utf16(&mut units)
-                    .iter()
-                    .map(|unit| format!("\\u{unit:04x}")),
-            );
-        } else {
-            text.push(c);
-        }
-    }
+    let mut text = visible_json(&plain);
     text.push('\n');
     Ok(text.into_bytes())
 }

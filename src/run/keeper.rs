@@ -36,6 +36,8 @@ use super::{believed::Believed, failure::Failure, room::Room};
 
 /// How often a working agent's files are kept.
 const EVERY: Duration = Duration::from_secs(600);
+/// How long keeping one sandbox may take: an agent chooses what there is to read.
+const MOST: Duration = Duration::from_secs(900);
 /// What a run leaves of all checkpoints when it ends.
 const STAYS: Retention = Retention {
     keep: 50,
@@ -176,7 +178,10 @@ impl Keeper {
             sources,
             origin: subject.origin.clone(),
             secrets,
-            caps: Caps::default(),
+            caps: Caps {
+                time: subject.origin.sandbox.is_some().then_some(MOST),
+                ..Caps::default()
+            },
             quota: self.quota,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
         }

@@ -140,3 +140,75 @@ fn a_listing_is_cut_where_it_was_while_it_was_written_as_a_whole() {
     assert_eq!(whole, at_once);
     assert_eq!(cut(777), whole);
 }
+
+/// An archive that never ends, and takes note of who could have had the store meanwhile.
+struct Endless<'a> {
+    begin: &'a [u8],
+    store: &'a Store,
+    was_free: bool,
+    given: u64,
+}
+
+impl std::io::Read for Endless<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.was_free &= self.store.turn().is_ok();
+        if !self.begin.is_empty() {
+            return self.begin.read(into);
+        }
+        into.fill(0);
+        self.given += into.len() as u64;
+        assert!(self.given < 1 << 30, "it is read for ever");
+        Ok(into.len())
+    }
+}
+
+#[test]
+fn attack_c5_an_archive_that_never_ends_is_refused_and_locks_nobody_out() {
+    let world = World::new();
+    let whole = tar_of(["a".to_owned()].into_iter());
+    let mut endless = Endless {
+        begin: &whole,
+        store: &world.store,
+        was_free: true,
+        given: 0,
+    };
+    let refused = world.import_within(&mut endless, Caps::default());
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("behind its end"), "{refused}");
+    assert!(endless.was_free, "nobody else could write meanwhile");
+    assert!(world.files_of("packs").is_empty());
+    // What programs do fill up to is taken.
+    let padded = [whole, vec![0; 20 * 512]].concat();
+    let head = world.import_within(&mut padded.as_slice(), Caps::default());
+    assert_eq!(head.unwrap().entries, 2);
+}
+
+#[test]
+fn a_sandbox_is_let_go_on_also_where_keeping_it_panics() {
+    let world = World::new();
+    let path = world.path("work");
+    let asked = Asked {
+        sources: &[Source {
+            name: "work",
+            path: &path,
+        }],
+        origin: Origin::default(),
+        secrets: &world.secrets,
+        caps: Caps::default(),
+        quota: u64::MAX,
+        workers: 1,
+    };
+    let is_paused = AtomicBool::new(false);
+    let now = || {
+        assert!(!is_paused.load(Ordering::Relaxed), "a bug of ours");
+        Timestamp::now()
+    };
+    let mut hold = |hold: Hold| {
+        is_paused.store(hold == Hold::Pause, Ordering::Relaxed);
+        Ok(())
+    };
+    let tools = Tools { now: &now, ..TOOLS };
+    let kept = || create(&world.store, &asked, Quiet::Paused(&mut hold), tools);
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(kept)).unwrap_err();
+    assert!(!is_paused.load(Ordering::Relaxed));
+}

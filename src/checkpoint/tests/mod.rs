@@ -9,7 +9,9 @@ mod believing;
 mod exhausting;
 mod hostile;
 mod keeping;
+mod packs;
 mod pruning;
+mod sparse;
 mod strangers;
 mod unpacking;
 

@@ -245,6 +245,15 @@ fn say_seals(found: &Audit) {
             ui::counted(usize::try_from(found.seals).unwrap_or(usize::MAX), "seal")
         ));
     }
+    if found.loose > 0 {
+        ui::note(format!(
+            "the first {} of an older form that does not name the one before: one of them that was removed would not be missed",
+            match found.loose {
+                1 => "seal is".to_owned(),
+                seals => format!("{seals} seals are"),
+            }
+        ));
+    }
     if found.unsealed > 0 {
         ui::warning(format!(
             "no seal covers the last {}: whoever wrote them, or changed them, is not known",

@@ -107,8 +107,8 @@ pub(super) fn show(env: &Environment, asked: &One) -> Result<Exit, Fault> {
     };
     let believed = believed(env, &asked.trust)?;
     let read = || {
-        let head = believed.with(|trusted| store.head(&asked.id, trusted))?;
-        let listing = store.listing(&head, &mut store.reader()?)?;
+        let (head, mut reader) = believed.with(|trusted| store.look(&asked.id, trusted))?;
+        let listing = store.listing(&head, &mut reader)?;
         Ok((head, listing))
     };
     let (head, listing) = read().map_err(|cause| told(&cause))?;
@@ -189,8 +189,8 @@ pub(super) fn diff(env: &Environment, asked: &Diff) -> Result<Exit, Fault> {
     };
     let believed = believed(env, &asked.trust)?;
     let read = |id: &CheckpointId| {
-        let head = believed.with(|trusted| store.head(id, trusted))?;
-        store.listing(&head, &mut store.reader()?)
+        let (head, mut reader) = believed.with(|trusted| store.look(id, trusted))?;
+        store.listing(&head, &mut reader)
     };
     let before = read(&asked.before).map_err(|cause| told(&cause))?;
     let after = read(&asked.after).map_err(|cause| told(&cause))?;

@@ -177,6 +177,7 @@ fn parsed(message: &str) -> (Vec<&str>, BTreeMap<String, String>, &str) {
 fn every_message_is_one_of_rfc_5424_and_no_text_breaks_out_of_it() {
     for record in records() {
         let message = text(Format::Syslog, &record);
+        assert!(message.is_ascii(), "{message}");
         let (header, parameters, rest) = parsed(&message);
         let [priority, time, host, program, process, kind] = header[..] else {
             panic!("{message}");
