@@ -1,5 +1,6 @@
-//! From the claim of a task to its agent's first byte, with a worktree of 200 files: what a person
-//! waits for. Without a pool a sandbox is started for it.
+//! From the claim of a task to its agent's first act, with a worktree of 200 files: what a person
+//! waits for. Warm by real runs, whose journal says when a task was claimed and whether its sandbox
+//! stood ready; cold by the library.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,13 +17,15 @@ use loki::{
     policy::{Policy, Rights},
     sandbox::{Grant, Labels, Launcher, Occupant, Slot, owner},
 };
+use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 
 use crate::{
     Effort,
     group::{Group, parts},
     harness::{Engine, World},
-    tools::{millis, timed},
+    replayed::{Plan, Replayed, sources},
+    tools::{millis, said, timed},
 };
 
 /// Files of the worktree.
@@ -61,13 +64,7 @@ async fn launcher(engine: Engine) -> Launcher {
 
 fn repository(engine: Engine) -> (World, String) {
     let world = World::on(engine);
-    for at in 0..FILES {
-        let text = format!(
-            "// file {at}\n{}",
-            "fn f() -> u32 { 1 + 1 }\n".repeat(at % 100)
-        );
-        world.write(&format!("src/{}/{at}.rs", at % 10), text);
-    }
+    sources(&world, FILES);
     world.commit();
     let image = world.image();
     (world, image)
@@ -190,8 +187,53 @@ pub(crate) async fn measure(effort: Effort) -> Group {
     group.spent("claim/cold-first-byte", parts("ms", &spent));
     group.beside("claim/worktree-of-git", &there, ("git worktree add", &git));
     for engine in Engine::ALL {
-        let id = format!("claim/{}-first-byte", engine.program());
-        group.lacks(&id, "there is no warm pool in this program yet");
+        let asked = tokio::task::spawn_blocking(move || warm(engine, effort));
+        let (id, came_to) = (
+            format!("claim/{}-first-byte", engine.program()),
+            asked.await,
+        );
+        match came_to
+            .expect("the run ends")
+            .filter(|took| !took.0.is_empty())
+        {
+            Some((heard, bound)) => {
+                group.alone(&id, &heard);
+                let of = [("of which until the sandbox is the task's", &bound)];
+                group.spent(&id, parts("ms", &of));
+            }
+            None => group.lacks(&id, NONE_READY),
+        }
     }
     group
+}
+
+const NONE_READY: &str = "no sandbox of the run stood ready: this program has no warm pool, or it is off, or the engine does not answer";
+
+/// Milliseconds from the claim to the first act of each agent whose sandbox stood ready, and those
+/// until it was its own; none without an engine.
+fn warm(engine: Engine, effort: Effort) -> Option<(Vec<f64>, Vec<f64>)> {
+    said(engine.program(), &["version"])?;
+    let plan = Plan {
+        tasks: effort.rounds.div_ceil(2),
+        in_turn: true,
+        files: FILES,
+        // Then it works until another sandbox stands ready.
+        script: "date +%s.%N > src/$LOKI_TASK\nsleep 2".to_owned(),
+    };
+    let mut run = Replayed::start(engine, &plan, 10);
+    run.watch(|_| {});
+    let (told, branch) = (run.told(), run.world.run_branch());
+    let (mut heard, mut bound) = (Vec::new(), Vec::new());
+    for (_, event) in told
+        .iter()
+        .filter(|(_, event)| event["start"]["warm"] == true)
+    {
+        let task = event["task"].as_str()?;
+        let of = |event: &Value| event["type"] == "task_claimed" && event["task"] == task;
+        let claimed = told.iter().find(|(_, event)| of(event))?.0;
+        let act = run.world.git(&["show", &format!("{branch}:src/{task}")]);
+        heard.push((act.trim().parse::<f64>().ok()? - claimed) * 1e3);
+        bound.push(event["start"]["elapsed_us"].as_f64()? / 1e3);
+    }
+    Some((heard, bound))
 }

@@ -47,9 +47,10 @@ pub(crate) fn measure(effort: Effort) -> Group {
     let plan = Plan {
         tasks: count,
         in_turn: false,
+        files: 0,
         script: "exec sleep 86400".to_owned(),
     };
-    let mut run = Replayed::start(&plan, count);
+    let mut run = Replayed::start(Engine::Docker, &plan, count);
     run.wait_for("sandbox_started", count);
     thread::sleep(SETTLES);
     let guests = guests(&run);

@@ -7,7 +7,8 @@
     clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a benchmark starts programs, looks at the clock, reads its settings from the environment, writes its report and says how far it is"
+    clippy::unwrap_used,
+    reason = "a benchmark starts programs, looks at the clock, reads its settings from the environment, writes its report, says how far it is, and panics where it cannot measure"
 )]
 
 use std::{

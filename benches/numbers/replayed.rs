@@ -1,5 +1,5 @@
-//! Whole runs of agents that do what a macro says, by the program itself, on Docker: what is set up
-//! for `idle`, `run` and `make scale`.
+//! Whole runs of agents that do what a macro says, by the program itself: what is set up for `claim`,
+//! `idle`, `run` and `make scale`.
 
 use std::{
     fmt::Write as _,
@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) tasks: usize,
     /// Each waits for the one before.
     pub(crate) in_turn: bool,
+    /// Source files that are there before.
+    pub(crate) files: usize,
     /// What the agents do, as a shell script; `$LOKI_TASK` is the task.
     pub(crate) script: String,
 }
@@ -54,10 +56,22 @@ fn recorded(plan: &Plan) -> String {
     text
 }
 
+/// Writes so many files of a few hundred bytes.
+pub(crate) fn sources(world: &World, files: usize) {
+    for at in 0..files {
+        let text = "fn f() -> u32 { 1 + 1 }\n".repeat(at % 100);
+        world.write(
+            &format!("src/{}/{at}.rs", at % 10),
+            format!("// {at}\n{text}"),
+        );
+    }
+}
+
 impl Replayed {
     /// Starts a run with so many agents at once.
-    pub(crate) fn start(plan: &Plan, at_once: usize) -> Self {
-        let world = World::on(Engine::Docker);
+    pub(crate) fn start(engine: Engine, plan: &Plan, at_once: usize) -> Self {
+        let world = World::on(engine);
+        sources(&world, plan.files);
         world.write(
             "spec.md",
             "# Many files\n\nEach task writes one.\n\n## Tests\n\n- `true`\n",
@@ -123,18 +137,17 @@ impl Replayed {
         drop(running.wait(PATIENCE).in_any_case());
     }
 
-    /// The events, each with its second since the first.
+    /// The events, each with its time in seconds.
     pub(crate) fn told(&self) -> Vec<(f64, Value)> {
-        let events = self.world.events();
-        let at = |record: &Value| -> jiff::Timestamp {
+        let at = |record: &Value| {
             let text = record["ts"].as_str().expect("a record has a time");
-            text.parse().expect("it is one")
+            let time: jiff::Timestamp = text.parse().expect("it is one");
+            time.duration_since(jiff::Timestamp::UNIX_EPOCH)
+                .as_secs_f64()
         };
-        let first = events.first().map(at).expect("a run has a beginning");
-        let since = |record: &Value| at(record).duration_since(first).as_secs_f64();
+        let events = self.world.events().into_iter();
         events
-            .into_iter()
-            .map(|record| (since(&record), record["event"].clone()))
+            .map(|record| (at(&record), record["event"].clone()))
             .collect()
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::{
     Effort,
     group::Group,
+    harness::Engine,
     replayed::{Plan, Replayed},
     sheet::row::Part,
 };
@@ -53,9 +54,10 @@ pub(crate) fn measure(effort: Effort) -> Group {
     let plan = Plan {
         tasks,
         in_turn: true,
+        files: 0,
         script: format!("sleep {WORKS}\nmkdir -p src\necho done > src/$LOKI_TASK"),
     };
-    let mut run = Replayed::start(&plan, 10);
+    let mut run = Replayed::start(Engine::Docker, &plan, 10);
     let took = run.watch(|_| {}).as_secs_f64();
     let told = run.told();
     let works = told

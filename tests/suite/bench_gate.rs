@@ -49,12 +49,18 @@ fn report(less: f64, more: f64) -> Report {
         effort: "none".to_owned(),
         seconds: 0,
         machine: serde_json::Value::Null,
-        rows: Report::rows(measured, &|goal: &Goal| format!("`{}` was not asked for", goal.id)),
+        rows: Report::rows(measured, &|goal: &Goal| {
+            format!("`{}` was not asked for", goal.id)
+        }),
     }
 }
 
 fn baseline() -> Baseline {
-    Baseline::of(&report(70.0, 1.2), &Baseline::default(), "a test".to_owned())
+    Baseline::of(
+        &report(70.0, 1.2),
+        &Baseline::default(),
+        "a test".to_owned(),
+    )
 }
 
 fn row<'a>(report: &'a Report, id: &str) -> &'a Row {

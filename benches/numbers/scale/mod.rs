@@ -11,6 +11,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
+    harness::Engine,
     machine, place,
     replayed::{Plan, Replayed},
     tools::{peak, processor, resident},
@@ -96,6 +97,7 @@ fn agents() -> Value {
     let plan = Plan {
         tasks: count,
         in_turn: false,
+        files: 0,
         script: format!(
             "sleep {}\nmkdir -p src\necho done > src/$LOKI_TASK",
             20 + count
@@ -109,6 +111,7 @@ fn slots() -> Value {
     let plan = Plan {
         tasks: scaled(1000),
         in_turn: false,
+        files: 0,
         script: "mkdir -p src\necho done > src/$LOKI_TASK".to_owned(),
     };
     whole(&plan, 20)
@@ -133,7 +136,7 @@ fn available() -> f64 {
 /// A run to its end.
 fn whole(plan: &Plan, at_once: usize) -> Value {
     let before = available();
-    let mut run = Replayed::start(plan, at_once);
+    let mut run = Replayed::start(Engine::Docker, plan, at_once);
     let mut used = Used::default();
     let took = run.watch(|id| {
         used.processor = processor(id).unwrap_or_default().max(used.processor);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{SETTLES, left, percentiles, rounded};
 use crate::{
+    harness::Engine,
     queue::Owner,
     replayed::{Plan, Replayed},
     tools::{millis, processor, resident, timed},
@@ -45,10 +46,11 @@ pub(crate) fn measure(tasks: usize) -> Value {
     let plan = Plan {
         tasks,
         in_turn: false,
+        files: 0,
         script: "exec sleep 86400".to_owned(),
     };
     let begun = Instant::now();
-    let mut run = Replayed::start(&plan, SLOTS);
+    let mut run = Replayed::start(Engine::Docker, &plan, SLOTS);
     run.wait_for("task_claimed", 1);
     let claimed = begun.elapsed().as_secs_f64();
     run.wait_for("sandbox_started", SLOTS.min(tasks));
