@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::tools::said;
+use crate::tools::{profile, said};
 
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
@@ -31,6 +31,7 @@ pub(crate) fn described() -> Value {
     json!({
         "at": jiff::Timestamp::now().round(jiff::Unit::Second).map(|now| now.to_string()).unwrap_or_default(),
         "loki": said("git", &["describe", "--always", "--dirty"]),
+        "profile": profile(),
         "cpu": field(&read("/proc/cpuinfo"), "model name"),
         "cores": std::thread::available_parallelism().map_or(0, usize::from),
         "memory": kib.map(|kib| format!("{} GiB", (kib + (1 << 19)) >> 20)),

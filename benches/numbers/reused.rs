@@ -12,7 +12,7 @@ use crate::{
     Effort,
     group::{Group, parts},
     sheet::row::{Other, Spread},
-    tools::{environment, laid_out, sandbox_runtime},
+    tools::{self, environment, laid_out, sandbox_runtime},
 };
 
 /// The programs, by the names of their targets.
@@ -30,6 +30,7 @@ const PROGRAMS: [&str; 7] = [
 pub(crate) fn programs() -> Result<HashMap<String, PathBuf>, String> {
     let mut command = Command::new(env!("CARGO"));
     command.args(["bench", "--locked", "--no-run", "--message-format", "json"]);
+    command.args(["--profile", tools::profile()]);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     for program in PROGRAMS {
         command.args(["--bench", program]);

@@ -24,6 +24,15 @@ pub(crate) fn target() -> PathBuf {
     tmp.parent().expect("it lies in the target").to_owned()
 }
 
+/// Cargo's name of how Loki and this program were built.
+pub(crate) fn profile() -> &'static str {
+    let folder = Path::new(env!("CARGO_BIN_EXE_loki")).parent();
+    match folder.is_some_and(|folder| folder.ends_with("debug")) {
+        true => "dev",
+        false => "bench",
+    }
+}
+
 /// Where `scripts/bench-tools.sh` lays out what is not installed.
 pub(crate) fn laid_out() -> PathBuf {
     target().join("bench-tools")
