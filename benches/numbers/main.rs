@@ -185,9 +185,10 @@ fn apart(name: &str) -> Result<Group, String> {
     serde_json::from_str(last).map_err(|_| {
         let told = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         eprintln!("{told}");
-        let line = told
-            .lines()
-            .find(|line| !line.is_empty() && !line.contains("panicked at"));
+        // What a run says when it cannot go on; else what the panic says first.
+        let mut lines = told.lines().filter(|line| !line.is_empty());
+        let stopped = lines.clone().find(|line| line.starts_with("stopped: "));
+        let line = stopped.or_else(|| lines.find(|line| !line.contains("panicked at")));
         format!(
             "the group failed, {}: {}",
             output.status,

@@ -25,7 +25,7 @@ const CLAIMERS: usize = 100;
 /// Tasks of a run that is claimed from by Loki alone.
 const MANY: usize = 10_000;
 /// Tasks of each side where both are measured: the file is read and written whole for each claim.
-const FEW: usize = 1_000;
+const FEW: usize = 500;
 
 fn run() -> RunId {
     "20261121-073300-1f3a".parse().expect("a run's name")
