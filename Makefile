@@ -68,7 +68,7 @@ bench-journal: ## Measures how fast a journal is written by 100 claimers and ver
 bench-git: ## Measures worktrees and the gate beside plain git, `cp -a` and tar; LOKI_BENCH_FILES=100000 for a large one; prints JSON.
 	cargo bench --locked --bench git
 
-bench: ## Measures everything that has a goal beside others that do the same: target/bench/report.md, .json and plots. Under 10 minutes; LOKI_BENCH=quick for less.
+bench: ## Measures everything that has a goal beside others that do the same: target/bench/report.md, .json and plots. LOKI_BENCH=quick for fewer rounds.
 	scripts/bench-tools.sh
 	cargo bench --locked --bench numbers -- report
 
