@@ -14,6 +14,7 @@ mod attack_guest;
 mod attack_net;
 mod attack_secrets;
 mod attack_verbs;
+mod bench_gate;
 mod cli_advisories;
 mod cli_audit;
 mod cli_basic;
