@@ -3,6 +3,7 @@
 
 mod asked;
 mod isolation;
+mod judged;
 mod overrun;
 mod usage;
 
@@ -20,6 +21,7 @@ use crate::{
 
 pub use asked::Asked;
 pub use isolation::{Held, HeldBy, Isolation};
+pub use judged::{Breach, Need};
 pub use overrun::{Limit, Overrun};
 pub use usage::Usage;
 
@@ -374,33 +376,6 @@ pub enum CacheUse {
     Hit,
     /// The server said that the kept answer has not changed, and that was given.
     Validated,
-}
-
-/// Why work may not leave a sandbox.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Breach {
-    /// The rule, such as `write-globs`.
-    pub rule: String,
-    /// The path, hidden characters escaped.
-    pub path: String,
-    /// One sentence.
-    pub message: String,
-}
-
-/// What a person must approve before work may land.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Need {
-    /// The rule, such as `host-executable`.
-    pub rule: String,
-    /// The path, hidden characters escaped.
-    pub path: String,
-    /// Which kind of file that the host runs; none by another rule.
-    pub kind: Option<String>,
-    /// Names path, mode and contents: an approval is for exactly these.
-    pub digest: String,
-    /// One sentence.
-    pub message: String,
 }
 
 /// How long something took, as whole milliseconds for events.

@@ -126,6 +126,7 @@ fn entry(world: &World, tool: &str) -> PathBuf {
 
 /// What an agent finds, and everything by which it could change what others get.
 const ATTACKER: &str = r#"
+mkdir -p src
 node -e 'console.log(require("ms")("1s"))' >src/found 2>&1
 for at in node_modules $(ls -d /loki/deps/* 2>/dev/null); do
   for act in "touch $at/evil" "rm -rf $at/ms" "mv $at/ms $at/gone" "mv $at $at.old" "rm -rf $at" "chmod -R 777 $at" \
@@ -238,7 +239,7 @@ fn attacks_came_to_nothing(world: &World, said: &Said) {
 #[test]
 fn attack_g16_a_changed_lock_file_leads_elsewhere_and_planted_links_are_refused() {
     on_each(|engine| {
-        let agent = "sed -i 's/2.1.3/2.1.2/' package-lock.json; cp package-lock.json src/lock.json; echo x >src/x";
+        let agent = "mkdir -p src; sed -i 's/2.1.3/2.1.2/' package-lock.json; cp package-lock.json src/lock.json; echo x >src/x";
         let world = world(engine, agent);
         with_npm(&world);
         let install = "## Install\n\n- npm: `mkdir node_modules && cp package-lock.json node_modules/ && chmod 6755 node_modules/*`\n\n";
