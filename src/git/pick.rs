@@ -53,7 +53,7 @@ impl Repository {
             Below::All(directory) => (true, vec![format!("{directory}/")]),
         };
         let call = if deep { call.arg("-r") } else { call };
-        let call = call.args(["--end-of-options", tree.as_str(), "--"]);
+        let call = call.args(["--end-of-options", tree.as_str()]);
         let answer = call.args(paths.iter().map(String::as_str)).run()?;
         Ok(answer.records().filter_map(named).collect())
     }

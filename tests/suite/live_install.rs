@@ -42,11 +42,42 @@ dependencies = [
 ]
 "#;
 
+/// What this machine's tools say of their registries: URLs among other words.
+const ASKED: &str = r#"npm config get registry
+python3 -I -c "from pip._internal.models.index import PyPI as p; print(p.simple_url, 'https://' + p.file_storage_domain)"
+python3 -m pip config list
+for at in ~/.cargo/registry/index/*/; do name=$(basename "$at"); echo "https://${name%-*}"; cat "$at/config.json"; done 2>/dev/null
+true"#;
+
+/// Returns pins of the registries' names to what this machine resolves them to: behind some proxies
+/// that is an address which nothing may dial unpinned.
+fn pins() -> String {
+    let said = std::process::Command::new("sh")
+        .args(["-c", ASKED])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let ends = |c: char| c.is_whitespace() || "/'\"{}\\:".contains(c);
+    let names = said
+        .split("https://")
+        .skip(1)
+        .filter_map(|rest| rest.split(ends).next());
+    let names: std::collections::BTreeSet<&str> = names.filter(|name| name.contains('.')).collect();
+    assert!(!names.is_empty(), "no tool names a registry: {said}");
+    let pin = |name: &str| {
+        let mut all = std::net::ToSocketAddrs::to_socket_addrs(&(name, 443)).ok()?;
+        let at = all.find(std::net::SocketAddr::is_ipv4)?;
+        Some(format!("  {name}: \"{at}\"\n"))
+    };
+    let pins: String = names.into_iter().filter_map(pin).collect();
+    format!("hosts:\n{pins}")
+}
+
 /// A world whose roles have all toolchains, with a program as its agent.
 fn world(engine: Engine, agent: &str) -> World {
     let world = World::on(engine);
     drop(world.spawn(&["image", "build", "full"]).wait(COLD).exits(0));
-    world.write("../policy.yaml", POLICY);
+    world.write("../policy.yaml", POLICY.to_owned() + &pins());
     world.write("agent.sh", format!("#!/bin/sh\n{agent}"));
     let mode = fs::Permissions::from_mode(0o755);
     fs::set_permissions(world.path("agent.sh"), mode).unwrap();
@@ -95,6 +126,7 @@ fn entry(world: &World, tool: &str) -> PathBuf {
 
 /// What an agent finds, and everything by which it could change what others get.
 const ATTACKER: &str = r#"
+mkdir -p src
 node -e 'console.log(require("ms")("1s"))' >src/found 2>&1
 for at in node_modules $(ls -d /loki/deps/* 2>/dev/null); do
   for act in "touch $at/evil" "rm -rf $at/ms" "mv $at/ms $at/gone" "mv $at $at.old" "rm -rf $at" "chmod -R 777 $at" \
@@ -207,7 +239,7 @@ fn attacks_came_to_nothing(world: &World, said: &Said) {
 #[test]
 fn attack_g16_a_changed_lock_file_leads_elsewhere_and_planted_links_are_refused() {
     on_each(|engine| {
-        let agent = "sed -i 's/2.1.3/2.1.2/' package-lock.json; cp package-lock.json src/lock.json; echo x >src/x";
+        let agent = "mkdir -p src; sed -i 's/2.1.3/2.1.2/' package-lock.json; cp package-lock.json src/lock.json; echo x >src/x";
         let world = world(engine, agent);
         with_npm(&world);
         let install = "## Install\n\n- npm: `mkdir node_modules && cp package-lock.json node_modules/ && chmod 6755 node_modules/*`\n\n";
