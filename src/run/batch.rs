@@ -107,9 +107,10 @@ fn apart(claim: &Claim, outcome: &Result<Finished, Failure>) -> Result<Finished,
             if failure.check.as_ref().is_some_and(own) {
                 return Err(failure.clone());
             }
+            let why = failure.reason.lines().next().unwrap_or_default();
+            let why = why.trim_end_matches(':');
             Ok(Finished::Apart(format!(
-                "the tasks that were done together are done one by one: {}",
-                failure.reason
+                "the tasks that were done together are done one by one: {why}"
             )))
         }
     }

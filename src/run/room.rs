@@ -335,13 +335,16 @@ impl Room<'_> {
                 repository.commit(&worktree, &tree, &title, &stamp.sign(run))
             })
             .await?;
-        self.recorder
-            .record(Event::Committed {
-                task: claim.task.id.clone(),
-                attempt: claim.attempt,
-                commit: commit.to_string(),
-            })
-            .await?;
+        let own = (claim.task.id.clone(), claim.attempt);
+        for (task, attempt) in std::iter::once(&own).chain(&claim.mates) {
+            self.recorder
+                .record(Event::Committed {
+                    task: task.clone(),
+                    attempt: *attempt,
+                    commit: commit.to_string(),
+                })
+                .await?;
+        }
         Ok(commit)
     }
 

@@ -309,7 +309,8 @@ fn priority(
     let parsed = value.trim().parse::<Priority>();
     parsed.unwrap_or_else(|wrong| {
         let help = "``- priority: high``: the task goes before those that name none";
-        faults.push(source.fault(&span(item), wrong.to_string(), help));
+        let at = source.locate(span(item), value.trim());
+        faults.push(source.fault(&at, wrong.to_string(), help));
         Priority::default()
     })
 }
@@ -475,7 +476,7 @@ mod tests {
             ),
             (
                 "- `a`: x\n  - priority: urgent\n",
-                "6:5+16 `urgent` is no priority",
+                "6:15+6 `urgent` is no priority",
             ),
         ];
         for (list, expected) in table {

@@ -312,10 +312,10 @@ mod tests {
             [
                 "drop.yaml:1:1: unknown key `titel`",
                 "drop.yaml:1:1: the task has no title",
-                "drop.yaml:2:7: role `Eng QA` may hold only a-z, 0-9 and `-`",
+                "drop.yaml:2:7: role `Eng QA` may hold only a-z, 0-9 and inner `-`",
                 "drop.yaml:3:11: `urgent` is no priority; write critical, high, normal or low",
                 "drop.yaml:4:9: `accept` must be a list, and this is a text",
-                "drop.yaml:5:14: task `A` may hold only a-z, 0-9 and `-`",
+                "drop.yaml:5:14: task `A` may hold only a-z, 0-9 and inner `-`",
             ]
         );
         assert_eq!(

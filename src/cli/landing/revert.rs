@@ -70,7 +70,7 @@ pub(in crate::cli) fn revert(env: &Environment, args: &Revert) -> Result<Exit, F
     {
         let others: Vec<String> = others.iter().map(|task| format!("`{task}`")).collect();
         ui::note(format!(
-            "{} landed in the same commit and is taken back, too",
+            "in the same commit landed, and are taken back, too: {}",
             others.join(", ")
         ));
     }

@@ -296,3 +296,63 @@ fn what_another_sandbox_did_or_was_denied_counts_for_nothing() {
         Vec::<String>::new()
     );
 }
+
+#[test]
+fn what_several_made_together_is_done_where_the_branch_holds_it_and_else_made_again() {
+    let id = |text: &str| text.parse::<ObjectId>().unwrap();
+    let batched = Event::Batched {
+        tasks: vec![task("a"), task("b")],
+    };
+    let begun = vec![
+        claimed("a", 1, 1),
+        claimed("b", 1, 1),
+        claimed("c", 1, 1),
+        batched,
+        committed("a", ONE),
+        committed("b", ONE),
+        committed("c", TWO),
+    ];
+    let lead = || "a-1".to_owned();
+    let alone = ("c-1".to_owned(), Came::Committed(id(TWO)));
+    // A commit of one holds what the other made, whose checks may not have run.
+    let expected = [
+        (lead(), Came::Working),
+        (lead(), Came::Working),
+        alone.clone(),
+    ];
+    assert_eq!(came_of(begun.clone()), expected);
+    let moved = [landing("a", TWO), landing("b", TWO)];
+    let together = || Came::Together { to: id(TWO) };
+    let expected = [(lead(), together()), (lead(), together()), alone];
+    assert_eq!(came_of([&begun[..], &moved].concat()), expected);
+}
+
+#[test]
+fn what_was_put_off_or_cancelled_is_no_longer_open() {
+    let deferred = Event::TaskDeferred {
+        task: task("a"),
+        version: 1,
+        attempt: 1,
+        reason: "busy".to_owned(),
+        until: jiff::Timestamp::UNIX_EPOCH,
+        provider_until: None,
+    };
+    let cancelled = Event::TaskCancelled {
+        task: task("b"),
+        by: "uid 1".to_owned(),
+        reason: None,
+    };
+    let retried = Event::TaskRetried {
+        task: task("b"),
+        by: "uid 1".to_owned(),
+    };
+    let found = came_of(vec![
+        claimed("a", 1, 1),
+        deferred,
+        claimed("b", 1, 1),
+        cancelled,
+        retried,
+        claimed("b", 2, 2),
+    ]);
+    assert_eq!(found, [("b-2".to_owned(), Came::Working)]);
+}
