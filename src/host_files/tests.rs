@@ -82,7 +82,6 @@ const MATRIX: &[(&str, &str)] = &[
     ("renovate.json", "other-ci"),
     (".github/agents/x.md", "other-agents"),
     ("app.config.ts", "js-config"),
-    ("apps/mobile/app.config.ts", "js-config"),
     ("tsconfig.build.json", "typescript"),
     ("libs/a/project.json", "nx"),
 ];
