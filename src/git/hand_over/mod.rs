@@ -274,7 +274,11 @@ impl From<&Difference> for Change {
 }
 
 /// Returns what differs between two trees or commits, a rename as a removal and a creation.
-fn differences(place: &Place, from: &ObjectId, to: &ObjectId) -> Result<Vec<Difference>, GitError> {
+pub(super) fn differences(
+    place: &Place,
+    from: &ObjectId,
+    to: &ObjectId,
+) -> Result<Vec<Difference>, GitError> {
     let call = place.reading("diff-tree");
     let call = call.args([
         "-r",

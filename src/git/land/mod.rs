@@ -8,6 +8,7 @@
 
 mod conflict;
 mod outcome;
+mod placed;
 mod undo;
 
 use super::{GitError, ObjectId, Repository, Slot, refs, repository::printable};
@@ -127,11 +128,16 @@ impl Repository {
         let tree = tree
             .and_then(|id| id.parse().ok())
             .ok_or_else(|| answer.odd())?;
-        Ok(Merged {
-            tree,
+        let mut merged = Merged {
             names: records.map(<[u8]>::to_vec).collect(),
             is_clean: answer.code == 0,
-        })
+            tree,
+        };
+        if merged.is_clean {
+            merged.names = self.misplaced((ours, theirs), &merged.tree)?;
+            merged.is_clean = merged.names.is_empty();
+        }
+        Ok(merged)
     }
 
     /// Makes the commit that the run's branch moves to: the task's own when it stands on the head,

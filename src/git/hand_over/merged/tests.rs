@@ -188,7 +188,11 @@ fn attack_g11_lines_written_to_one_file_never_land_in_another() {
         &|work| fs::rename(work.join("src/notes.txt"), work.join("src/Makefile")).unwrap(),
         &|work| write(work, "src/notes.txt", &format!("{lines}evil:\n")),
     );
-    assert_eq!(seen, ["Conflict([\"src/notes.txt\"])"]);
+    // Older versions of git follow the file: then what they made of the Makefile conflicts, too.
+    assert!(
+        seen[0].starts_with("Conflict(") && seen[0].contains("src/notes.txt"),
+        "{seen:?}"
+    );
     // And so with a directory that was moved.
     let seen = together(
         &[("src/a/one", lines), ("src/a/two", "2\n")],
