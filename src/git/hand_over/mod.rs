@@ -22,9 +22,9 @@ use std::{
 };
 
 pub use self::merged::Sides;
-pub(super) use self::needs::blobs;
 #[cfg(test)]
 pub(super) use self::merged::listed_entry;
+pub(super) use self::needs::blobs;
 use self::{
     gate::Gate,
     report::{LISTED, LISTED_BYTES, breaches},
