@@ -151,7 +151,7 @@ pub struct Trusted<'a> {
     /// bytes.
     pub fits: &'a (dyn Fn(&[u8], &str) -> bool + Sync),
     /// The keys before it and after it, whose signatures count as well.
-    pub around: &'a [Trusted<'a>],
+    pub around: &'a [Self],
 }
 
 impl<'a> Trusted<'a> {

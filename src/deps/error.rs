@@ -4,10 +4,6 @@ use std::{io, path::PathBuf};
 
 /// Why something is not kept.
 #[derive(Debug, thiserror::Error)]
-#[expect(
-    clippy::module_name_repetitions,
-    reason = "an error is named after what failed"
-)]
 pub enum DepsError {
     /// The operating system refused.
     #[error("cannot {doing} `{}`: {source}", path.display())]

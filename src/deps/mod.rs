@@ -27,6 +27,10 @@ mod take;
 mod tests;
 mod walk;
 
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "an error is named after what failed"
+)]
 pub use error::DepsError;
 pub use listing::{Listed, Room};
 pub use manifest::{Facts, Kept, PURPOSE, Vouch};

@@ -97,8 +97,11 @@ pub(super) fn remove(parent: impl AsFd, name: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// A directory, and the names in it.
+type Entered = (OwnedFd, Vec<Vec<u8>>);
+
 /// Removes a name that is no directory, or opens and lists the directory that it is.
-fn enter(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<(OwnedFd, Vec<Vec<u8>>)>, Errno> {
+fn enter(parent: BorrowedFd<'_>, name: &[u8]) -> Result<Option<Entered>, Errno> {
     let stat = match look(parent, name) {
         Err(Errno::NOENT) => return Ok(None),
         stat => stat?,

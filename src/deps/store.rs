@@ -80,7 +80,7 @@ pub struct Lease {
 #[derive(Debug)]
 pub enum Found {
     /// An entry, held against its digest.
-    Whole(Lease),
+    Whole(Box<Lease>),
     /// Nothing.
     Nothing,
     /// Something that is not what was signed. It was put away, and the key is free.
@@ -155,11 +155,11 @@ impl Store {
             match self.hold(key, &entry)? {
                 Ok(kept) => {
                     touch(&held);
-                    return Ok(Found::Whole(Lease {
+                    return Ok(Found::Whole(Box::new(Lease {
                         kept,
                         tree: self.path.join(key.to_string()).join(TREE),
                         _held: held,
-                    }));
+                    })));
                 }
                 // Somebody else puts it away or makes it anew.
                 Err(_) if !self.is(key, &entry) => {}
@@ -198,8 +198,13 @@ impl Store {
         let placed = made.and_then(|kept| {
             let flags = RenameFlags::NOREPLACE;
             let to = key.to_string();
-            match rustix::fs::renameat_with(&self.unfinished, &name[..], &self.root, &to[..], flags)
-            {
+            match rustix::fs::renameat_with(
+                &self.unfinished,
+                name.as_str(),
+                &self.root,
+                to.as_str(),
+                flags,
+            ) {
                 Ok(()) => Ok(kept),
                 Err(errno) => Err(self.failed("name", &key, errno)),
             }
@@ -314,7 +319,7 @@ impl Store {
     pub(super) fn put_away(&self, key: &Digest) -> Result<(), DepsError> {
         self.seen().remove(key);
         let (from, to) = (key.to_string(), format!("{key}.{:016x}", chance()));
-        match rustix::fs::renameat(&self.root, &from[..], &self.unfinished, &to[..]) {
+        match rustix::fs::renameat(&self.root, from.as_str(), &self.unfinished, to.as_str()) {
             Ok(()) => {}
             Err(Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(self.failed("put away", key, errno)),
@@ -345,7 +350,7 @@ impl Store {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let name = what.of(key);
-        let file = rustix::fs::openat(&self.locks, &name[..], flags, Mode::RUSR | Mode::WUSR);
+        let file = rustix::fs::openat(&self.locks, name.as_str(), flags, Mode::RUSR | Mode::WUSR);
         let file = file.map_err(failed)?;
         rustix::fs::flock(&file, how).map_err(failed)?;
         Ok(File::from(file))

@@ -103,7 +103,7 @@ fn key() -> Digest {
 #[track_caller]
 fn whole(store: &Store) -> super::Lease {
     match store.find(&key()).unwrap() {
-        Found::Whole(lease) => lease,
+        Found::Whole(lease) => *lease,
         other => panic!("{other:?}"),
     }
 }

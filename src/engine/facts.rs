@@ -27,10 +27,9 @@ impl Cgroup {
         Self::of_mounts(&std::fs::read_to_string("/proc/self/mounts").unwrap_or_default())
     }
 
-    /// Joins what an engine says, whether it uses the one hierarchy, with what this host has.
-    pub(super) fn of(unified: bool) -> Self {
+    /// Returns what this host has for an engine that does not use the one hierarchy.
+    pub(super) fn old() -> Self {
         match Self::of_host() {
-            _ if unified => Self::V2,
             found @ (Self::V1 | Self::Hybrid) => found,
             _ => Self::None,
         }
@@ -115,8 +114,10 @@ impl EngineReport {
         let has = |name: &str| options.iter().any(|option| option.starts_with(name));
         let rootless = peer == Peer::User || has("name=rootless");
         let runtime = info.default_runtime.clone().unwrap_or_default();
-        let unified = info.cgroup_version == Some(SystemInfoCgroupVersionEnum::_2);
-        let cgroup = Cgroup::of(unified);
+        let cgroup = match info.cgroup_version {
+            Some(SystemInfoCgroupVersionEnum::_2) => Cgroup::V2,
+            _ => Cgroup::old(),
+        };
         let components = components(version);
         let held = [info.memory_limit, info.pids_limit, info.cpu_cfs_quota];
         Self {

@@ -77,7 +77,10 @@ impl Description {
             ..
         } = self.host;
         let rootless = peer == Peer::User || security.rootless;
-        let cgroup = Cgroup::of(self.host.cgroup_version == "v2");
+        let cgroup = match self.host.cgroup_version.as_str() {
+            "v2" => Cgroup::V2,
+            _ => Cgroup::old(),
+        };
         let held = ["memory", "pids", "cpu"];
         let has = |name: &str| self.host.cgroup_controllers.iter().any(|one| one == name);
         let runtime_version = number(&oci_runtime.version).to_owned();

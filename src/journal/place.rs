@@ -65,7 +65,7 @@ impl Dir {
             // Else a power cut takes it, with all that was synced in it.
             Ok(()) => self.sync()?,
             made => {
-                made_or_there(made).map_err(|errno| JournalError::io("create", &path, errno))?
+                made_or_there(made).map_err(|errno| JournalError::io("create", &path, errno))?;
             }
         }
         let fd = rustix::fs::openat(&self.fd, name, directory(), Mode::empty())

@@ -327,30 +327,37 @@ fn take(attempt: &mut Attempt, id: &TaskId, event: &Event) {
             true => attempt.egress_allowed += count,
             false => attempt.egress_denied += count,
         },
-        Event::Installed {
-            task: Some(task),
-            tool,
-            lock,
-            key,
-            ..
-        }
-        | Event::InstallReused {
-            task: Some(task),
-            tool,
-            lock,
-            key,
-            ..
-        } if task == id => {
-            let one = Install {
-                tool: tool.clone(),
-                lock: lock.clone(),
-                key: *key,
-            };
-            if !attempt.installs.contains(&one) {
-                attempt.installs.push(one);
-            }
-        }
+        Event::Installed { .. } | Event::InstallReused { .. } => given(attempt, id, event),
         other => attempt.approvals.extend(answered(id, other)),
+    }
+}
+
+/// Takes what an attempt was given of what is installed, once.
+fn given(attempt: &mut Attempt, id: &TaskId, event: &Event) {
+    let (Event::Installed {
+        task: Some(task),
+        tool,
+        lock,
+        key,
+        ..
+    }
+    | Event::InstallReused {
+        task: Some(task),
+        tool,
+        lock,
+        key,
+        ..
+    }) = event
+    else {
+        return;
+    };
+    let one = Install {
+        tool: tool.clone(),
+        lock: lock.clone(),
+        key: *key,
+    };
+    if task == id && !attempt.installs.contains(&one) {
+        attempt.installs.push(one);
     }
 }
 

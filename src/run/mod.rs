@@ -33,11 +33,11 @@ mod verify;
 mod work;
 
 pub use admission::{Admission, Clock, Gate, Hold, Memory, Seat, Ticket, Want};
+pub use believed::Believed;
 #[expect(
     clippy::module_name_repetitions,
     reason = "an error is named after what failed"
 )]
-pub use believed::Believed;
 pub use driver::{Answer, Control, Ending, Rules, RunError, Session, begin, drive};
 pub use install::{Installs, Ready, Registry};
 pub use keeper::{Holder, Keeper, Subject};

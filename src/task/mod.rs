@@ -24,6 +24,10 @@ pub use priority::{NoPriority, Priority};
 pub use queue::{
     Action, Batching, Claimable, MAX_ATTEMPTS, Queue, QueueError, Standing, State, Stopping, Terms,
 };
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "read far from here, where `Request` says nothing"
+)]
 pub use request::{Change, TaskRequest};
 
 /// One unit of work for one role, as planned.

@@ -27,7 +27,6 @@ impl Priority {
     pub const ALL: [Self; 4] = [Self::Critical, Self::High, Self::Normal, Self::Low];
 
     /// Returns whether it is the one that is given to what names none.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
     #[must_use]
     pub fn is_usual(&self) -> bool {
         *self == Self::Normal

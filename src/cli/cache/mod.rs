@@ -21,7 +21,9 @@ use crate::{
 };
 
 use super::{
-    advisories, checkpoint,
+    advisories,
+    args::Json,
+    checkpoint,
     env::Environment,
     exit::{Exit, Fault, OrExit},
     registries,
@@ -36,7 +38,7 @@ pub(super) async fn run(env: &Environment, verb: Verb) -> Result<Exit, Fault> {
     let (env, root) = (env.clone(), setup::repository()?);
     // What blocks on the disk keeps nothing else waiting.
     let done = tokio::task::spawn_blocking(move || match verb {
-        Verb::List(json) => list(&env, &root, json.json),
+        Verb::List(json) => list(&env, &root, &json),
         Verb::Prune(asked) => prune(&env, &root, &asked),
     });
     done.await.or_exit(Exit::Bug)?
@@ -117,9 +119,9 @@ fn holds(image: &str, package: &str) -> bool {
     recipe.is_ok_and(|recipe| recipe.packages.iter().any(|one| one == package))
 }
 
-fn list(env: &Environment, repository: &Repository, as_json: bool) -> Result<Exit, Fault> {
+fn list(env: &Environment, repository: &Repository, asked: &Json) -> Result<Exit, Fault> {
     let all = store(env, repository)?.list().or_exit(Exit::Failed)?;
-    if as_json {
+    if asked.json {
         let entries: Vec<Value> = all.iter().map(document).collect();
         ui::json(&json!({ "schema": 1, "entries": entries }))?;
     } else if all.is_empty() {

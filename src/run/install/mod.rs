@@ -255,7 +255,7 @@ async fn kept(
 ) -> Result<Option<Lease>, Step> {
     let (store, wanted) = (Arc::clone(&installs.store), *key);
     match blocking(move || store.find(&wanted)).await? {
-        Ok(Found::Whole(lease)) => Ok(Some(lease)),
+        Ok(Found::Whole(lease)) => Ok(Some(*lease)),
         Ok(Found::Nothing) => Ok(None),
         Ok(Found::Changed(why)) => {
             let reason = format!(
