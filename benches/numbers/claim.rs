@@ -112,6 +112,7 @@ impl Place {
             },
             home: Vec::new(),
             image: self.image.clone(),
+            given: Vec::new(),
         }
     }
 }

@@ -15,7 +15,7 @@ use loki::{
     event::Event,
     journal::{Key, Sealing, Writer},
     name::{RunId, TaskId},
-    task::{Action, Queue, Task},
+    task::{Action, Priority, Queue, Task},
 };
 use serde_json::{Value, json};
 
@@ -39,6 +39,8 @@ pub(crate) fn task(at: usize) -> Task {
         description: String::new(),
         depends_on: Vec::new(),
         accept: Vec::new(),
+        files: Vec::new(),
+        priority: Priority::Normal,
     }
 }
 

@@ -68,10 +68,15 @@ impl World {
     }
 
     fn take(&self, store: &Store, key: &Digest) -> Result<Kept, DepsError> {
-        self.take_from(store, key, true)
+        self.take_with(store, key, |from| from)
     }
 
-    fn take_from(&self, store: &Store, key: &Digest, beside: bool) -> Result<Kept, DepsError> {
+    fn take_with(
+        &self,
+        store: &Store,
+        key: &Digest,
+        change: fn(From<'_>) -> From<'_>,
+    ) -> Result<Kept, DepsError> {
         let making = store.making(key).unwrap();
         let facts = Facts {
             tool: "npm".to_owned(),
@@ -81,11 +86,11 @@ impl World {
             made: Timestamp::UNIX_EPOCH,
         };
         let work = self.root.path().join("work");
-        let from = From {
+        let from = change(From {
             work: &work,
             makes: "node_modules",
-            beside,
-        };
+            beside: true,
+        });
         store.take_in(&making, facts, from, BOUNDS)
     }
 
@@ -144,75 +149,78 @@ fn what_was_installed_is_given_as_it_was_without_the_bits_that_give_rights() {
     assert!(world.is_clean());
 }
 
+type Change = fn(&Path);
+
+#[expect(clippy::disallowed_methods, reason = "somebody's write, not Loki's")]
+fn append(path: &Path, text: &str) {
+    let old = fs::read_to_string(path).unwrap();
+    fs::write(path, old + text).unwrap();
+}
+fn append_new(path: &Path) {
+    fs::File::create_new(path).unwrap();
+}
+
+/// What somebody may do to an entry.
+const CHANGES: [(&str, Change); 12] = [
+    ("a byte more", |tree| {
+        append(&tree.join("pkg/index.js"), " ");
+    }),
+    ("other bytes of the same length", |tree| {
+        let path = tree.join("pkg/index.js");
+        let (text, time) = (
+            fs::read_to_string(&path).unwrap(),
+            fs::metadata(&path).unwrap().modified().unwrap(),
+        );
+        append(&path, "");
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, text.replace('1', "2").as_bytes(), 0)
+            .unwrap();
+        file.set_modified(time).unwrap();
+    }),
+    ("a file more", |tree| append_new(&tree.join("evil.js"))),
+    ("a file less", |tree| {
+        fs::remove_file(tree.join("pkg/index.js")).unwrap();
+    }),
+    ("another link", |tree| {
+        fs::remove_file(tree.join(".bin/tool")).unwrap();
+        symlink("/bin/sh", tree.join(".bin/tool")).unwrap();
+    }),
+    ("a link for a file", |tree| {
+        fs::remove_file(tree.join("pkg/index.js")).unwrap();
+        symlink("/etc/passwd", tree.join("pkg/index.js")).unwrap();
+    }),
+    ("a file that runs", |tree| {
+        fs::set_permissions(tree.join("pkg/index.js"), fs::Permissions::from_mode(0o755)).unwrap();
+    }),
+    ("a bit that gives rights", |tree| {
+        fs::set_permissions(
+            tree.join("pkg/bin/tool"),
+            fs::Permissions::from_mode(0o4755),
+        )
+        .unwrap();
+    }),
+    ("a second name", |tree| {
+        fs::hard_link(
+            tree.join("pkg/index.js"),
+            tree.parent().unwrap().join("other"),
+        )
+        .unwrap();
+    }),
+    ("a manifest that was changed", |tree| {
+        append(&tree.parent().unwrap().join("manifest"), "\n");
+    }),
+    ("no manifest", |tree| {
+        fs::remove_file(tree.parent().unwrap().join("manifest")).unwrap();
+    }),
+    ("a link for the tree", |tree| {
+        fs::rename(tree, tree.parent().unwrap().join("moved")).unwrap();
+        symlink("moved", tree).unwrap();
+    }),
+];
+
 #[test]
 fn attack_g16_an_entry_that_was_changed_on_the_disk_is_not_used_and_gives_up_its_key() {
-    type Change = fn(&Path);
-    #[expect(clippy::disallowed_methods, reason = "somebody's write, not Loki's")]
-    fn append(path: &Path, text: &str) {
-        let old = fs::read_to_string(path).unwrap();
-        fs::write(path, old + text).unwrap();
-    }
-    let changes: [(&str, Change); 12] = [
-        ("a byte more", |tree| {
-            append(&tree.join("pkg/index.js"), " ")
-        }),
-        ("other bytes of the same length", |tree| {
-            let path = tree.join("pkg/index.js");
-            let (text, time) = (
-                fs::read_to_string(&path).unwrap(),
-                fs::metadata(&path).unwrap().modified().unwrap(),
-            );
-            append(&path, "");
-            let file = fs::File::options().write(true).open(&path).unwrap();
-            std::os::unix::fs::FileExt::write_all_at(&file, text.replace('1', "2").as_bytes(), 0)
-                .unwrap();
-            file.set_modified(time).unwrap();
-        }),
-        ("a file more", |tree| append_new(&tree.join("evil.js"))),
-        ("a file less", |tree| {
-            fs::remove_file(tree.join("pkg/index.js")).unwrap()
-        }),
-        ("another link", |tree| {
-            fs::remove_file(tree.join(".bin/tool")).unwrap();
-            symlink("/bin/sh", tree.join(".bin/tool")).unwrap();
-        }),
-        ("a link for a file", |tree| {
-            fs::remove_file(tree.join("pkg/index.js")).unwrap();
-            symlink("/etc/passwd", tree.join("pkg/index.js")).unwrap();
-        }),
-        ("a file that runs", |tree| {
-            fs::set_permissions(tree.join("pkg/index.js"), fs::Permissions::from_mode(0o755))
-                .unwrap();
-        }),
-        ("a bit that gives rights", |tree| {
-            fs::set_permissions(
-                tree.join("pkg/bin/tool"),
-                fs::Permissions::from_mode(0o4755),
-            )
-            .unwrap();
-        }),
-        ("a second name", |tree| {
-            fs::hard_link(
-                tree.join("pkg/index.js"),
-                tree.parent().unwrap().join("other"),
-            )
-            .unwrap();
-        }),
-        ("a manifest that was changed", |tree| {
-            append(&tree.parent().unwrap().join("manifest"), "\n")
-        }),
-        ("no manifest", |tree| {
-            fs::remove_file(tree.parent().unwrap().join("manifest")).unwrap()
-        }),
-        ("a link for the tree", |tree| {
-            fs::rename(tree, tree.parent().unwrap().join("moved")).unwrap();
-            symlink("moved", tree).unwrap();
-        }),
-    ];
-    fn append_new(path: &Path) {
-        fs::File::create_new(path).unwrap();
-    }
-    for (what, change) in changes {
+    for (what, change) in CHANGES {
         let world = World::new();
         let store = world.store();
         world.take(&store, &key()).unwrap();
@@ -267,10 +275,10 @@ fn attack_g16_what_scripts_of_an_install_plant_is_refused_whole() {
     type Plant = fn(&World);
     let plants: [(&str, Plant); 9] = [
         ("pkg/out`, a link that leads out", |world| {
-            symlink("../../../../etc", world.made("pkg/out")).unwrap()
+            symlink("../../../../etc", world.made("pkg/out")).unwrap();
         }),
         ("pkg/out`, a link that leads out", |world| {
-            symlink("/etc/passwd", world.made("pkg/out")).unwrap()
+            symlink("/etc/passwd", world.made("pkg/out")).unwrap();
         }),
         // Word by word each of these stays within; followed, the second does not.
         ("pkg/out`, a link that leads out", |world| {
@@ -278,7 +286,7 @@ fn attack_g16_what_scripts_of_an_install_plant_is_refused_whole() {
             symlink("../here/../../../x", world.made("pkg/out")).unwrap();
         }),
         ("round`, a link that leads in a circle", |world| {
-            symlink("round", world.made("round")).unwrap()
+            symlink("round", world.made("round")).unwrap();
         }),
         ("pkg/pipe`, a pipe", |world| {
             rustix::fs::mknodat(
@@ -291,7 +299,7 @@ fn attack_g16_what_scripts_of_an_install_plant_is_refused_whole() {
             .unwrap();
         }),
         ("a socket", |world| {
-            drop(std::os::unix::net::UnixListener::bind(world.made("s")).unwrap())
+            drop(std::os::unix::net::UnixListener::bind(world.made("s")).unwrap());
         }),
         ("invisible characters", |world| world.put("a\u{1b}[2J", "")),
         ("no UTF-8", |world| {
@@ -338,8 +346,14 @@ fn links_into_the_worktree_are_for_what_stands_in_one_again() {
     let store = world.store();
     fs::create_dir_all(world.root.path().join("work/packages/a")).unwrap();
     symlink("../packages/a", world.made("a")).unwrap();
-    assert!(refusal(world.take_from(&store, &key(), false)).contains("leads out"));
-    world.take_from(&store, &key(), true).unwrap();
+    fn within(from: From<'_>) -> From<'_> {
+        From {
+            beside: false,
+            ..from
+        }
+    }
+    assert!(refusal(world.take_with(&store, &key(), within)).contains("leads out"));
+    world.take(&store, &key()).unwrap();
 }
 
 #[test]

@@ -111,9 +111,10 @@ fn attack_c7_what_was_found_sound_counts_only_as_it_was_signed() {
     // What the kernel says now, put in without the key.
     let stamp = index::Stamp::of(&fs::File::open(pack).unwrap()).unwrap();
     let stamp = serde_json::to_string(&stamp).unwrap().replace('"', "\\\"");
-    let start = honest.find("{\\\"size\\\"").unwrap();
-    let end = honest.find(",\\\"since\\\"").unwrap();
-    fs::write(&path, [&honest[..start], &stamp, &honest[end..]].concat()).unwrap();
+    let (before, rest) = honest.split_once("{\\\"size\\\"").unwrap();
+    let (_, after) = rest.split_once(",\\\"since\\\"").unwrap();
+    let forged = [before, &stamp, ",\\\"since\\\"", after].concat();
+    fs::write(&path, forged).unwrap();
     let head = world.make();
     world.store.verify(&head.id, TRUSTED, &|_, _| {}).unwrap();
 }

@@ -221,15 +221,6 @@ fn attack_s16_seals_that_were_changed_pasted_or_signed_by_others_are_named() {
     };
     let own = key(&six.home, "settings");
     let stranger = key(&six.home, "stranger");
-    let link = Link {
-        seal: 4,
-        before: Digest::of(seals[2].trim_end().as_bytes()),
-    };
-    let huge = Facts {
-        link: Some(link),
-        ..facts(&run(), u64::MAX)
-    };
-    let huge = Seal::sign(huge, &own);
     let fault = |lines: &[String]| {
         std::fs::write(&six.seals, lines.concat()).unwrap();
         match six.audit_elsewhere().unwrap_err() {
@@ -263,7 +254,26 @@ fn attack_s16_seals_that_were_changed_pasted_or_signed_by_others_are_named() {
     ] {
         assert_eq!(fault(&[seals[0].clone(), form]), (2, SealFault::Form));
     }
-    // One that is signed, and says what never was, is as good as a cut journal.
+}
+
+/// S16: a seal that says what never was is as good as a cut journal.
+#[test]
+fn attack_s16_a_seal_of_what_is_not_there_is_a_cut_journal() {
+    let six = six();
+    let seals = six.lines(&six.seals);
+    let own = key(&six.home, "settings");
+    let huge = Facts {
+        run: run(),
+        seq: u64::MAX,
+        hash: Digest::of(b"x"),
+        ts: clock()(),
+        taken_over: None,
+        link: Some(Link {
+            seal: 4,
+            before: Digest::of(seals[2].trim_end().as_bytes()),
+        }),
+    };
+    let huge = Seal::sign(huge, &own);
     std::fs::write(&six.seals, format!("{}{huge}\n", seals.concat())).unwrap();
     let found = six.audit_elsewhere().unwrap_err();
     assert!(
