@@ -505,7 +505,7 @@ fn what_the_base_has_already_is_no_fault_of_who_leaves_it_alone() {
     let seen = found(&base, |work| write(work, "src/fixture/config", planted));
     assert_eq!(seen, ["nested-repository src/fixture"]);
     let seen = found(&base, |work| {
-        write(work, "src/fixture/HEAD", "ref: refs/y\n")
+        write(work, "src/fixture/HEAD", "ref: refs/y\n");
     });
     assert_eq!(seen, ["nested-repository src/fixture"]);
     let seen = found(&base, |work| {
@@ -569,7 +569,7 @@ fn attack_g11_nothing_hides_behind_what_was_there_before_or_comes_to_nothing() {
     let token = format!("ghp_{}", "Zk3vQ9xLm2RtY7bNc5HwPs8dFgJ4aEuV6oTi");
     let none = format!("ghp_{}\n", "a".repeat(36)).repeat(30);
     let seen = found(&[], |work| {
-        write(work, "src/keys", &format!("{none}{token}\n"))
+        write(work, "src/keys", &format!("{none}{token}\n"));
     });
     assert_eq!(seen, ["secret-pattern src/keys"]);
 }

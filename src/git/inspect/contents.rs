@@ -97,6 +97,7 @@ impl Sights {
     }
 
     /// Returns them in the order of the file.
+    #[cfg(test)]
     pub(super) fn all(self) -> Vec<Sight> {
         self.all
     }

@@ -146,7 +146,7 @@ fn attack_g07_two_tasks_make_no_link_together_that_leads_out() {
 #[test]
 fn attack_g05_two_tasks_make_no_two_spellings_of_a_name() {
     let seen = together(&[], &|work| write(work, "src/Twin.txt", "a\n"), &|work| {
-        write(work, "src/twin.txt", "b\n")
+        write(work, "src/twin.txt", "b\n");
     });
     assert_eq!(seen, ["file-name src/twin.txt"]);
 }
@@ -336,7 +336,7 @@ fn attack_g11_taking_back_leaves_nothing_that_the_gate_would_refuse() {
                 root,
                 "Makefile",
                 &lines.replace("all:", "all: a").replace("end:", "end: b"),
-            )
+            );
         },
     );
     assert_eq!(seen, ["host-executable Makefile"]);
