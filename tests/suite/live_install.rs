@@ -185,34 +185,38 @@ fn live_install_npm_pip_and_cargo_are_installed_once_and_given_to_agents_and_che
             "{said}"
         );
         attacks_came_to_nothing(&world, &said);
-        // Somebody changes one entry on the disk: it is found, told of and made anew.
-        let file = entry(&world, "npm").join("ms/index.js");
-        let good = fs::read_to_string(&file).unwrap();
-        fs::write(&file, "throw 'poisoned'").unwrap();
-        world.git(&["branch", "-D", &world.run_branch()]);
-        let again = start(&world, "", &[npm]).exits(0);
-        assert!(
-            !world
-                .path(".loki/cache/deps/.unfinished")
-                .read_dir()
-                .unwrap()
-                .any(|_| true)
-        );
-        assert_eq!(fs::read_to_string(&file).unwrap(), good);
-        let refused = world.events_of("install_refused");
-        assert_eq!(texts(&refused, "tool"), ["npm"], "{again}");
-        assert!(
-            texts(&refused, "reason")[0].contains("was changed"),
-            "{refused:?}"
-        );
-        assert_eq!(
-            texts(&world.events_of("installed"), "tool"),
-            ["npm"],
-            "{again}"
-        );
+        a_poisoned_entry_is_made_anew(&world, npm);
         world.loki(&["cache", "prune"]).exits(0).says(&["removed"]);
         assert_eq!(world.leftovers(), Vec::<String>::new());
     });
+}
+
+/// Somebody changes one entry on the disk: it is found, told of and made anew.
+fn a_poisoned_entry_is_made_anew(world: &World, check: &str) {
+    let file = entry(world, "npm").join("ms/index.js");
+    let good = fs::read_to_string(&file).unwrap();
+    fs::write(&file, "throw 'poisoned'").unwrap();
+    world.git(&["branch", "-D", &world.run_branch()]);
+    let again = start(world, "", &[check]).exits(0);
+    assert!(
+        !world
+            .path(".loki/cache/deps/.unfinished")
+            .read_dir()
+            .unwrap()
+            .any(|_| true)
+    );
+    assert_eq!(fs::read_to_string(&file).unwrap(), good);
+    let refused = world.events_of("install_refused");
+    assert_eq!(texts(&refused, "tool"), ["npm"], "{again}");
+    assert!(
+        texts(&refused, "reason")[0].contains("was changed"),
+        "{refused:?}"
+    );
+    assert_eq!(
+        texts(&world.events_of("installed"), "tool"),
+        ["npm"],
+        "{again}"
+    );
 }
 
 /// What the agent wrote landed, and says that nothing it tried was done.
