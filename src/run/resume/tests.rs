@@ -310,6 +310,7 @@ fn what_several_made_together_is_done_where_the_branch_holds_it_and_else_made_ag
         batched,
         committed("a", ONE),
         committed("b", ONE),
+        gated("c", &[]),
         committed("c", TWO),
     ];
     let lead = || "a-1".to_owned();
