@@ -1,9 +1,6 @@
 //! The one implementation of [`Engine`]: bollard over a unix socket of Docker or Podman.
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, path::PathBuf};
 
 use bollard::{
     Docker,
@@ -25,10 +22,9 @@ use super::{
         gone_is_fine, is_podman_word, is_settling, split_tag, with_algorithm, within,
     },
     discovery::Candidate,
-    libpod::Description,
-    raw,
+    facts, raw,
     service::{PrivateService, most_processes},
-    socket::{Peer, open, peer},
+    socket::{open, peer},
 };
 
 /// A connected engine.
@@ -59,7 +55,7 @@ impl Client {
         let docker = open(&socket)?;
         let report = EngineReport {
             endpoint: format!("unix://{}", socket.display()),
-            ..ask(&docker, &socket, peer).await?
+            ..facts::ask(&docker, &socket, peer).await?
         };
         admission::usable(&report)?;
         let dialect = Dialect::of(&report, most_processes());
@@ -138,23 +134,6 @@ impl Client {
             ..found
         })
     }
-}
-
-/// Asks each question once, and both at once: Podman 4.3 starts programs to answer them, and needs
-/// half a second for its version. The library's negotiation would ask for the version again, to no
-/// use: no call of it names one.
-async fn ask(docker: &Docker, socket: &Path, peer: Peer) -> Result<EngineReport, EngineError> {
-    let server = raw::ping(socket).await?;
-    if let Some(libpod) = server.libpod {
-        let path = format!("/v{libpod}/libpod/info");
-        let told: Description = raw::get(socket, &path, "describe itself").await?;
-        return Ok(told.report(server.api, peer));
-    }
-    let (version, info) = futures_util::try_join!(
-        within("tell its version", ASK, docker.version()),
-        within("describe itself", ASK, docker.info())
-    )?;
-    Ok(EngineReport::of(&version, &info, peer))
 }
 
 impl Engine for Client {

@@ -1,11 +1,20 @@
 //! What an engine says about itself, read once when it is connected: here of Docker's answers,
 //! in `libpod` of Podman's.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, path::Path};
 
-use bollard::models::{SystemInfo, SystemInfoCgroupVersionEnum, SystemVersion};
+use bollard::{
+    Docker,
+    models::{SystemInfo, SystemInfoCgroupVersionEnum, SystemVersion},
+};
 
-use super::socket::Peer;
+use super::{
+    EngineError,
+    call::{ASK, within},
+    libpod::Description,
+    raw,
+    socket::Peer,
+};
 
 /// How the host groups processes to limit them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -145,6 +154,26 @@ impl EngineReport {
     pub fn is_podman(&self) -> bool {
         self.name == "podman"
     }
+}
+
+/// Asks an engine for everything it says of itself. The library's negotiation would ask for the
+/// version once more, to no end.
+pub(super) async fn ask(
+    docker: &Docker,
+    socket: &Path,
+    peer: Peer,
+) -> Result<EngineReport, EngineError> {
+    let server = raw::ping(socket).await?;
+    if let Some(libpod) = server.libpod {
+        let path = format!("/v{libpod}/libpod/info");
+        let told: Description = raw::get(socket, &path, "describe itself").await?;
+        return Ok(told.report(server.api, peer));
+    }
+    let (version, info) = futures_util::try_join!(
+        within("tell its version", ASK, docker.version()),
+        within("describe itself", ASK, docker.info())
+    )?;
+    Ok(EngineReport::of(&version, &info, peer))
 }
 
 fn components(version: &SystemVersion) -> BTreeMap<String, String> {

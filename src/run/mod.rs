@@ -29,6 +29,7 @@ mod output;
 mod recorder;
 mod resume;
 mod room;
+mod stamp;
 mod verify;
 mod work;
 

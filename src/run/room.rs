@@ -5,7 +5,7 @@ use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use crate::{
     event::{Event, Overrun, Usage},
-    git::{self, Checkout, ObjectId, Owner, Signature, SlotSpec},
+    git::{self, Checkout, ObjectId, Owner, SlotSpec},
     link::Process,
     name::{Role, TaskId},
     policy::Rights,
@@ -19,6 +19,7 @@ use super::{
     install::Given,
     output::{End, Heard, Log, Talk, listen},
     recorder::Recorder,
+    stamp::Stamp,
     work::{Work, logs},
 };
 
@@ -374,30 +375,5 @@ impl Room<'_> {
         self.worktree
             .clone()
             .ok_or_else(|| Failure::fatal("a bug of ours: no worktree was checked out".to_owned()))
-    }
-}
-
-/// Who did a piece of work, ready to sign commits.
-pub(super) struct Stamp {
-    task: TaskId,
-    mates: Vec<TaskId>,
-    role: Role,
-    policy: String,
-    journal: u64,
-    time: i64,
-}
-
-impl Stamp {
-    /// Returns the trailers of a commit.
-    pub(super) fn sign<'a>(&'a self, run: &'a crate::name::RunId) -> Signature<'a> {
-        Signature {
-            run,
-            task: Some(&self.task),
-            mates: &self.mates,
-            role: &self.role,
-            policy: &self.policy,
-            journal: self.journal,
-            time: self.time,
-        }
     }
 }
