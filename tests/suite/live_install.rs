@@ -18,7 +18,7 @@ const COLD: Duration = Duration::from_secs(1200);
 const POLICY: &str = "version: 1
 agents: { eng-backend: { image: full }, check: { image: full } }
 permissions:
-  eng-backend: { read: [\"**\"], write: [\"**\"], execute: [\"@shell\", \"@git\", \"@python\", \"@node\", \"@rust\", \"@c\", \"./**\"] }
+  eng-backend: { read: [\"**\"], write: [\"**\"], host_executable: [lockfile], execute: [\"@shell\", \"@git\", \"@python\", \"@node\", \"@rust\", \"@c\", \"./**\"] }
   check: { read: [\"**\"], write: [\"**\"], execute: [\"@shell\", \"@git\", \"@python\", \"@node\", \"@rust\", \"@c\", \"./**\"] }
 ";
 
@@ -26,12 +26,18 @@ const NPM_LOCK: &str = r#"{"name": "p", "lockfileVersion": 3, "requires": true, 
 "node_modules/ms": {"version": "2.1.3", "integrity": "sha512-6FlzubTLZG3J2a/NVCAleEhjzq5oxgHyaCU9yYXvcLsvoVaHJq/s5xXI6/XXP6tz7R9xAOtHnSO/tXtF3WRTlA=="}}}"#;
 const REQUIREMENTS: &str = "six==1.17.0 \\\n    --hash=sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274\n";
 const CARGO: &str = "[package]\nname = \"p\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\ncfg-if = \"=1.0.0\"\n";
-const CARGO_LOCK: &str = r#"version = 3
+/// A lock file of one package, from where this project's own are.
+fn cargo_lock() -> String {
+    let own = include_str!("../../Cargo.lock").lines();
+    let mut sources = own.filter(|line| line.starts_with("source = "));
+    let source = sources.next().expect("it names where packages are from");
+    format!(
+        r#"version = 3
 
 [[package]]
 name = "cfg-if"
 version = "1.0.0"
-source = "registry+somewhere"
+{source}
 checksum = "baf1de4339761588bc0619e3cbc0120ee582ebb74b53b4efbf79117bd2da40fd"
 
 [[package]]
@@ -40,7 +46,9 @@ version = "0.1.0"
 dependencies = [
  "cfg-if",
 ]
-"#;
+"#
+    )
+}
 
 /// What this machine's tools say of their registries: URLs among other words.
 const ASKED: &str = r#"npm config get registry
@@ -160,7 +168,7 @@ fn live_install_npm_pip_and_cargo_are_installed_once_and_given_to_agents_and_che
             }
             world.write("requirements.txt", REQUIREMENTS);
             world.write("Cargo.toml", CARGO);
-            world.write("Cargo.lock", CARGO_LOCK);
+            world.write("Cargo.lock", cargo_lock());
             world.write(
                 "src/lib.rs",
                 "cfg_if::cfg_if! { if #[cfg(unix)] { pub fn f() {} } }\n",
