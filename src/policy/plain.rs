@@ -1,7 +1,7 @@
 //! Small settings and task files, read with the care that policies are read with: every fault with
 //! its line and its picture, unknown keys are faults.
 //!
-//! Refuses what [`super::yaml`] refuses, and knows nothing of what the keys mean.
+//! Refuses what `super::yaml` refuses, and knows nothing of what the keys mean.
 
 use std::path::Path;
 
