@@ -20,34 +20,17 @@ use loki::{
         audit::{self, Against},
         ring::Ring,
     },
-    name::RunId,
 };
+
+#[path = "numbers/first.rs"]
+mod first;
+
+use first::{run, started};
 
 /// Who hand in events at once, each waiting until its own is written.
 const CLAIMERS: usize = 100;
 /// Times everything is measured; the best counts, for the machine is shared.
 const ROUNDS: usize = 3;
-
-fn run() -> RunId {
-    "20261121-073300-1f3a".parse().expect("a run's name")
-}
-
-fn started() -> Event {
-    let text = |text: &str| text.to_owned();
-    Event::RunStarted {
-        run: run(),
-        loki: text("0.1.0"),
-        spec: text("todo.md"),
-        spec_sha256: Digest::of(b"").to_string(),
-        title: text("Todo"),
-        provider: text("replay"),
-        base: text("main"),
-        branch: text("loki/x"),
-        engine: text("docker"),
-        policy_sha256: Digest::of(b"").to_string(),
-        asked: None,
-    }
-}
 
 /// What a run's journal is mostly made of: claims, and decisions of the gateway.
 fn event(n: usize) -> Event {

@@ -21,6 +21,7 @@ use std::{
 
 mod claim;
 mod cli;
+mod first;
 mod group;
 mod idle;
 mod launch;
@@ -34,6 +35,7 @@ mod runtime;
 mod scale;
 mod sheet;
 mod tools;
+mod words;
 
 #[path = "../../tests/suite/harness/mod.rs"]
 #[expect(
@@ -112,13 +114,8 @@ impl Effort {
 }
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words = words::words();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    // Cargo adds `--bench`.
-    let words: Vec<&str> = words
-        .into_iter()
-        .filter(|word| *word != "--bench")
-        .collect();
     match words[..] {
         ["report", ref groups @ ..] => report(groups),
         ["group", name] => print(&own(name, Effort::asked())),

@@ -11,25 +11,24 @@ use std::{
 };
 
 use loki::{
-    digest::Digest,
     event::Event,
     journal::{Key, Sealing, Writer},
-    name::{RunId, TaskId},
+    name::TaskId,
     task::{Action, Priority, Queue, Task},
 };
 use serde_json::{Value, json};
 
-use crate::{Effort, group::Group};
+use crate::{
+    Effort,
+    first::{run, started},
+    group::Group,
+};
 
 const CLAIMERS: usize = 100;
 /// Tasks of a run that is claimed from by Loki alone.
 const MANY: usize = 10_000;
 /// Tasks of each side where both are measured: the file is read and written whole for each claim.
 const FEW: usize = 500;
-
-fn run() -> RunId {
-    "20261121-073300-1f3a".parse().expect("a run's name")
-}
 
 pub(crate) fn task(at: usize) -> Task {
     Task {
@@ -41,24 +40,6 @@ pub(crate) fn task(at: usize) -> Task {
         accept: Vec::new(),
         files: Vec::new(),
         priority: Priority::Normal,
-    }
-}
-
-/// The first record of every journal.
-pub(crate) fn started() -> Event {
-    let text = |text: &str| text.to_owned();
-    Event::RunStarted {
-        run: run(),
-        loki: text("0.1.0"),
-        spec: text("spec.md"),
-        spec_sha256: Digest::of(b"").to_string(),
-        title: text("Many"),
-        provider: text("replay"),
-        base: text("main"),
-        branch: text("loki/x"),
-        engine: text("docker"),
-        policy_sha256: Digest::of(b"").to_string(),
-        asked: None,
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FlockOperation, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT},
+    fs::{FlockOperation, Mode, OFlags, RenameFlags},
     io::Errno,
 };
 
@@ -154,7 +154,7 @@ impl Store {
             };
             match self.hold(key, &entry)? {
                 Ok(kept) => {
-                    touch(&held);
+                    touch::now(&held);
                     return Ok(Found::Whole(Box::new(Lease {
                         kept,
                         tree: self.path.join(key.to_string()).join(TREE),
@@ -371,17 +371,4 @@ fn chance() -> u64 {
     // Without it two names could only be equal, and one of them would be refused.
     getrandom::fill(&mut bytes).ok();
     u64::from_le_bytes(bytes)
-}
-
-/// Notes that an entry was used now. Where that fails it only goes sooner.
-fn touch(file: &File) {
-    let when = |nanoseconds| Timespec {
-        tv_sec: 0,
-        tv_nsec: nanoseconds,
-    };
-    let times = Timestamps {
-        last_access: when(UTIME_OMIT),
-        last_modification: when(UTIME_NOW),
-    };
-    rustix::fs::futimens(file, &times).ok();
 }

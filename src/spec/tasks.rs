@@ -19,8 +19,6 @@ use crate::{
 const DEFAULT_ROLE: &str = "eng-backend";
 /// Longest title, in characters.
 const TITLE_MAX: usize = 200;
-/// Longest name made from a title.
-const SLUG_MAX: usize = 40;
 /// Most dependencies of one task.
 const DEPENDS_MAX: usize = 100;
 const SHAPE: &str = "write ``- `name` (role): Title``, for example ``- `store` (eng-backend): Keep todos in a file``";
@@ -158,7 +156,8 @@ fn head(pieces: &[Piece<'_>]) -> Result<Head, Wrong> {
             help: "put what follows the first sentence on the next line",
         });
     }
-    let id = id.map_or_else(|| slug(title), Ok)?;
+    let named = id.or_else(|| TaskId::from_title(title));
+    let id = named.ok_or_else(|| wrong(title, "no name can be made from this title"))?;
     Ok(Head {
         id,
         role,
@@ -191,24 +190,6 @@ fn role_and_title<'t>(text: &'t str, id: Option<&TaskId>) -> Result<(Role, &'t s
         )
     })?;
     Ok((parsed, title))
-}
-
-/// Makes a name from a title.
-fn slug(title: &str) -> Result<TaskId, Wrong> {
-    let mut name = String::new();
-    for c in title.chars().flat_map(char::to_lowercase) {
-        if c.is_ascii_alphanumeric() {
-            name.push(c);
-        } else if !name.is_empty() && !name.ends_with('-') {
-            name.push('-');
-        }
-        if name.len() == SLUG_MAX {
-            break;
-        }
-    }
-    name.trim_end_matches('-')
-        .parse()
-        .map_err(|_: NameError| wrong(title, "no name can be made from this title"))
 }
 
 /// What the nested list of a task says.

@@ -34,8 +34,6 @@ const DEFAULT_ROLE: &str = "eng-backend";
 const TASKS: usize = 100;
 /// Longest title, in characters.
 const TITLE: usize = 200;
-/// Longest name that is made of a title.
-const NAME: usize = 40;
 /// Longest description, and longest command, in bytes.
 const TEXT: usize = 64 << 10;
 /// Longest path, in bytes.
@@ -77,23 +75,6 @@ pub fn read(file: &Path, text: &str) -> Result<Vec<Task>, Vec<Diagnostic>> {
         few.map(|item| task(reading, item)).collect()
     })?;
     Ok(tasks.into_iter().flatten().collect())
-}
-
-/// Makes the name of a task from its title; none where it holds no letter or digit.
-#[must_use]
-pub fn named_after(title: &str) -> Option<TaskId> {
-    let mut name = String::new();
-    for c in title.chars().flat_map(char::to_lowercase) {
-        if c.is_ascii_alphanumeric() {
-            name.push(c);
-        } else if !name.is_empty() && !name.ends_with('-') {
-            name.push('-');
-        }
-        if name.len() == NAME {
-            break;
-        }
-    }
-    name.trim_end_matches('-').parse().ok()
 }
 
 /// Returns what is wrong with a title, if anything is.
@@ -181,7 +162,7 @@ fn title(reading: &mut Reading<'_>, node: Node<'_>) -> Option<String> {
 }
 
 fn named(reading: &mut Reading<'_>, node: Node<'_>, title: &str) -> Option<TaskId> {
-    let id = named_after(title);
+    let id = TaskId::from_title(title);
     if id.is_none() {
         let help = Some("write `id: a-short-name`");
         reading.fault(node.spot(), "no name can be made of this title", help);

@@ -1,19 +1,13 @@
 //! `loki task` where no orchestrator runs: changes are written into the journal, for `loki resume`.
 
 use loki::{
-    event::{Asked, Event, Outcome},
-    journal::Writer,
-    name::RunId,
+    event::{Event, Outcome},
     task::Task,
 };
 
-use super::harness::World;
+use super::harness::{START, World};
 
 const SPEC: &str = "# Page\n\n## Tasks\n\n- `a`: A\n\n## Tests\n\n- `true`\n";
-
-fn run() -> RunId {
-    "20270115-080000-ab12".parse().unwrap()
-}
 
 fn task(name: &str, depends_on: &[&str]) -> Task {
     let depends_on: Vec<&str> = depends_on.to_vec();
@@ -23,49 +17,16 @@ fn task(name: &str, depends_on: &[&str]) -> Task {
     .unwrap()
 }
 
-fn started(world: &World) -> Event {
-    Event::RunStarted {
-        run: run(),
-        loki: "0".to_owned(),
-        spec: "spec.md".to_owned(),
-        spec_sha256: String::new(),
-        title: "Page".to_owned(),
-        provider: "command".to_owned(),
-        base: world.git(&["rev-parse", "HEAD"]).trim().to_owned(),
-        branch: format!("loki/{}", run()),
-        engine: "none".to_owned(),
-        policy_sha256: "another".to_owned(),
-        asked: Some(Asked {
-            directory: String::new(),
-            command: Some("./agent.sh".to_owned()),
-            replayed: None,
-            policy: Vec::new(),
-            parallel: 1,
-        }),
-    }
-}
-
 /// A repository with a run of `store`, on which `page` waits, and `late`, after these events.
 fn after(events: &[Event]) -> World {
-    let world = World::new();
-    world.write("spec.md", SPEC);
-    world.write("agent.sh", "#!/bin/sh\ntrue\n");
-    world.commit();
-    let clock = || "2027-01-15T08:00:00Z".parse().unwrap();
-    let mut journal = Writer::create(&world.path(".loki"), &run(), clock).unwrap();
+    let world = World::with_spec(SPEC);
     let tasks = vec![
         task("store", &[]),
         task("page", &["store"]),
         task("late", &[]),
     ];
-    for event in [started(&world), Event::Planned { tasks }]
-        .iter()
-        .chain(events)
-    {
-        drop(journal.append(event).unwrap());
-    }
-    journal.sync().unwrap();
-    drop(journal);
+    let begun = [world.run_started(SPEC), Event::Planned { tasks }];
+    world.record(&[&begun, events].concat());
     world
 }
 
@@ -266,15 +227,7 @@ fn a_run_that_is_done_takes_no_changes() {
 fn settings_that_are_wrong_are_shown_before_anything_is_made() {
     let world = after(&[ended(Outcome::Stopped)]);
     world.write(".loki/config/circuit-breakers.yaml", "failureTreshold: 5\n");
-    let start = [
-        "start",
-        "spec.md",
-        "--provider",
-        "command",
-        "--command",
-        "./agent.sh",
-    ];
-    world.loki(&start).exits(3).says(&[
+    world.loki(&START).exits(3).says(&[
         "circuit-breakers.yaml:1:1",
         "1 | failureTreshold: 5",
         "did you mean `failureThreshold`?",

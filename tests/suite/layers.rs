@@ -35,7 +35,7 @@ const TABLE: &[(Layer, &[&str])] = &[
             "install",
         ],
     ),
-    (Layer::Ground, &["whole"]),
+    (Layer::Ground, &["whole", "touch"]),
     (
         Layer::Hands,
         &[

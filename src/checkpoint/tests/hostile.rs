@@ -457,15 +457,6 @@ impl World {
             quota: u64::MAX,
             workers: 1,
         };
-        let tools = Tools {
-            signer: Signer {
-                key: "aa",
-                sign: &sign,
-            },
-            trusted: TRUSTED,
-            now: &Timestamp::now,
-            progress: &|_, _| {},
-        };
-        import(&self.store, &asked, &mut bytes, tools)
+        import(&self.store, &asked, &mut bytes, TOOLS)
     }
 }

@@ -137,7 +137,7 @@ fn typed(args: &args::Add) -> Result<Task, Fault> {
             Fault::new(Exit::Usage, message).hint("a check that is empty would always pass")
         );
     }
-    let id = args.id.clone().or_else(|| intake::named_after(title));
+    let id = args.id.clone().or_else(|| TaskId::from_title(title));
     let id = id.ok_or_else(|| {
         Fault::new(Exit::Usage, "no name can be made of this title").hint("give one: `--id NAME`")
     })?;

@@ -23,7 +23,6 @@ use std::{
 
 pub use self::merged::Sides;
 #[cfg(test)]
-pub(super) use self::merged::listed_entry;
 pub(super) use self::needs::blobs;
 use self::{
     gate::Gate,

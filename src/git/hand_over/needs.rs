@@ -16,7 +16,6 @@ use super::{
         tree::{Entry, Kind},
     },
     LISTED, LISTED_BYTES, Terms,
-    merged::listed_entry,
 };
 use crate::{digest::Digest, event::Need};
 
@@ -138,7 +137,7 @@ pub(super) fn absent_links(place: &Place, slot: &Slot) -> Result<Vec<Entry>, Git
     let targets = blobs(place, links.iter().map(|(id, _)| *id).collect())?;
     let entry = |(id, path): (&[u8], &[u8])| {
         let target = targets.get(id).cloned().unwrap_or_default();
-        listed_entry(path, Kind::Link(target))
+        Entry::listed(path, Kind::Link(target))
     };
     Ok(links.into_iter().map(entry).collect())
 }
@@ -292,13 +291,7 @@ mod tests {
 
     /// What waits in a repository with these files committed, after an agent's work on it.
     fn waits(base: &[(&str, &str)], work: impl Fn(&Path)) -> Vec<String> {
-        let world = World::new();
-        base.iter().for_each(|(path, text)| world.file(path, text));
-        world.file("base", "");
-        world.save("base");
-        let repository = world.open();
-        let slot = world.slot(&repository, "store", repository.head());
-        work(slot.work());
+        let (_world, repository, slot) = worked(base, work);
         let handed = judged((&repository, &slot), &[], &[]);
         assert_eq!(handed.breaches, [], "only needs");
         assert_eq!(handed.waits().is_some(), !handed.needs.is_empty());

@@ -132,12 +132,11 @@ fn names_something(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::git::hand_over::listed_entry;
 
     fn seen(paths: &[&str], head: Option<&str>, absent: &[&str]) -> Vec<String> {
         let entry = |path: &&str| match path.strip_suffix('/') {
-            Some(path) => listed_entry(path.as_bytes(), Kind::Directory),
-            None => listed_entry(path.as_bytes(), Kind::File),
+            Some(path) => Entry::listed(path.as_bytes(), Kind::Directory),
+            None => Entry::listed(path.as_bytes(), Kind::File),
         };
         let entries: Vec<Entry> = paths.iter().map(entry).collect();
         let absent = absent.iter().map(|path| path.as_bytes().to_vec()).collect();

@@ -44,11 +44,12 @@ fn of_fixture(text: &str) -> Vec<(Record, &str)> {
         .collect()
 }
 
-/// Every record of two real runs, and one of each kind they do not have.
+/// Every record of three real runs, and one of each kind they do not have.
 fn records() -> Vec<Record> {
     let runs = [
         include_str!("../tests/formats/1.jsonl"),
         include_str!("../tests/formats/2.jsonl"),
+        include_str!("../tests/formats/3.jsonl"),
     ];
     let mut records: Vec<Record> = runs
         .into_iter()

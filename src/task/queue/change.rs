@@ -211,23 +211,13 @@ fn is_lost(state: State) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::Action;
+    use crate::task::{
+        Action,
+        queue::tests::{ended, named as task, resumed},
+    };
 
     fn id(name: &str) -> TaskId {
         name.parse().unwrap()
-    }
-
-    fn task(name: &str, depends_on: &[&str]) -> Task {
-        Task {
-            id: id(name),
-            role: "eng-backend".parse().unwrap(),
-            title: name.to_owned(),
-            description: String::new(),
-            depends_on: depends_on.iter().map(|name| id(name)).collect(),
-            accept: Vec::new(),
-            files: Vec::new(),
-            priority: Priority::default(),
-        }
     }
 
     fn by() -> String {
@@ -288,23 +278,6 @@ mod tests {
             version: 1,
             attempt: 1,
             commit: None,
-        }
-    }
-
-    fn ended(outcome: Outcome) -> Event {
-        Event::RunEnded {
-            outcome,
-            reason: None,
-        }
-    }
-
-    fn resumed() -> Event {
-        Event::Resumed {
-            loki: "0".to_owned(),
-            engine: "none".to_owned(),
-            spec_sha256: String::new(),
-            policy_sha256: String::new(),
-            torn: 0,
         }
     }
 

@@ -235,7 +235,7 @@ impl Tree {
                 b"040000" | b"160000" => Kind::Directory,
                 _ => Kind::File,
             };
-            listed_entry(path, kind)
+            Entry::listed(path, kind)
         };
         let heads = found.iter().filter(|(_, _, path)| {
             let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
@@ -268,19 +268,6 @@ impl Tree {
             ..Walk::default()
         };
         Ok(inspect::names(&walk, &BTreeSet::new(), &beginning))
-    }
-}
-
-/// A name of a tree, which has no owner, time or place on a disk.
-pub(in crate::git) fn listed_entry(path: &[u8], kind: Kind) -> Entry {
-    Entry {
-        path: path.to_vec(),
-        kind,
-        mode: 0o644,
-        size: 0,
-        links: 1,
-        inode: (0, 0),
-        unreadable: false,
     }
 }
 
