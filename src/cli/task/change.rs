@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use crate::{
     event::{Event, Record},
     journal::{self, Follow, From, requests},
-    name::RunId,
+    name::{RunId, TaskId},
     policy,
     redact::Redactor,
     status::Status,
