@@ -65,6 +65,10 @@ impl Driver {
     /// Returns whether a task was added already, by the same file: its orchestrator died before it
     /// had dealt with the rest.
     fn is_made(&self, request: &TaskRequest) -> bool {
+        let run = &self.work.run;
+        if request.run.as_ref().is_some_and(|other| other != run) {
+            return false;
+        }
         let event = masked(&self.work.launcher.redactor, request.event());
         match event {
             Ok(Event::TaskAdded { task, by }) => self.queue.has_added(&task, &by),

@@ -1,6 +1,6 @@
 //! What of a tree an install is about: its lock files, and the files that it may see.
 
-use tokio::sync::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::{
     git::{Below, Kind, Named, ObjectId},
@@ -15,8 +15,8 @@ use super::{
     blocking,
 };
 
-/// Held by whoever reads what a tree says.
-static READING: Mutex<()> = Mutex::const_new(());
+/// How many sessions read at once what their trees say, in all runs: each may be of some megabytes.
+static READING: Semaphore = Semaphore::const_new(4);
 /// The most files that one install is given.
 const FILES: usize = 50_000;
 
@@ -108,8 +108,7 @@ pub(super) async fn inputs(
             return Err(want.refused(message).into());
         }
     };
-    // One at a time, of all runs: each may be of some megabytes.
-    let _turn = READING.lock().await;
+    let _turn = READING.acquire().await;
     let mut read = contents(room, want, std::slice::from_ref(lock)).await?;
     let (of, lock_file) = (want.clone(), read.remove(0));
     if blocking(move || install::read(&of, &lock_file)).await?? == Told::Nothing {
