@@ -181,7 +181,11 @@ fn of_task(log: &str, task: &str) -> bool {
         .strip_prefix(task)
         .and_then(|rest| rest.strip_prefix('-'))
         .and_then(|rest| rest.strip_suffix(".log"));
-    rest.is_some_and(|part| part == "checks" || part.parse::<u32>().is_ok())
+    let is_number = |part: &str| part.parse::<u32>().is_ok();
+    rest.is_some_and(|part| {
+        let again = part.strip_prefix("checks-").is_some_and(is_number);
+        again || part == "checks" || is_number(part)
+    })
 }
 
 /// `loki stop`: leaves the signal file, or ends the orchestrator's agents at once, and waits until
@@ -234,6 +238,7 @@ mod tests {
     fn a_log_belongs_to_its_task_only() {
         assert!(of_task("store-1.log", "store"));
         assert!(of_task("store-checks.log", "store"));
+        assert!(of_task("store-checks-2.log", "store"));
         assert!(!of_task("store-file-1.log", "store"));
         assert!(!of_task("stores-1.log", "store"));
     }

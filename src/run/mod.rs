@@ -25,6 +25,7 @@ mod keeper;
 mod land;
 mod landings;
 mod masked;
+mod names;
 mod output;
 mod recorder;
 mod resume;
@@ -40,7 +41,7 @@ pub use believed::Believed;
     reason = "an error is named after what failed"
 )]
 pub use driver::{Answer, Control, Ending, Rules, RunError, Session, begin, drive};
-pub use install::{Installs, Ready, Registry};
+pub use install::{Installs, Ready, Registry, Rules as PackageRules};
 pub use keeper::{Holder, Keeper, Subject};
 pub use landings::{Landing, Landings};
 pub use resume::{Came, Cut, CutOff, cut_off, outside};

@@ -88,6 +88,8 @@ pub enum Stopping {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     task: Task,
+    /// Who added it; none for one of the plan.
+    by: Option<String>,
     state: State,
     version: u64,
     attempts: u32,
@@ -317,6 +319,7 @@ impl Entry {
     fn new(task: Task) -> Self {
         Self {
             task,
+            by: None,
             state: State::Pending,
             version: 1,
             attempts: 0,
