@@ -15,6 +15,7 @@ use crate::{
 use super::{
     args::{Events, Logs, Shown, Stop},
     exit::{Exit, Fault, OrExit},
+    landing::unfinished,
     progress, resume, setup,
     ui::{self, Stream},
 };
@@ -92,7 +93,16 @@ pub(super) fn status(shown: &Shown) -> Result<Exit, Fault> {
         return Ok(Exit::Done);
     };
     let held = Lock::holder(&chosen.state).or_exit(Exit::Failed)?;
-    let mut status = Status::fold(&chosen.records()?);
+    let records = chosen.records()?;
+    let mut status = Status::fold(&records);
+    // Without a repository there is no branch to look at.
+    if status.counts.reverted > 0
+        && let Ok(repository) = setup::repository()
+        && let Some(found) = unfinished(&repository, &chosen.run, &records)?
+    {
+        let (message, hint) = found.message();
+        ui::warning(format!("{message}: {hint}"));
+    }
     if held.is_none_or(|holder| holder.run != chosen.run) {
         status = resume::orphaned(status, &chosen.run);
     }

@@ -109,6 +109,8 @@ struct Entry {
     commit: Option<String>,
     /// What the person has yet to approve.
     outstanding: BTreeSet<String>,
+    /// All that the last attempt asked for.
+    asked: BTreeSet<String>,
 }
 
 /// What names one attempt in an event.
@@ -156,7 +158,7 @@ pub struct Queue {
     waiting: usize,
     /// Tasks whose work was approved and has not landed.
     landing: BTreeSet<usize>,
-    /// Digests of everything that people approved.
+    /// Digests of everything that people approved, and did not reject after that.
     approved: BTreeSet<String>,
     /// Tasks that are neither done, failed nor blocked.
     open: usize,
@@ -280,7 +282,8 @@ impl Queue {
             .is_some_and(|at| self.has_attempts_left(*at))
     }
 
-    /// Returns the digests of everything that people approved in this run.
+    /// Returns the digests of everything that people approved in this run, and did not reject after
+    /// that.
     #[must_use]
     pub fn approved(&self) -> &BTreeSet<String> {
         &self.approved
@@ -331,6 +334,7 @@ impl Entry {
             dependents: Vec::new(),
             commit: None,
             outstanding: BTreeSet::new(),
+            asked: BTreeSet::new(),
         }
     }
 
