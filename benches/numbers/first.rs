@@ -3,12 +3,12 @@
 use loki::{digest::Digest, event::Event, name::RunId};
 
 /// The run that they are of.
-pub fn run() -> RunId {
+pub(crate) fn run() -> RunId {
     "20261121-073300-1f3a".parse().expect("a run's name")
 }
 
 /// The first record of every journal.
-pub fn started() -> Event {
+pub(crate) fn started() -> Event {
     let text = |text: &str| text.to_owned();
     Event::RunStarted {
         run: run(),

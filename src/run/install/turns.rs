@@ -68,19 +68,18 @@ mod tests {
             .build()
             .unwrap();
         let all = async {
-            let sessions = (0..20).map(|_| {
+            let mut sessions = tokio::task::JoinSet::new();
+            for _ in 0..20 {
                 let installs = Arc::clone(&installs);
-                tokio::spawn(async move {
+                sessions.spawn(async move {
                     let making: Making =
                         installs.making(&Digest::default()).await.unwrap().unwrap();
                     // It lays out files, for example.
                     tokio::task::spawn_blocking(|| ()).await.unwrap();
                     drop(making);
-                })
-            });
-            for session in sessions.collect::<Vec<_>>() {
-                session.await.unwrap();
+                });
             }
+            sessions.join_all().await;
         };
         let ended =
             runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), all).await });

@@ -44,7 +44,7 @@ fn attack_s01_no_value_is_among_what_is_kept_of_work_that_git_must_not_read() {
         write(work, "src/kept.txt", "kept\n");
         symlink(VALUE, work.join("src/link")).unwrap();
         symlink("kept.txt", work.join("src/other")).unwrap();
-        mknodat(CWD, &work.join("src/pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        mknodat(CWD, work.join("src/pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
     });
     let work = handed(&repository, &slot);
     assert!(

@@ -1,3 +1,5 @@
+//! The gate: what an agent leaves, and what is taken of it.
+
 use std::{
     ffi::OsStr,
     fs,
