@@ -205,6 +205,38 @@ mod tests {
         }
     }
 
+    /// What some package manager takes for a file, an address or a repository.
+    const ELSEWHERE: &[&str] = &[
+        "http://h.test/a.tgz",
+        "https://h.test/a.tgz",
+        "git+ssh://h.test/a",
+        "git:h.test/a",
+        "file:../a",
+        "link:./a",
+        "portal:./a",
+        "github:o/r",
+        "o/r",
+        "./a",
+        "~/a",
+        "..\\\\a",
+        "workspace:../../a",
+        "vendored.tgz",
+        "vendored.TGZ",
+        "vendored.tar.gz",
+        "vendored.tarxgz",
+        "a.tar",
+        " a.tgz ",
+        ".evil",
+        ".",
+        "~evil/a",
+        "npm:b@file.tgz",
+        "npm:@scope/b/c@1",
+        "workspace:./a",
+        "jsr:..",
+        "a%2fb",
+        "git@h.test",
+    ];
+
     #[test]
     fn attack_g11_a_package_that_comes_from_no_registry_counts() {
         let keys = ["scripts".to_owned(), "*dependencies".to_owned()];
@@ -213,36 +245,7 @@ mod tests {
             let old = format!(r#"{{"{key}":{{"left-pad":"0.9.0"}}}}"#);
             differ(Some(old.as_bytes()), Some(new.as_bytes()), &keys)
         };
-        for from in [
-            "http://h.test/a.tgz",
-            "https://h.test/a.tgz",
-            "git+ssh://h.test/a",
-            "git:h.test/a",
-            "file:../a",
-            "link:./a",
-            "portal:./a",
-            "github:o/r",
-            "o/r",
-            "./a",
-            "~/a",
-            "..\\\\a",
-            "workspace:../../a",
-            "vendored.tgz",
-            "vendored.TGZ",
-            "vendored.tar.gz",
-            "vendored.tarxgz",
-            "a.tar",
-            " a.tgz ",
-            ".evil",
-            ".",
-            "~evil/a",
-            "npm:b@file.tgz",
-            "npm:@scope/b/c@1",
-            "workspace:./a",
-            "jsr:..",
-            "a%2fb",
-            "git@h.test",
-        ] {
+        for from in ELSEWHERE {
             for key in ["dependencies", "devDependencies", "optionalDependencies"] {
                 assert!(differ(key, from), "{key} {from}");
             }

@@ -327,7 +327,7 @@ mod tests {
             "0\u{e0100}",
             "x\u{fe0f}",
             "\u{2764}\u{fe0f}\u{fe0f}",
-            &format!("{}", "\u{845b}\u{e0101}".repeat(9)),
+            &"\u{845b}\u{e0101}".repeat(9),
         ] {
             assert_eq!(rules(text), [HIDDEN], "{text:?}");
         }
