@@ -1,7 +1,7 @@
 //! `loki ship`, and `loki start --ship`: the branch of a run goes to a code host, and a pull
 //! request with it. The host does this, no agent has a part in it.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use zeroize::Zeroizing;
 
@@ -159,12 +159,7 @@ async fn carry(
 ) -> Result<Delivered, Fault> {
     let state = repository.root().join(".loki");
     let mut book = Book::open(env, &state, run, Redactor::new(&shipment.values))?;
-    let turn = repository.turn().or_exit(Exit::Failed)?;
-    if finish(repository, run, &mut book)?.is_some() {
-        book.show(&state);
-    }
-    drop(turn);
-    let head = head(repository, run)?;
+    let head = settled(repository, (run, &state), &mut book)?;
     let checked = judged(&book, &head, shipment)?;
     let branch = run_branch(run);
     let forge = forge(env, shipment)?;
@@ -218,6 +213,20 @@ async fn carry(
         commit: head,
         is_new,
     })
+}
+
+/// Returns where the branch is, once a revert that it did not follow is finished.
+fn settled(
+    repository: &Repository,
+    (run, state): (&RunId, &Path),
+    book: &mut Book,
+) -> Result<ObjectId, Fault> {
+    let turn = repository.turn().or_exit(Exit::Failed)?;
+    if finish(repository, run, book)?.is_some() {
+        book.show(state);
+    }
+    drop(turn);
+    head(repository, run)
 }
 
 /// Refuses a run that is not fit to be shipped.

@@ -73,6 +73,7 @@ impl Slot {
             tar: tar::Builder::new(Capped { file, left: cap }),
             work: openat(CWD, self.work(), flags, Mode::empty())?,
             secrets,
+            left: cap,
             left_out: Vec::new(),
         };
         walk.entries
@@ -87,6 +88,8 @@ struct Archive<'a> {
     tar: tar::Builder<Capped>,
     work: OwnedFd,
     secrets: &'a Redactor,
+    /// Bytes of files that may yet be read, kept or not.
+    left: u64,
     left_out: Vec<Remark>,
 }
 
@@ -116,12 +119,13 @@ impl Archive<'_> {
             Kind::File if !entry.unreadable => {
                 let file = contents::open(self.work.as_fd(), &entry.path)?;
                 let mut file = File::from(file);
+                let size = file.metadata()?.size();
+                self.left = self.left.checked_sub(size).ok_or_else(too_large)?;
                 if self.holds_value(&mut file)? {
                     self.leave_out(&entry.path);
                     return Ok(());
                 }
                 file.rewind()?;
-                let size = file.metadata()?.size();
                 header.set_size(size);
                 self.tar.append_data(&mut header, path, file.take(size))?;
             }
@@ -170,6 +174,10 @@ impl Archive<'_> {
     }
 }
 
+fn too_large() -> io::Error {
+    io::Error::other("the work is too large to be kept")
+}
+
 /// A file that takes so many bytes and no more.
 struct Capped {
     file: File,
@@ -180,7 +188,7 @@ impl Write for Capped {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         let left = self.left.checked_sub(written as u64);
-        self.left = left.ok_or_else(|| io::Error::other("the work is too large to be kept"))?;
+        self.left = left.ok_or_else(too_large)?;
         Ok(written)
     }
 

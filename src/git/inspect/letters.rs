@@ -284,8 +284,7 @@ fn is_foreign(c: char) -> bool {
     let counts = matches!(c, '\u{aa}' | '\u{ba}');
     let script = c.script();
     let is_latin = matches!(script, Script::Latin | Script::Common | Script::Inherited);
-    let is_usual = c.is_ascii() || counts || (is_latin && c.identifier_allowed());
-    !is_usual
+    !(c.is_ascii() || counts || is_latin && c.identifier_allowed())
 }
 
 #[cfg(test)]

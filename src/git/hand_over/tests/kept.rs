@@ -81,6 +81,18 @@ fn attack_s01_no_value_is_among_what_is_kept_of_work_that_git_must_not_read() {
 }
 
 #[test]
+fn attack_g07_a_file_with_holes_is_not_searched_to_its_end() {
+    let (world, _repository, slot) = filled(|work| {
+        let file = fs::File::create(work.join("src/holes")).unwrap();
+        file.set_len(1 << 42).unwrap();
+    });
+    let tar = world.dir.path().join("kept.tar");
+    let kept = slot.keep(&tar, 1 << 20, &secrets());
+    assert!(kept.unwrap_err().to_string().contains("too large"));
+    assert!(!tar.exists());
+}
+
+#[test]
 fn attack_s01_breaches_without_number_hide_no_value() {
     let (_world, repository, slot) = filled(|work| {
         for at in 0..=LISTED {
