@@ -57,12 +57,13 @@ pub(super) fn read(want: &Want, lock: &[u8]) -> Result<Told, Refusal> {
 /// Returns a line without its comment, and without what joins it with the next.
 fn plain(line: &str) -> &str {
     let line = line.trim();
-    let mut marks = line.match_indices('#');
-    let before = marks.find_map(|(at, _)| {
-        let before = line.get(..at)?;
-        (before.is_empty() || before.ends_with(char::is_whitespace)).then_some(before)
+    let mut before = ' ';
+    let comment = line.char_indices().find_map(|(at, c)| {
+        let begins = c == '#' && before.is_whitespace();
+        before = c;
+        begins.then_some(at)
     });
-    let line = before.unwrap_or(line);
+    let line = comment.and_then(|at| line.get(..at)).unwrap_or(line);
     line.trim_end().trim_end_matches('\\').trim_end()
 }
 
@@ -100,14 +101,16 @@ fn odd(text: &str) -> Option<String> {
 fn coded(text: &str) -> Option<String> {
     let lines = text.lines().take(2).filter(|line| line.starts_with('#'));
     for line in lines {
-        let marks = line.match_indices("coding");
-        for rest in marks.filter_map(|(at, mark)| line.get(at + mark.len()..)) {
+        for rest in line.split("coding").skip(1) {
             let Some(rest) = rest.strip_prefix([':', '=']) else {
                 continue;
             };
             let word = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-            let rest = rest.trim_start();
-            let coding = rest.split(|c| !word(c)).next().unwrap_or_default();
+            let coding = rest
+                .trim_start()
+                .split(|c| !word(c))
+                .next()
+                .unwrap_or_default();
             if !coding.is_empty() && !["utf-8", "utf8"].contains(&coding.to_lowercase().as_str()) {
                 return Some(format!("the encoding `{coding}` in its first lines"));
             }
