@@ -395,7 +395,7 @@ fn ordinary_sources_are_of_no_kind() {
         "src/build.config.rs",
         "project/notes.md",
         "debian/changelog",
-        "docs/agents-guide.md",
+        "notes/agents-guide.md",
         "locales/de.json",
         "CHANGELOG.md",
     ] {
