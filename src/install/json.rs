@@ -314,8 +314,7 @@ mod tests {
         plain.prop_recursive(4, 32, 5, |inner| {
             proptest::prop_oneof![
                 prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-                prop::collection::btree_map("\\PC{0,4}", inner, 0..5)
-                    .prop_map(|map| Value::from_iter(map)),
+                prop::collection::btree_map("\\PC{0,4}", inner, 0..5).prop_map(Value::from_iter),
             ]
         })
     }

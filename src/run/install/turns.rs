@@ -68,18 +68,19 @@ mod tests {
             .build()
             .unwrap();
         let all = async {
-            let sessions = (0..20).map(|_| {
+            let mut sessions = tokio::task::JoinSet::new();
+            for _ in 0..20 {
                 let installs = Arc::clone(&installs);
-                tokio::spawn(async move {
+                sessions.spawn(async move {
                     let making: Making =
                         installs.making(&Digest::default()).await.unwrap().unwrap();
                     // It lays out files, for example.
                     tokio::task::spawn_blocking(|| ()).await.unwrap();
                     drop(making);
-                })
-            });
-            for session in sessions.collect::<Vec<_>>() {
-                session.await.unwrap();
+                });
+            }
+            while let Some(ended) = sessions.join_next().await {
+                ended.unwrap();
             }
         };
         let ended =
