@@ -112,6 +112,7 @@ fn keep(state: &Path, tree: &Path) -> (Head, Duration) {
         trusted: Trusted {
             key: "k",
             fits: &fits,
+            ended: None,
             around: &[],
         },
         now: &jiff::Timestamp::now,
@@ -140,6 +141,7 @@ fn unpack(state: &Path, head: &Head, to: &Path) -> Duration {
         Trusted {
             key: "k",
             fits: &fits,
+            ended: None,
             around: &[],
         },
         &|_, _| {},

@@ -79,7 +79,9 @@ mod tests {
                     drop(making);
                 });
             }
-            sessions.join_all().await;
+            while let Some(ended) = sessions.join_next().await {
+                ended.unwrap();
+            }
         };
         let ended =
             runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), all).await });
