@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::{
     advisories::args::AdvisoriesVerb, asked, audit::args as audit, checkpoint::args as checkpoint,
-    egress::args as egress, landing::args as landing, policy::args as policy,
+    egress::args as egress, landing::args as landing, policy::args as policy, pool::PoolVerb,
     secrets::args as secrets, work::args as work,
 };
 use crate::name::{CheckpointId, Role, RunId};
@@ -95,6 +95,9 @@ pub(super) enum Command {
     /// List the roles and what they may do
     #[command(subcommand)]
     Agents(AgentsVerb),
+    /// Show the sandboxes that stand ready for the run that goes on here
+    #[command(subcommand)]
+    Pool(PoolVerb),
     /// Show, then remove, what Loki made in this repository
     Clean(Clean),
     /// Print the version

@@ -102,30 +102,38 @@ impl Client {
         )
         .await;
         let created = created.map_err(|fault| admission::explained(fault, spec));
-        let id = ContainerId(absent(created, "image", &spec.image)?.id);
-        let faults = match self.inspect_whole(&id).await {
-            Ok(found) => body::faults(spec, &found, &self.dialect),
-            Err(fault) => {
-                self.remove(&id).await?;
-                return Err(fault);
-            }
-        };
-        if faults.is_empty() {
-            return Ok(id);
-        }
-        self.remove(&id).await?;
-        Err(EngineError::Mismatch { faults })
+        Ok(ContainerId(absent(created, "image", &spec.image)?.id))
     }
 
-    /// Like inspect, with the runtime that Podman tells only in the words of its own API.
+    async fn confirmed(
+        &self,
+        id: &ContainerId,
+        spec: &ContainerSpec,
+    ) -> Result<ContainerState, EngineError> {
+        let fault = match self.inspect_whole(id).await {
+            Ok(found) => {
+                let faults = body::faults(spec, &found, &self.dialect);
+                if faults.is_empty() {
+                    return Ok(found);
+                }
+                EngineError::Mismatch { faults }
+            }
+            Err(fault) => fault,
+        };
+        self.remove(id).await?;
+        Err(fault)
+    }
+
+    /// Like inspect, with the runtime that Podman tells only in the words of its own API: asked
+    /// meanwhile.
     async fn inspect_whole(&self, id: &ContainerId) -> Result<ContainerState, EngineError> {
-        let found = self.inspect(id).await?;
         if !self.report.is_podman() {
-            return Ok(found);
+            return self.inspect(id).await;
         }
         let call = format!("tell the runtime of the container `{id}`");
         let path = format!("/v4.0.0/libpod/containers/{id}/json");
-        let own: Value = raw::get(&self.socket, &path, &call).await?;
+        let own = raw::get::<Value>(&self.socket, &path, &call);
+        let (found, own) = futures_util::try_join!(self.inspect(id), own)?;
         let runtime = own["OCIRuntime"].as_str().unwrap_or_default();
         // A path, where the service's settings name one.
         let name = runtime.rsplit('/').next().unwrap_or_default();
@@ -286,6 +294,14 @@ impl Engine for Client {
 
     fn create<'a>(&'a self, spec: &'a ContainerSpec) -> Answer<'a, ContainerId> {
         self.create_checked(spec).boxed()
+    }
+
+    fn confirm<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        spec: &'a ContainerSpec,
+    ) -> Answer<'a, ContainerState> {
+        self.confirmed(id, spec).boxed()
     }
 
     fn start<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()> {

@@ -63,6 +63,9 @@ pub enum Event {
         container: String,
         image: String,
         isolation: Isolation,
+        /// Journals before format 4 do not say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        start: Option<Start>,
     },
     /// What a sandbox has used since its start: while it stands, when that changed, and at its end.
     SandboxUsed {
@@ -308,6 +311,16 @@ pub enum Event {
         outside: Vec<String>,
         by: Option<String>,
     },
+}
+
+/// How a sandbox came to stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    /// Its container stood ready before anybody asked for it.
+    pub warm: bool,
+    /// Microseconds from the request until a program could run in it, its worktree included.
+    pub elapsed_us: u64,
 }
 
 /// How a run ended.

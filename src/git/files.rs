@@ -6,6 +6,7 @@
 //! second name of another.
 
 use std::{
+    collections::HashSet,
     ffi::CString,
     fs::File,
     io::{self, BufRead, BufReader, Read},
@@ -21,7 +22,7 @@ use std::{
 use rustix::{
     fs::{
         AtFlags, CWD, Gid, Mode as Bits, OFlags, Uid, chownat, fchmod, fchown, fstat, mkdirat,
-        openat, statat, symlinkat,
+        openat, statat, symlinkat, unlinkat,
     },
     io::Errno,
     process::geteuid,
@@ -54,11 +55,7 @@ pub(super) fn write(
     index: &Index,
     chosen: &[bool],
 ) -> Result<Vec<Option<Facts>>, GitError> {
-    let ids = owner.filter(|_| geteuid().is_root());
-    let desk = Desk {
-        work,
-        ids: ids.map(|owner| (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid))),
-    };
+    let desk = Desk::of(work, owner);
     let mut facts = vec![None; index.entries.len()];
     let wanted: Vec<(usize, &Entry)> = index
         .entries
@@ -67,26 +64,46 @@ pub(super) fn write(
         .filter(|(at, _)| chosen.get(*at) == Some(&true))
         .collect();
     desk.own_top()?;
-    desk.directories(wanted.iter().map(|(_, entry)| *entry))?;
-    let share = wanted.len().div_ceil(readers()).max(SHARE);
-    let shares = wanted.chunks(share);
-    let written: Vec<Result<Vec<Facts>, GitError>> = thread::scope(|scope| {
-        let writing: Vec<_> = shares
-            .clone()
-            .map(|share| scope.spawn(|| desk.share(place, index, share)))
-            .collect();
-        let joined = writing.into_iter().map(|one| one.join());
-        joined
-            .map(|one| one.expect("writing files does not panic"))
-            .collect()
-    });
-    for (share, written) in shares.zip(written) {
-        for ((at, _), made) in share.iter().zip(written?) {
-            if let Some(slot) = facts.get_mut(*at) {
-                *slot = Some(made);
+    desk.fill(place, (index, &wanted), &mut facts)?;
+    Ok(facts)
+}
+
+/// A list of files, and the facts of those that stand in a worktree.
+pub(super) type Listed<'a> = (&'a Index, &'a [Option<Facts>]);
+
+/// Makes the files of one list those that are chosen of another: removes and writes what differs,
+/// and leaves the rest alone. Nobody else may have written there since the first were written.
+pub(super) fn change(
+    place: &Place,
+    (work, owner): (&Path, Option<Owner>),
+    (old, stand): Listed<'_>,
+    (index, chosen): (&Index, &[bool]),
+) -> Result<Vec<Option<Facts>>, GitError> {
+    let mut desk = Desk::of(work, owner);
+    let mut facts = vec![None; index.entries.len()];
+    let mut before = old.entries.iter().zip(stand).peekable();
+    let (mut gone, mut wanted) = (Vec::new(), Vec::new());
+    for ((at, entry), chosen) in index.entries.iter().enumerate().zip(chosen) {
+        while let Some((other, fact)) = before.next_if(|(other, _)| other.path < entry.path) {
+            gone.extend(fact.map(|_| other));
+        }
+        let other = before.next_if(|(other, _)| other.path == entry.path);
+        match other.and_then(|(other, fact)| fact.map(|fact| (other, fact))) {
+            Some((other, fact)) if *chosen && old.same(other, (index, entry)) => {
+                facts[at] = Some(fact);
+                desk.knows(&entry.path);
+                continue;
             }
+            Some((other, _)) => gone.push(other),
+            None => {}
+        }
+        if *chosen {
+            wanted.push((at, entry));
         }
     }
+    gone.extend(before.filter_map(|(other, fact)| fact.map(|_| other)));
+    desk.remove(&gone)?;
+    desk.fill(place, (index, &wanted), &mut facts)?;
     Ok(facts)
 }
 
@@ -100,9 +117,78 @@ fn readers() -> usize {
 struct Desk<'a> {
     work: &'a Path,
     ids: Option<(Uid, Gid)>,
+    /// Directories that stand already.
+    there: HashSet<Vec<u8>>,
+}
+
+impl<'a> Desk<'a> {
+    fn of(work: &'a Path, owner: Option<Owner>) -> Self {
+        let ids = owner.filter(|_| geteuid().is_root());
+        let ids = ids.map(|owner| (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid)));
+        let there = HashSet::new();
+        Self { work, ids, there }
+    }
 }
 
 impl Desk<'_> {
+    /// Takes note that a file stands there, and so do the directories above it.
+    fn knows(&mut self, path: &[u8]) {
+        let mut above = parent_of(path);
+        while !above.is_empty() && self.there.insert(above.to_vec()) {
+            above = parent_of(above);
+        }
+    }
+
+    /// Removes files, and directories that are empty then: a tree has none.
+    fn remove(&self, gone: &[&Entry]) -> Result<(), GitError> {
+        let mut way = Way::from(self)?;
+        for entry in gone {
+            let dir = way.to(parent_of(&entry.path));
+            let removed = dir.and_then(|dir| unlinkat(dir, name_of(&entry.path), AtFlags::empty()));
+            removed.map_err(|cause| self.fault(entry, cause))?;
+            let mut above = parent_of(&entry.path);
+            while !above.is_empty() && !self.there.contains(above) {
+                let dir = way.to(parent_of(above));
+                match dir.and_then(|dir| unlinkat(dir, name_of(above), AtFlags::REMOVEDIR)) {
+                    Ok(()) => above = parent_of(above),
+                    Err(Errno::NOTEMPTY | Errno::EXIST) => break,
+                    Err(cause) => return Err(self.fault_at(above, cause)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the directories of files, writes the files, and takes down their facts.
+    fn fill(
+        &self,
+        place: &Place,
+        (index, wanted): (&Index, &[(usize, &Entry)]),
+        facts: &mut [Option<Facts>],
+    ) -> Result<(), GitError> {
+        self.directories(wanted.iter().map(|(_, entry)| *entry))?;
+        let share = wanted.len().div_ceil(readers()).max(SHARE);
+        let shares = wanted.chunks(share);
+        let written: Vec<Result<Vec<Facts>, GitError>> = thread::scope(|scope| {
+            let writing: Vec<_> = shares
+                .clone()
+                .map(|share| scope.spawn(|| self.share(place, index, share)))
+                .collect();
+            let joined = writing.into_iter().map(|one| one.join());
+            joined
+                .map(|one| one.expect("writing files does not panic"))
+                .collect()
+        });
+        for (share, written) in shares.zip(written) {
+            for ((at, _), made) in share.iter().zip(written?) {
+                if let Some(slot) = facts.get_mut(*at) {
+                    *slot = Some(made);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the top itself away; what stands at `.git` in it stays.
     fn own_top(&self) -> Result<(), GitError> {
         let top = open_dir(CWD, self.work).at("open", self.work)?;
@@ -264,7 +350,12 @@ impl Way {
                     why: "is nested deeper than 100 directories",
                 });
             }
-            let made = desk.directory(self.at(depth), &c_string(name));
+            let known = !desk.there.is_empty() && desk.there.contains(&so_far());
+            let made = if known {
+                open_dir(self.at(depth), c_string(name))
+            } else {
+                desk.directory(self.at(depth), &c_string(name))
+            };
             let next = made.map_err(|cause| desk.fault_at(&so_far(), cause))?;
             self.open.push((name.to_vec(), next));
         }

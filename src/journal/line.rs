@@ -19,7 +19,7 @@ use crate::{
 
 /// The format that is written, and the newest that is read. Older ones are read too: each has only
 /// fewer events and fields.
-pub const FORMAT: u64 = 3;
+pub const FORMAT: u64 = 4;
 
 /// The longest line, with its break, in bytes.
 pub(super) const LONGEST: usize = 16 << 20;

@@ -1,5 +1,5 @@
-//! Sections that are about no role: `agent_pool` and `rotation`. They are read and checked whole;
-//! nothing in this version acts on them, and every file that holds one is told so in a note.
+//! Sections that are about no role: `agent_pool` and `rotation`. Both are read and checked whole;
+//! nothing in this version acts on `rotation`, and every file that holds one is told so in a note.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::name::Role;
 /// How many sandboxes stand ready.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct AgentPool {
-    /// How many wait unclaimed.
+    /// How many of a kind wait unclaimed; none switches the pool off.
     pub min_idle: u32,
     /// The most there are, claimed ones included.
     pub max_total: u32,
-    /// Roles for whose image they are made ready.
+    /// Roles whose files are made ready, too.
     pub pre_warm_roles: Vec<Role>,
 }
 
@@ -49,7 +49,7 @@ pub(super) type Contradiction = (Placed<()>, String, String);
 
 impl Settings {
     /// Reads `agent_pool`.
-    pub(super) fn pool(&mut self, sheet: &mut Sheet<'_>, at: Mark, node: &Node) {
+    pub(super) fn pool(&mut self, sheet: &mut Sheet<'_>, node: &Node) {
         for (key, at, value) in map(sheet, node, "`agent_pool`") {
             match key {
                 "min_idle" => self.min_idle = count(sheet, value),
@@ -62,7 +62,6 @@ impl Settings {
                 ),
             }
         }
-        idle(sheet, at, "agent_pool");
     }
 
     /// Reads `rotation`.

@@ -28,6 +28,11 @@ const TAIL_LINES: usize = 30;
 /// The role that runs checks: no network, no interpreter left out, a throw-away copy.
 const CHECKER: &str = "check";
 
+/// Returns the role that runs checks.
+pub(super) fn checker() -> Role {
+    CHECKER.parse().expect("the name is a role's")
+}
+
 /// What a check came to.
 struct Checked {
     passed: bool,
@@ -70,25 +75,21 @@ pub(super) async fn ask(
     if musts.is_empty() && tests.is_empty() {
         return Ok(Answers::default());
     }
-    let role: Role = CHECKER.parse().expect("the name is a role's");
+    let role = checker();
     let name = task.map_or_else(
         || "final-checks".to_owned(),
         |task| format!("{task}-checks"),
     );
-    let room = work.room(recorder, &name, task, &role)?;
-    let outcome = within(&room, tree, (musts, tests)).await;
+    let mut room = work.room(recorder, &name, task, &role)?;
+    room.export(tree);
+    let outcome = within(&room, (musts, tests)).await;
     room.remove().await?;
     outcome
 }
 
 type Commands<'a> = (&'a [String], &'a [String]);
 
-async fn within(
-    room: &Room<'_>,
-    tree: &ObjectId,
-    commands: Commands<'_>,
-) -> Result<Answers, Failure> {
-    room.export(tree).await?;
+async fn within(room: &Room<'_>, commands: Commands<'_>) -> Result<Answers, Failure> {
     let sandbox = room.launch(Vec::new()).await?;
     let outcome = room.watching(&sandbox, all(room, &sandbox, commands)).await;
     room.end(sandbox).await?;

@@ -16,6 +16,7 @@ mod checks;
 mod count;
 mod driver;
 mod failure;
+mod foresight;
 mod handed;
 mod keeper;
 mod land;
@@ -33,6 +34,7 @@ mod work;
     reason = "an error is named after what failed"
 )]
 pub use driver::{Control, Ending, RunError, Session, begin, drive};
+pub use foresight::Foresight;
 pub use keeper::{Holder, Keeper, Subject};
 pub use landings::{Landing, Landings};
 pub use resume::{Came, Cut, CutOff, cut_off, outside};

@@ -1,15 +1,26 @@
 //! A place to work: a slot with a worktree, one sandbox in it, and its end. Every step is
-//! journalled.
+//! journalled. A sandbox that stands ready is used where there is one.
 
-use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    pin::pin,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
 
 use crate::{
-    event::{Event, Overrun, Usage},
-    git::{self, Checkout, ObjectId, Owner, Signature, SlotSpec},
+    event::{Event, Overrun, Start, Usage},
+    git::{self, Ahead, Checkout, ObjectId, Owner, Signature, SlotSpec},
     link::Process,
-    name::{Role, TaskId},
+    name::{Role, RunId, TaskId},
     policy::Rights,
-    sandbox::{Home, Labels, Occupant, Sandbox, Slot, owner, repository_label},
+    sandbox::{
+        Home, Labels, Occupant, Sandbox, Slot, owner,
+        pool::{Claimed, Lease},
+        repository_label,
+    },
 };
 
 use super::{
@@ -31,8 +42,20 @@ pub(super) struct Room<'a> {
     task: Option<TaskId>,
     rights: Rights,
     pub(super) slot: Slot,
-    user: (u32, u32),
-    worktree: Option<Arc<git::Slot>>,
+    files: Files,
+    /// That a sandbox stands for the room.
+    lease: OnceLock<Lease>,
+    worktree: Mutex<Option<Arc<git::Slot>>>,
+}
+
+/// What is to stand in a room.
+enum Files {
+    /// Nothing.
+    None,
+    /// A task's worktree, from this commit.
+    Task { task: TaskId, base: ObjectId },
+    /// A commit or tree as it is.
+    Copy(ObjectId),
 }
 
 impl Work {
@@ -51,8 +74,9 @@ impl Work {
             task: task.cloned(),
             rights: self.rights(role)?,
             slot: Slot::at(self.slots().join(name)),
-            user: self.launcher.user(),
-            worktree: None,
+            files: Files::None,
+            lease: OnceLock::new(),
+            worktree: Mutex::default(),
         })
     }
 
@@ -88,61 +112,56 @@ impl Room<'_> {
         &self.rights
     }
 
-    /// Checks out the run's head on a branch of the task's own, with the files the role may read.
+    /// Says that the room is for a task's work: the run's head on a branch of the task's own, with
+    /// the files the role may read. They are put there while the sandbox starts.
     pub(super) async fn check_out(&mut self, task: &TaskId) -> Result<(), Failure> {
         let base = self.work.head().await?;
-        let (path, task, read, owner) = (
-            self.slot.path().to_owned(),
-            task.clone(),
-            self.rights.files.visible(),
-            self.owner(),
-        );
-        let slot = self
-            .work
-            .git(move |repository, run| {
-                let spec = SlotSpec {
-                    run,
-                    task: &task,
-                    base: &base,
-                    read: Some(&read),
-                    owner,
-                };
-                git::Slot::prepare(repository, &path, spec)
-            })
-            .await?;
-        self.worktree = Some(Arc::new(slot));
+        let task = task.clone();
+        self.files = Files::Task { task, base };
         Ok(())
     }
 
-    /// Writes a commit or tree into the room, without a branch: for checks.
-    pub(super) async fn export(&self, tree: &ObjectId) -> Result<(), Failure> {
-        let (path, tree, owner) = (self.slot.path().to_owned(), tree.clone(), self.owner());
-        let all = move |repository: &git::Repository, _: &_| {
-            repository
-                .export(
-                    &path,
-                    Checkout {
-                        tree: &tree,
-                        read: None,
-                        owner,
-                    },
-                )
-                .map(drop)
-        };
-        self.work.git(all).await
+    /// Says that the room is for a commit or tree as it is, without a branch: for checks.
+    pub(super) fn export(&mut self, tree: &ObjectId) {
+        self.files = Files::Copy(tree.clone());
     }
 
-    /// Whom files are given to: only root can give any away.
-    fn owner(&self) -> Option<Owner> {
-        let root = rustix::process::geteuid().is_root();
-        root.then_some(Owner {
-            uid: self.user.0,
-            gid: self.user.1,
-        })
-    }
-
-    /// Starts the sandbox.
+    /// Starts the sandbox, in a slot that stands ready where there is one for exactly these rights.
     pub(super) async fn launch(&self, home: Vec<Home>) -> Result<Sandbox, Failure> {
+        let begun = Instant::now();
+        let occupant = self.occupant(home)?;
+        let contents = self.work.contents(&self.rights);
+        let (claimed, lease) = self.work.pool.claim(&occupant, &contents);
+        // The room has one sandbox: this is the first.
+        self.lease.set(lease).ok();
+        let warm = match claimed {
+            Some(claimed) => self.bind_warm(claimed, &occupant).await?,
+            None => None,
+        };
+        let is_warm = warm.is_some();
+        let sandbox = match warm {
+            Some(sandbox) => sandbox,
+            None => self.start_cold(&occupant).await?,
+        };
+        let elapsed = begun.elapsed().as_micros();
+        self.recorder
+            .record(Event::SandboxStarted {
+                sandbox: self.name.clone(),
+                task: self.task.clone(),
+                role: self.rights.role.clone(),
+                container: sandbox.container().to_owned(),
+                image: occupant.image,
+                isolation: sandbox.isolation().clone(),
+                start: Some(Start {
+                    warm: is_warm,
+                    elapsed_us: u64::try_from(elapsed).unwrap_or(u64::MAX),
+                }),
+            })
+            .await?;
+        Ok(sandbox)
+    }
+
+    fn occupant(&self, home: Vec<Home>) -> Result<Occupant, Failure> {
         let run = self.work.run.to_string();
         let task = self
             .task
@@ -150,7 +169,7 @@ impl Room<'_> {
             .map_or("checks", TaskId::as_str)
             .to_owned();
         let image = self.work.images.get(&self.rights.image).cloned();
-        let occupant = Occupant {
+        Ok(Occupant {
             name: format!("loki-{run}-{}", self.name),
             rights: self.rights.clone(),
             labels: Labels {
@@ -163,26 +182,112 @@ impl Room<'_> {
             image: image.ok_or_else(|| {
                 Failure::fatal(format!("image `{}` was not made ready", self.rights.image))
             })?,
+        })
+    }
+
+    fn record_egress(&self) -> Arc<dyn Fn(crate::egress::Record) + Send + Sync> {
+        let (task, role) = (self.task.as_ref(), &self.rights.role);
+        self.recorder.egress(&self.name, task, role)
+    }
+
+    /// Makes a claimed slot this room's. One that is of no use is ended, and the start is a cold
+    /// one: a pool makes no attempt fail.
+    async fn bind_warm(
+        &self,
+        claimed: Claimed,
+        occupant: &Occupant,
+    ) -> Result<Option<Sandbox>, Failure> {
+        let place = claimed.prepared.slot().path().to_owned();
+        let why = match self.bind(claimed, occupant).await {
+            Ok(sandbox) => return Ok(Some(sandbox)),
+            Err(why) => why,
         };
-        let record = self
-            .recorder
-            .egress(&self.name, self.task.as_ref(), &self.rights.role);
-        let sandbox = self
-            .work
-            .launcher
-            .launch(&occupant, &self.slot, self.user, record)
-            .await?;
-        self.recorder
-            .record(Event::SandboxStarted {
-                sandbox: self.name.clone(),
-                task: self.task.clone(),
-                role: self.rights.role.clone(),
-                container: sandbox.container().to_owned(),
-                image: occupant.image,
-                isolation: sandbox.isolation().clone(),
-            })
-            .await?;
-        Ok(sandbox)
+        self.work.pool.was_of_no_use(&why.reason);
+        for path in [place, self.slot.path().to_owned()] {
+            self.remove_dir(path).await?;
+        }
+        Ok(None)
+    }
+
+    async fn bind(&self, claimed: Claimed, occupant: &Occupant) -> Result<Sandbox, Failure> {
+        let Claimed {
+            mut prepared,
+            ahead,
+        } = claimed;
+        prepared.move_to(&self.slot)?;
+        if let (Some(ahead), Files::Task { base, .. }) = (&ahead, &self.files)
+            && ahead.base() != base
+        {
+            prepared.files_moved();
+        }
+        let user = prepared.user();
+        let launcher = &self.work.launcher;
+        if let Err(why) = self.fill(user, ahead).await {
+            // Why it is of no use is what is told.
+            prepared.end().await.ok();
+            return Err(why);
+        }
+        let bound = launcher.bind(prepared, occupant, self.record_egress());
+        Ok(bound.await?)
+    }
+
+    /// Starts a container of this room's own; the files are put there meanwhile.
+    async fn start_cold(&self, occupant: &Occupant) -> Result<Sandbox, Failure> {
+        let (launcher, user) = (&self.work.launcher, self.work.launcher.user());
+        // Both are waited for: what still writes files would write into what is removed.
+        let (prepared, filled) = futures_util::join!(
+            launcher.prepare(occupant, &self.slot, user),
+            self.fill(user, None)
+        );
+        filled?;
+        let bound = launcher.bind(prepared?, occupant, self.record_egress());
+        Ok(bound.await?)
+    }
+
+    /// Puts the files into the slot, for this user.
+    async fn fill(&self, user: (u32, u32), ahead: Option<Ahead>) -> Result<(), Failure> {
+        let (path, owner) = (self.slot.path().to_owned(), Owner::of(user));
+        match &self.files {
+            Files::None => Ok(()),
+            Files::Copy(tree) => {
+                let tree = tree.clone();
+                let copy = move |repository: &git::Repository, _: &_| {
+                    let checkout = Checkout {
+                        tree: &tree,
+                        read: None,
+                        owner,
+                    };
+                    match ahead {
+                        Some(ahead) => ahead.export(repository, &path, checkout),
+                        None => repository.export(&path, checkout),
+                    }
+                    .map(drop)
+                };
+                self.work.git(copy).await
+            }
+            Files::Task { task, base } => {
+                let (task, base) = (task.clone(), base.clone());
+                let read = self.rights.files.visible();
+                let check_out = move |repository: &git::Repository, run: &RunId| {
+                    let spec = SlotSpec {
+                        run,
+                        task: &task,
+                        base: &base,
+                        read: Some(&read),
+                        owner,
+                    };
+                    match ahead {
+                        Some(ahead) => ahead.claim(repository, &path, spec),
+                        None => git::Slot::prepare(repository, &path, spec),
+                    }
+                };
+                let slot = self.work.git(check_out).await?;
+                // A warm start that failed after this has left one of a slot that is gone.
+                let mut worktree = self.worktree.lock().unwrap_or_else(PoisonError::into_inner);
+                *worktree = Some(Arc::new(slot));
+                Ok(())
+            }
+        }
     }
 
     /// Runs a program to its end, or until it passes a cap: then that is journalled, and
@@ -317,7 +422,10 @@ impl Room<'_> {
 
     /// Removes everything of the room from the disk.
     pub(super) async fn remove(self) -> Result<(), Failure> {
-        let path = self.slot.path().to_owned();
+        self.remove_dir(self.slot.path().to_owned()).await
+    }
+
+    async fn remove_dir(&self, path: PathBuf) -> Result<(), Failure> {
         self.work
             .git(move |repository, _| git::Slot::remove_dir(repository, &path))
             .await
@@ -325,8 +433,9 @@ impl Room<'_> {
 
     /// The worktree that was checked out.
     pub(super) fn worktree(&self) -> Result<Arc<git::Slot>, Failure> {
-        self.worktree
-            .clone()
+        let worktree = self.worktree.lock().unwrap_or_else(PoisonError::into_inner);
+        let worktree = worktree.clone();
+        worktree
             .ok_or_else(|| Failure::fatal("a bug of ours: no worktree was checked out".to_owned()))
     }
 }

@@ -1,4 +1,5 @@
-//! Starts sandboxes: container, link, gateway, in that order, or nothing at all.
+//! Starts sandboxes: container, link, gateway, in that order, or nothing at all. What of it needs
+//! no role yet is [`Launcher::prepare`]; the rest is [`Launcher::bind`].
 
 use std::{io, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 
@@ -12,25 +13,19 @@ use crate::{
     egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, SecretValues, Threads},
     engine::{ContainerId, ContainerSpec, Engine, EngineError},
     event::Isolation,
-    link::{Link, Listener, guest_binary},
+    link::{Link, Listener, guest_path},
     policy::Rights,
     redact::{Redactor, Values},
 };
 
 use super::{
-    blueprint::{Labels, Place, blueprint},
-    cgroup::{Counters, Switch},
-    confine::writable_directories,
-    disk::Disk,
+    blueprint::{Labels, Place},
     fault::SandboxError,
     held,
-    isolation::{Shortfall, landlock_lacks, limits_hold, minimum, of_process},
-    meter,
+    isolation::{Shortfall, landlock_lacks, limits_hold, of_process},
     slot::{Home, Slot},
     standing::{Guard, Sandbox},
     sweep::end_own,
-    trust,
-    watch::{self, Watch},
 };
 
 /// How long a container may take until its guest connects; the engine's own start is in it.
@@ -139,59 +134,11 @@ impl Launcher {
         user: (u32, u32),
         record: Arc<dyn Fn(Record) + Send + Sync>,
     ) -> Result<Sandbox, SandboxError> {
-        slot.furnish(
-            user,
-            &occupant.home,
-            &writable_directories(&occupant.rights),
-        )
-        .and_then(|()| trust::write(slot, &self.threads.trust()))
-        .map_err(SandboxError::Slot)?;
-        let listener = Listener::bind(&slot.link())?;
-        let place = self.place(occupant, user)?;
-        let spec = blueprint(
-            &occupant.name,
-            &occupant.rights,
-            slot,
-            &place,
-            &occupant.labels,
-        );
-        let guard = self.create(spec).await?;
-        let container = guard.container().clone();
-        let (link, disk) = self
-            .start_measured(&container, listener, slot, occupant)
-            .await?;
-        let guest = guest_process(&link)?;
-        self.is_guest(&container, &link).await?;
-        let pid = guest_pid(&link)?;
-        let (counters, switch) = (Counters::of_process(pid), Switch::of_process(pid));
-        let meter = meter::start(&occupant.rights, &link)?;
-        let isolation = Isolation {
-            unwatched: counters.unwatched(),
-            write_meter: meter.is_some(),
-            ..self.isolation(&link, &occupant.rights)?
-        };
-        minimum(&isolation, &occupant.rights.minimum)?;
-        let gateway = self.gateway(&occupant.rights, &link, record).await?;
-        let rights = occupant.rights.clone();
-        let mut sandbox = Sandbox {
-            container,
-            isolation,
-            rights,
-            landlock: self.landlock,
-            link,
-            guest,
-            switch,
-            watch: Watch::new(counters, disk),
-            gateway: Some(gateway),
-            meter,
-            guard,
-            variables: Vec::new(),
-        };
-        sandbox.deliver(&self.kept).await?;
-        Ok(sandbox)
+        let prepared = self.prepare(occupant, slot, user).await?;
+        self.bind(prepared, occupant, record).await
     }
 
-    async fn create(&self, spec: ContainerSpec) -> Result<Guard, SandboxError> {
+    pub(super) async fn create(&self, spec: ContainerSpec) -> Result<Guard, SandboxError> {
         let engine = Arc::clone(&self.engine);
         let made = async move {
             let made = engine.create(&spec).await;
@@ -221,35 +168,20 @@ impl Launcher {
         told.await.map_err(gone)
     }
 
-    fn place(&self, occupant: &Occupant, user: (u32, u32)) -> Result<Place, SandboxError> {
-        let guest = guest_binary(&self.cache)?;
-        Ok(Place {
+    /// Returns what of this machine the container of an occupant depends on.
+    pub(super) fn place(&self, occupant: &Occupant, user: (u32, u32)) -> Place {
+        Place {
             image: occupant.image.clone(),
             user,
             keep_id: self.engine.report().rootless,
-            guest,
+            guest: guest_path(&self.cache),
             home_runs: occupant.home.iter().any(|file| file.executable),
-        })
-    }
-
-    /// Measures the files that the sandbox is given while its container starts: nothing else runs
-    /// in it yet.
-    async fn start_measured(
-        &self,
-        container: &ContainerId,
-        listener: Listener,
-        slot: &Slot,
-        occupant: &Occupant,
-    ) -> Result<(Link, Disk), SandboxError> {
-        let roots = [slot.work(), slot.home()];
-        let given = watch::given(roots, occupant.rights.resources.disk);
-        let measured = async { given.await.map_err(SandboxError::Slot) };
-        futures_util::future::try_join(self.start(container, listener), measured).await
+        }
     }
 
     /// Starts the container and accepts its guest, whichever comes first: the guest usually
     /// connects before the engine's answer.
-    async fn start(
+    pub(super) async fn start(
         &self,
         container: &ContainerId,
         listener: Listener,
@@ -265,21 +197,6 @@ impl Launcher {
         tokio::select! {
             both = futures_util::future::try_join(started, accepted) => Ok(both?.1),
             died = ended => Err(died),
-        }
-    }
-
-    /// Makes sure that whoever connected is the container's first process, and no other of this
-    /// host that could reach the socket.
-    async fn is_guest(&self, container: &ContainerId, link: &Link) -> Result<(), SandboxError> {
-        let state = self.engine.inspect(container).await?;
-        let guest = link
-            .hello()
-            .guest_pid
-            .and_then(|pid| u32::try_from(pid).ok());
-        if state.pid.is_some() && state.pid == guest {
-            Ok(())
-        } else {
-            Err(SandboxError::Stranger)
         }
     }
 
@@ -302,7 +219,11 @@ impl Launcher {
         }
     }
 
-    fn isolation(&self, link: &Link, rights: &Rights) -> Result<Isolation, SandboxError> {
+    pub(super) fn isolation(
+        &self,
+        link: &Link,
+        rights: &Rights,
+    ) -> Result<Isolation, SandboxError> {
         let hello = link.hello();
         let pid = guest_pid(link)?;
         let report = self.engine.report();
@@ -328,18 +249,16 @@ impl Launcher {
         })
     }
 
-    async fn gateway(
+    pub(super) fn gateway(
         &self,
         rights: &Rights,
-        link: &Link,
+        (link, dns): (&Link, DnsSockets),
         record: Arc<dyn Fn(Record) + Send + Sync>,
     ) -> Result<Gateway, SandboxError> {
-        let dns = link.dns().await?;
-        let (udp, tcp) = dns;
         let config = Config {
             egress: rights.egress.clone(),
             role: rights.role.clone(),
-            dns: DnsSockets { udp, tcp },
+            dns,
             doors: Arc::new(LinkDoors(link.clone())),
             record,
             resolver: Arc::clone(&self.resolver),
@@ -361,14 +280,14 @@ fn words(name: &str, version: &str) -> String {
     format!("{name} {version}").trim_end().to_owned()
 }
 
-fn guest_pid(link: &Link) -> Result<u32, Shortfall> {
+pub(super) fn guest_pid(link: &Link) -> Result<u32, Shortfall> {
     let pid = link.hello().guest_pid;
     pid.and_then(|pid| u32::try_from(pid).ok())
         .ok_or(Shortfall::UNSEEN)
 }
 
 /// Takes hold of the guest's process, whatever its number is given to later.
-fn guest_process(link: &Link) -> Result<Arc<OwnedFd>, SandboxError> {
+pub(super) fn guest_process(link: &Link) -> Result<Arc<OwnedFd>, SandboxError> {
     let pid = link.hello().guest_pid.and_then(Pid::from_raw);
     let opened = pidfd_open(pid.ok_or(Shortfall::UNSEEN)?, PidfdFlags::empty());
     let opened = opened.map_err(|cause| SandboxError::Slot(cause.into()))?;

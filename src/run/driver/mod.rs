@@ -162,6 +162,7 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
     let played = driver.play(&mut messages, &mut controls).await;
     // Whatever ended the run, no attempt outlives it.
     driver.jobs.shutdown().await;
+    driver.work.pool.end().await;
     let ending = played?;
     while let Ok(message) = messages.try_recv() {
         driver.take(message)?;
@@ -354,6 +355,7 @@ impl Driver {
         self.queue.apply(&event)?;
         let record = self.writer.append(&event)?;
         self.work.landings().apply(&event);
+        self.work.foresee(&event, &self.queue);
         let (seq, ts) = (record.seq, record.ts);
         self.status.apply(&record);
         self.position.send_replace(Position { seq, ts });

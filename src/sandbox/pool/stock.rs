@@ -1,0 +1,376 @@
+//! What a pool holds at this moment, and what it should. No call of an engine is made here.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{git::Ahead, name::Role, policy::AgentPool};
+
+use super::{
+    super::{
+        launch::{Launcher, Occupant},
+        prepare::Prepared,
+        slot::Home,
+        sweep::owner,
+    },
+    Claimed, Contents, Failure, Grounds, Kind, KindStanding, SCHEMA, Standing, Want, memory,
+};
+
+/// How many slots are made ready at once: more would only wait for the engine, and those who work
+/// wait with them.
+const AT_ONCE: usize = 2;
+/// The pause after a failure; each further one doubles it.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Wants that are alike.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    pub(super) kind: Kind,
+    /// One of them: any would make the same container.
+    pub(super) want: Want,
+    roles: Vec<Role>,
+    coming: u32,
+    open: u32,
+}
+
+impl Asked {
+    /// Joins wants that are alike.
+    pub(super) fn all(launcher: &Launcher, wants: Vec<Want>) -> Vec<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for want in wants {
+            let kind = Kind {
+                key: launcher.key(&want.occupant()),
+                contents: want.contents.clone(),
+            };
+            let (role, coming, open) = (want.rights.role.clone(), want.coming, want.open);
+            match all.iter_mut().find(|asked| asked.kind == kind) {
+                Some(asked) => {
+                    asked.roles.push(role);
+                    asked.coming += coming;
+                    asked.open += open;
+                }
+                None => all.push(Self {
+                    kind,
+                    want,
+                    roles: vec![role],
+                    coming,
+                    open,
+                }),
+            }
+        }
+        all
+    }
+}
+
+impl Want {
+    /// Returns an occupant whose container would be this one.
+    pub(super) fn occupant(&self) -> Occupant {
+        Occupant {
+            name: String::new(),
+            rights: self.rights.clone(),
+            labels: super::super::Labels {
+                run: String::new(),
+                task: String::new(),
+                repository: String::new(),
+                owner: String::new(),
+            },
+            home: self.home.iter().map(shape).collect(),
+            image: self.image.clone(),
+        }
+    }
+}
+
+fn shape(file: &Home) -> Home {
+    Home {
+        contents: Vec::new(),
+        ..file.clone()
+    }
+}
+
+/// A slot that waits.
+pub(super) struct Idle {
+    pub(super) number: u64,
+    pub(super) kind: Kind,
+    pub(super) prepared: Prepared,
+    pub(super) ahead: Option<Ahead>,
+    pub(super) since: jiff::Timestamp,
+}
+
+/// Everything a pool knows.
+pub(super) struct Stock {
+    pub(super) launcher: Launcher,
+    pub(super) grounds: Grounds,
+    pub(super) settings: AgentPool,
+    state: Mutex<State>,
+    /// Told whenever there may be something to do.
+    pub(super) changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    asked: Vec<Asked>,
+    idle: Vec<Idle>,
+    preparing: BTreeMap<u64, Kind>,
+    claimed: BTreeMap<u64, Kind>,
+    last: u64,
+    warm: u64,
+    cold: u64,
+    room: Option<u64>,
+    failure: Option<Failed>,
+    closed: bool,
+}
+
+struct Failed {
+    told: Failure,
+    again: Instant,
+}
+
+/// What is to be done now.
+pub(super) enum Turn {
+    /// Make this ready, under this number.
+    Make(u64, Box<Want>),
+    /// End this.
+    End(Box<Idle>),
+    /// Nothing, before this time if there is one.
+    Wait(Option<Instant>),
+    /// Nothing any more.
+    Over,
+}
+
+/// That a sandbox stands for somebody. Drop it when it does no longer.
+pub struct Lease {
+    stock: Arc<Stock>,
+    number: u64,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.stock.state().claimed.remove(&self.number);
+        self.stock.changed.notify_one();
+    }
+}
+
+impl Stock {
+    pub(super) fn new(launcher: Launcher, grounds: Grounds, settings: AgentPool) -> Self {
+        Self {
+            launcher,
+            grounds,
+            settings,
+            state: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn foresee(&self, asked: Vec<Asked>) {
+        self.state().asked = asked;
+        self.changed.notify_one();
+    }
+
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.changed.notify_one();
+    }
+
+    /// Takes a slot out: it is nobody else's from now on, and never comes back.
+    pub(super) fn claim(self: &Arc<Self>, kind: Kind) -> (Option<Claimed>, Lease) {
+        let mut state = self.state();
+        state.idle.retain(|idle| !idle.prepared.is_lost());
+        let empty = Kind {
+            contents: Contents::Empty,
+            ..kind.clone()
+        };
+        let found = [&kind, &empty]
+            .into_iter()
+            .find_map(|kind| state.idle.iter().position(|idle| idle.kind == *kind));
+        let claimed = found.map(|at| {
+            let Idle {
+                prepared, ahead, ..
+            } = state.idle.remove(at);
+            Claimed { prepared, ahead }
+        });
+        match claimed {
+            Some(_) => state.warm += 1,
+            None => state.cold += 1,
+        }
+        state.last += 1;
+        let number = state.last;
+        state.claimed.insert(number, kind);
+        drop(state);
+        self.changed.notify_one();
+        let stock = Arc::clone(self);
+        (claimed, Lease { stock, number })
+    }
+
+    /// Decides what is to be done next, and takes note that it is.
+    pub(super) fn turn(&self) -> Turn {
+        let mut state = self.state();
+        if state.closed {
+            return match state.idle.pop() {
+                Some(idle) => Turn::End(Box::new(idle)),
+                None => Turn::Over,
+            };
+        }
+        if let Some(at) = state.surplus(self.settings.min_idle) {
+            return Turn::End(Box::new(state.idle.remove(at)));
+        }
+        let Some(want) = state.wanted(&self.settings) else {
+            return Turn::Wait(None);
+        };
+        if let Some(again) = state.failure.as_ref().map(|failure| failure.again)
+            && again > Instant::now()
+        {
+            return Turn::Wait(Some(again));
+        }
+        let room = memory::room();
+        state.room = Some(room);
+        if room <= state.preparing.len() as u64 {
+            return Turn::Wait(Some(Instant::now() + LONGEST));
+        }
+        state.last += 1;
+        let number = state.last;
+        state.preparing.insert(number, want.kind.clone());
+        Turn::Make(number, Box::new(want.want))
+    }
+
+    /// Puts a slot that was made ready on the shelf, or gives it back to be ended where the pool has
+    /// closed meanwhile.
+    pub(super) fn made(&self, number: u64, (prepared, ahead): (Prepared, Option<Ahead>)) -> u64 {
+        let mut state = self.state();
+        state.failure = None;
+        if let Some(kind) = state.preparing.remove(&number) {
+            let since = (self.grounds.now)();
+            state.idle.push(Idle {
+                number,
+                kind,
+                prepared,
+                ahead,
+                since,
+            });
+        }
+        number
+    }
+
+    /// Takes note that a slot could not be made ready.
+    pub(super) fn unmade(&self, number: u64, why: &str) {
+        self.state().preparing.remove(&number);
+        self.failed(why);
+    }
+
+    /// Takes note of a failure: nothing is made ready for a while.
+    pub(super) fn failed(&self, why: &str) {
+        let now = (self.grounds.now)();
+        let mut state = self.state();
+        let times = state.failure.as_ref().map_or(0, |last| last.told.times) + 1;
+        let pause = PAUSE
+            .saturating_mul(2_u32.saturating_pow(times - 1))
+            .min(LONGEST);
+        state.failure = Some(Failed {
+            told: Failure {
+                at: now,
+                reason: why.chars().take(500).collect(),
+                times,
+                again: now.saturating_add(pause).unwrap_or(now),
+            },
+            again: Instant::now() + pause,
+        });
+    }
+
+    /// Takes a slot off the shelf whose guest is gone.
+    pub(super) fn lost(&self, number: u64) -> Option<Idle> {
+        let mut state = self.state();
+        let at = state.idle.iter().position(|idle| idle.number == number)?;
+        Some(state.idle.remove(at))
+    }
+
+    /// Says what the pool holds.
+    pub(super) fn standing(&self) -> Standing {
+        let state = self.state();
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let mut kinds: Vec<&Kind> = Vec::new();
+        let asked = state.asked.iter().map(|asked| &asked.kind);
+        let held = state.idle.iter().map(|idle| &idle.kind);
+        let others = state.preparing.values().chain(state.claimed.values());
+        for kind in asked.chain(held).chain(others) {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        let standing = |kind: &Kind| {
+            let asked = state.asked.iter().find(|asked| asked.kind == *kind);
+            let idle = || state.idle.iter().filter(|idle| idle.kind == *kind);
+            let of = |some: &BTreeMap<u64, Kind>| some.values().filter(|one| *one == kind).count();
+            KindStanding {
+                key: kind.key.short(),
+                image: kind.key.image().to_owned(),
+                files: kind.contents.word().to_owned(),
+                roles: asked.map(|asked| asked.roles.clone()).unwrap_or_default(),
+                wanted: asked.map_or(0, |asked| asked.coming.min(self.settings.min_idle)),
+                idle: count(idle().count()),
+                preparing: count(of(&state.preparing)),
+                claimed: count(of(&state.claimed)),
+                since: idle().map(|idle| idle.since).min(),
+            }
+        };
+        Standing {
+            schema: SCHEMA,
+            run: self.grounds.run.clone(),
+            owner: owner(),
+            at: (self.grounds.now)(),
+            min_idle: self.settings.min_idle,
+            max_total: self.settings.max_total,
+            claimed: count(state.claimed.len()),
+            room: state.room,
+            warm: state.warm,
+            cold: state.cold,
+            failure: state.failure.as_ref().map(|failure| failure.told.clone()),
+            kinds: kinds.into_iter().map(standing).collect(),
+        }
+    }
+}
+
+impl State {
+    /// Finds a slot that nobody can need any more.
+    fn surplus(&self, most: u32) -> Option<usize> {
+        self.idle.iter().position(|idle| {
+            let asked = self.asked.iter().find(|asked| asked.kind == idle.kind);
+            let keep = asked.map_or(0, |asked| asked.open.min(most));
+            let alike = self.idle.iter().filter(|one| one.kind == idle.kind);
+            alike.count() > keep as usize
+        })
+    }
+
+    /// Finds what should be made ready next.
+    fn wanted(&self, settings: &AgentPool) -> Option<Asked> {
+        let all = self.idle.len() + self.preparing.len() + self.claimed.len();
+        if self.preparing.len() >= AT_ONCE || all >= settings.max_total as usize {
+            return None;
+        }
+        let lacks = |asked: &&Asked| {
+            let idle = self.idle.iter().filter(|idle| idle.kind == asked.kind);
+            let coming = self.preparing.values().filter(|kind| **kind == asked.kind);
+            let have = idle.count() + coming.count();
+            have < asked.coming.min(settings.min_idle) as usize
+        };
+        self.asked.iter().find(lacks).cloned()
+    }
+}
+
+impl Contents {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Task(_) => "task",
+            Self::Copy => "copy",
+        }
+    }
+}
