@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use crate::sandbox::{
     alive,
-    pool::{KindStanding, SCHEMA, Standing},
+    pool::{SCHEMA, Shelf, Standing},
 };
 
 use super::{
@@ -72,7 +72,7 @@ fn show(pool: &Standing) {
     }
 }
 
-fn row(kind: &KindStanding) -> Vec<String> {
+fn row(kind: &Shelf) -> Vec<String> {
     let roles: Vec<&str> = kind.roles.iter().map(|role| role.as_str()).collect();
     vec![
         kind.key

@@ -16,6 +16,7 @@ mod admission;
 mod body;
 mod call;
 mod client;
+mod confirm;
 mod container;
 mod discovery;
 mod facts;

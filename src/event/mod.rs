@@ -2,8 +2,10 @@
 //! on, and queue, status and listings are folds of them.
 
 mod asked;
+mod egress;
 mod isolation;
 mod overrun;
+mod start;
 mod usage;
 
 use std::time::Duration;
@@ -19,8 +21,10 @@ use crate::{
 };
 
 pub use asked::Asked;
+pub use egress::{CacheUse, EgressKind};
 pub use isolation::{Held, HeldBy, Isolation};
 pub use overrun::{Limit, Overrun};
+pub use start::Start;
 pub use usage::Usage;
 
 /// Everything that can happen in a run. Stored as JSON with the variant under `type`.
@@ -313,16 +317,6 @@ pub enum Event {
     },
 }
 
-/// How a sandbox came to stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Start {
-    /// Its container stood ready before anybody asked for it.
-    pub warm: bool,
-    /// Microseconds from the request until a program could run in it, its worktree included.
-    pub elapsed_us: u64,
-}
-
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -335,30 +329,6 @@ pub enum Outcome {
     Stopped,
     /// What is left waits for a person.
     Waiting,
-}
-
-/// What an egress decision was about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EgressKind {
-    /// A name was asked for.
-    Name,
-    /// A connection was opened.
-    Connect,
-    /// Something was asked on a connection.
-    Request,
-    /// A connection waits for a person, who is asked whether to open it.
-    Ask,
-}
-
-/// What the cache did for a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CacheUse {
-    /// It answered: the server was not asked.
-    Hit,
-    /// The server said that the kept answer has not changed, and that was given.
-    Validated,
 }
 
 /// Why work may not leave a sandbox.

@@ -22,6 +22,7 @@ mod keeper;
 mod land;
 mod landings;
 mod masked;
+mod occupy;
 mod output;
 mod recorder;
 mod resume;

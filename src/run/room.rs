@@ -1,5 +1,5 @@
 //! A place to work: a slot with a worktree, one sandbox in it, and its end. Every step is
-//! journalled. A sandbox that stands ready is used where there is one.
+//! journalled. How the sandbox comes to stand is in `occupy`.
 
 use std::{
     path::PathBuf,
@@ -8,19 +8,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
-
 use crate::{
-    event::{Event, Overrun, Start, Usage},
-    git::{self, Ahead, Checkout, ObjectId, Owner, Signature, SlotSpec},
+    event::{Event, Overrun, Usage},
+    git::{self, ObjectId, Signature},
     link::Process,
-    name::{Role, RunId, TaskId},
+    name::{Role, TaskId},
     policy::Rights,
-    sandbox::{
-        Home, Labels, Occupant, Sandbox, Slot, owner,
-        pool::{Claimed, Lease},
-        repository_label,
-    },
+    sandbox::{Sandbox, Slot, pool::Lease},
 };
 
 use super::{
@@ -36,20 +30,20 @@ const USAGE_EVERY: Duration = Duration::from_secs(10);
 
 /// One slot of a run.
 pub(super) struct Room<'a> {
-    work: &'a Arc<Work>,
-    recorder: &'a Recorder,
+    pub(super) work: &'a Arc<Work>,
+    pub(super) recorder: &'a Recorder,
     pub(super) name: String,
-    task: Option<TaskId>,
-    rights: Rights,
+    pub(super) task: Option<TaskId>,
+    pub(super) rights: Rights,
     pub(super) slot: Slot,
-    files: Files,
+    pub(super) files: Files,
     /// That a sandbox stands for the room.
-    lease: OnceLock<Lease>,
-    worktree: Mutex<Option<Arc<git::Slot>>>,
+    pub(super) lease: OnceLock<Lease>,
+    pub(super) worktree: Mutex<Option<Arc<git::Slot>>>,
 }
 
 /// What is to stand in a room.
-enum Files {
+pub(super) enum Files {
     /// Nothing.
     None,
     /// A task's worktree, from this commit.
@@ -124,170 +118,6 @@ impl Room<'_> {
     /// Says that the room is for a commit or tree as it is, without a branch: for checks.
     pub(super) fn export(&mut self, tree: &ObjectId) {
         self.files = Files::Copy(tree.clone());
-    }
-
-    /// Starts the sandbox, in a slot that stands ready where there is one for exactly these rights.
-    pub(super) async fn launch(&self, home: Vec<Home>) -> Result<Sandbox, Failure> {
-        let begun = Instant::now();
-        let occupant = self.occupant(home)?;
-        let contents = self.work.contents(&self.rights);
-        let (claimed, lease) = self.work.pool.claim(&occupant, &contents);
-        // The room has one sandbox: this is the first.
-        self.lease.set(lease).ok();
-        let warm = match claimed {
-            Some(claimed) => self.bind_warm(claimed, &occupant).await?,
-            None => None,
-        };
-        let is_warm = warm.is_some();
-        let sandbox = match warm {
-            Some(sandbox) => sandbox,
-            None => self.start_cold(&occupant).await?,
-        };
-        let elapsed = begun.elapsed().as_micros();
-        self.recorder
-            .record(Event::SandboxStarted {
-                sandbox: self.name.clone(),
-                task: self.task.clone(),
-                role: self.rights.role.clone(),
-                container: sandbox.container().to_owned(),
-                image: occupant.image,
-                isolation: sandbox.isolation().clone(),
-                start: Some(Start {
-                    warm: is_warm,
-                    elapsed_us: u64::try_from(elapsed).unwrap_or(u64::MAX),
-                }),
-            })
-            .await?;
-        Ok(sandbox)
-    }
-
-    fn occupant(&self, home: Vec<Home>) -> Result<Occupant, Failure> {
-        let run = self.work.run.to_string();
-        let task = self
-            .task
-            .as_ref()
-            .map_or("checks", TaskId::as_str)
-            .to_owned();
-        let image = self.work.images.get(&self.rights.image).cloned();
-        Ok(Occupant {
-            name: format!("loki-{run}-{}", self.name),
-            rights: self.rights.clone(),
-            labels: Labels {
-                run,
-                task,
-                repository: repository_label(self.work.repository.root()),
-                owner: owner(),
-            },
-            home,
-            image: image.ok_or_else(|| {
-                Failure::fatal(format!("image `{}` was not made ready", self.rights.image))
-            })?,
-        })
-    }
-
-    fn record_egress(&self) -> Arc<dyn Fn(crate::egress::Record) + Send + Sync> {
-        let (task, role) = (self.task.as_ref(), &self.rights.role);
-        self.recorder.egress(&self.name, task, role)
-    }
-
-    /// Makes a claimed slot this room's. One that is of no use is ended, and the start is a cold
-    /// one: a pool makes no attempt fail.
-    async fn bind_warm(
-        &self,
-        claimed: Claimed,
-        occupant: &Occupant,
-    ) -> Result<Option<Sandbox>, Failure> {
-        let place = claimed.prepared.slot().path().to_owned();
-        let why = match self.bind(claimed, occupant).await {
-            Ok(sandbox) => return Ok(Some(sandbox)),
-            Err(why) => why,
-        };
-        self.work.pool.was_of_no_use(&why.reason);
-        for path in [place, self.slot.path().to_owned()] {
-            self.remove_dir(path).await?;
-        }
-        Ok(None)
-    }
-
-    async fn bind(&self, claimed: Claimed, occupant: &Occupant) -> Result<Sandbox, Failure> {
-        let Claimed {
-            mut prepared,
-            ahead,
-        } = claimed;
-        prepared.move_to(&self.slot)?;
-        if let (Some(ahead), Files::Task { base, .. }) = (&ahead, &self.files)
-            && ahead.base() != base
-        {
-            prepared.files_moved();
-        }
-        let user = prepared.user();
-        let launcher = &self.work.launcher;
-        if let Err(why) = self.fill(user, ahead).await {
-            // Why it is of no use is what is told.
-            prepared.end().await.ok();
-            return Err(why);
-        }
-        let bound = launcher.bind(prepared, occupant, self.record_egress());
-        Ok(bound.await?)
-    }
-
-    /// Starts a container of this room's own; the files are put there meanwhile.
-    async fn start_cold(&self, occupant: &Occupant) -> Result<Sandbox, Failure> {
-        let (launcher, user) = (&self.work.launcher, self.work.launcher.user());
-        // Both are waited for: what still writes files would write into what is removed.
-        let (prepared, filled) = futures_util::join!(
-            launcher.prepare(occupant, &self.slot, user),
-            self.fill(user, None)
-        );
-        filled?;
-        let bound = launcher.bind(prepared?, occupant, self.record_egress());
-        Ok(bound.await?)
-    }
-
-    /// Puts the files into the slot, for this user.
-    async fn fill(&self, user: (u32, u32), ahead: Option<Ahead>) -> Result<(), Failure> {
-        let (path, owner) = (self.slot.path().to_owned(), Owner::of(user));
-        match &self.files {
-            Files::None => Ok(()),
-            Files::Copy(tree) => {
-                let tree = tree.clone();
-                let copy = move |repository: &git::Repository, _: &_| {
-                    let checkout = Checkout {
-                        tree: &tree,
-                        read: None,
-                        owner,
-                    };
-                    match ahead {
-                        Some(ahead) => ahead.export(repository, &path, checkout),
-                        None => repository.export(&path, checkout),
-                    }
-                    .map(drop)
-                };
-                self.work.git(copy).await
-            }
-            Files::Task { task, base } => {
-                let (task, base) = (task.clone(), base.clone());
-                let read = self.rights.files.visible();
-                let check_out = move |repository: &git::Repository, run: &RunId| {
-                    let spec = SlotSpec {
-                        run,
-                        task: &task,
-                        base: &base,
-                        read: Some(&read),
-                        owner,
-                    };
-                    match ahead {
-                        Some(ahead) => ahead.claim(repository, &path, spec),
-                        None => git::Slot::prepare(repository, &path, spec),
-                    }
-                };
-                let slot = self.work.git(check_out).await?;
-                // A warm start that failed after this has left one of a slot that is gone.
-                let mut worktree = self.worktree.lock().unwrap_or_else(PoisonError::into_inner);
-                *worktree = Some(Arc::new(slot));
-                Ok(())
-            }
-        }
     }
 
     /// Runs a program to its end, or until it passes a cap: then that is journalled, and
@@ -425,7 +255,7 @@ impl Room<'_> {
         self.remove_dir(self.slot.path().to_owned()).await
     }
 
-    async fn remove_dir(&self, path: PathBuf) -> Result<(), Failure> {
+    pub(super) async fn remove_dir(&self, path: PathBuf) -> Result<(), Failure> {
         self.work
             .git(move |repository, _| git::Slot::remove_dir(repository, &path))
             .await

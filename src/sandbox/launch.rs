@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use loki_guest::NEWEST_LANDLOCK;
-use tokio::sync::{RwLock, oneshot};
+use tokio::sync::{Notify, RwLock, oneshot};
 
 use crate::{
     egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, SecretValues, Threads},
@@ -186,21 +186,25 @@ impl Launcher {
         container: &ContainerId,
         listener: Listener,
     ) -> Result<Link, SandboxError> {
+        let answered = Notify::new();
         let started = async {
-            self.engine
-                .start(container)
-                .await
-                .map_err(SandboxError::from)
+            let started = self.engine.start(container).await;
+            answered.notify_one();
+            started.map_err(SandboxError::from)
         };
         let accepted = async { listener.accept(CONNECT).await.map_err(SandboxError::from) };
-        let ended = self.ended(container);
+        let ended = async {
+            answered.notified().await;
+            self.ended(container).await
+        };
         tokio::select! {
             both = futures_util::future::try_join(started, accepted) => Ok(both?.1),
             died = ended => Err(died),
         }
     }
 
-    /// Resolves when the container has ended; looks four times a second, only during a start.
+    /// Resolves when the container has ended; looks four times a second, only while its guest is
+    /// waited for although it has started.
     async fn ended(&self, container: &ContainerId) -> SandboxError {
         loop {
             tokio::time::sleep(Duration::from_millis(250)).await;

@@ -2,9 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
-    path::Path,
 };
 
 use super::*;
@@ -240,7 +238,7 @@ fn git_registers_it_itself_where_its_notes_are_unknown() {
 
 /// What one role may read is never shown to another.
 #[test]
-fn attack_files_made_ready_for_one_role_are_refused_to_another() {
+fn files_made_ready_for_one_role_are_refused_to_another() {
     let world = grown();
     let repository = world.open();
     let base = repository.head().clone();

@@ -40,7 +40,7 @@ use super::{
     slot::Home,
 };
 
-pub use standing::{Failure, KindStanding, SCHEMA, Standing};
+pub use standing::{Failure, SCHEMA, Shelf, Standing};
 pub use stock::Lease;
 
 use stock::{Asked, Stock};

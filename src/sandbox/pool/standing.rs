@@ -46,7 +46,7 @@ pub struct Standing {
     /// Why the last preparation failed, none when it did not.
     pub failure: Option<Failure>,
     /// Each kind of slot.
-    pub kinds: Vec<KindStanding>,
+    pub kinds: Vec<Shelf>,
 }
 
 /// Why a slot could not be made ready.
@@ -66,7 +66,7 @@ pub struct Failure {
 /// Slots that are alike.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct KindStanding {
+pub struct Shelf {
     /// Twelve digits that name the container's blueprint.
     pub key: String,
     /// The image, by digest.

@@ -17,7 +17,7 @@ use super::{
         slot::Home,
         sweep::owner,
     },
-    Claimed, Contents, Failure, Grounds, Kind, KindStanding, SCHEMA, Standing, Want, memory,
+    Claimed, Contents, Failure, Grounds, Kind, SCHEMA, Shelf, Standing, Want, memory,
 };
 
 /// How many slots are made ready at once: more would only wait for the engine, and those who work
@@ -309,7 +309,7 @@ impl Stock {
             let asked = state.asked.iter().find(|asked| asked.kind == *kind);
             let idle = || state.idle.iter().filter(|idle| idle.kind == *kind);
             let of = |some: &BTreeMap<u64, Kind>| some.values().filter(|one| *one == kind).count();
-            KindStanding {
+            Shelf {
                 key: kind.key.short(),
                 image: kind.key.image().to_owned(),
                 files: kind.contents.word().to_owned(),

@@ -6,10 +6,9 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     path::Path,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -339,8 +338,7 @@ impl World {
         let settled = async {
             loop {
                 let standing = pool.standing();
-                let count =
-                    |of: fn(&KindStanding) -> u32| standing.kinds.iter().map(of).sum::<u32>();
+                let count = |of: fn(&Shelf) -> u32| standing.kinds.iter().map(of).sum::<u32>();
                 let (waiting, under_way) = (count(|one| one.idle), count(|one| one.preparing));
                 if waiting as usize == idle && under_way == 0 && self.engine.all().len() == idle {
                     return standing;
@@ -488,7 +486,8 @@ async fn a_slot_is_given_once_and_only_to_the_very_same_container() {
     assert_eq!((standing.warm, standing.cold, standing.claimed), (1, 2, 2));
     // Binding looks once more, whoever asks.
     let launcher = &pool.stock.launcher;
-    let bound = launcher.bind(claimed.prepared, &occupant(&other), Arc::new(|_| {}));
+    let others = occupant(&other);
+    let bound = launcher.bind(claimed.prepared, &others, Arc::new(|_| {}));
     let refused = bound.await.err().expect("other rights were bound");
     assert!(
         matches!(refused, crate::sandbox::SandboxError::Misfit),
