@@ -28,7 +28,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Something that came to its end.
 enum Done {
-    Made(u64, Result<(Prepared, Option<Ahead>), SandboxError>),
+    Made(u64, Box<Result<(Prepared, Option<Ahead>), SandboxError>>),
     /// A slot is gone, with its files.
     Ended,
     /// The guest of a slot is gone, or the slot was claimed and its sandbox has ended.
@@ -43,7 +43,7 @@ pub(super) async fn refill(stock: Arc<Stock>) {
     loop {
         let wait = match stock.turn() {
             Turn::Make(number, want) => {
-                under_way.push(Box::pin(making(Arc::clone(&stock), number, want)));
+                under_way.push(Box::pin(making(Arc::clone(&stock), number, *want)));
                 continue;
             }
             Turn::End(idle) => {
@@ -70,11 +70,13 @@ pub(super) async fn refill(stock: Arc<Stock>) {
             Some(()) = &mut look => continue,
         };
         match done {
-            Done::Made(number, Ok(made)) => {
-                watched.push(Box::pin(watching(number, &made.0)));
-                stock.made(number, made);
-            }
-            Done::Made(number, Err(why)) => stock.unmade(number, &explained(&why)),
+            Done::Made(number, made) => match *made {
+                Ok(made) => {
+                    watched.push(Box::pin(watching(number, &made.0)));
+                    stock.made(number, made);
+                }
+                Err(why) => stock.unmade(number, &explained(&why)),
+            },
             Done::Lost(number) => {
                 if let Some(idle) = stock.lost(number) {
                     under_way.push(Box::pin(ending(Arc::clone(&stock), idle)));
@@ -103,13 +105,13 @@ fn watching(number: u64, prepared: &Prepared) -> impl Future<Output = Done> + Se
     }
 }
 
-async fn making(stock: Arc<Stock>, number: u64, want: Box<Want>) -> Done {
+async fn making(stock: Arc<Stock>, number: u64, want: Want) -> Done {
     let slot = stock.slot(number);
     let made = stock.make(&slot, number, &want).await;
     if made.is_err() {
         stock.remove(slot.path().to_owned()).await;
     }
-    Done::Made(number, made)
+    Done::Made(number, Box::new(made))
 }
 
 async fn ending(stock: Arc<Stock>, idle: Idle) -> Done {

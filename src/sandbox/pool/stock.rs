@@ -184,14 +184,15 @@ impl Stock {
     /// Takes a slot out: it is nobody else's from now on, and never comes back.
     pub(super) fn claim(self: &Arc<Self>, kind: Kind) -> (Option<Claimed>, Lease) {
         let mut state = self.state();
-        state.idle.retain(|idle| !idle.prepared.is_lost());
         let empty = Kind {
             contents: Contents::Empty,
             ..kind.clone()
         };
+        // One whose guest is gone is about to be taken away.
+        let fits = |idle: &Idle, kind: &Kind| idle.kind == *kind && !idle.prepared.is_lost();
         let found = [&kind, &empty]
             .into_iter()
-            .find_map(|kind| state.idle.iter().position(|idle| idle.kind == *kind));
+            .find_map(|kind| state.idle.iter().position(|idle| fits(idle, kind)));
         let claimed = found.map(|at| {
             let Idle {
                 prepared, ahead, ..
@@ -242,9 +243,8 @@ impl Stock {
         Turn::Make(number, Box::new(want.want))
     }
 
-    /// Puts a slot that was made ready on the shelf, or gives it back to be ended where the pool has
-    /// closed meanwhile.
-    pub(super) fn made(&self, number: u64, (prepared, ahead): (Prepared, Option<Ahead>)) -> u64 {
+    /// Puts a slot that was made ready on the shelf.
+    pub(super) fn made(&self, number: u64, (prepared, ahead): (Prepared, Option<Ahead>)) {
         let mut state = self.state();
         state.failure = None;
         if let Some(kind) = state.preparing.remove(&number) {
@@ -257,7 +257,6 @@ impl Stock {
                 since,
             });
         }
-        number
     }
 
     /// Takes note that a slot could not be made ready.
