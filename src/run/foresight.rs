@@ -68,8 +68,8 @@ impl Foresight {
         true
     }
 
-    /// Sums what may still be claimed. `of_run` says whether the whole run is checked at its end.
-    fn demand(&self, queue: &Queue, of_run: bool) -> BTreeMap<Role, Demand> {
+    /// Sums what may still be claimed; `last` is what the whole run is checked with at its end.
+    fn demand(&self, queue: &Queue, last: &[String]) -> BTreeMap<Role, Demand> {
         let mut all: BTreeMap<Role, Demand> = BTreeMap::new();
         if queue.stopping() != Stopping::No || !queue.is_open() {
             return all;
@@ -93,7 +93,7 @@ impl Foresight {
                 add(&mut all, &checker(), check);
             }
         }
-        if open && of_run {
+        if open && !last.is_empty() {
             add(&mut all, &checker(), (1, 1));
         }
         all
@@ -116,7 +116,7 @@ impl Work {
         if !foresight.heed(event) {
             return;
         }
-        let demand = foresight.demand(queue, !of_run(&self.spec).is_empty());
+        let demand = foresight.demand(queue, &of_run(&self.spec));
         let wants = demand.into_iter().filter_map(|(role, demand)| {
             let home = self.home_of(&mut foresight, &role, queue)?;
             self.want((&role, demand), home)
@@ -217,7 +217,7 @@ mod tests {
 
         /// Returns `role coming open` of each.
         fn demand(&self) -> Vec<String> {
-            let all = self.foresight.demand(&self.queue, false);
+            let all = self.foresight.demand(&self.queue, &[]);
             let line = |(role, of): (&Role, &Demand)| format!("{role} {} {}", of.coming, of.open);
             all.iter().map(line).collect()
         }
@@ -306,9 +306,9 @@ mod tests {
     #[test]
     fn the_whole_run_is_checked_once_as_long_as_something_is_open() {
         let told = Told::plan();
-        let all = told.foresight.demand(&told.queue, true);
+        let all = told.foresight.demand(&told.queue, &["true".to_owned()]);
         assert_eq!(all[&checker()], Demand { coming: 3, open: 3 });
-        let empty = Foresight::default().demand(&Queue::default(), true);
+        let empty = Foresight::default().demand(&Queue::default(), &["true".to_owned()]);
         assert!(empty.is_empty());
     }
 
