@@ -5,9 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use super::{
-    advisories::args::AdvisoriesVerb, asked, audit::args as audit, checkpoint::args as checkpoint,
-    egress::args as egress, landing::args as landing, policy::args as policy, pool::PoolVerb,
-    secrets::args as secrets, work::args as work,
+    advisories::args::AdvisoriesVerb, asked, audit::args as audit, cache::args as cache,
+    checkpoint::args as checkpoint, egress::args as egress, landing::args as landing,
+    policy::args as policy, pool::PoolVerb, secrets::args as secrets, task::args::TaskVerb,
+    work::args as work,
 };
 use crate::name::{CheckpointId, Role, RunId};
 
@@ -44,6 +45,9 @@ pub(super) enum Command {
     Events(Events),
     /// Ask the running orchestrator to end: agents finish, nothing new starts
     Stop(Stop),
+    /// List the tasks of a run, add some, cancel them, try them anew
+    #[command(subcommand)]
+    Task(TaskVerb),
     /// Take back what a task landed, by a commit on the run's branch
     Revert(landing::Revert),
     /// Push a run's branch and open a pull request for it
@@ -84,6 +88,9 @@ pub(super) enum Command {
     /// Keep, look at and unpack signed copies of what sandboxes wrote
     #[command(subcommand)]
     Checkpoint(checkpoint::Verb),
+    /// List and remove what installs made and is kept for the next run
+    #[command(subcommand)]
+    Cache(cache::Verb),
     /// Seal journals, verify them, and turn them into what other tools read
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -128,6 +135,9 @@ pub(super) struct Start {
     /// How many agents work at once
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(super) parallel: u16,
+    /// Do each task in a session of its own, small related ones, too
+    #[arg(long)]
+    pub(super) no_batch: bool,
     /// Once the run is done: push its branch and open a pull request (see `loki ship`)
     #[arg(long)]
     pub(super) ship: bool,
@@ -153,6 +163,9 @@ pub(super) struct Resume {
     /// How many agents work at once (default: as at the start)
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(super) parallel: Option<u16>,
+    /// Do each task in a session of its own, small related ones, too
+    #[arg(long)]
+    pub(super) no_batch: bool,
 }
 
 /// A run to look at.

@@ -11,7 +11,7 @@ use crate::{
     git::{Repository, run_branch},
     journal::Writer,
     name::{RunId, TaskId},
-    run::{self, Cut, Ending, Keeper, RunError, Session, Subject, Work},
+    run::{self, Admission, Cut, Ending, Keeper, Rules, RunError, Session, Subject, Work},
     sandbox::{self, Launcher, Slot},
     text::visible,
 };
@@ -34,6 +34,7 @@ pub(super) struct Course {
     pub(super) cut: Vec<Cut>,
     pub(super) parallel: u16,
     pub(super) begins: Begins,
+    pub(super) rules: Rules,
 }
 
 /// Whether the history is news to whoever watches.
@@ -64,6 +65,8 @@ impl Course {
             parallel: usize::from(self.parallel),
             controls,
             observer,
+            admission: Arc::new(Admission::new(usize::from(self.parallel), Arc::new(now))),
+            rules: self.rules,
         };
         let (ending, ()) = tokio::join!(
             run::drive(Arc::clone(work), session),

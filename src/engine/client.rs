@@ -21,9 +21,10 @@ use super::{
         gone_is_fine, is_podman_word, is_settling, split_tag, with_algorithm, within,
     },
     discovery::Candidate,
-    raw,
+    facts, raw,
     service::{PrivateService, most_processes},
-    socket::{Peer, open, peer},
+    socket::{open, peer},
+    turns::Turns,
 };
 
 /// A connected engine.
@@ -33,6 +34,7 @@ pub(super) struct Client {
     pub(super) socket: PathBuf,
     pub(super) report: EngineReport,
     pub(super) dialect: Dialect,
+    turns: Turns,
     /// Ends when the client does; declared last, so that connections close first.
     _service: Option<PrivateService>,
 }
@@ -54,7 +56,7 @@ impl Client {
         let docker = open(&socket)?;
         let report = EngineReport {
             endpoint: format!("unix://{}", socket.display()),
-            ..ask(&docker, peer).await?
+            ..facts::ask(&docker, &socket, peer).await?
         };
         admission::usable(&report)?;
         let dialect = Dialect::of(&report, most_processes());
@@ -63,6 +65,7 @@ impl Client {
             socket,
             report,
             dialect,
+            turns: Turns::of_machine(),
             _service: service,
         })
     }
@@ -82,6 +85,7 @@ impl Client {
             v: true,
             ..RemoveContainerOptions::default()
         };
+        let _turn = self.turns.next().await;
         let remove = self.docker.remove_container(id.as_str(), Some(options));
         gone_is_fine(within(&call, CHANGE, remove).await)
     }
@@ -94,6 +98,7 @@ impl Client {
         };
         let body = body::create_body(spec, &self.dialect);
         let call = format!("create the container `{}`", spec.name);
+        let _turn = self.turns.next().await;
         let created = within(
             &call,
             CHANGE,
@@ -103,17 +108,6 @@ impl Client {
         let created = created.map_err(|fault| admission::explained(fault, spec));
         Ok(ContainerId(absent(created, "image", &spec.image)?.id))
     }
-}
-
-/// Asks each question once, and both at once: Podman 4.3 starts programs to answer them, and needs
-/// half a second for its version. The library's negotiation would ask for the version again, to no
-/// use: no call of it names one.
-async fn ask(docker: &Docker, peer: Peer) -> Result<EngineReport, EngineError> {
-    let (version, info) = futures_util::try_join!(
-        within("tell its version", ASK, docker.version()),
-        within("describe itself", ASK, docker.info())
-    )?;
-    Ok(EngineReport::of(&version, &info, peer))
 }
 
 impl Engine for Client {
@@ -268,6 +262,7 @@ impl Engine for Client {
     fn start<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()> {
         async move {
             let call = format!("start the container `{id}`");
+            let _turn = self.turns.next().await;
             let start = self
                 .docker
                 .start_container(id.as_str(), None::<StartContainerOptions>);

@@ -23,12 +23,14 @@ mod facts;
 mod fault;
 mod freeze;
 pub mod images;
+mod libpod;
 mod opened;
 mod raw;
 #[cfg(test)]
 mod recorded;
 mod service;
 mod socket;
+mod turns;
 
 use futures_util::future::BoxFuture;
 use std::{path::Path, sync::Arc};
@@ -53,7 +55,8 @@ pub type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);
 /// What a call of an engine comes to.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, EngineError>>;
 
-/// A container engine on this machine. Every call has a time limit of its own.
+/// A container engine on this machine. Every call has a time limit of its own, which begins once it is
+/// the call's turn: changes of containers go a few at a time.
 ///
 /// A trait, because tests of whole runs cannot have a daemon.
 pub trait Engine: Send + Sync + std::fmt::Debug {

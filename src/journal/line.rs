@@ -1,6 +1,6 @@
 //! One record as one line of bytes.
 //!
-//! `{"format":3,"seq":1,"ts":"…","prev":"…","event":{…},"hash":"…"}` and a line break, `format`
+//! `{"format":4,"seq":1,"ts":"…","prev":"…","event":{…},"hash":"…"}` and a line break, `format`
 //! in the first line only. The hash covers the bytes of the line without `,"hash":"…"`. What
 //! would break a line or move a cursor is escaped, so a record is one line for every reader.
 

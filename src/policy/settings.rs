@@ -18,8 +18,8 @@ pub struct AgentPool {
     pub min_idle: u32,
     /// The most there are, claimed ones included.
     pub max_total: u32,
-    /// Roles whose files are made ready, too.
-    pub pre_warm_roles: Vec<Role>,
+    /// Roles whose files are made ready, too; none is all of them.
+    pub pre_warm_roles: Option<Vec<Role>>,
 }
 
 /// How secrets are renewed.
@@ -102,7 +102,10 @@ impl Settings {
         let pool = AgentPool {
             min_idle: self.min_idle.map_or(3, |count| count.value),
             max_total: self.max_total.map_or(20, |count| count.value),
-            pre_warm_roles: values(self.pre_warm_roles.as_ref()),
+            pre_warm_roles: self
+                .pre_warm_roles
+                .as_ref()
+                .map(|roles| values(Some(roles))),
         };
         let rotation = Rotation {
             interval: self.interval.map_or(hours(7 * 24), |time| time.value),

@@ -59,6 +59,11 @@ pub trait Provider: Send + Sync {
     /// Returns the plan that comes with the provider, in place of one in the specification.
     fn plan(&self) -> Option<&[Task]>;
 
+    /// Returns whether its program can be given several small tasks in one brief.
+    fn joins(&self) -> bool {
+        false
+    }
+
     /// Returns what reads the program's standard output during one attempt; none when its exit
     /// code says how it went and its output is for people.
     fn reader(&self) -> Option<Box<dyn Reader>> {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
+    engine::Mount,
     event::Event,
     name::{Role, TaskId},
     policy::Rights,
@@ -12,7 +13,7 @@ use crate::{
         Home,
         pool::{Contents, Want},
     },
-    task::{Queue, State, Stopping, Task},
+    task::{Queue, Standing, State, Stopping, Task},
 };
 
 use super::{
@@ -29,6 +30,9 @@ struct Demand {
     open: u32,
 }
 
+/// What one task adds to it: to its own role, and to that of checks.
+type Part = (Role, (u32, u32), (u32, u32));
+
 /// How far the attempts are that go on.
 #[derive(Debug, Default)]
 pub struct Foresight {
@@ -36,74 +40,156 @@ pub struct Foresight {
     launched: BTreeSet<TaskId>,
     /// Tasks whose agent has ended in this attempt.
     worked: BTreeSet<TaskId>,
+    /// Tasks that are done in the session of another.
+    joined: BTreeSet<TaskId>,
+    /// What each task adds, as far as it adds anything.
+    parts: BTreeMap<TaskId, Part>,
+    /// The sum of that.
+    sum: BTreeMap<Role, Demand>,
+    /// The whole run was checked, or is being.
+    concluded: bool,
+    /// Roles that are given what was installed: no slot holds that.
+    given: BTreeSet<Role>,
+    /// What the pool knows.
+    told: Option<BTreeMap<Role, Demand>>,
     /// What will be put into the home of a role, by name and kind.
     homes: BTreeMap<Role, Vec<Home>>,
 }
 
 impl Foresight {
-    /// Takes an event into account, and returns whether what is to come may be another now.
-    fn heed(&mut self, event: &Event) -> bool {
+    /// Takes an event into account, of which the queue knows already, and returns whether what is to
+    /// come may be another now.
+    fn heed(&mut self, event: &Event, queue: &Queue) -> bool {
         match event {
             Event::TaskClaimed { task, .. } => {
-                self.launched.remove(task);
-                self.worked.remove(task);
+                for set in [&mut self.launched, &mut self.worked, &mut self.joined] {
+                    set.remove(task);
+                }
+                self.count(task, queue);
             }
+            Event::Batched { tasks } => {
+                for task in tasks.iter().skip(1) {
+                    self.joined.insert(task.clone());
+                    self.count(task, queue);
+                }
+            }
+            Event::SandboxStarted { task: None, .. } => self.concluded = true,
             Event::SandboxStarted {
-                task: Some(task), ..
-            } => drop(self.launched.insert(task.clone())),
-            Event::AgentEnded { task, .. } => drop(self.worked.insert(task.clone())),
+                task: Some(task),
+                role,
+                ..
+            } => {
+                // Installs and checks of a task have others.
+                if queue.get(task).is_some_and(|of| of.task.role == *role) {
+                    self.launched.insert(task.clone());
+                    self.count(task, queue);
+                }
+            }
+            Event::AgentEnded { task, .. } => {
+                self.worked.insert(task.clone());
+                self.count(task, queue);
+            }
+            Event::TaskDone { task, .. }
+            | Event::TaskFailed {
+                task, retry: true, ..
+            }
+            | Event::TaskDeferred { task, .. }
+            | Event::TaskConflicted { task, .. }
+            | Event::Interrupted { task, .. }
+            | Event::Approved { task, .. }
+            | Event::Waiting { task, .. } => self.count(task, queue),
             Event::Planned { .. }
-            | Event::TaskDone { .. }
-            | Event::TaskFailed { .. }
-            | Event::TaskConflicted { .. }
-            | Event::Interrupted { .. }
             | Event::Resumed { .. }
-            | Event::Approved { .. }
-            | Event::Waiting { .. }
-            | Event::Rejected { .. }
-            | Event::StopRequested { .. }
-            | Event::RunEnded { .. } => {}
+            | Event::TaskAdded { .. }
+            | Event::TaskFailed { retry: false, .. }
+            | Event::TaskCancelled { .. }
+            | Event::TaskRetried { .. }
+            | Event::Reverted { .. }
+            | Event::Rejected { .. } => self.count_all(queue),
+            Event::StopRequested { .. } | Event::RunEnded { .. } => {}
             _ => return false,
         }
         true
     }
 
-    /// Sums what may still be claimed; `last` is what the whole run is checked with at its end.
-    fn demand(&self, queue: &Queue, last: &[String]) -> BTreeMap<Role, Demand> {
-        let mut all: BTreeMap<Role, Demand> = BTreeMap::new();
-        if queue.stopping() != Stopping::No || !queue.is_open() {
-            return all;
-        }
-        let mut open = false;
+    /// Counts all again: what happened to one task may have changed others.
+    fn count_all(&mut self, queue: &Queue) {
+        self.parts.clear();
+        self.sum.clear();
         for standing in queue.tasks() {
-            let task = standing.task;
-            let (agent, check) = match standing.state {
-                State::Pending => ((1, 1), (1, 1)),
-                State::Claimed => {
-                    let launched = self.launched.contains(&task.id);
-                    let worked = self.worked.contains(&task.id);
-                    ((0, u32::from(!launched)), (u32::from(!worked), 1))
-                }
-                State::Approved => ((0, 0), (0, 1)),
-                _ => continue,
-            };
-            open = true;
-            add(&mut all, &task.role, agent);
-            if !task.accept.is_empty() {
-                add(&mut all, &checker(), check);
+            self.count(&standing.task.id, queue);
+        }
+    }
+
+    /// Counts one task again.
+    fn count(&mut self, task: &TaskId, queue: &Queue) {
+        if let Some((role, agent, check)) = self.parts.remove(task) {
+            for (role, (coming, open)) in [(role, agent), (checker(), check)] {
+                let demand = self.sum.entry(role).or_default();
+                demand.coming -= coming;
+                demand.open -= open;
             }
         }
-        if open && !last.is_empty() {
-            add(&mut all, &checker(), (1, 1));
+        let Some((role, agent, check)) = queue.get(task).and_then(|of| self.part(&of)) else {
+            return;
+        };
+        for (role, (coming, open)) in [(role.clone(), agent), (checker(), check)] {
+            let demand = self.sum.entry(role).or_default();
+            demand.coming += coming;
+            demand.open += open;
         }
+        self.parts.insert(task.clone(), (role, agent, check));
+    }
+
+    fn part(&self, standing: &Standing<'_>) -> Option<Part> {
+        let task = standing.task;
+        let (agent, check) = match standing.state {
+            State::Pending => ((1, 1), (1, 1)),
+            State::Claimed if self.joined.contains(&task.id) => ((0, 0), (0, 0)),
+            State::Claimed => {
+                let launched = self.launched.contains(&task.id);
+                let worked = self.worked.contains(&task.id);
+                ((0, u32::from(!launched)), (u32::from(!worked), 1))
+            }
+            State::Approved => ((0, 0), (0, 1)),
+            _ => return None,
+        };
+        let check = match task.accept.is_empty() {
+            true => (0, 0),
+            false => check,
+        };
+        Some((task.role.clone(), agent, check))
+    }
+
+    /// Returns what may still be claimed, no more of anything than `most`; `last` is what the whole
+    /// run is checked with at its end.
+    fn demand(&self, queue: &Queue, (last, most): (&[String], u32)) -> BTreeMap<Role, Demand> {
+        if queue.stopping() != Stopping::No || !queue.is_open() {
+            return BTreeMap::new();
+        }
+        let mut all = self.sum.clone();
+        let planned = queue.tasks().next().is_some();
+        if planned && !last.is_empty() && !self.concluded {
+            let demand = all.entry(checker()).or_default();
+            demand.coming += u32::from(!self.parts.is_empty());
+            demand.open += 1;
+        }
+        for demand in all.values_mut() {
+            demand.coming = demand.coming.min(most);
+            demand.open = demand.open.min(most);
+        }
+        all.retain(|role, demand| demand.open > 0 && !self.given.contains(role));
         all
     }
-}
 
-fn add(all: &mut BTreeMap<Role, Demand>, role: &Role, (coming, open): (u32, u32)) {
-    let demand = all.entry(role.clone()).or_default();
-    demand.coming += coming;
-    demand.open += open;
+    /// Notes what a role is given besides its files.
+    pub(super) fn gives(&mut self, role: &Role, given: &[Mount]) {
+        if given.is_empty() {
+            self.given.remove(role);
+        } else {
+            self.given.insert(role.clone());
+        }
+    }
 }
 
 impl Work {
@@ -113,10 +199,14 @@ impl Work {
             return;
         }
         let mut foresight = self.foresight();
-        if !foresight.heed(event) {
+        if !foresight.heed(event, queue) {
             return;
         }
-        let demand = foresight.demand(queue, &of_run(&self.spec));
+        let demand = foresight.demand(queue, (&of_run(&self.spec), self.pool.min_idle()));
+        if foresight.told.as_ref() == Some(&demand) {
+            return;
+        }
+        foresight.told = Some(demand.clone());
         let wants = demand.into_iter().filter_map(|(role, demand)| {
             let home = self.home_of(&mut foresight, &role, queue)?;
             self.want((&role, demand), home)
@@ -187,6 +277,8 @@ mod tests {
             description: id.to_owned(),
             depends_on: Vec::new(),
             accept: accept.iter().map(|&check| check.to_owned()).collect(),
+            files: Vec::new(),
+            priority: crate::task::Priority::default(),
         }
     }
 
@@ -212,12 +304,12 @@ mod tests {
 
         fn tell(&mut self, event: &Event) {
             self.queue.apply(event).unwrap();
-            assert!(self.foresight.heed(event), "{event:?}");
+            assert!(self.foresight.heed(event, &self.queue), "{event:?}");
         }
 
         /// Returns `role coming open` of each.
         fn demand(&self) -> Vec<String> {
-            let all = self.foresight.demand(&self.queue, &[]);
+            let all = self.foresight.demand(&self.queue, (&[], 9));
             let line = |(role, of): (&Role, &Demand)| format!("{role} {} {}", of.coming, of.open);
             all.iter().map(line).collect()
         }
@@ -232,10 +324,15 @@ mod tests {
     }
 
     fn started(task: &str) -> Event {
+        let role = "eng-backend".parse().unwrap();
+        standing(&format!("{task}-1"), Some(task.parse().unwrap()), role)
+    }
+
+    fn standing(sandbox: &str, task: Option<TaskId>, role: Role) -> Event {
         Event::SandboxStarted {
-            sandbox: format!("{task}-1"),
-            task: Some(task.parse().unwrap()),
-            role: "eng-backend".parse().unwrap(),
+            sandbox: sandbox.to_owned(),
+            task,
+            role,
             container: String::new(),
             image: String::new(),
             isolation: crate::event::Isolation::default(),
@@ -300,16 +397,75 @@ mod tests {
         let ended = Event::SandboxEnded {
             sandbox: "a-1".to_owned(),
         };
-        assert!(!foresight.heed(&ended));
+        assert!(!foresight.heed(&ended, &Queue::default()));
     }
 
     #[test]
     fn the_whole_run_is_checked_once_as_long_as_something_is_open() {
-        let told = Told::plan();
-        let all = told.foresight.demand(&told.queue, &["true".to_owned()]);
-        assert_eq!(all[&checker()], Demand { coming: 3, open: 3 });
-        let empty = Foresight::default().demand(&Queue::default(), &["true".to_owned()]);
+        let mut told = Told::plan();
+        let last = &["true".to_owned()][..];
+        let checks = |told: &Told| {
+            let all = told.foresight.demand(&told.queue, (last, 9));
+            all.get(&checker()).map(|of| (of.coming, of.open))
+        };
+        assert_eq!(checks(&told), Some((3, 3)));
+        for task in ["a", "b", "c"] {
+            told.tell(&claimed(task));
+            told.tell(&Event::TaskDone {
+                task: task.parse().unwrap(),
+                version: 1,
+                attempt: 1,
+                commit: None,
+            });
+        }
+        // What is to check the whole run is kept until it does.
+        assert_eq!(checks(&told), Some((0, 1)));
+        told.tell(&standing("final-checks", None, checker()));
+        assert_eq!(checks(&told), None);
+        let empty = Foresight::default().demand(&Queue::default(), (last, 9));
         assert!(empty.is_empty());
+    }
+
+    #[test]
+    fn no_more_is_wanted_than_may_stand_ready_and_nothing_that_a_slot_cannot_hold() {
+        let mut told = Told::plan();
+        let all = told.foresight.demand(&told.queue, (&[], 1));
+        let one = Demand { coming: 1, open: 1 };
+        assert!(
+            all.len() == 3 && all.values().all(|of| *of == one),
+            "{all:?}"
+        );
+        let role: Role = "eng-backend".parse().unwrap();
+        let given = Mount {
+            source: "/kept".into(),
+            target: "/work/node_modules".to_owned(),
+            read_only: true,
+        };
+        told.foresight.gives(&role, &[given]);
+        assert_eq!(told.demand(), ["check 2 2", "eng-frontend 1 1"]);
+        told.foresight.gives(&role, &[]);
+        assert_eq!(told.demand().len(), 3);
+    }
+
+    #[test]
+    fn tasks_that_are_done_together_need_one_sandbox() {
+        let mut told = Told::plan();
+        told.tell(&claimed("a"));
+        told.tell(&claimed("b"));
+        assert_eq!(told.demand()[1], "eng-backend 0 2");
+        let tasks = ["a", "b"].map(|task| task.parse().unwrap()).into();
+        told.tell(&Event::Batched { tasks });
+        assert_eq!(told.demand()[1], "eng-backend 0 1");
+    }
+
+    #[test]
+    fn an_install_for_a_task_is_not_its_agents_sandbox() {
+        let mut told = Told::plan();
+        told.tell(&claimed("c"));
+        let before = told.demand();
+        // `started` is of another role than this task.
+        told.tell(&started("c"));
+        assert_eq!(told.demand(), before);
     }
 
     #[test]

@@ -13,11 +13,16 @@ use crate::{
     event::{Event, Start},
     git::{self, Ahead, Checkout, Owner, SlotSpec},
     name::{RunId, TaskId},
-    sandbox::{Home, Labels, Occupant, Sandbox, owner, pool::Claimed, repository_label},
+    sandbox::{
+        Home, Labels, Occupant, Sandbox, owner,
+        pool::{Claimed, Contents},
+        repository_label,
+    },
 };
 
 use super::{
     failure::Failure,
+    install::{blocking, lay_out},
     room::{Files, Room},
 };
 
@@ -26,16 +31,18 @@ impl Room<'_> {
     pub(super) async fn launch(&self, home: Vec<Home>) -> Result<Sandbox, Failure> {
         let begun = Instant::now();
         let occupant = self.occupant(home)?;
-        let contents = self.work.contents(&self.rights);
-        let (claimed, lease) = self.work.pool.claim(&occupant, &contents);
+        let role = &self.rights.role;
+        self.work.foresight().gives(role, &occupant.given);
+        let (claimed, lease) = self.work.pool.claim(&occupant, &self.contents()).await;
         // The room has one sandbox: this is the first.
         self.lease.set(lease).ok();
-        let warm = match claimed {
-            Some(claimed) => self.bind_warm(claimed, &occupant).await?,
+        let stood = claimed.as_ref().is_some_and(|claimed| claimed.stood);
+        let bound = match claimed {
+            Some(claimed) => self.bind_claimed(claimed, &occupant).await?,
             None => None,
         };
-        let is_warm = warm.is_some();
-        let sandbox = match warm {
+        let warm = stood && bound.is_some();
+        let sandbox = match bound {
             Some(sandbox) => sandbox,
             None => self.start_cold(&occupant).await?,
         };
@@ -49,7 +56,7 @@ impl Room<'_> {
                 image: occupant.image,
                 isolation: sandbox.isolation().clone(),
                 start: Some(Start {
-                    warm: is_warm,
+                    warm,
                     elapsed_us: u64::try_from(elapsed).unwrap_or(u64::MAX),
                 }),
             })
@@ -57,14 +64,14 @@ impl Room<'_> {
         Ok(sandbox)
     }
 
-    fn occupant(&self, home: Vec<Home>) -> Result<Occupant, Failure> {
+    fn occupant(&self, mut home: Vec<Home>) -> Result<Occupant, Failure> {
+        home.extend(self.given.home());
         let run = self.work.run.to_string();
         let task = self
             .task
             .as_ref()
             .map_or("checks", TaskId::as_str)
             .to_owned();
-        let image = self.work.images.get(&self.rights.image).cloned();
         Ok(Occupant {
             name: format!("loki-{run}-{}", self.name),
             rights: self.rights.clone(),
@@ -75,10 +82,17 @@ impl Room<'_> {
                 owner: owner(),
             },
             home,
-            image: image.ok_or_else(|| {
-                Failure::fatal(format!("image `{}` was not made ready", self.rights.image))
-            })?,
+            image: self.image()?,
+            given: self.given.mounts(),
         })
+    }
+
+    /// What may stand in the worktree of a slot that is claimed for this room.
+    fn contents(&self) -> Contents {
+        match &self.files {
+            Files::None | Files::These(_) => Contents::Empty,
+            Files::Task { .. } | Files::Copy(_) => self.work.contents(&self.rights),
+        }
     }
 
     fn record_egress(&self) -> Arc<dyn Fn(egress::Record) + Send + Sync> {
@@ -88,7 +102,7 @@ impl Room<'_> {
 
     /// Makes a claimed slot this room's. One that is of no use is ended, and the start is a cold
     /// one: a pool makes no attempt fail.
-    async fn bind_warm(
+    async fn bind_claimed(
         &self,
         claimed: Claimed,
         occupant: &Occupant,
@@ -109,6 +123,7 @@ impl Room<'_> {
         let Claimed {
             mut prepared,
             ahead,
+            ..
         } = claimed;
         prepared.move_to(&self.slot)?;
         if let (Some(ahead), Files::Task { base, .. }) = (&ahead, &self.files)
@@ -127,15 +142,20 @@ impl Room<'_> {
         Ok(bound.await?)
     }
 
-    /// Starts a container of this room's own; the files are put there meanwhile.
+    /// Starts a container of this room's own; the files are put there meanwhile, or before where
+    /// something is mounted among them.
     async fn start_cold(&self, occupant: &Occupant) -> Result<Sandbox, Failure> {
         let (launcher, user) = (&self.work.launcher, self.work.launcher.user());
-        // Both are waited for: what still writes files would write into what is removed.
-        let (prepared, filled) = futures_util::join!(
-            launcher.prepare(occupant, &self.slot, user),
-            self.fill(user, None)
-        );
-        filled?;
+        let prepare = launcher.prepare(occupant, &self.slot, user);
+        let prepared = if occupant.given.is_empty() {
+            // Both are waited for: what still writes files would write into what is removed.
+            let (prepared, filled) = futures_util::join!(prepare, self.fill(user, None));
+            filled?;
+            prepared
+        } else {
+            self.fill(user, None).await?;
+            prepare.await
+        };
         let bound = launcher.bind(prepared?, occupant, self.record_egress());
         Ok(bound.await?)
     }
@@ -145,6 +165,10 @@ impl Room<'_> {
         let (path, owner) = (self.slot.path().to_owned(), Owner::of(user));
         match &self.files {
             Files::None => Ok(()),
+            Files::These(files) => {
+                let files = Arc::clone(files);
+                blocking(move || lay_out(&path, &files, user)).await?
+            }
             Files::Copy(tree) => {
                 let tree = tree.clone();
                 let copy = move |repository: &git::Repository, _: &_| {

@@ -10,7 +10,8 @@ use std::{
 
 use crate::{
     event::{Event, Overrun, Usage},
-    git::{self, ObjectId, Signature},
+    git::{self, ObjectId},
+    install::Inputs,
     link::Process,
     name::{Role, TaskId},
     policy::Rights,
@@ -19,9 +20,12 @@ use crate::{
 
 use super::{
     attempt::Claim,
+    checks::CHECKER,
     failure::Failure,
+    install::Given,
     output::{End, Heard, Log, Talk, listen},
     recorder::Recorder,
+    stamp::Stamp,
     work::{Work, logs},
 };
 
@@ -37,6 +41,7 @@ pub(super) struct Room<'a> {
     pub(super) rights: Rights,
     pub(super) slot: Slot,
     pub(super) files: Files,
+    pub(super) given: Given,
     /// That a sandbox stands for the room.
     pub(super) lease: OnceLock<Lease>,
     pub(super) worktree: Mutex<Option<Arc<git::Slot>>>,
@@ -50,6 +55,8 @@ pub(super) enum Files {
     Task { task: TaskId, base: ObjectId },
     /// A commit or tree as it is.
     Copy(ObjectId),
+    /// These files alone, by path.
+    These(Arc<Inputs>),
 }
 
 impl Work {
@@ -61,17 +68,29 @@ impl Work {
         task: Option<&TaskId>,
         role: &Role,
     ) -> Result<Room<'a>, Failure> {
-        Ok(Room {
+        Ok(self.room_with(recorder, name, task, self.rights(role)?))
+    }
+
+    /// Names a room for a sandbox with rights that were made for it.
+    pub(super) fn room_with<'a>(
+        self: &'a Arc<Self>,
+        recorder: &'a Recorder,
+        name: &str,
+        task: Option<&TaskId>,
+        rights: Rights,
+    ) -> Room<'a> {
+        Room {
             work: self,
             recorder,
             name: name.to_owned(),
             task: task.cloned(),
-            rights: self.rights(role)?,
+            rights,
             slot: Slot::at(self.slots().join(name)),
             files: Files::None,
+            given: Given::default(),
             lease: OnceLock::new(),
             worktree: Mutex::default(),
-        })
+        }
     }
 
     /// Where the slots of this run are.
@@ -106,18 +125,48 @@ impl Room<'_> {
         &self.rights
     }
 
+    /// Whether it is one for checks.
+    pub(super) fn is_check(&self) -> bool {
+        self.rights.role.as_str() == CHECKER
+    }
+
+    /// The digest of its role's image.
+    pub(super) fn image(&self) -> Result<String, Failure> {
+        let image = self.work.images.get(&self.rights.image).cloned();
+        image.ok_or_else(|| {
+            Failure::fatal(format!("image `{}` was not made ready", self.rights.image))
+        })
+    }
+
+    /// Gives its sandbox what was installed; before it is launched.
+    pub(super) fn give(&mut self, given: Given) {
+        self.given = given;
+    }
+
+    /// What its sandbox is given of what was installed.
+    pub(super) fn given(&self) -> &Given {
+        &self.given
+    }
+
     /// Says that the room is for a task's work: the run's head on a branch of the task's own, with
-    /// the files the role may read. They are put there while the sandbox starts.
-    pub(super) async fn check_out(&mut self, task: &TaskId) -> Result<(), Failure> {
+    /// the files the role may read. They are put there while the sandbox starts. Returns that head.
+    pub(super) async fn check_out(&mut self, task: &TaskId) -> Result<ObjectId, Failure> {
         let base = self.work.head().await?;
-        let task = task.clone();
-        self.files = Files::Task { task, base };
-        Ok(())
+        self.files = Files::Task {
+            task: task.clone(),
+            base: base.clone(),
+        };
+        Ok(base)
     }
 
     /// Says that the room is for a commit or tree as it is, without a branch: for checks.
     pub(super) fn export(&mut self, tree: &ObjectId) {
         self.files = Files::Copy(tree.clone());
+    }
+
+    /// Says that the room is for these files alone: for an install.
+    pub(super) fn show(&mut self, files: Inputs) {
+        self.files = Files::These(Arc::new(files));
     }
 
     /// Runs a program to its end, or until it passes a cap: then that is journalled, and
@@ -228,13 +277,16 @@ impl Room<'_> {
                 repository.commit(&worktree, &tree, &title, &stamp.sign(run))
             })
             .await?;
-        self.recorder
-            .record(Event::Committed {
-                task: claim.task.id.clone(),
-                attempt: claim.attempt,
-                commit: commit.to_string(),
-            })
-            .await?;
+        let own = (claim.task.id.clone(), claim.attempt);
+        for (task, attempt) in std::iter::once(&own).chain(&claim.mates) {
+            self.recorder
+                .record(Event::Committed {
+                    task: task.clone(),
+                    attempt: *attempt,
+                    commit: commit.to_string(),
+                })
+                .await?;
+        }
         Ok(commit)
     }
 
@@ -243,6 +295,7 @@ impl Room<'_> {
         let journal = self.recorder.position();
         Stamp {
             task: claim.task.id.clone(),
+            mates: claim.mates.iter().map(|(task, _)| task.clone()).collect(),
             role: claim.task.role.clone(),
             policy: self.work.policy.sha256(),
             journal: journal.seq,
@@ -267,28 +320,5 @@ impl Room<'_> {
         let worktree = worktree.clone();
         worktree
             .ok_or_else(|| Failure::fatal("a bug of ours: no worktree was checked out".to_owned()))
-    }
-}
-
-/// Who did a piece of work, ready to sign commits.
-pub(super) struct Stamp {
-    task: TaskId,
-    role: Role,
-    policy: String,
-    journal: u64,
-    time: i64,
-}
-
-impl Stamp {
-    /// Returns the trailers of a commit.
-    pub(super) fn sign<'a>(&'a self, run: &'a crate::name::RunId) -> Signature<'a> {
-        Signature {
-            run,
-            task: Some(&self.task),
-            role: &self.role,
-            policy: &self.policy,
-            journal: self.journal,
-            time: self.time,
-        }
     }
 }

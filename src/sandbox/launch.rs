@@ -11,9 +11,9 @@ use tokio::sync::{Notify, RwLock, oneshot};
 
 use crate::{
     egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, SecretValues, Threads},
-    engine::{ContainerId, ContainerSpec, Engine, EngineError},
+    engine::{ContainerId, ContainerSpec, Engine, EngineError, Mount},
     event::Isolation,
-    link::{Link, Listener, guest_path},
+    link::{Link, LinkError, Listener, guest_path},
     policy::Rights,
     redact::{Redactor, Values},
 };
@@ -28,7 +28,7 @@ use super::{
     sweep::end_own,
 };
 
-/// How long a container may take until its guest connects; the engine's own start is in it.
+/// How long a guest may take to connect once the engine has said that its container is started.
 const CONNECT: Duration = Duration::from_secs(60);
 /// First of the user ids given to sandboxes by a root orchestrator. Systemd's table of well-known
 /// ids leaves 0x70000000 to 0x7FFFFFFF unused.
@@ -47,6 +47,8 @@ pub struct Occupant {
     pub home: Vec<Home>,
     /// The image, by digest.
     pub image: String,
+    /// What else is mounted, such as packages that were installed.
+    pub given: Vec<Mount>,
 }
 
 /// Everything that starting sandboxes needs, shared by all of an orchestrator.
@@ -192,10 +194,15 @@ impl Launcher {
             answered.notify_one();
             started.map_err(SandboxError::from)
         };
-        let accepted = async { listener.accept(CONNECT).await.map_err(SandboxError::from) };
+        // The engine may have others to start first.
+        let accepted = async {
+            let accepted = listener.accept(Duration::MAX).await;
+            accepted.map_err(SandboxError::from)
+        };
         let ended = async {
             answered.notified().await;
-            self.ended(container).await
+            let ended = tokio::time::timeout(CONNECT, self.ended(container)).await;
+            ended.unwrap_or_else(|_late| LinkError::Timeout(CONNECT).into())
         };
         tokio::select! {
             both = futures_util::future::try_join(started, accepted) => Ok(both?.1),

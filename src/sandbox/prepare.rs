@@ -27,6 +27,7 @@ use super::{
     cgroup::{Counters, Switch},
     confine::{Grant, confinement, writable_directories},
     fault::SandboxError,
+    given,
     isolation::minimum,
     key::Key,
     launch::{Launcher, Occupant, guest_pid, guest_process},
@@ -51,7 +52,8 @@ pub struct Prepared {
 }
 
 impl Launcher {
-    /// Prepares the container of an occupant, whose worktree may be put into the slot meanwhile.
+    /// Prepares the container of an occupant, whose worktree may be put into the slot meanwhile:
+    /// before, where the occupant is given something, for that may be mounted within it.
     ///
     /// # Errors
     /// Anything that keeps the container from standing as designed. Nothing is left behind then but
@@ -62,6 +64,7 @@ impl Launcher {
         slot: &Slot,
         user: (u32, u32),
     ) -> Result<Prepared, SandboxError> {
+        given::mount_points(&occupant.given, slot, user)?;
         self.prepare_as(self.blueprint(occupant, slot, user), slot)
             .await
     }
@@ -75,7 +78,10 @@ impl Launcher {
     ) -> ContainerSpec {
         let place = self.place(occupant, user);
         let (name, rights, labels) = (&occupant.name, &occupant.rights, &occupant.labels);
-        blueprint(name, rights, slot, &place, labels)
+        given::add(
+            blueprint(name, rights, slot, &place, labels),
+            &occupant.given,
+        )
     }
 
     /// Returns what must be the same for a prepared container to do for an occupant.

@@ -84,7 +84,7 @@ impl Place {
         let settings = AgentPool {
             min_idle: 2,
             max_total: 20,
-            pre_warm_roles: vec!["eng-backend".parse().unwrap()],
+            pre_warm_roles: Some(vec!["eng-backend".parse().unwrap()]),
         };
         let pool = Pool::new(launcher.clone(), grounds, settings);
         Self {
@@ -120,6 +120,7 @@ impl Place {
             },
             home: agent(name),
             image: self.image.clone(),
+            given: Vec::new(),
         }
     }
 
@@ -144,7 +145,9 @@ impl Place {
         let Claimed {
             mut prepared,
             ahead,
+            stood,
         } = claimed;
+        assert!(stood, "it was waited for");
         let dir = self
             .repository
             .worktrees_dir()
@@ -270,7 +273,7 @@ async fn claims(engine: Engine) {
         let occupant = place.occupant(&rights, &task);
         let begun = Instant::now();
         let contents = Contents::Task(rights.files.visible());
-        let (claimed, lease) = place.pool.claim(&occupant, &contents);
+        let (claimed, lease) = place.pool.claim(&occupant, &contents).await;
         let claimed = claimed.expect("two were ready");
         let uid = claimed.prepared.user().0.to_string();
         let sandbox = place.stand(claimed, &occupant, &task).await;
@@ -365,7 +368,7 @@ async fn killed_ones_are_refused_and_replaced(place: &Place, rights: &Rights) {
         place.occupant(rights, "killed"),
         Contents::Task(rights.files.visible()),
     );
-    let (claimed, lease) = place.pool.claim(&occupant, &contents);
+    let (claimed, lease) = place.pool.claim(&occupant, &contents).await;
     let mut prepared = claimed.expect("two were ready").prepared;
     let slot = Slot::at(place.repository.worktrees_dir().join("pooled/killed-1"));
     prepared.move_to(&slot).unwrap();
@@ -393,12 +396,13 @@ async fn killed_ones_are_refused_and_replaced(place: &Place, rights: &Rights) {
     let other = self::rights("resources: { eng-backend: { memory: 1GiB } }");
     let (claimed, _lease) = place
         .pool
-        .claim(&place.occupant(&other, "other"), &contents);
+        .claim(&place.occupant(&other, "other"), &contents)
+        .await;
     assert!(
         claimed.is_none(),
         "less memory was asked for than the slots have"
     );
-    let (claimed, _lease) = place.pool.claim(&occupant, &contents);
+    let (claimed, _lease) = place.pool.claim(&occupant, &contents).await;
     claimed
         .expect("they were replaced")
         .prepared

@@ -14,6 +14,7 @@
 //! never makes a claim fail. Slots that no task can need any more are ended, all of them at the end
 //! of the run. The pool does not know tasks and decides no order.
 
+mod asked;
 mod memory;
 mod refill;
 mod standing;
@@ -43,7 +44,8 @@ use super::{
 pub use standing::{Failure, SCHEMA, Shelf, Standing};
 pub use stock::Lease;
 
-use stock::{Asked, Stock};
+use asked::Asked;
+use stock::{Offer, Stock};
 
 /// How long the end of a pool waits for an engine that does not answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -104,6 +106,8 @@ pub struct Claimed {
     pub prepared: Prepared,
     /// Its files, if it has any.
     pub ahead: Option<Ahead>,
+    /// Whether it stood ready when it was asked for. Else it was waited for.
+    pub stood: bool,
 }
 
 /// The slots of one run. Dropping it ends them; [`Pool::end`] also waits for that.
@@ -122,16 +126,23 @@ impl Pool {
         }
     }
 
-    /// Returns the roles whose files are to stand ready, too.
+    /// Returns whether the files of a role are to stand ready, too.
     #[must_use]
     pub fn pre_warmed(&self, role: &Role) -> bool {
-        self.stock.settings.pre_warm_roles.contains(role)
+        let roles = self.stock.settings.pre_warm_roles.as_ref();
+        roles.is_none_or(|roles| roles.contains(role))
+    }
+
+    /// Returns how many slots of a kind stand ready at most.
+    #[must_use]
+    pub fn min_idle(&self) -> u32 {
+        self.stock.settings.min_idle
     }
 
     /// Returns whether slots are made ready at all.
     #[must_use]
     pub fn is_on(&self) -> bool {
-        self.stock.settings.min_idle > 0
+        self.min_idle() > 0
     }
 
     /// Takes note of everything that may be claimed from now on, in place of what was noted before.
@@ -152,12 +163,24 @@ impl Pool {
         }
     }
 
-    /// Takes a slot for an occupant, one with these contents if there is one, else an empty one;
-    /// none when there is neither. The lease says that a sandbox stands for somebody, either way.
-    pub fn claim(&self, occupant: &Occupant, contents: &Contents) -> (Option<Claimed>, Lease) {
+    /// Takes a slot for an occupant, one with these contents if there is one, else an empty one, else
+    /// one that is being made ready, which is there sooner than any other would be; none when there
+    /// is none of them. The lease says that a sandbox stands for somebody, either way.
+    pub async fn claim(
+        &self,
+        occupant: &Occupant,
+        contents: &Contents,
+    ) -> (Option<Claimed>, Lease) {
         let key = self.stock.launcher.key(occupant);
         let contents = contents.clone();
-        self.stock.claim(Kind { key, contents })
+        let (offer, lease) = self.stock.claim(Kind { key, contents });
+        let claimed = match offer {
+            Offer::Ready(claimed) => Some(*claimed),
+            // One that comes to nothing is told by whoever makes it.
+            Offer::Soon(soon) => soon.await.ok(),
+            Offer::None => None,
+        };
+        (claimed, lease)
     }
 
     /// Says what the pool holds now.

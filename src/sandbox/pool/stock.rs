@@ -6,18 +6,18 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
-use crate::{git::Ahead, name::Role, policy::AgentPool};
+use crate::{git::Ahead, policy::AgentPool};
 
 use super::{
-    super::{
-        launch::{Launcher, Occupant},
-        prepare::Prepared,
-        slot::Home,
-        sweep::owner,
-    },
-    Claimed, Contents, Failure, Grounds, Kind, SCHEMA, Shelf, Standing, Want, memory,
+    super::{launch::Launcher, prepare::Prepared, sweep::owner},
+    Claimed, Contents, Failure, Grounds, Kind, SCHEMA, Shelf, Standing, Want,
+    asked::Asked,
+    memory,
 };
 
 /// How many slots are made ready at once: more would only wait for the engine, and those who work
@@ -27,71 +27,6 @@ const AT_ONCE: usize = 2;
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(60);
-
-/// Wants that are alike.
-#[derive(Debug, Clone)]
-pub(super) struct Asked {
-    pub(super) kind: Kind,
-    /// One of them: any would make the same container.
-    pub(super) want: Want,
-    roles: Vec<Role>,
-    coming: u32,
-    open: u32,
-}
-
-impl Asked {
-    /// Joins wants that are alike.
-    pub(super) fn all(launcher: &Launcher, wants: Vec<Want>) -> Vec<Self> {
-        let mut all: Vec<Self> = Vec::new();
-        for want in wants {
-            let kind = Kind {
-                key: launcher.key(&want.occupant()),
-                contents: want.contents.clone(),
-            };
-            let (role, coming, open) = (want.rights.role.clone(), want.coming, want.open);
-            match all.iter_mut().find(|asked| asked.kind == kind) {
-                Some(asked) => {
-                    asked.roles.push(role);
-                    asked.coming += coming;
-                    asked.open += open;
-                }
-                None => all.push(Self {
-                    kind,
-                    want,
-                    roles: vec![role],
-                    coming,
-                    open,
-                }),
-            }
-        }
-        all
-    }
-}
-
-impl Want {
-    /// Returns an occupant whose container would be this one.
-    pub(super) fn occupant(&self) -> Occupant {
-        Occupant {
-            name: String::new(),
-            rights: self.rights.clone(),
-            labels: super::super::Labels {
-                run: String::new(),
-                task: String::new(),
-                repository: String::new(),
-                owner: String::new(),
-            },
-            home: self.home.iter().map(shape).collect(),
-            image: self.image.clone(),
-        }
-    }
-}
-
-fn shape(file: &Home) -> Home {
-    Home {
-        contents: Vec::new(),
-        ..file.clone()
-    }
-}
 
 /// A slot that waits.
 pub(super) struct Idle {
@@ -116,7 +51,7 @@ pub(super) struct Stock {
 struct State {
     asked: Vec<Asked>,
     idle: Vec<Idle>,
-    preparing: BTreeMap<u64, Kind>,
+    preparing: BTreeMap<u64, Preparing>,
     claimed: BTreeMap<u64, Kind>,
     last: u64,
     warm: u64,
@@ -124,6 +59,23 @@ struct State {
     room: Option<u64>,
     failure: Option<Failed>,
     closed: bool,
+}
+
+/// A slot that is being made ready.
+struct Preparing {
+    kind: Kind,
+    /// Who waits for it.
+    promised: Option<oneshot::Sender<Claimed>>,
+}
+
+/// What a claim gets.
+pub(super) enum Offer {
+    /// A slot that stood ready.
+    Ready(Box<Claimed>),
+    /// The next one of those that are being made ready.
+    Soon(oneshot::Receiver<Claimed>),
+    /// Nothing.
+    None,
 }
 
 struct Failed {
@@ -182,26 +134,24 @@ impl Stock {
     }
 
     /// Takes a slot out: it is nobody else's from now on, and never comes back.
-    pub(super) fn claim(self: &Arc<Self>, kind: Kind) -> (Option<Claimed>, Lease) {
+    pub(super) fn claim(self: &Arc<Self>, kind: Kind) -> (Offer, Lease) {
         let mut state = self.state();
         let empty = Kind {
             contents: Contents::Empty,
             ..kind.clone()
         };
-        // One whose guest is gone is about to be taken away.
-        let fits = |idle: &Idle, kind: &Kind| idle.kind == *kind && !idle.prepared.is_lost();
-        let found = [&kind, &empty]
-            .into_iter()
-            .find_map(|kind| state.idle.iter().position(|idle| fits(idle, kind)));
-        let claimed = found.map(|at| {
-            let Idle {
-                prepared, ahead, ..
-            } = state.idle.remove(at);
-            Claimed { prepared, ahead }
-        });
-        match claimed {
-            Some(_) => state.warm += 1,
-            None => state.cold += 1,
+        let kinds = [&kind, &empty];
+        let ready = kinds.into_iter().find_map(|kind| state.take_ready(kind));
+        let offer = match ready {
+            Some(claimed) => Offer::Ready(Box::new(claimed)),
+            None => {
+                let soon = kinds.into_iter().find_map(|kind| state.promise(kind));
+                soon.map_or(Offer::None, Offer::Soon)
+            }
+        };
+        match &offer {
+            Offer::Ready(_) => state.warm += 1,
+            Offer::Soon(_) | Offer::None => state.cold += 1,
         }
         state.last += 1;
         let number = state.last;
@@ -209,7 +159,7 @@ impl Stock {
         drop(state);
         self.changed.notify_one();
         let stock = Arc::clone(self);
-        (claimed, Lease { stock, number })
+        (offer, Lease { stock, number })
     }
 
     /// Decides what is to be done next, and takes note that it is.
@@ -239,24 +189,39 @@ impl Stock {
         }
         state.last += 1;
         let number = state.last;
-        state.preparing.insert(number, want.kind.clone());
+        let preparing = Preparing {
+            kind: want.kind.clone(),
+            promised: None,
+        };
+        state.preparing.insert(number, preparing);
         Turn::Make(number, Box::new(want.want))
     }
 
-    /// Puts a slot that was made ready on the shelf.
+    /// Gives a slot that was made ready to whoever waits for it, else puts it on the shelf.
     pub(super) fn made(&self, number: u64, (prepared, ahead): (Prepared, Option<Ahead>)) {
         let mut state = self.state();
         state.failure = None;
-        if let Some(kind) = state.preparing.remove(&number) {
-            let since = (self.grounds.now)();
-            state.idle.push(Idle {
-                number,
-                kind,
-                prepared,
-                ahead,
-                since,
-            });
-        }
+        let Some(Preparing { kind, promised }) = state.preparing.remove(&number) else {
+            return;
+        };
+        let claimed = Claimed {
+            prepared,
+            ahead,
+            stood: false,
+        };
+        let left = match promised {
+            // Whoever waited may have been ended meanwhile.
+            Some(promised) => promised.send(claimed).err(),
+            None => Some(claimed),
+        };
+        let since = (self.grounds.now)();
+        state.idle.extend(left.map(|claimed| Idle {
+            number,
+            kind,
+            prepared: claimed.prepared,
+            ahead: claimed.ahead,
+            since,
+        }));
     }
 
     /// Takes note that a slot could not be made ready.
@@ -298,7 +263,8 @@ impl Stock {
         let mut kinds: Vec<&Kind> = Vec::new();
         let asked = state.asked.iter().map(|asked| &asked.kind);
         let held = state.idle.iter().map(|idle| &idle.kind);
-        let others = state.preparing.values().chain(state.claimed.values());
+        let preparing = || state.preparing.values().map(|one| &one.kind);
+        let others = preparing().chain(state.claimed.values());
         for kind in asked.chain(held).chain(others) {
             if !kinds.contains(&kind) {
                 kinds.push(kind);
@@ -307,7 +273,7 @@ impl Stock {
         let standing = |kind: &Kind| {
             let asked = state.asked.iter().find(|asked| asked.kind == *kind);
             let idle = || state.idle.iter().filter(|idle| idle.kind == *kind);
-            let of = |some: &BTreeMap<u64, Kind>| some.values().filter(|one| *one == kind).count();
+            let alike = |one: &&Kind| **one == *kind;
             Shelf {
                 key: kind.key.short(),
                 image: kind.key.image().to_owned(),
@@ -315,8 +281,8 @@ impl Stock {
                 roles: asked.map(|asked| asked.roles.clone()).unwrap_or_default(),
                 wanted: asked.map_or(0, |asked| asked.coming.min(self.settings.min_idle)),
                 idle: count(idle().count()),
-                preparing: count(of(&state.preparing)),
-                claimed: count(of(&state.claimed)),
+                preparing: count(preparing().filter(alike).count()),
+                claimed: count(state.claimed.values().filter(alike).count()),
                 since: idle().map(|idle| idle.since).min(),
             }
         };
@@ -338,6 +304,29 @@ impl Stock {
 }
 
 impl State {
+    /// Takes one off the shelf. One whose guest is gone is about to be taken away.
+    fn take_ready(&mut self, kind: &Kind) -> Option<Claimed> {
+        let fits = |idle: &Idle| idle.kind == *kind && !idle.prepared.is_lost();
+        let at = self.idle.iter().position(fits)?;
+        let Idle {
+            prepared, ahead, ..
+        } = self.idle.remove(at);
+        Some(Claimed {
+            prepared,
+            ahead,
+            stood: true,
+        })
+    }
+
+    /// Promises the oldest of those that are being made ready and are nobody's yet.
+    fn promise(&mut self, kind: &Kind) -> Option<oneshot::Receiver<Claimed>> {
+        let free = |one: &&mut Preparing| one.kind == *kind && one.is_free();
+        let preparing = self.preparing.values_mut().find(free)?;
+        let (promised, soon) = oneshot::channel();
+        preparing.promised = Some(promised);
+        Some(soon)
+    }
+
     /// Finds a slot that nobody can need any more.
     fn surplus(&self, most: u32) -> Option<usize> {
         self.idle.iter().position(|idle| {
@@ -350,17 +339,28 @@ impl State {
 
     /// Finds what should be made ready next.
     fn wanted(&self, settings: &AgentPool) -> Option<Asked> {
-        let all = self.idle.len() + self.preparing.len() + self.claimed.len();
+        // Whoever waits for one counts already.
+        let free = || self.preparing.values().filter(|one| one.is_free());
+        let all = self.idle.len() + free().count() + self.claimed.len();
         if self.preparing.len() >= AT_ONCE || all >= settings.max_total as usize {
             return None;
         }
         let lacks = |asked: &&Asked| {
             let idle = self.idle.iter().filter(|idle| idle.kind == asked.kind);
-            let coming = self.preparing.values().filter(|kind| **kind == asked.kind);
+            let coming = free().filter(|one| one.kind == asked.kind);
             let have = idle.count() + coming.count();
             have < asked.coming.min(settings.min_idle) as usize
         };
         self.asked.iter().find(lacks).cloned()
+    }
+}
+
+impl Preparing {
+    /// Whether nobody waits for it.
+    fn is_free(&self) -> bool {
+        self.promised
+            .as_ref()
+            .is_none_or(oneshot::Sender::is_closed)
     }
 }
 

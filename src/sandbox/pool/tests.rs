@@ -41,6 +41,8 @@ struct Fake {
     made: AtomicU32,
     calls: Mutex<Vec<&'static str>>,
     broken: AtomicBool,
+    /// Held by a test: no container starts meanwhile.
+    starting: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Fake {
@@ -75,6 +77,7 @@ impl Fake {
             made: AtomicU32::new(0),
             calls: Mutex::default(),
             broken: AtomicBool::new(false),
+            starting: tokio::sync::Mutex::default(),
         })
     }
 
@@ -217,6 +220,7 @@ impl Engine for Fake {
 
     fn start<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()> {
         async move {
+            drop(self.starting.lock().await);
             self.called("start")?;
             let mut all = self.all();
             let container = all.get_mut(id.as_str()).unwrap();
@@ -368,7 +372,7 @@ fn settings(min_idle: u32, max_total: u32) -> AgentPool {
     AgentPool {
         min_idle,
         max_total,
-        pre_warm_roles: Vec::new(),
+        pre_warm_roles: None,
     }
 }
 
@@ -438,7 +442,9 @@ async fn as_many_stand_ready_as_are_coming_and_nothing_is_left() {
     assert_eq!(Standing::read(&state, |_| true).unwrap(), []);
     // Nothing is made any more.
     pool.foresee(vec![want("eng-backend", 2)]);
-    let (claimed, _lease) = pool.claim(&occupant(&want("eng-backend", 1)), &Contents::Empty);
+    let (claimed, _lease) = pool
+        .claim(&occupant(&want("eng-backend", 1)), &Contents::Empty)
+        .await;
     assert!(claimed.is_none());
 }
 
@@ -450,7 +456,9 @@ async fn a_launch_is_three_calls_and_a_claim_is_none() {
     world.settles(&pool, 1).await;
     let calls = || world.engine.calls.lock().unwrap().clone();
     assert_eq!(calls(), ["create", "start", "inspect"]);
-    let (claimed, _lease) = pool.claim(&occupant(&want("eng-backend", 1)), &Contents::Empty);
+    let (claimed, _lease) = pool
+        .claim(&occupant(&want("eng-backend", 1)), &Contents::Empty)
+        .await;
     assert!(claimed.is_some());
     pool.foresee(Vec::new());
     assert_eq!(calls(), ["create", "start", "inspect"]);
@@ -467,7 +475,7 @@ async fn a_slot_is_given_once_and_only_to_the_very_same_container() {
     world.settles(&pool, 1).await;
     let mut other = mine.clone();
     other.rights.resources.memory /= 2;
-    let (none, lease) = pool.claim(&occupant(&other), &Contents::Empty);
+    let (none, lease) = pool.claim(&occupant(&other), &Contents::Empty).await;
     assert!(
         none.is_none(),
         "rights with less memory got a slot with more"
@@ -478,9 +486,9 @@ async fn a_slot_is_given_once_and_only_to_the_very_same_container() {
         ..mine.clone()
     }]);
     // What runs by another home's rights is another container.
-    let (claimed, lease) = pool.claim(&occupant(&mine), &Contents::Empty);
+    let (claimed, lease) = pool.claim(&occupant(&mine), &Contents::Empty).await;
     let claimed = claimed.expect("one was ready");
-    let (again, second) = pool.claim(&occupant(&mine), &Contents::Empty);
+    let (again, second) = pool.claim(&occupant(&mine), &Contents::Empty).await;
     assert!(again.is_none(), "a slot was given twice");
     let standing = pool.standing();
     assert_eq!((standing.warm, standing.cold, standing.claimed), (1, 2, 2));
@@ -509,13 +517,13 @@ async fn files_are_for_those_who_may_read_exactly_them() {
     pool.foresee(vec![copy.clone()]);
     world.settles(&pool, 1).await;
     for contents in [Contents::Task(globs("src/**")), Contents::Empty] {
-        let (claimed, _lease) = pool.claim(&occupant(&copy), &contents);
+        let (claimed, _lease) = pool.claim(&occupant(&copy), &contents).await;
         assert!(
             claimed.is_none(),
             "{contents:?} got files that are not for it"
         );
     }
-    let (claimed, _lease) = pool.claim(&occupant(&copy), &Contents::Copy);
+    let (claimed, _lease) = pool.claim(&occupant(&copy), &Contents::Copy).await;
     let claimed = claimed.expect("one was ready");
     assert_eq!(claimed.ahead.unwrap().base(), world.repository.head());
     claimed.prepared.end().await.unwrap();
@@ -523,7 +531,9 @@ async fn files_are_for_those_who_may_read_exactly_them() {
     let empty = want("check", 1);
     pool.foresee(vec![empty]);
     world.settles(&pool, 1).await;
-    let (claimed, _lease) = pool.claim(&occupant(&copy), &Contents::Task(globs("src/**")));
+    let (claimed, _lease) = pool
+        .claim(&occupant(&copy), &Contents::Task(globs("src/**")))
+        .await;
     claimed
         .expect("an empty one was ready")
         .prepared
@@ -562,9 +572,8 @@ async fn claimed_ones_count_and_those_asked_to_be_none_switch_it_off() {
     let world = World::new();
     let pool = world.pool(settings(3, 4));
     let mine = want("eng-backend", 9);
-    let leases: Vec<_> = (0..2)
-        .map(|_| pool.claim(&occupant(&mine), &Contents::Empty).1)
-        .collect();
+    let claim = async || pool.claim(&occupant(&mine), &Contents::Empty).await.1;
+    let leases = [claim().await, claim().await];
     pool.foresee(vec![mine.clone()]);
     world.settles(&pool, 2).await;
     drop(leases);
@@ -603,5 +612,86 @@ async fn after_a_failure_it_is_tried_again_later_and_what_failed_is_told() {
     world.engine.broken.store(false, Ordering::Relaxed);
     assert_eq!(world.settles(&pool, 1).await.failure, None);
     assert_eq!(world.slots().len(), 1);
+    pool.end().await;
+}
+
+/// Waits until so many slots are being made ready.
+async fn preparing(pool: &Pool, count: u32) {
+    let begun = async {
+        while pool
+            .standing()
+            .kinds
+            .iter()
+            .map(|one| one.preparing)
+            .sum::<u32>()
+            != count
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let begun = tokio::time::timeout(PATIENCE, begun).await;
+    begun.expect("nothing is being made ready");
+}
+
+#[tokio::test]
+async fn a_claim_waits_for_what_is_being_made_ready_rather_than_make_another() {
+    let world = World::new();
+    let pool = world.pool(settings(1, 20));
+    let mine = want("eng-backend", 1);
+    let hold = world.engine.starting.lock().await;
+    pool.foresee(vec![mine.clone()]);
+    preparing(&pool, 1).await;
+    let occupant = occupant(&mine);
+    let mut claim = Box::pin(pool.claim(&occupant, &Contents::Empty));
+    assert!((&mut claim).now_or_never().is_none());
+    // It is one claim's alone: who comes next makes its own.
+    let next = pool.claim(&occupant, &Contents::Empty).now_or_never();
+    let (none, second) = next.expect("there is nothing to wait for");
+    assert!(none.is_none(), "a slot was promised twice");
+    // Nobody needs more, and what is promised is not ended for that.
+    pool.foresee(Vec::new());
+    drop(hold);
+    let (claimed, first) = tokio::time::timeout(PATIENCE, claim).await.unwrap();
+    let claimed = claimed.expect("it was made");
+    assert!(!claimed.stood);
+    let standing = pool.standing();
+    assert_eq!((standing.warm, standing.cold, standing.claimed), (0, 2, 2));
+    assert_eq!(world.engine.made.load(Ordering::Relaxed), 1);
+    claimed.prepared.end().await.unwrap();
+    drop((first, second));
+    pool.end().await;
+}
+
+#[tokio::test]
+async fn what_was_promised_to_one_who_is_gone_is_for_the_next() {
+    let world = World::new();
+    let pool = world.pool(settings(1, 20));
+    let mine = want("eng-backend", 1);
+    let hold = world.engine.starting.lock().await;
+    pool.foresee(vec![mine.clone()]);
+    preparing(&pool, 1).await;
+    let occupant = occupant(&mine);
+    let mut claim = Box::pin(pool.claim(&occupant, &Contents::Empty));
+    assert!((&mut claim).now_or_never().is_none());
+    drop(claim);
+    drop(hold);
+    assert_eq!(world.settles(&pool, 1).await.claimed, 0);
+    // One that comes to nothing keeps nobody waiting.
+    let (claimed, lease) = pool.claim(&occupant, &Contents::Empty).await;
+    let hold = world.engine.starting.lock().await;
+    claimed
+        .expect("one was ready")
+        .prepared
+        .end()
+        .await
+        .unwrap();
+    preparing(&pool, 1).await;
+    let mut claim = Box::pin(pool.claim(&occupant, &Contents::Empty));
+    assert!((&mut claim).now_or_never().is_none());
+    world.engine.broken.store(true, Ordering::Relaxed);
+    drop(hold);
+    let (none, second) = tokio::time::timeout(PATIENCE, claim).await.unwrap();
+    assert!(none.is_none());
+    drop((lease, second));
     pool.end().await;
 }
