@@ -403,12 +403,10 @@ async fn killed_ones_are_refused_and_replaced(place: &Place, rights: &Rights) {
         "less memory was asked for than the slots have"
     );
     let (claimed, _lease) = place.pool.claim(&occupant, &contents).await;
-    claimed
-        .expect("they were replaced")
-        .prepared
-        .end()
-        .await
-        .unwrap();
+    let prepared = claimed.expect("they were replaced").prepared;
+    let dir = prepared.slot().path().to_owned();
+    prepared.end().await.unwrap();
+    fs::remove_dir_all(dir).unwrap();
 }
 
 /// Two tasks, one after the other; each waits for a file that the test puts there.
@@ -455,10 +453,12 @@ fn live_a_run_begins_its_next_tasks_in_what_stands_ready_whatever_becomes_of_tha
     let filter = "label=loki.task=idle";
     let ids = world.start(engine.program(), &["ps", "-q", "--filter", filter]);
     let ids = ids.wait(PATIENCE).exits(0).stdout;
-    let ours = world.leftovers();
+    // What the first task waited for while it was being made says that it is idle, too.
+    let (all, occupied) = (world.leftovers(), world.occupied());
     let ours: Vec<&str> = ids
         .split_whitespace()
-        .filter(|id| ours.iter().any(|one| one.starts_with(id)))
+        .filter(|id| all.iter().any(|one| one.starts_with(id)))
+        .filter(|id| !occupied.iter().any(|one| one.starts_with(id)))
         .collect();
     assert!(ours.len() >= 2, "{ids}");
     let killed = world.start(engine.program(), &[&["kill"], &ours[..]].concat());
@@ -470,15 +470,15 @@ fn live_a_run_begins_its_next_tasks_in_what_stands_ready_whatever_becomes_of_tha
         .loki(&["pool", "status"])
         .exits(0)
         .prints(&["KEY", "eng-backend", "idle of a kind"]);
-    let slots = fs::read_dir(world.path(".loki/worktrees")).unwrap();
-    let slot = slots
-        .flatten()
-        .map(|run| run.path().join("first-1/work/src"));
-    let go = slot
-        .into_iter()
-        .find(|src| src.is_dir())
-        .expect("the first task works");
-    fs::write(go.join("go"), "").unwrap();
+    let src = || {
+        let runs = fs::read_dir(world.path(".loki/worktrees")).unwrap();
+        let mut all = runs
+            .flatten()
+            .map(|run| run.path().join("first-1/work/src"));
+        all.find(|src| src.is_dir())
+    };
+    run.wait_until(PATIENCE, |_| src().is_some());
+    fs::write(src().unwrap().join("go"), "").unwrap();
     run.wait(PATIENCE)
         .exits(0)
         .says(&["done: branch `loki/", "warm in "]);
