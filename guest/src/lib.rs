@@ -22,7 +22,7 @@ pub use wire::{
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol; both sides must agree.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Where the guest binary is mounted.
 pub const GUEST_PATH: &str = "/loki/guest";
 /// Where the socket of the link is mounted.
@@ -73,6 +73,14 @@ pub enum Request {
         rows: u16,
         /// Characters in a line.
         columns: u16,
+    },
+    /// Makes a ruleset of these rules ready for an exec that will name them all, as far as they are
+    /// about the image. Not answered: an exec that finds nothing ready makes its own.
+    Prepare {
+        /// As in [`Confinement::landlock`].
+        landlock: u32,
+        /// As in [`Confinement::paths`].
+        paths: Vec<PathRule>,
     },
 }
 

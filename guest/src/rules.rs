@@ -31,13 +31,21 @@ const SCOPED: u32 = 6;
 const KEPT: usize = 4;
 
 /// What this sandbox gives for rules.
-#[derive(Debug)]
 pub(crate) struct Landlock {
     /// The kernel's ABI, 0 when it has none.
     pub(crate) abi: u32,
     /// What was made so far, the newest last: a role may run hundreds of programs, and looking them
     /// up and adding their rules for each exec takes longer than the exec itself.
     made: Vec<Made>,
+    /// What the first exec of a role finds ready, so that it does not wait for that.
+    ahead: Option<Ahead>,
+}
+
+/// A ruleset with rules on the image, to which an exec adds its other rules.
+struct Ahead {
+    abi: u32,
+    rules: Vec<PathRule>,
+    ruleset: RulesetCreated,
 }
 
 /// A ruleset, and what it was made of.
@@ -64,8 +72,41 @@ struct Target {
 
 impl Landlock {
     pub(crate) fn new(abi: u32) -> Self {
-        let made = Vec::new();
-        Self { abi, made }
+        let (made, ahead) = (Vec::new(), None);
+        Self { abi, made, ahead }
+    }
+
+    /// Makes a ruleset ready with those of the rules that are about the image. What an agent may
+    /// write is looked up by the exec itself: until then it may be replaced.
+    pub(crate) fn prepare(&mut self, newest: u32, rules: &[PathRule]) {
+        let abi = self.abi.min(newest).min(NEWEST_LANDLOCK);
+        let image = |rule: &&PathRule| !is_own(rule);
+        let rules: Vec<PathRule> = rules.iter().filter(image).cloned().collect();
+        // What fails here fails once more for the exec, which says so.
+        self.ahead = empty(abi)
+            .and_then(|fresh| filled(fresh, abi, rules.iter().map(|rule| (rule, None))))
+            .ok()
+            .map(|ruleset| Ahead {
+                abi,
+                rules,
+                ruleset,
+            });
+    }
+
+    /// Takes the ruleset that is ready if every rule in it is among these, and says which of them
+    /// it lacks.
+    fn begun(
+        &mut self,
+        abi: u32,
+        rules: &[PathRule],
+    ) -> Result<(RulesetCreated, Vec<bool>), Errno> {
+        let fits = self.ahead.as_ref().filter(|ahead| ahead.abi == abi);
+        if let Some(lacking) = fits.and_then(|ahead| lacking(rules, &ahead.rules))
+            && let Some(ahead) = self.ahead.take()
+        {
+            return Ok((ahead.ruleset, lacking));
+        }
+        Ok((empty(abi)?, vec![true; rules.len()]))
     }
 
     /// Returns the ruleset of these rules, with no right of an ABI newer than `newest`.
@@ -85,7 +126,12 @@ impl Landlock {
         if let Some(made) = self.made.iter().find(same) {
             return Ok(Rc::clone(&made.ruleset));
         }
-        let ruleset = Rc::new(ruleset(abi, rules.iter().zip(opened))?);
+        let (begun, lacking) = self.begun(abi, rules)?;
+        let rest = rules.iter().zip(opened).zip(lacking);
+        let rest = rest.filter_map(|(rule, lacks)| lacks.then_some(rule));
+        let complete = filled(begun, abi, rest)?;
+        let ruleset = Option::<OwnedFd>::from(complete).ok_or(Errno::NOSYS)?;
+        let ruleset = Rc::new(ruleset);
         if self.made.len() == KEPT {
             self.made.remove(0);
         }
@@ -99,20 +145,31 @@ impl Landlock {
     }
 }
 
+/// Says of each rule whether it is missing in `part`; none where `part` is no part of them, in
+/// their order.
+fn lacking(rules: &[PathRule], part: &[PathRule]) -> Option<Vec<bool>> {
+    let mut rest = part.iter().peekable();
+    let lacks = |rule| rest.next_if(|next| *next == rule).is_none();
+    let lacking = rules.iter().map(lacks).collect();
+    rest.next().is_none().then_some(lacking)
+}
+
+/// Whether a rule is on a tree that agents write.
+fn is_own(rule: &PathRule) -> bool {
+    AGENT_TREES
+        .iter()
+        .any(|tree| Path::new(&rule.path).starts_with(tree))
+}
+
 /// Opens what a rule on a tree that agents write leads to; none for another rule.
 fn own(rule: &PathRule) -> Result<Option<Vec<Target>>, Errno> {
-    let own = AGENT_TREES
-        .iter()
-        .any(|tree| Path::new(&rule.path).starts_with(tree));
-    own.then(|| beneath(open_without_symlinks(&rule.path)))
+    is_own(rule)
+        .then(|| beneath(open_without_symlinks(&rule.path)))
         .transpose()
 }
 
-/// Makes the ruleset of rules, some of whose targets are open already.
-fn ruleset<'r>(
-    abi: u32,
-    rules: impl Iterator<Item = (&'r PathRule, Option<Vec<Target>>)>,
-) -> Result<OwnedFd, Errno> {
+/// Makes a ruleset that allows nothing.
+fn empty(abi: u32) -> Result<RulesetCreated, Errno> {
     if abi == 0 {
         return Err(Errno::NOSYS);
     }
@@ -124,7 +181,16 @@ fn ruleset<'r>(
     if abi >= SCOPED {
         ruleset = ruleset.scope(Scope::from_all(version)).map_err(errno_of)?;
     }
-    let mut created = ruleset.create().map_err(errno_of)?;
+    ruleset.create().map_err(errno_of)
+}
+
+/// Adds rules, some of whose targets are open already.
+fn filled<'r>(
+    mut created: RulesetCreated,
+    abi: u32,
+    rules: impl Iterator<Item = (&'r PathRule, Option<Vec<Target>>)>,
+) -> Result<RulesetCreated, Errno> {
+    let version = ABI::from(abi.cast_signed());
     let mut programs = false;
     for (rule, opened) in rules {
         programs |= !rule.path.starts_with('/');
@@ -132,9 +198,10 @@ fn ruleset<'r>(
         created = add(created, rule, &targets, version)?;
     }
     if programs {
-        created = listed(created)?;
+        listed(created)
+    } else {
+        Ok(created)
     }
-    Option::<OwnedFd>::from(created).ok_or(Errno::NOSYS)
 }
 
 /// Lets the names in the directories of programs be listed, though nothing there be read by that:
@@ -355,6 +422,39 @@ mod tests {
         }
         assert!(landlock.made.len() <= KEPT);
         std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn what_is_ready_is_taken_once_and_only_by_rules_that_hold_all_of_it() {
+        let directory = tempdir("ready");
+        let own = rule(&directory.display().to_string(), "rw");
+        let rules = [rule("sh", "rx"), own.clone(), rule("/etc", "r")];
+        let mut landlock = Landlock::new(1);
+        landlock.prepare(6, &rules);
+        let ready = landlock.ahead.as_ref().unwrap();
+        assert_eq!(ready.rules, [rules[0].clone(), rules[2].clone()]);
+        for other in [
+            &rules[..2],
+            &rules[1..],
+            &[rule("sh", "r"), rules[2].clone()],
+        ] {
+            landlock.ruleset(6, other).unwrap();
+            assert!(landlock.ahead.is_some(), "{other:?}");
+        }
+        let more = [rules[0].clone(), own, rules[2].clone(), rule("cat", "rx")];
+        landlock.ruleset(6, &more).unwrap();
+        assert!(landlock.ahead.is_none());
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn an_exec_adds_what_the_ready_rules_lack() {
+        let all = ["a", "b", "c", "d"].map(|name| rule(name, "r"));
+        let part = [all[1].clone(), all[3].clone()];
+        assert_eq!(lacking(&all, &part), Some(vec![true, false, true, false]));
+        assert_eq!(lacking(&all, &[]), Some(vec![true; 4]));
+        assert_eq!(lacking(&part, &all), None);
+        assert_eq!(lacking(&all, &[all[3].clone(), all[1].clone()]), None);
     }
 
     #[test]

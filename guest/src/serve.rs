@@ -130,6 +130,10 @@ impl Guest {
                 self.signal(id, signal);
                 return Ok(());
             }
+            Request::Prepare { landlock, paths } => {
+                self.landlock.prepare(landlock, &paths);
+                return Ok(());
+            }
         };
         match outcome {
             Ok(descriptors) => match self.reply(&done, descriptors) {

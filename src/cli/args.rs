@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use super::{
     advisories::args::AdvisoriesVerb, asked, audit::args as audit, cache::args as cache,
     checkpoint::args as checkpoint, egress::args as egress, landing::args as landing,
-    policy::args as policy, secrets::args as secrets, task::args::TaskVerb, work::args as work,
+    policy::args as policy, pool::PoolVerb, secrets::args as secrets, task::args::TaskVerb,
+    work::args as work,
 };
 use crate::name::{CheckpointId, Role, RunId};
 
@@ -101,6 +102,9 @@ pub(super) enum Command {
     /// List the roles and what they may do
     #[command(subcommand)]
     Agents(AgentsVerb),
+    /// Show the sandboxes that stand ready for the run that goes on here
+    #[command(subcommand)]
+    Pool(PoolVerb),
     /// Show, then remove, what Loki made in this repository
     Clean(Clean),
     /// Print the version

@@ -21,6 +21,7 @@ mod image;
 mod landed;
 mod landing;
 mod policy;
+mod pool;
 mod progress;
 
 mod registries;
@@ -127,6 +128,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Apply(asked) => work::apply(&asked),
         Command::Drop(asked) => work::drop(&asked),
         Command::Gate(verb) => work::gate(&verb),
+        Command::Pool(verb) => pool::run(&verb),
         Command::Doctor(json) => doctor::doctor(&env, &json).await,
         Command::Image(ImageVerb::Build(build)) => image::build(&env, &build).await,
         Command::Image(ImageVerb::List(json)) => image::list(&env, &json).await,

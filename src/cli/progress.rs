@@ -122,10 +122,15 @@ fn of_run(event: &Event) -> Option<String> {
             sandbox,
             role,
             isolation: found,
+            start,
             ..
         } => {
+            let ready = start.map_or_else(String::new, |start| {
+                let word = if start.warm { "warm" } else { "cold" };
+                format!(", {word} in {} ms", start.elapsed_us / 1000)
+            });
             format!(
-                "{sandbox}: sandbox for {role} (uid {}, Landlock ABI {}, {})",
+                "{sandbox}: sandbox for {role} (uid {}, Landlock ABI {}, {}{ready})",
                 found.uid, found.landlock_abi, found.runtime
             )
         }

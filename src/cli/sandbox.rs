@@ -1,12 +1,19 @@
 //! `loki sandbox run|shell|ls|rm`.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{
     diagnostic::explained,
+    engine::Listed,
+    journal,
     link::LinkError,
+    name::RunId,
     policy::{Egress, Rights},
     sandbox::{self, SandboxError},
+    status::Status,
 };
 
 use super::{
@@ -17,7 +24,7 @@ use super::{
     checkpoint,
     env::Environment,
     exit::{Exit, Fault, OrExit},
-    setup, signals, ui,
+    setup, signals, ui, views,
 };
 
 /// The exit code of what ran out of time, as the program `timeout` has it.
@@ -192,8 +199,15 @@ fn refused(asked: &Asked, step: &str, errno: i32) -> Fault {
 pub(super) async fn list(env: &Environment, json: &Json) -> Result<Exit, Fault> {
     let engine = setup::engine(env).await?;
     let listed = engine.list("loki.run").await.or_exit(Exit::NoSandbox)?;
-    let label = |labels: &std::collections::BTreeMap<String, String>, name: &str| {
-        labels.get(name).cloned().unwrap_or_default()
+    let occupants = occupants(&listed);
+    let label = |one: &Listed, name: &str| {
+        let of = occupants.get(one.id.as_str());
+        let known = match name {
+            "loki.task" => of.map(|(task, _)| task.clone()),
+            "loki.role" => of.map(|(_, role)| role.clone()),
+            _ => None,
+        };
+        known.unwrap_or_else(|| one.labels.get(name).cloned().unwrap_or_default())
     };
     if json.json {
         let rows: Vec<_> = listed
@@ -201,8 +215,8 @@ pub(super) async fn list(env: &Environment, json: &Json) -> Result<Exit, Fault> 
             .map(|one| {
                 serde_json::json!({
                     "container": one.id.as_str(), "name": one.name, "state": one.state,
-                    "run": label(&one.labels, "loki.run"), "task": label(&one.labels, "loki.task"),
-                    "role": label(&one.labels, "loki.role"),
+                    "run": label(one, "loki.run"), "task": label(one, "loki.task"),
+                    "role": label(one, "loki.role"),
                 })
             })
             .collect();
@@ -213,13 +227,45 @@ pub(super) async fn list(env: &Environment, json: &Json) -> Result<Exit, Fault> 
         vec![
             one.id.as_str().chars().take(12).collect(),
             one.state.clone(),
-            label(&one.labels, "loki.run"),
-            label(&one.labels, "loki.task"),
-            label(&one.labels, "loki.role"),
+            label(one, "loki.run"),
+            label(one, "loki.task"),
+            label(one, "loki.role"),
         ]
     });
     ui::table(&["CONTAINER", "STATE", "RUN", "TASK", "ROLE"], rows);
     Ok(Exit::Done)
+}
+
+/// Returns task and role of containers that stood ready before they were anybody's, as far as the
+/// journals of this repository say whose they are: their labels never do.
+fn occupants(listed: &[Listed]) -> BTreeMap<String, (String, String)> {
+    let unnamed = |one: &&Listed| {
+        one.labels
+            .get("loki.role")
+            .is_some_and(|role| role == "none")
+    };
+    let runs: BTreeSet<_> = listed
+        .iter()
+        .filter(unnamed)
+        .filter_map(|one| one.labels.get("loki.run")?.parse::<RunId>().ok())
+        .collect();
+    // Elsewhere there is no journal of theirs, and the labels are all there is.
+    let state = (!runs.is_empty()).then(views::state_to_read);
+    let Some(Ok(state)) = state else {
+        return BTreeMap::new();
+    };
+    let records = |run| journal::read(&journal::path(&state, &run)).unwrap_or_default();
+    let agents = runs
+        .into_iter()
+        .flat_map(|run| Status::fold(&records(run)).agents);
+    agents
+        .map(|agent| {
+            let task = agent
+                .task
+                .map_or_else(|| "checks".to_owned(), |task| task.to_string());
+            (agent.container, (task, agent.role.to_string()))
+        })
+        .collect()
 }
 
 /// Removes sandboxes.

@@ -17,7 +17,10 @@ use crate::{
     policy::{self, Policy, Rights},
     provider::Provider,
     run::{self, Installs, Keeper, Work},
-    sandbox::Launcher,
+    sandbox::{
+        self, Launcher,
+        pool::{Grounds, Pool},
+    },
     spec::{self, Spec},
     task::{self, Batching, Task},
 };
@@ -159,11 +162,22 @@ impl Planned {
         launcher: Launcher,
         (images, keeper, installs): (BTreeMap<String, String>, Arc<Keeper>, Arc<Installs>),
     ) -> Arc<Work> {
+        let repository = Arc::new(self.repository);
+        let grounds = Grounds {
+            run: run.clone(),
+            label: sandbox::repository_label(repository.root()),
+            state: repository.root().join(".loki"),
+            repository: Arc::clone(&repository),
+            now,
+        };
+        let settings = self.policy.agent_pool().clone();
         Arc::new(Work {
             run,
+            pool: Pool::new(launcher.clone(), grounds, settings),
+            foresight: std::sync::Mutex::default(),
             keeper: Some(keeper),
             installs: Some(installs),
-            repository: Arc::new(self.repository),
+            repository,
             spec: self.intake.spec,
             policy: self.policy,
             provider: self.provider,

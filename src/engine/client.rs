@@ -11,7 +11,6 @@ use bollard::{
     },
 };
 use futures_util::FutureExt;
-use serde_json::Value;
 
 use super::{
     Answer, ContainerId, ContainerSpec, ContainerState, Context, Engine, EngineError, EngineReport,
@@ -25,15 +24,17 @@ use super::{
     facts, raw,
     service::{PrivateService, most_processes},
     socket::{open, peer},
+    turns::Turns,
 };
 
 /// A connected engine.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) docker: Docker,
-    socket: PathBuf,
-    report: EngineReport,
+    pub(super) socket: PathBuf,
+    pub(super) report: EngineReport,
     pub(super) dialect: Dialect,
+    turns: Turns,
     /// Ends when the client does; declared last, so that connections close first.
     _service: Option<PrivateService>,
 }
@@ -64,6 +65,7 @@ impl Client {
             socket,
             report,
             dialect,
+            turns: Turns::of_machine(),
             _service: service,
         })
     }
@@ -83,6 +85,7 @@ impl Client {
             v: true,
             ..RemoveContainerOptions::default()
         };
+        let _turn = self.turns.next().await;
         let remove = self.docker.remove_container(id.as_str(), Some(options));
         gone_is_fine(within(&call, CHANGE, remove).await)
     }
@@ -95,6 +98,7 @@ impl Client {
         };
         let body = body::create_body(spec, &self.dialect);
         let call = format!("create the container `{}`", spec.name);
+        let _turn = self.turns.next().await;
         let created = within(
             &call,
             CHANGE,
@@ -102,37 +106,7 @@ impl Client {
         )
         .await;
         let created = created.map_err(|fault| admission::explained(fault, spec));
-        let id = ContainerId(absent(created, "image", &spec.image)?.id);
-        let faults = match self.inspect_whole(&id).await {
-            Ok(found) => body::faults(spec, &found, &self.dialect),
-            Err(fault) => {
-                self.remove(&id).await?;
-                return Err(fault);
-            }
-        };
-        if faults.is_empty() {
-            return Ok(id);
-        }
-        self.remove(&id).await?;
-        Err(EngineError::Mismatch { faults })
-    }
-
-    /// Like inspect, with the runtime that Podman tells only in the words of its own API.
-    async fn inspect_whole(&self, id: &ContainerId) -> Result<ContainerState, EngineError> {
-        let found = self.inspect(id).await?;
-        if !self.report.is_podman() {
-            return Ok(found);
-        }
-        let call = format!("tell the runtime of the container `{id}`");
-        let path = format!("/v4.0.0/libpod/containers/{id}/json");
-        let own: Value = raw::get(&self.socket, &path, &call).await?;
-        let runtime = own["OCIRuntime"].as_str().unwrap_or_default();
-        // A path, where the service's settings name one.
-        let name = runtime.rsplit('/').next().unwrap_or_default();
-        Ok(ContainerState {
-            runtime: name.to_owned(),
-            ..found
-        })
+        Ok(ContainerId(absent(created, "image", &spec.image)?.id))
     }
 }
 
@@ -277,9 +251,18 @@ impl Engine for Client {
         self.create_checked(spec).boxed()
     }
 
+    fn confirm<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        spec: &'a ContainerSpec,
+    ) -> Answer<'a, ContainerState> {
+        self.confirmed(id, spec).boxed()
+    }
+
     fn start<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()> {
         async move {
             let call = format!("start the container `{id}`");
+            let _turn = self.turns.next().await;
             let start = self
                 .docker
                 .start_container(id.as_str(), None::<StartContainerOptions>);

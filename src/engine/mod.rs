@@ -7,14 +7,16 @@
 //!
 //! Refuses to create a sandbox that has a network, a capability, a writable root or a root user:
 //! there is no argument to ask for one. What `loki sandbox attest` compares a sandbox with is a type
-//! of its own, [`Opened`], which takes no program, no mount and no network. It reads every container back after creating it and removes
-//! it again when the engine held less than it was asked to. It speaks to local engines only, for
+//! of its own, [`Opened`], which takes no program, no mount and no network. Every container is read
+//! back once, when it has started and before anything but the guest may run in it, and removed when
+//! the engine held less than it was asked to. It speaks to local engines only, for
 //! bind mounts and passed descriptors need one kernel.
 
 mod admission;
 mod body;
 mod call;
 mod client;
+mod confirm;
 mod container;
 mod discovery;
 mod facts;
@@ -28,6 +30,7 @@ mod raw;
 mod recorded;
 mod service;
 mod socket;
+mod turns;
 
 use futures_util::future::BoxFuture;
 use std::{path::Path, sync::Arc};
@@ -52,7 +55,8 @@ pub type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);
 /// What a call of an engine comes to.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, EngineError>>;
 
-/// A container engine on this machine. Every call has a time limit of its own.
+/// A container engine on this machine. Every call has a time limit of its own, which begins once it is
+/// the call's turn: changes of containers go a few at a time.
 ///
 /// A trait, because tests of whole runs cannot have a daemon.
 pub trait Engine: Send + Sync + std::fmt::Debug {
@@ -82,8 +86,15 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// Removes an image; an absent one is no error.
     fn remove_image<'a>(&'a self, reference: &'a str) -> Answer<'a, ()>;
 
-    /// Creates a container, reads it back, and removes it again unless it is what was asked for.
+    /// Creates a container. What it really is tells [`Engine::confirm`].
     fn create<'a>(&'a self, spec: &'a ContainerSpec) -> Answer<'a, ContainerId>;
+
+    /// Reads a container back, and removes it unless it is what was asked for.
+    fn confirm<'a>(
+        &'a self,
+        id: &'a ContainerId,
+        spec: &'a ContainerSpec,
+    ) -> Answer<'a, ContainerState>;
 
     /// Starts a container.
     fn start<'a>(&'a self, id: &'a ContainerId) -> Answer<'a, ()>;

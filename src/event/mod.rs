@@ -6,6 +6,7 @@ mod isolation;
 mod overrun;
 mod parts;
 mod record;
+mod start;
 mod usage;
 
 use jiff::Timestamp;
@@ -23,6 +24,7 @@ pub use isolation::{Held, HeldBy, Isolation};
 pub use overrun::{Limit, Overrun};
 pub use parts::{Breach, CacheUse, EgressKind, Need};
 pub use record::{Record, millis};
+pub use start::Start;
 pub use usage::Usage;
 
 /// Everything that can happen in a run. Stored as JSON with the variant under `type`.
@@ -65,6 +67,9 @@ pub enum Event {
         container: String,
         image: String,
         isolation: Isolation,
+        /// Journals before format 4 do not say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        start: Option<Start>,
     },
     /// What a sandbox has used since its start: while it stands, when that changed, and at its end.
     SandboxUsed {

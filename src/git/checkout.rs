@@ -24,10 +24,13 @@ use super::{
     command::Place,
     error::At,
     files,
-    index::{Index, Mode},
+    index::{Facts, Index, Mode},
     tree,
 };
-use crate::policy::Globs;
+use crate::{
+    name::{RunId, TaskId},
+    policy::Globs,
+};
 
 /// What is to be materialised.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +50,12 @@ pub struct Export {
 }
 
 impl Export {
+    pub(super) fn at(files: &Files) -> Self {
+        Self {
+            dir: files.dir.clone(),
+        }
+    }
+
     /// Returns the directory to mount as `/work`.
     #[must_use]
     pub fn work(&self) -> PathBuf {
@@ -105,6 +114,18 @@ pub(super) fn lay_out(dir: &Path) -> Result<Files, GitError> {
 }
 
 impl Files {
+    /// Names those of a slot that is laid out.
+    pub(super) fn at(dir: &Path) -> Result<Self, GitError> {
+        let dir = fs::canonicalize(dir).at("open", dir)?;
+        let (work, index) = (dir.join("work"), dir.join("index"));
+        Ok(Self { dir, work, index })
+    }
+
+    /// Where git believes the worktree of a task to be.
+    pub(super) fn meta(&self, run: &RunId, task: &TaskId) -> PathBuf {
+        self.dir.join("meta").join(format!("{run}-{task}"))
+    }
+
     /// Returns the repository over this worktree, whose attribute files count for nothing.
     pub(super) fn place(&self, repository: &Repository) -> Place {
         repository
@@ -118,33 +139,54 @@ impl Files {
         repository: &Repository,
         checkout: Checkout<'_>,
     ) -> Result<Absent, GitError> {
+        Ok(self.filled(repository, checkout)?.absent)
+    }
+
+    /// Writes the files of a tree and returns what stands there then.
+    pub(super) fn filled(
+        &self,
+        repository: &Repository,
+        checkout: Checkout<'_>,
+    ) -> Result<Filled, GitError> {
         let place = self.place(repository);
         let index = self.listed(repository, &place, checkout.tree)?;
-        let read = checkout.read.map(Globs::matcher);
-        let may_read = |path: &[u8]| match (&read, std::str::from_utf8(path)) {
-            (None, _) => true,
-            (Some(read), Ok(path)) => read.matches(path).is_some(),
-            (Some(_), Err(_)) => false,
-        };
-        let mut absent = Absent::default();
-        let mut chosen = Vec::with_capacity(index.entries.len());
-        for entry in &index.entries {
-            let left_out = match entry.mode {
-                Mode::Module => Some(&mut absent.modules),
-                _ if may_read(&entry.path) => None,
-                _ => Some(&mut absent.unread),
-            };
-            chosen.push(left_out.is_none());
-            if let Some(paths) = left_out {
-                paths.insert(entry.path.clone());
-            }
-        }
+        let (chosen, absent) = choose(&index, checkout.read);
         let to = (self.work.as_path(), checkout.owner);
         let facts = files::write(&place, to, &index, &chosen)?;
+        self.note(&index.write(&facts))?;
+        Ok(Filled {
+            index,
+            facts,
+            absent,
+        })
+    }
+
+    /// Goes from the files of one tree, to which nobody has done anything since, to those of
+    /// another.
+    pub(super) fn refilled(
+        &self,
+        repository: &Repository,
+        checkout: Checkout<'_>,
+        before: &Filled,
+    ) -> Result<Filled, GitError> {
+        let place = self.place(repository);
+        let index = self.listed(repository, &place, checkout.tree)?;
+        let (chosen, absent) = choose(&index, checkout.read);
+        let to = (self.work.as_path(), checkout.owner);
+        let stand = (&*before.index, before.facts.as_slice());
+        let facts = files::change(&place, to, stand, (&index, &chosen))?;
+        fs::remove_file(&self.index).at("remove", &self.index)?;
+        self.note(&index.write(&facts))?;
+        Ok(Filled {
+            index,
+            facts,
+            absent,
+        })
+    }
+
+    fn note(&self, index: &[u8]) -> Result<(), GitError> {
         let mut file = File::create_new(&self.index).at("create", &self.index)?;
-        let written = file.write_all(&index.write(&facts));
-        written.at("write", &self.index)?;
-        Ok(absent)
+        file.write_all(index).at("write", &self.index)
     }
 
     /// Returns the list of a tree's files: git makes it once for each tree.
@@ -165,6 +207,38 @@ impl Files {
         let index = Index::read(bytes, tree.as_str().len() / 2).ok_or_else(|| answer.odd())?;
         Ok(repository.keep_index(tree, index))
     }
+}
+
+/// A tree as it stands in a worktree.
+#[derive(Debug)]
+pub(super) struct Filled {
+    index: Arc<Index>,
+    facts: Vec<Option<Facts>>,
+    pub(super) absent: Absent,
+}
+
+/// Says of each file of a list whether it is to be there, and which are not.
+fn choose(index: &Index, read: Option<&Globs>) -> (Vec<bool>, Absent) {
+    let read = read.map(Globs::matcher);
+    let may_read = |path: &[u8]| match (&read, std::str::from_utf8(path)) {
+        (None, _) => true,
+        (Some(read), Ok(path)) => read.matches(path).is_some(),
+        (Some(_), Err(_)) => false,
+    };
+    let mut absent = Absent::default();
+    let mut chosen = Vec::with_capacity(index.entries.len());
+    for entry in &index.entries {
+        let left_out = match entry.mode {
+            Mode::Module => Some(&mut absent.modules),
+            _ if may_read(&entry.path) => None,
+            _ => Some(&mut absent.unread),
+        };
+        chosen.push(left_out.is_none());
+        if let Some(paths) = left_out {
+            paths.insert(entry.path.clone());
+        }
+    }
+    (chosen, absent)
 }
 
 /// What of a tree is not in a worktree.

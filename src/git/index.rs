@@ -151,6 +151,14 @@ impl Index {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// Returns whether two entries, each of its own list, are the same file: what it is, and what it
+    /// holds.
+    pub(super) fn same(&self, entry: &Entry, other: (&Self, &Entry)) -> bool {
+        let id =
+            |index: &Self, entry: &Entry| index.bytes.get(entry.id.clone()).map(<[u8]>::to_vec);
+        entry.mode == other.1.mode && id(self, entry) == id(other.0, other.1)
+    }
+
     /// Writes it with the facts of each file; one without facts is not in the worktree.
     pub(super) fn write(&self, facts: &[Option<Facts>]) -> Vec<u8> {
         let extended = facts.iter().any(Option::is_none);

@@ -17,6 +17,7 @@
 //! `.git` that an agent could write, to follow a link out of a worktree, and to touch the user's
 //! branch, index or files. `docs/git.md` tells the rest.
 
+mod ahead;
 mod checkout;
 mod command;
 mod decoy;
@@ -48,6 +49,7 @@ mod waiting;
 #[cfg(test)]
 mod world;
 
+pub use ahead::Ahead;
 pub use checkout::{Checkout, Export};
 pub use decoy::make_decoy;
 #[expect(
@@ -68,6 +70,6 @@ pub use push::Way;
 pub use refs::{run_branch, task_branch};
 pub use remote::{BadRemote, Remote, Scheme};
 pub use repository::{Repository, version};
-pub use slot::{Slot, SlotSpec, private_repository_script};
+pub use slot::{Slot, SlotSpec, private_repository_script, private_repository_update};
 pub use tree::{Owner, remove as remove_tree};
 pub use turn::Turn;

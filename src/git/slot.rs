@@ -81,10 +81,7 @@ impl Slot {
         let files = lay_out(dir)?;
         let branch = task_branch(spec.run, spec.task);
         let name = format!("refs/heads/{branch}");
-        let meta = files
-            .dir
-            .join("meta")
-            .join(format!("{}-{}", spec.run, spec.task));
+        let meta = files.meta(spec.run, spec.task);
         let checkout = Checkout {
             tree: spec.base,
             read: spec.read,
@@ -92,14 +89,7 @@ impl Slot {
         };
         let (registered, absent) = thread::scope(|scope| {
             let registering = scope.spawn(|| {
-                match repository.move_ref(&name, None, spec.base) {
-                    // There was an attempt before.
-                    Err(GitError::Moved { .. }) => {
-                        let earlier = repository.commit_of(&name)?;
-                        repository.move_ref(&name, earlier.as_ref(), spec.base)?;
-                    }
-                    done => done?,
-                }
+                repository.set_task_branch(&name, spec.base)?;
                 let call = repository.place.git("worktree");
                 let call = call.args(["add", "--quiet", "--force", "--no-checkout", "--"]);
                 let _alone = repository.lock_worktrees();
@@ -173,6 +163,17 @@ impl Repository {
         Ok(swept)
     }
 
+    /// Sets a task's branch to a commit, wherever an earlier attempt left it.
+    pub(super) fn set_task_branch(&self, name: &str, base: &ObjectId) -> Result<(), GitError> {
+        match self.move_ref(name, None, base) {
+            Err(GitError::Moved { .. }) => {
+                let earlier = self.commit_of(name)?;
+                self.move_ref(name, earlier.as_ref(), base)
+            }
+            done => done,
+        }
+    }
+
     /// Removes git's notes on worktrees that stand below `dir`.
     fn forget_worktrees(&self, dir: &Path) -> Result<(), GitError> {
         self.forget(|place| place.starts_with(dir))
@@ -210,28 +211,50 @@ fn directories(top: &Path) -> Result<Vec<PathBuf>, GitError> {
 /// its own with one commit. Never run them on the host. `.git` must be the agent's.
 #[must_use]
 pub fn private_repository_script() -> Vec<Vec<&'static str>> {
-    let git = |rest: &[&'static str]| {
-        let who = [
-            "git",
-            "-c",
-            "user.name=Loki",
-            "-c",
-            "user.email=loki@localhost",
-        ];
-        let plain = [
-            "-c",
-            "commit.gpgSign=false",
-            "-c",
-            "core.hooksPath=/dev/null",
-        ];
-        [&who[..], &plain, rest].concat()
-    };
-    // All contents in one pack: a file each would be more files than the mount may hold.
-    let packed = ["-c", "core.bigFileThreshold=1", "-c", "pack.compression=1"];
-    let add = [&packed[..], &["add", "--all"]].concat();
     vec![
-        git(&["init", "--quiet", "--initial-branch=work"]),
-        git(&add),
-        git(&["commit", "--quiet", "--allow-empty", "--message=base"]),
+        inside(&["init", "--quiet", "--initial-branch=work"]),
+        inside(&ADD),
+        inside(&["commit", "--quiet", "--allow-empty", "--message=base"]),
     ]
+}
+
+/// Returns the programs to run like those of [`private_repository_script`] where its repository is
+/// there and the files have changed since: its one commit is replaced.
+#[must_use]
+pub fn private_repository_update() -> Vec<Vec<&'static str>> {
+    let amend = [
+        "commit",
+        "--quiet",
+        "--amend",
+        "--allow-empty",
+        "--message=base",
+    ];
+    vec![inside(&ADD), inside(&amend)]
+}
+
+/// All contents in one pack: a file each would be more files than the mount may hold.
+const ADD: [&str; 6] = [
+    "-c",
+    "core.bigFileThreshold=1",
+    "-c",
+    "pack.compression=1",
+    "add",
+    "--all",
+];
+
+fn inside(rest: &[&'static str]) -> Vec<&'static str> {
+    let who = [
+        "git",
+        "-c",
+        "user.name=Loki",
+        "-c",
+        "user.email=loki@localhost",
+    ];
+    let plain = [
+        "-c",
+        "commit.gpgSign=false",
+        "-c",
+        "core.hooksPath=/dev/null",
+    ];
+    [&who[..], &plain, rest].concat()
 }

@@ -92,6 +92,15 @@ pub struct Owner {
     pub gid: u32,
 }
 
+impl Owner {
+    /// Returns whom files are given to that are for this user and group: only root can give any
+    /// away.
+    #[must_use]
+    pub fn of((uid, gid): (u32, u32)) -> Option<Self> {
+        geteuid().is_root().then_some(Self { uid, gid })
+    }
+}
+
 /// Looks at every name below `root`.
 pub(super) fn walk(root: &Path) -> Result<Walk, GitError> {
     let mut walk = Walk::default();

@@ -23,6 +23,8 @@ use crate::name::RunId;
 /// Tries to lock, for [`Lock::holder`] of another process may hold a shared lock for a moment.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(5);
+/// How often an owner is looked for who is just taking the lock or giving it back.
+const LOOKS: u32 = 100;
 
 /// Who works on a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,14 +103,19 @@ impl Lock {
             return Err(JournalError::io("open", &path, refused).into());
         }
         let file = open(home, OFlags::RDONLY)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
-            Ok(()) => Ok(None),
-            Err(Errno::WOULDBLOCK) => match said(&file) {
-                Some(holder) => Ok(Some(holder)),
-                None => Err(LockError::Held { holder: None }),
-            },
-            Err(errno) => Err(JournalError::io("lock", &path, errno).into()),
+        for _ in 0..LOOKS {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+                Ok(()) => return Ok(None),
+                Err(Errno::WOULDBLOCK) => {}
+                Err(errno) => return Err(JournalError::io("lock", &path, errno).into()),
+            }
+            if let Some(holder) = said(&file) {
+                return Ok(Some(holder));
+            }
+            // It is being taken or given back.
+            std::thread::sleep(PAUSE);
         }
+        Err(LockError::Held { holder: None })
     }
 
     /// Returns the owner that died without giving the lock back, and may have left things behind.

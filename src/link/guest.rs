@@ -5,6 +5,7 @@ use std::{
     io::{self, Read},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -13,6 +14,13 @@ use super::LinkError;
 use crate::{digest::Digest, whole};
 
 static GUEST: &[u8] = include_bytes!(env!("LOKI_GUEST"));
+static DIGEST: LazyLock<Digest> = LazyLock::new(|| Digest::of(GUEST));
+
+/// Returns where the guest binary stands under this directory once [`guest_binary`] put it there.
+#[must_use]
+pub fn guest_path(cache: &Path) -> PathBuf {
+    cache.join(format!("guest-{}", *DIGEST))
+}
 
 /// Returns the path of the guest binary under this directory, unpacking it when it is not there.
 ///
@@ -22,7 +30,7 @@ static GUEST: &[u8] = include_bytes!(env!("LOKI_GUEST"));
 /// # Errors
 /// When it can neither be found whole nor written.
 pub fn guest_binary(cache: &Path) -> Result<PathBuf, LinkError> {
-    let path = cache.join(format!("guest-{}", Digest::of(GUEST)));
+    let path = guest_path(cache);
     if is_whole(&path) {
         return Ok(path);
     }
@@ -47,7 +55,7 @@ fn is_whole(path: &Path) -> bool {
         && metadata.len() == GUEST.len() as u64
         && metadata.permissions().mode() & 0o7777 == 0o555;
     let mut bytes = Vec::new();
-    expected && file.read_to_end(&mut bytes).is_ok() && Digest::of(&bytes) == Digest::of(GUEST)
+    expected && file.read_to_end(&mut bytes).is_ok() && Digest::of(&bytes) == *DIGEST
 }
 
 fn unpack(cache: &Path, path: &Path) -> io::Result<()> {

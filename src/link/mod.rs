@@ -31,7 +31,7 @@ use std::{
     time::Duration,
 };
 
-use loki_guest::{Confinement, Exec, Request, WireError};
+use loki_guest::{Confinement, Exec, PathRule, Request, WireError};
 use rustix::io::Errno;
 use tokio::{
     net::unix::pipe,
@@ -39,7 +39,7 @@ use tokio::{
     task::JoinSet,
 };
 
-pub use guest::guest_binary;
+pub use guest::{guest_binary, guest_path};
 pub use listener::Listener;
 pub use meter::{Meter, Pace, Writes, meter_filter};
 pub use streams::{Ended, Streams};
@@ -235,6 +235,20 @@ impl Link {
             .send(order)
             .await
             .map_err(|_| LinkError::Lost)
+    }
+
+    /// Has the guest make ready what the first program with these rules needs, so that its start
+    /// does not wait for that. A program that finds nothing ready starts all the same.
+    ///
+    /// # Errors
+    /// [`LinkError::Lost`].
+    pub async fn prepare(&self, landlock: u32, paths: Vec<PathRule>) -> Result<(), LinkError> {
+        let order = Order {
+            request: Request::Prepare { landlock, paths },
+            waiting: None,
+        };
+        let sent = self.shared.orders.send(order).await;
+        sent.map_err(|_| LinkError::Lost)
     }
 
     /// Opens a TCP listener inside the sandbox, non-blocking, to be served here.

@@ -88,7 +88,7 @@ pub(super) fn read(sheet: &mut Sheet<'_>) -> Content {
             ("hosts", _) => content.hosts = table(sheet, at, value),
             ("expect", _) => content.cases = expect::read(sheet, value),
             ("agent_pool", _) => {
-                content.settings.pool(sheet, at, value);
+                content.settings.pool(sheet, value);
                 content.set.push(("agent_pool", at));
             }
             ("rotation", _) => {

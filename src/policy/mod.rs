@@ -204,7 +204,7 @@ impl Policy {
         &self.notes
     }
 
-    /// Returns how many sandboxes are to stand ready. Nothing acts on it yet.
+    /// Returns how many sandboxes are to stand ready.
     #[must_use]
     pub fn agent_pool(&self) -> &AgentPool {
         &self.pool

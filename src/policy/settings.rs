@@ -1,5 +1,5 @@
-//! Sections that are about no role: `agent_pool` and `rotation`. They are read and checked whole;
-//! nothing in this version acts on them, and every file that holds one is told so in a note.
+//! Sections that are about no role: `agent_pool` and `rotation`. Both are read and checked whole;
+//! nothing in this version acts on `rotation`, and every file that holds one is told so in a note.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::name::Role;
 /// How many sandboxes stand ready.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct AgentPool {
-    /// How many wait unclaimed.
+    /// How many of a kind wait unclaimed; none switches the pool off.
     pub min_idle: u32,
     /// The most there are, claimed ones included.
     pub max_total: u32,
-    /// Roles for whose image they are made ready.
-    pub pre_warm_roles: Vec<Role>,
+    /// Roles whose files are made ready, too; none is all of them.
+    pub pre_warm_roles: Option<Vec<Role>>,
 }
 
 /// How secrets are renewed.
@@ -49,7 +49,7 @@ pub(super) type Contradiction = (Placed<()>, String, String);
 
 impl Settings {
     /// Reads `agent_pool`.
-    pub(super) fn pool(&mut self, sheet: &mut Sheet<'_>, at: Mark, node: &Node) {
+    pub(super) fn pool(&mut self, sheet: &mut Sheet<'_>, node: &Node) {
         for (key, at, value) in map(sheet, node, "`agent_pool`") {
             match key {
                 "min_idle" => self.min_idle = count(sheet, value),
@@ -62,7 +62,6 @@ impl Settings {
                 ),
             }
         }
-        idle(sheet, at, "agent_pool");
     }
 
     /// Reads `rotation`.
@@ -103,7 +102,10 @@ impl Settings {
         let pool = AgentPool {
             min_idle: self.min_idle.map_or(3, |count| count.value),
             max_total: self.max_total.map_or(20, |count| count.value),
-            pre_warm_roles: values(self.pre_warm_roles.as_ref()),
+            pre_warm_roles: self
+                .pre_warm_roles
+                .as_ref()
+                .map(|roles| values(Some(roles))),
         };
         let rotation = Rotation {
             interval: self.interval.map_or(hours(7 * 24), |time| time.value),

@@ -98,8 +98,7 @@ pub(super) fn room_name(task: &TaskId, attempt: u32) -> String {
 
 /// The part of an attempt that needs its room.
 async fn within(room: &mut Room<'_>, claim: &Claim, launch: Launch) -> Result<Finished, Failure> {
-    room.check_out(&claim.task.id).await?;
-    let base = room.worktree()?.base().clone();
+    let base = room.check_out(&claim.task.id).await?;
     let given = install::for_agent(room, &base).await?;
     room.give(given);
     let sandbox = room.launch(home(&launch)).await?;

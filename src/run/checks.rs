@@ -31,6 +31,11 @@ pub(super) const CHECKER: &str = "check";
 /// The room for the checks of the whole run: no task's has such a name.
 const OF_RUN: &str = "checks";
 
+/// Returns the role that runs checks.
+pub(super) fn checker() -> Role {
+    CHECKER.parse().expect("the name is a role's")
+}
+
 /// What a check came to.
 struct Checked {
     passed: bool,
@@ -73,7 +78,7 @@ pub(super) async fn ask(
     if musts.is_empty() && tests.is_empty() {
         return Ok(Answers::default());
     }
-    let role: Role = CHECKER.parse().expect("the name is a role's");
+    let role = checker();
     let name = task.map_or_else(|| OF_RUN.to_owned(), room_name);
     let name = names::take(&work.run, &name);
     let mut room = work.room(recorder, &name, task, &role)?;
@@ -97,7 +102,7 @@ async fn within(
 ) -> Result<Answers, Failure> {
     let given = install::for_checks(room, tree).await?;
     room.give(given);
-    room.export(tree).await?;
+    room.export(tree);
     let sandbox = room.launch(Vec::new()).await?;
     let outcome = room.watching(&sandbox, all(room, &sandbox, commands)).await;
     room.end(sandbox).await?;

@@ -19,6 +19,7 @@ mod checks;
 mod count;
 mod driver;
 mod failure;
+mod foresight;
 mod handed;
 mod install;
 mod keeper;
@@ -26,6 +27,7 @@ mod land;
 mod landings;
 mod masked;
 mod names;
+mod occupy;
 mod output;
 mod recorder;
 mod resume;
@@ -41,6 +43,7 @@ pub use believed::Believed;
     reason = "an error is named after what failed"
 )]
 pub use driver::{Answer, Control, Ending, Rules, RunError, Session, begin, drive};
+pub use foresight::Foresight;
 pub use install::{Installs, Ready, Registry, Rules as PackageRules};
 pub use keeper::{Holder, Keeper, Subject};
 pub use landings::{Landing, Landings};

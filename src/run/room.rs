@@ -1,15 +1,21 @@
 //! A place to work: a slot with a worktree, one sandbox in it, and its end. Every step is
-//! journalled.
+//! journalled. How the sandbox comes to stand is in `occupy`.
 
-use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    pin::pin,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use crate::{
     event::{Event, Overrun, Usage},
-    git::{self, Checkout, ObjectId, Owner, SlotSpec},
+    git::{self, ObjectId},
+    install::Inputs,
     link::Process,
     name::{Role, TaskId},
     policy::Rights,
-    sandbox::{Home, Labels, Occupant, Sandbox, Slot, owner, repository_label},
+    sandbox::{Sandbox, Slot, pool::Lease},
 };
 
 use super::{
@@ -28,15 +34,29 @@ const USAGE_EVERY: Duration = Duration::from_secs(10);
 
 /// One slot of a run.
 pub(super) struct Room<'a> {
-    work: &'a Arc<Work>,
-    recorder: &'a Recorder,
+    pub(super) work: &'a Arc<Work>,
+    pub(super) recorder: &'a Recorder,
     pub(super) name: String,
-    task: Option<TaskId>,
-    rights: Rights,
+    pub(super) task: Option<TaskId>,
+    pub(super) rights: Rights,
     pub(super) slot: Slot,
-    user: (u32, u32),
-    worktree: Option<Arc<git::Slot>>,
-    given: Given,
+    pub(super) files: Files,
+    pub(super) given: Given,
+    /// That a sandbox stands for the room.
+    pub(super) lease: OnceLock<Lease>,
+    pub(super) worktree: Mutex<Option<Arc<git::Slot>>>,
+}
+
+/// What is to stand in a room.
+pub(super) enum Files {
+    /// Nothing.
+    None,
+    /// A task's worktree, from this commit.
+    Task { task: TaskId, base: ObjectId },
+    /// A commit or tree as it is.
+    Copy(ObjectId),
+    /// These files alone, by path.
+    These(Arc<Inputs>),
 }
 
 impl Work {
@@ -66,9 +86,10 @@ impl Work {
             task: task.cloned(),
             rights,
             slot: Slot::at(self.slots().join(name)),
-            user: self.launcher.user(),
-            worktree: None,
+            files: Files::None,
             given: Given::default(),
+            lease: OnceLock::new(),
+            worktree: Mutex::default(),
         }
     }
 
@@ -109,11 +130,6 @@ impl Room<'_> {
         self.rights.role.as_str() == CHECKER
     }
 
-    /// The user that its programs run as.
-    pub(super) fn user(&self) -> (u32, u32) {
-        self.user
-    }
-
     /// The digest of its role's image.
     pub(super) fn image(&self) -> Result<String, Failure> {
         let image = self.work.images.get(&self.rights.image).cloned();
@@ -132,100 +148,25 @@ impl Room<'_> {
         &self.given
     }
 
-    /// Checks out the run's head on a branch of the task's own, with the files the role may read.
-    pub(super) async fn check_out(&mut self, task: &TaskId) -> Result<(), Failure> {
+    /// Says that the room is for a task's work: the run's head on a branch of the task's own, with
+    /// the files the role may read. They are put there while the sandbox starts. Returns that head.
+    pub(super) async fn check_out(&mut self, task: &TaskId) -> Result<ObjectId, Failure> {
         let base = self.work.head().await?;
-        let (path, task, read, owner) = (
-            self.slot.path().to_owned(),
-            task.clone(),
-            self.rights.files.visible(),
-            self.owner(),
-        );
-        let slot = self
-            .work
-            .git(move |repository, run| {
-                let spec = SlotSpec {
-                    run,
-                    task: &task,
-                    base: &base,
-                    read: Some(&read),
-                    owner,
-                };
-                git::Slot::prepare(repository, &path, spec)
-            })
-            .await?;
-        self.worktree = Some(Arc::new(slot));
-        Ok(())
-    }
-
-    /// Writes a commit or tree into the room, without a branch: for checks.
-    pub(super) async fn export(&self, tree: &ObjectId) -> Result<(), Failure> {
-        let (path, tree, owner) = (self.slot.path().to_owned(), tree.clone(), self.owner());
-        let all = move |repository: &git::Repository, _: &_| {
-            repository
-                .export(
-                    &path,
-                    Checkout {
-                        tree: &tree,
-                        read: None,
-                        owner,
-                    },
-                )
-                .map(drop)
+        self.files = Files::Task {
+            task: task.clone(),
+            base: base.clone(),
         };
-        self.work.git(all).await
+        Ok(base)
     }
 
-    /// Whom files are given to: only root can give any away.
-    fn owner(&self) -> Option<Owner> {
-        let root = rustix::process::geteuid().is_root();
-        root.then_some(Owner {
-            uid: self.user.0,
-            gid: self.user.1,
-        })
+    /// Says that the room is for a commit or tree as it is, without a branch: for checks.
+    pub(super) fn export(&mut self, tree: &ObjectId) {
+        self.files = Files::Copy(tree.clone());
     }
 
-    /// Starts the sandbox.
-    pub(super) async fn launch(&self, mut home: Vec<Home>) -> Result<Sandbox, Failure> {
-        home.extend(self.given.home());
-        let run = self.work.run.to_string();
-        let task = self
-            .task
-            .as_ref()
-            .map_or("checks", TaskId::as_str)
-            .to_owned();
-        let occupant = Occupant {
-            name: format!("loki-{run}-{}", self.name),
-            rights: self.rights.clone(),
-            labels: Labels {
-                run,
-                task,
-                repository: repository_label(self.work.repository.root()),
-                owner: owner(),
-            },
-            home,
-            image: self.image()?,
-            given: self.given.mounts(),
-        };
-        let record = self
-            .recorder
-            .egress(&self.name, self.task.as_ref(), &self.rights.role);
-        let sandbox = self
-            .work
-            .launcher
-            .launch(&occupant, &self.slot, self.user, record)
-            .await?;
-        self.recorder
-            .record(Event::SandboxStarted {
-                sandbox: self.name.clone(),
-                task: self.task.clone(),
-                role: self.rights.role.clone(),
-                container: sandbox.container().to_owned(),
-                image: occupant.image,
-                isolation: sandbox.isolation().clone(),
-            })
-            .await?;
-        Ok(sandbox)
+    /// Says that the room is for these files alone: for an install.
+    pub(super) fn show(&mut self, files: Inputs) {
+        self.files = Files::These(Arc::new(files));
     }
 
     /// Runs a program to its end, or until it passes a cap: then that is journalled, and
@@ -364,7 +305,10 @@ impl Room<'_> {
 
     /// Removes everything of the room from the disk.
     pub(super) async fn remove(self) -> Result<(), Failure> {
-        let path = self.slot.path().to_owned();
+        self.remove_dir(self.slot.path().to_owned()).await
+    }
+
+    pub(super) async fn remove_dir(&self, path: PathBuf) -> Result<(), Failure> {
         self.work
             .git(move |repository, _| git::Slot::remove_dir(repository, &path))
             .await
@@ -372,8 +316,9 @@ impl Room<'_> {
 
     /// The worktree that was checked out.
     pub(super) fn worktree(&self) -> Result<Arc<git::Slot>, Failure> {
-        self.worktree
-            .clone()
+        let worktree = self.worktree.lock().unwrap_or_else(PoisonError::into_inner);
+        let worktree = worktree.clone();
+        worktree
             .ok_or_else(|| Failure::fatal("a bug of ours: no worktree was checked out".to_owned()))
     }
 }

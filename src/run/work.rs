@@ -13,11 +13,13 @@ use crate::{
     name::{Role, RunId},
     policy::{Policy, Rights},
     provider::Provider,
-    sandbox::Launcher,
+    sandbox::{Launcher, pool::Pool},
     spec::Spec,
 };
 
-use super::{failure::Failure, install::Installs, keeper::Keeper, landings::Landings};
+use super::{
+    failure::Failure, foresight::Foresight, install::Installs, keeper::Keeper, landings::Landings,
+};
 
 /// A run's fixed facts and the tools its attempts use.
 pub struct Work {
@@ -43,6 +45,10 @@ pub struct Work {
     pub landing: Mutex<()>,
     /// What landed so far. A run that is taken up again begins with [`Landings::fold`].
     pub landings: Shared<Landings>,
+    /// Sandboxes that stand ready.
+    pub pool: Pool,
+    /// What they are made ready for.
+    pub foresight: Shared<Foresight>,
 }
 
 impl Work {
@@ -56,6 +62,13 @@ impl Work {
     /// What landed so far.
     pub(super) fn landings(&self) -> MutexGuard<'_, Landings> {
         self.landings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What may still be claimed.
+    pub(super) fn foresight(&self) -> MutexGuard<'_, Foresight> {
+        self.foresight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where Loki keeps its state in the repository.

@@ -29,6 +29,9 @@ pub enum SandboxError {
         "a process that is not the sandbox's own connected to its link; look for it on this host, then try again"
     )]
     Stranger,
+    /// A bug: a prepared container was to be given to a role whose own would be another one.
+    #[error("a bug of ours: a container was prepared for other rights than these")]
+    Misfit,
     /// The agent's private repository could not be made.
     #[error(
         "the agent's repository could not be made: `{command}` ended with exit code {code}; does the image hold git?"

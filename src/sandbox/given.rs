@@ -12,25 +12,32 @@ use super::{
 /// Where the worktree is mounted.
 const WORKTREE: &str = "/work/";
 
-/// Adds mounts to a container, all of them read-only, and makes the mount points of those within
-/// the worktree: an engine would make them as root, and follow what a commit put there.
-pub(super) fn add(
-    mut spec: ContainerSpec,
+/// Adds mounts to a container, all of them read-only.
+pub(super) fn add(mut spec: ContainerSpec, given: &[Mount]) -> ContainerSpec {
+    let held = given.iter().map(|mount| Mount {
+        read_only: true,
+        ..mount.clone()
+    });
+    spec.mounts.extend(held);
+    spec
+}
+
+/// Makes the mount points of what is given within the worktree, whose files stand there by then: an
+/// engine would make them as root, and follow what a commit put there.
+pub(super) fn mount_points(
     given: &[Mount],
-    (slot, user): (&Slot, (u32, u32)),
-) -> Result<ContainerSpec, SandboxError> {
-    for mount in given {
-        if let Some(path) = mount.target.strip_prefix(WORKTREE) {
-            let made = beneath(&slot.work(), path, user);
-            made.and_then(|()| is_directory(&slot.work(), path))
-                .map_err(SandboxError::Slot)?;
-        }
-        spec.mounts.push(Mount {
-            read_only: true,
-            ..mount.clone()
-        });
+    slot: &Slot,
+    user: (u32, u32),
+) -> Result<(), SandboxError> {
+    let within = given
+        .iter()
+        .filter_map(|mount| mount.target.strip_prefix(WORKTREE));
+    for path in within {
+        let made = beneath(&slot.work(), path, user);
+        made.and_then(|()| is_directory(&slot.work(), path))
+            .map_err(SandboxError::Slot)?;
     }
-    Ok(spec)
+    Ok(())
 }
 
 /// Refuses a mount point that is something else, at any step.
@@ -94,7 +101,8 @@ mod tests {
         );
         let given = [mount("/work/web/node_modules"), mount("/loki/deps/pip")];
         let before = plain(&slot).mounts.len();
-        let spec = add(plain(&slot), &given, (&slot, user)).unwrap();
+        mount_points(&given, &slot, user).unwrap();
+        let spec = add(plain(&slot), &given);
         assert_eq!(spec.mounts.len(), before + 2);
         assert!(spec.mounts[before..].iter().all(|mount| mount.read_only));
         assert!(slot.work().join("web/node_modules").is_dir());
@@ -111,7 +119,7 @@ mod tests {
         symlink(".", slot.work().join("node_modules")).unwrap();
         for target in ["/work/web/node_modules", "/work/file", "/work/node_modules"] {
             assert!(
-                add(plain(&slot), &[mount(target)], (&slot, (7, 7))).is_err(),
+                mount_points(&[mount(target)], &slot, (7, 7)).is_err(),
                 "{target}"
             );
         }

@@ -1,4 +1,5 @@
-//! Starts sandboxes: container, link, gateway, in that order, or nothing at all.
+//! Starts sandboxes: container, link, gateway, in that order, or nothing at all. What of it needs
+//! no role yet is [`Launcher::prepare`]; the rest is [`Launcher::bind`].
 
 use std::{io, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 
@@ -6,34 +7,28 @@ use futures_util::future::BoxFuture;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use loki_guest::NEWEST_LANDLOCK;
-use tokio::sync::{RwLock, oneshot};
+use tokio::sync::{Notify, RwLock, oneshot};
 
 use crate::{
     egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, SecretValues, Threads},
     engine::{ContainerId, ContainerSpec, Engine, EngineError, Mount},
     event::Isolation,
-    link::{Link, Listener, guest_binary},
+    link::{Link, LinkError, Listener, guest_path},
     policy::Rights,
     redact::{Redactor, Values},
 };
 
 use super::{
-    blueprint::{Labels, Place, blueprint},
-    cgroup::{Counters, Switch},
-    confine::writable_directories,
-    disk::Disk,
+    blueprint::{Labels, Place},
     fault::SandboxError,
-    given, held,
-    isolation::{Shortfall, landlock_lacks, limits_hold, minimum, of_process},
-    meter,
+    held,
+    isolation::{Shortfall, landlock_lacks, limits_hold, of_process},
     slot::{Home, Slot},
     standing::{Guard, Sandbox},
     sweep::end_own,
-    trust,
-    watch::{self, Watch},
 };
 
-/// How long a container may take until its guest connects; the engine's own start is in it.
+/// How long a guest may take to connect once the engine has said that its container is started.
 const CONNECT: Duration = Duration::from_secs(60);
 /// First of the user ids given to sandboxes by a root orchestrator. Systemd's table of well-known
 /// ids leaves 0x70000000 to 0x7FFFFFFF unused.
@@ -141,60 +136,11 @@ impl Launcher {
         user: (u32, u32),
         record: Arc<dyn Fn(Record) + Send + Sync>,
     ) -> Result<Sandbox, SandboxError> {
-        slot.furnish(
-            user,
-            &occupant.home,
-            &writable_directories(&occupant.rights),
-        )
-        .and_then(|()| trust::write(slot, &self.threads.trust()))
-        .map_err(SandboxError::Slot)?;
-        let listener = Listener::bind(&slot.link())?;
-        let place = self.place(occupant, user)?;
-        let spec = blueprint(
-            &occupant.name,
-            &occupant.rights,
-            slot,
-            &place,
-            &occupant.labels,
-        );
-        let spec = given::add(spec, &occupant.given, (slot, user))?;
-        let guard = self.create(spec).await?;
-        let container = guard.container().clone();
-        let (link, disk) = self
-            .start_measured(&container, listener, slot, occupant)
-            .await?;
-        let guest = guest_process(&link)?;
-        self.is_guest(&container, &link).await?;
-        let pid = guest_pid(&link)?;
-        let (counters, switch) = (Counters::of_process(pid), Switch::of_process(pid));
-        let meter = meter::start(&occupant.rights, &link)?;
-        let isolation = Isolation {
-            unwatched: counters.unwatched(),
-            write_meter: meter.is_some(),
-            ..self.isolation(&link, &occupant.rights)?
-        };
-        minimum(&isolation, &occupant.rights.minimum)?;
-        let gateway = self.gateway(&occupant.rights, &link, record).await?;
-        let rights = occupant.rights.clone();
-        let mut sandbox = Sandbox {
-            container,
-            isolation,
-            rights,
-            landlock: self.landlock,
-            link,
-            guest,
-            switch,
-            watch: Watch::new(counters, disk),
-            gateway: Some(gateway),
-            meter,
-            guard,
-            variables: Vec::new(),
-        };
-        sandbox.deliver(&self.kept).await?;
-        Ok(sandbox)
+        let prepared = self.prepare(occupant, slot, user).await?;
+        self.bind(prepared, occupant, record).await
     }
 
-    async fn create(&self, spec: ContainerSpec) -> Result<Guard, SandboxError> {
+    pub(super) async fn create(&self, spec: ContainerSpec) -> Result<Guard, SandboxError> {
         let engine = Arc::clone(&self.engine);
         let made = async move {
             let made = engine.create(&spec).await;
@@ -224,69 +170,48 @@ impl Launcher {
         told.await.map_err(gone)
     }
 
-    fn place(&self, occupant: &Occupant, user: (u32, u32)) -> Result<Place, SandboxError> {
-        let guest = guest_binary(&self.cache)?;
-        Ok(Place {
+    /// Returns what of this machine the container of an occupant depends on.
+    pub(super) fn place(&self, occupant: &Occupant, user: (u32, u32)) -> Place {
+        Place {
             image: occupant.image.clone(),
             user,
             keep_id: self.engine.report().rootless,
-            guest,
+            guest: guest_path(&self.cache),
             home_runs: occupant.home.iter().any(|file| file.executable),
-        })
-    }
-
-    /// Measures the files that the sandbox is given while its container starts: nothing else runs
-    /// in it yet.
-    async fn start_measured(
-        &self,
-        container: &ContainerId,
-        listener: Listener,
-        slot: &Slot,
-        occupant: &Occupant,
-    ) -> Result<(Link, Disk), SandboxError> {
-        let roots = [slot.work(), slot.home()];
-        let given = watch::given(roots, occupant.rights.resources.disk);
-        let measured = async { given.await.map_err(SandboxError::Slot) };
-        futures_util::future::try_join(self.start(container, listener), measured).await
+        }
     }
 
     /// Starts the container and accepts its guest, whichever comes first: the guest usually
     /// connects before the engine's answer.
-    async fn start(
+    pub(super) async fn start(
         &self,
         container: &ContainerId,
         listener: Listener,
     ) -> Result<Link, SandboxError> {
+        let answered = Notify::new();
         let started = async {
-            self.engine
-                .start(container)
-                .await
-                .map_err(SandboxError::from)
+            let started = self.engine.start(container).await;
+            answered.notify_one();
+            started.map_err(SandboxError::from)
         };
-        let accepted = async { listener.accept(CONNECT).await.map_err(SandboxError::from) };
-        let ended = self.ended(container);
+        // The engine may have others to start first.
+        let accepted = async {
+            let accepted = listener.accept(Duration::MAX).await;
+            accepted.map_err(SandboxError::from)
+        };
+        let ended = async {
+            answered.notified().await;
+            let ended = tokio::time::timeout(CONNECT, self.ended(container)).await;
+            ended.unwrap_or_else(|_late| LinkError::Timeout(CONNECT).into())
+        };
         tokio::select! {
             both = futures_util::future::try_join(started, accepted) => Ok(both?.1),
             died = ended => Err(died),
         }
     }
 
-    /// Makes sure that whoever connected is the container's first process, and no other of this
-    /// host that could reach the socket.
-    async fn is_guest(&self, container: &ContainerId, link: &Link) -> Result<(), SandboxError> {
-        let state = self.engine.inspect(container).await?;
-        let guest = link
-            .hello()
-            .guest_pid
-            .and_then(|pid| u32::try_from(pid).ok());
-        if state.pid.is_some() && state.pid == guest {
-            Ok(())
-        } else {
-            Err(SandboxError::Stranger)
-        }
-    }
-
-    /// Resolves when the container has ended; looks four times a second, only during a start.
+    /// Resolves when the container has ended; looks four times a second, only while its guest is
+    /// waited for although it has started.
     async fn ended(&self, container: &ContainerId) -> SandboxError {
         loop {
             tokio::time::sleep(Duration::from_millis(250)).await;
@@ -305,7 +230,11 @@ impl Launcher {
         }
     }
 
-    fn isolation(&self, link: &Link, rights: &Rights) -> Result<Isolation, SandboxError> {
+    pub(super) fn isolation(
+        &self,
+        link: &Link,
+        rights: &Rights,
+    ) -> Result<Isolation, SandboxError> {
         let hello = link.hello();
         let pid = guest_pid(link)?;
         let report = self.engine.report();
@@ -331,18 +260,16 @@ impl Launcher {
         })
     }
 
-    async fn gateway(
+    pub(super) fn gateway(
         &self,
         rights: &Rights,
-        link: &Link,
+        (link, dns): (&Link, DnsSockets),
         record: Arc<dyn Fn(Record) + Send + Sync>,
     ) -> Result<Gateway, SandboxError> {
-        let dns = link.dns().await?;
-        let (udp, tcp) = dns;
         let config = Config {
             egress: rights.egress.clone(),
             role: rights.role.clone(),
-            dns: DnsSockets { udp, tcp },
+            dns,
             doors: Arc::new(LinkDoors(link.clone())),
             record,
             resolver: Arc::clone(&self.resolver),
@@ -364,14 +291,14 @@ fn words(name: &str, version: &str) -> String {
     format!("{name} {version}").trim_end().to_owned()
 }
 
-fn guest_pid(link: &Link) -> Result<u32, Shortfall> {
+pub(super) fn guest_pid(link: &Link) -> Result<u32, Shortfall> {
     let pid = link.hello().guest_pid;
     pid.and_then(|pid| u32::try_from(pid).ok())
         .ok_or(Shortfall::UNSEEN)
 }
 
 /// Takes hold of the guest's process, whatever its number is given to later.
-fn guest_process(link: &Link) -> Result<Arc<OwnedFd>, SandboxError> {
+pub(super) fn guest_process(link: &Link) -> Result<Arc<OwnedFd>, SandboxError> {
     let pid = link.hello().guest_pid.and_then(Pid::from_raw);
     let opened = pidfd_open(pid.ok_or(Shortfall::UNSEEN)?, PidfdFlags::empty());
     let opened = opened.map_err(|cause| SandboxError::Slot(cause.into()))?;

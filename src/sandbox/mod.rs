@@ -27,9 +27,12 @@ mod hierarchy;
 mod idle;
 mod isolation;
 mod joined;
+mod key;
 mod launch;
 mod meter;
 mod own_code;
+pub mod pool;
+mod prepare;
 #[cfg(test)]
 mod properties;
 mod slot;
@@ -47,7 +50,9 @@ pub use confine::{Grant, confinement, writable_directories};
 )]
 pub use fault::SandboxError;
 pub use isolation::{Shortfall, minimum};
+pub use key::Key;
 pub use launch::{Launcher, Occupant};
+pub use prepare::Prepared;
 pub use slot::{Home, Slot};
 pub use standing::{Sandbox, is_reserved};
 pub use sweep::{Leftover, alive, leftovers, owner, repository_label, sweep};

@@ -70,18 +70,14 @@ impl Slot {
         self.0.join("etc").join(file)
     }
 
-    /// Creates home, link, etc and the directories that the role may write (the kernel's rules bind
-    /// to what is there), and an empty `/work` with the mount point of the private
-    /// repository where no worktree was put before.
+    /// Creates everything that a container mounts and that is nobody's yet: a home with git's settings
+    /// alone, link, etc,
+    /// and an empty `/work` with the mount point of the private repository where no worktree was
+    /// put before.
     ///
     /// # Errors
     /// The operating system's, with the path.
-    pub fn furnish(
-        &self,
-        user: (u32, u32),
-        files: &[Home],
-        writable: &BTreeSet<String>,
-    ) -> io::Result<()> {
+    pub fn furnish(&self, user: (u32, u32)) -> io::Result<()> {
         for part in [
             self.home(),
             self.link(),
@@ -98,9 +94,6 @@ impl Slot {
         let mount_point = self.work().join(".git");
         std::fs::set_permissions(&mount_point, std::fs::Permissions::from_mode(0o1777))
             .map_err(|cause| named(&mount_point, &cause))?;
-        for path in writable {
-            beneath(&self.work(), path, user)?;
-        }
         let etc = [
             (
                 "resolv.conf",
@@ -118,14 +111,31 @@ impl Slot {
         for (name, text) in etc {
             put(&self.etc(name), text.as_bytes(), 0o644)?;
         }
-        self.fill_home(files)?;
+        let settings = "[user]\n\tname = agent\n\temail = agent@localhost\n[safe]\n\tdirectory = *\n[init]\n\tdefaultBranch = main\n";
+        put(&self.home().join(".gitconfig"), settings.as_bytes(), 0o644)?;
         hand_to(&self.home(), user)?;
         hand_to_shallow(&self.work(), user)
     }
 
+    /// Puts an occupant's files into the home, and creates the directories that its role may write:
+    /// the kernel's rules bind to what is there.
+    ///
+    /// # Errors
+    /// The operating system's, with the path.
+    pub fn occupy(
+        &self,
+        user: (u32, u32),
+        files: &[Home],
+        writable: &BTreeSet<String>,
+    ) -> io::Result<()> {
+        for path in writable {
+            beneath(&self.work(), path, user)?;
+        }
+        self.fill_home(files)?;
+        hand_to(&self.home(), user)
+    }
+
     fn fill_home(&self, files: &[Home]) -> io::Result<()> {
-        let settings = "[user]\n\tname = agent\n\temail = agent@localhost\n[safe]\n\tdirectory = *\n[init]\n\tdefaultBranch = main\n";
-        put(&self.home().join(".gitconfig"), settings.as_bytes(), 0o644)?;
         for file in files {
             let path = self.home().join(&file.path);
             if let Some(parent) = path.parent() {

@@ -13,7 +13,8 @@ use zeroize::Zeroizing;
 use crate::{
     egress::Gateway,
     engine::{ContainerId, Engine, EngineError},
-    event::{Isolation, Overrun, Usage},
+    event::{Held, Isolation, Overrun, Usage},
+    git,
     link::{Ended, Link, LinkError, Meter, Process, Size, Terminal, meter_filter},
     policy::{Program, Rights},
 };
@@ -75,6 +76,18 @@ pub struct Sandbox {
     pub(super) guard: Guard,
     /// Secrets that the role's programs find in their environment.
     pub(super) variables: Vec<(String, Zeroizing<String>)>,
+    pub(super) repository: Repository,
+}
+
+/// How far the agent's private repository was made ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repository {
+    /// There is none yet.
+    None,
+    /// It holds what stands in the worktree.
+    Made,
+    /// The worktree has changed since.
+    Outdated,
 }
 
 impl Sandbox {
@@ -152,32 +165,21 @@ impl Sandbox {
         meter::usage(writes, network.unwrap_or_default())
     }
 
-    /// Makes the agent's private repository on `/work/.git`: one commit of what it was given.
+    /// Makes the agent's private repository on `/work/.git`: one commit of what it was given. Where
+    /// one was made ahead, it is brought to what stands there now, if that is anything else.
     /// Runs inside, with the rights to run git and nothing more.
     ///
     /// # Errors
     /// Those of [`Sandbox::exec`].
     pub async fn make_repository(&self, commands: &[Vec<&str>]) -> Result<(), SandboxError> {
-        let rights = Rights {
-            programs: vec![Program::Image("git".to_owned())],
-            deliveries: Vec::new(),
-            ..self.rights.clone()
+        let kept = git::private_repository_update();
+        let commands = match self.repository {
+            Repository::Made => return Ok(()),
+            Repository::Outdated => kept.as_slice(),
+            Repository::None => commands,
         };
-        for argv in commands {
-            let argv: Vec<String> = argv.iter().map(|&word| word.to_owned()).collect();
-            let mut process = self
-                .run(&argv, &[], self.held(&rights, &Grant::default()))
-                .await?;
-            drop(process.stdin.take());
-            let code = process.wait().await?.code;
-            if code != 0 {
-                return Err(SandboxError::NoRepository {
-                    command: argv.join(" "),
-                    code,
-                });
-            }
-        }
-        Ok(())
+        let here = (self.landlock, &self.isolation.held);
+        repository_commands(&self.link, here, &self.rights, commands).await
     }
 
     /// Adds the secrets of the role to a program's variables.
@@ -199,23 +201,11 @@ impl Sandbox {
 
     /// Returns what the kernel holds programs with these rights to, here.
     pub(super) fn held(&self, rights: &Rights, grant: &Grant) -> Confinement {
-        let mut held = confinement(rights, grant);
-        held.landlock = self.landlock;
-        held.limits.extend(limits(&self.isolation.held));
-        held
+        here((self.landlock, &self.isolation.held), rights, grant)
     }
 
-    /// Returns the whole environment of a program: nothing of this machine's is in it.
     fn environment(&self, env: &[(String, String)]) -> Vec<(String, String)> {
-        let role = ("LOKI_ROLE", self.rights.role.as_str());
-        let own = ENVIRONMENT
-            .iter()
-            .copied()
-            .chain(trust::environment())
-            .chain([role]);
-        own.map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .chain(env.iter().cloned())
-            .collect()
+        environment(&self.rights, env)
     }
 
     /// Resolves when the link is lost: the container was killed, or ran out of memory as a whole.
@@ -295,6 +285,57 @@ impl Sandbox {
         self.guard.end().await?;
         Ok(())
     }
+}
+
+/// What the kernel holds programs with these rights to, on a sandbox of this Landlock and these
+/// limits.
+fn here((landlock, held): (u32, &Held), rights: &Rights, grant: &Grant) -> Confinement {
+    let mut confinement = confinement(rights, grant);
+    confinement.landlock = landlock;
+    confinement.limits.extend(limits(held));
+    confinement
+}
+
+/// Returns the whole environment of a program: nothing of this machine's is in it.
+fn environment(rights: &Rights, env: &[(String, String)]) -> Vec<(String, String)> {
+    let role = ("LOKI_ROLE", rights.role.as_str());
+    let own = ENVIRONMENT
+        .iter()
+        .copied()
+        .chain(trust::environment())
+        .chain([role]);
+    own.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .chain(env.iter().cloned())
+        .collect()
+}
+
+/// Runs programs that make the private repository, with the rights to run git and nothing more.
+pub(super) async fn repository_commands(
+    link: &Link,
+    held: (u32, &Held),
+    rights: &Rights,
+    commands: &[Vec<&str>],
+) -> Result<(), SandboxError> {
+    let rights = Rights {
+        programs: vec![Program::Image("git".to_owned())],
+        deliveries: Vec::new(),
+        ..rights.clone()
+    };
+    for argv in commands {
+        let argv: Vec<String> = argv.iter().map(|&word| word.to_owned()).collect();
+        let confined = here(held, &rights, &Grant::default());
+        let (env, said) = (environment(&rights, &[]), argv.join(" "));
+        let mut process = link.exec(argv, env, "/work", confined).await?;
+        drop(process.stdin.take());
+        let code = process.wait().await?.code;
+        if code != 0 {
+            return Err(SandboxError::NoRepository {
+                command: said,
+                code,
+            });
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Sandbox {

@@ -137,6 +137,7 @@ impl Status {
                 container,
                 image,
                 isolation,
+                ..
             } => {
                 self.agents.push(Agent {
                     sandbox: sandbox.clone(),

@@ -51,6 +51,7 @@ fn sandbox(name: &str, task: &str) -> Event {
         container: format!("c-{name}"),
         image: "base".to_owned(),
         isolation: Isolation::default(),
+        start: None,
     }
 }
 

@@ -180,9 +180,9 @@ fn attack_k13_a_sandbox_is_made_of_the_image_that_its_record_names() {
         assert!(image.starts_with("sha256:") && image.len() == 71, "{image}");
         let mut running = world.spawn(&START);
         running.wait_until(LIMIT, |said| said.stderr.contains("page-1: sandbox for"));
-        let containers = world.leftovers();
-        assert_eq!(containers.len(), 1, "{containers:?}");
-        let look = ["inspect", "--format", "{{.Image}}", &containers[0]];
+        let begun = world.events_of("sandbox_started");
+        let container = begun[0]["container"].as_str().unwrap();
+        let look = ["inspect", "--format", "{{.Image}}", container];
         let told = world
             .start(engine.program(), &look)
             .wait(LIMIT)

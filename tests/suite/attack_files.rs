@@ -173,7 +173,8 @@ fn attack_g07_the_target_of_a_link_is_never_opened_on_the_host() {
     drop(attempt.repository.export(&export, checkout).unwrap());
     let slot = loki::sandbox::Slot::at(export.clone());
     let writable = ["src/folder/made", "src/committed/made"].map(str::to_owned);
-    slot.furnish((1, 1), &[], &writable.into()).unwrap();
+    slot.furnish((1, 1)).unwrap();
+    slot.occupy((1, 1), &[], &writable.into()).unwrap();
     remove_tree(&export).unwrap();
     attempt.slot.remove(&attempt.repository).unwrap();
     assert_eq!(watch.opened(), 0, "the host opened what a link leads to");

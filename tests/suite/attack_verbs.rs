@@ -84,6 +84,7 @@ const TOUCHING: &[(&str, &str)] = &[
     ("audit anchor", "audit anchor"),
     ("audit export", "audit export --format jsonl"),
     ("audit prune", "audit prune --keep 0"),
+    ("pool status", "pool status --json"),
     ("doctor", "doctor"),
     ("image build", "image build"),
     ("image list", "image list"),

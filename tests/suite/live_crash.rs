@@ -371,7 +371,7 @@ fn live_a_container_that_is_killed_from_outside_costs_one_attempt() {
             })
         };
         run.wait_until(LIMIT, |_| log(&world));
-        let containers = world.leftovers();
+        let containers = world.occupied();
         assert_eq!(containers.len(), 1, "{containers:?}");
         world
             .start(engine.program(), &["kill", &containers[0]])

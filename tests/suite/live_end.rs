@@ -75,7 +75,7 @@ fn live_kill_9_ends_every_agent_within_a_second_and_the_next_start_sweeps() {
     for engine in Engine::ALL {
         let world = world(engine, ENDLESS);
         let run = begun(&world);
-        let containers = world.leftovers();
+        let containers = world.occupied();
         assert_eq!(containers.len(), 1, "{containers:?}");
         let inside = processes(&world, engine, &containers[0]);
         assert!(

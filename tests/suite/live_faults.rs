@@ -86,7 +86,7 @@ fn live_a_second_start_names_the_run_and_the_process_that_works_here() {
         .exits(1)
         .says(&[&run, "`loki stop`"]);
     assert_eq!(
-        world.leftovers().len(),
+        world.occupied().len(),
         1,
         "the second start touched the first"
     );

@@ -887,3 +887,67 @@ async fn the_guest_is_small_and_quick() {
         "confinement adds {added:?}"
     );
 }
+
+/// What a program prints goes straight to the host: neither PID 1 nor the link carries it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_output_delays_no_exit_and_an_idle_guest_does_nothing() {
+    let sandbox = Sandbox::start().await;
+    let ran = |pid: i32| {
+        let schedule = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();
+        let mut numbers = schedule.split_whitespace().map(str::to_owned);
+        (numbers.next(), numbers.nth(1))
+    };
+    let pid = sandbox.guest_pid();
+    // Its first message was its last.
+    let mut before = ran(pid);
+    let begun = Instant::now();
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let now = ran(pid);
+        if now == before {
+            break;
+        }
+        assert!(begun.elapsed() < SOON, "the guest never rests: {now:?}");
+        before = now;
+    }
+    let median = async || {
+        let mut times = Vec::new();
+        for _ in 0..21 {
+            times.push(sandbox.time(hardly_confined()).await);
+        }
+        times.sort();
+        times[10]
+    };
+    let quiet = median().await;
+    let mut flood = sandbox.exec(&["yes"], hardly_confined()).await.unwrap();
+    let mut stdout = std::mem::replace(
+        &mut flood.stdout,
+        sandbox
+            .exec(&["true"], hardly_confined())
+            .await
+            .unwrap()
+            .stdout,
+    );
+    let (tell, mut told) = tokio::sync::watch::channel(0_u64);
+    let reading = tokio::task::JoinSet::from_iter([async move {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(count @ 1..) = stdout.read(&mut buffer).await {
+            tell.send_modify(|bytes| *bytes += count as u64);
+        }
+    }]);
+    told.wait_for(|bytes| *bytes > 1 << 20).await.unwrap();
+    let flooded = median().await;
+    assert!(*told.borrow() > 2 << 20, "there was no flood");
+    eprintln!(
+        "exec true: {quiet:?} quiet, {flooded:?} beside a flood; {} bytes",
+        *told.borrow()
+    );
+    // The flood takes processors from both; a copy of it on the link would take far more.
+    assert!(
+        flooded < quiet * 10 + Duration::from_millis(50),
+        "{quiet:?} {flooded:?}"
+    );
+    sandbox.link().signal(flood.id, 9).await.unwrap();
+    assert_eq!(flood.wait().await.unwrap().signal, Some(9));
+    drop(reading);
+}

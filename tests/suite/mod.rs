@@ -45,6 +45,7 @@ mod live_landing;
 mod live_large;
 mod live_link;
 mod live_meter;
+mod live_pool;
 mod live_readme;
 mod live_rootless;
 mod live_run;

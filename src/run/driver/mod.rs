@@ -211,6 +211,7 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
     let played = driver.play(&mut messages, &mut controls).await;
     // Whatever ended the run, no attempt outlives it.
     driver.jobs.shutdown().await;
+    driver.work.pool.end().await;
     let ending = played?;
     while let Ok(message) = messages.try_recv() {
         driver.take(message)?;
@@ -321,6 +322,7 @@ impl Driver {
         self.queue.apply(&event)?;
         let record = self.writer.append(&event)?;
         self.work.landings().apply(&event);
+        self.work.foresee(&event, &self.queue);
         self.breakers.apply(&event);
         let (seq, ts) = (record.seq, record.ts);
         self.status.apply(&record);

@@ -16,11 +16,12 @@ use crate::{
     event::{Event, millis},
     git,
     install::{Inputs, Place, Want},
-    sandbox::{Grant, Home, Sandbox},
+    sandbox::{Grant, Home, Sandbox, SandboxError},
 };
 
 use super::{
     super::{
+        failure::Failure,
         names,
         output::{End, Talk, last_lines},
         room::Room,
@@ -53,10 +54,16 @@ pub(super) async fn make(
     let run = &room.work().run;
     let name = format!("install-{}-{:.16}", want.tool.name, making.locked.key());
     let name = names::take(run, &name);
-    let own = room
+    let mut own = room
         .work()
         .room_with(room.recorder(), &name, room.task(), rights);
-    let made = within(&own, (want, inputs), index.as_deref()).await;
+    let files = inputs.iter();
+    own.show(
+        files
+            .map(|(path, bytes)| (want.below(path), bytes.clone()))
+            .collect(),
+    );
+    let made = within(&own, want, index.as_deref()).await;
     let taken = match made {
         Ok(()) => take(&own, installs, want, making).await,
         Err(step) => Err(step),
@@ -78,18 +85,7 @@ pub(super) async fn make(
     Ok(())
 }
 
-async fn within(
-    own: &Room<'_>,
-    (want, inputs): (&Want, &Inputs),
-    index: Option<&str>,
-) -> Result<(), Step> {
-    let (slot, user) = (own.slot.path().to_owned(), own.user());
-    let files: Inputs = inputs
-        .iter()
-        .map(|(path, bytes)| (want.below(path), bytes.clone()))
-        .collect();
-    let laid = blocking(move || lay_out(&slot, &files, user)).await?;
-    laid.map_err(|fault| want.refused(fault))?;
+async fn within(own: &Room<'_>, want: &Want, index: Option<&str>) -> Result<(), Step> {
     let home = want
         .install_files(index)
         .into_iter()
@@ -161,13 +157,21 @@ async fn take(
     taken.map_err(|fault| want.refused(fault.to_string()).into())
 }
 
-/// Writes what an install may see into a fresh slot, and hands it to its user.
-fn lay_out(slot: &Path, files: &Inputs, user: (u32, u32)) -> Result<(), String> {
-    let work = git::Slot::lay_out(slot).map_err(|fault| fault.to_string())?;
+/// Writes what an install may see into a fresh slot, and hands it to its user. Blocks.
+pub(in crate::run) fn lay_out(
+    slot: &Path,
+    files: &Inputs,
+    user: (u32, u32),
+) -> Result<(), Failure> {
+    let work = git::Slot::lay_out(slot)?;
     let all = files
         .iter()
         .try_for_each(|(path, bytes)| put(&work, (path, bytes), user));
-    all.map_err(|cause| format!("what the install sees could not be written: {cause}"))
+    let named = |cause: io::Error| {
+        let message = format!("what the install sees could not be written: {cause}");
+        SandboxError::Slot(io::Error::new(cause.kind(), message))
+    };
+    Ok(all.map_err(named)?)
 }
 
 /// Writes one file. Paths are plain, and nobody else writes here yet: there is no link to follow.

@@ -35,6 +35,7 @@ use crate::{
 use super::{failure::Failure, room::Room};
 
 pub(super) use given::Given;
+pub(super) use make::lay_out;
 
 use found::Step;
 use turns::Turns;
@@ -344,7 +345,7 @@ async fn tell(room: &Room<'_>, refusal: &Refusal, key: Option<Digest>) -> Result
 }
 
 /// Does what blocks away from the async threads.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Failure> {
     let done = tokio::task::spawn_blocking(call).await;

@@ -22,6 +22,19 @@ impl World {
         self.events().into_iter().filter_map(of).collect()
     }
 
+    /// Returns those of the leftovers that stand, or stood, for a task of the newest run.
+    #[track_caller]
+    pub(crate) fn occupied(&self) -> Vec<String> {
+        let started = self.events_of("sandbox_started");
+        let mut all = self.leftovers();
+        all.retain(|id| {
+            started
+                .iter()
+                .any(|event| event["container"] == id.as_str())
+        });
+        all
+    }
+
     /// Returns `loki status --json` of the newest run.
     #[track_caller]
     pub(crate) fn status(&self) -> Value {

@@ -274,7 +274,6 @@ fn what_nothing_acts_on_yet_is_noted() {
     assert_eq!(policy.agent_pool().max_total, 5);
     assert_eq!(policy.rotation().grace_period, Duration::from_secs(3600));
     insta::assert_snapshot!(shown(policy.notes()), @r"
-    User.yaml:2:1: `agent_pool` is checked, but this version does not act on it yet
     User.yaml:3:1: `rotation` is checked, but this version does not act on it yet
     ");
 }

@@ -3,9 +3,12 @@
 //! Git reads the objects, several of it at once; the files are written here, with their owner and
 //! permissions, each once and never looked up again. So nothing of the repository's can change a
 //! byte on the way, and nothing is ever written through a link. Each file is a new one, never a
-//! second name of another.
+//! second name of another. Going on to another tree is [`change`].
+
+mod change;
 
 use std::{
+    collections::HashSet,
     ffi::CString,
     fs::File,
     io::{self, BufRead, BufReader, Read},
@@ -36,6 +39,8 @@ use super::{
     tree::DEPTH,
 };
 
+pub(super) use change::change;
+
 /// How many processes of git read objects at once, at most.
 const READERS: usize = 4;
 /// How many files are worth a process.
@@ -54,11 +59,7 @@ pub(super) fn write(
     index: &Index,
     chosen: &[bool],
 ) -> Result<Vec<Option<Facts>>, GitError> {
-    let ids = owner.filter(|_| geteuid().is_root());
-    let desk = Desk {
-        work,
-        ids: ids.map(|owner| (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid))),
-    };
+    let desk = Desk::of(work, owner);
     let mut facts = vec![None; index.entries.len()];
     let wanted: Vec<(usize, &Entry)> = index
         .entries
@@ -67,26 +68,7 @@ pub(super) fn write(
         .filter(|(at, _)| chosen.get(*at) == Some(&true))
         .collect();
     desk.own_top()?;
-    desk.directories(wanted.iter().map(|(_, entry)| *entry))?;
-    let share = wanted.len().div_ceil(readers()).max(SHARE);
-    let shares = wanted.chunks(share);
-    let written: Vec<Result<Vec<Facts>, GitError>> = thread::scope(|scope| {
-        let writing: Vec<_> = shares
-            .clone()
-            .map(|share| scope.spawn(|| desk.share(place, index, share)))
-            .collect();
-        let joined = writing.into_iter().map(|one| one.join());
-        joined
-            .map(|one| one.expect("writing files does not panic"))
-            .collect()
-    });
-    for (share, written) in shares.zip(written) {
-        for ((at, _), made) in share.iter().zip(written?) {
-            if let Some(slot) = facts.get_mut(*at) {
-                *slot = Some(made);
-            }
-        }
-    }
+    desk.fill(place, (index, &wanted), &mut facts)?;
     Ok(facts)
 }
 
@@ -100,9 +82,50 @@ fn readers() -> usize {
 struct Desk<'a> {
     work: &'a Path,
     ids: Option<(Uid, Gid)>,
+    /// Directories that stand already.
+    there: HashSet<Vec<u8>>,
+}
+
+impl<'a> Desk<'a> {
+    fn of(work: &'a Path, owner: Option<Owner>) -> Self {
+        let ids = owner.filter(|_| geteuid().is_root());
+        let ids = ids.map(|owner| (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid)));
+        let there = HashSet::new();
+        Self { work, ids, there }
+    }
 }
 
 impl Desk<'_> {
+    /// Makes the directories of files, writes the files, and takes down their facts.
+    fn fill(
+        &self,
+        place: &Place,
+        (index, wanted): (&Index, &[(usize, &Entry)]),
+        facts: &mut [Option<Facts>],
+    ) -> Result<(), GitError> {
+        self.directories(wanted.iter().map(|(_, entry)| *entry))?;
+        let share = wanted.len().div_ceil(readers()).max(SHARE);
+        let shares = wanted.chunks(share);
+        let written: Vec<Result<Vec<Facts>, GitError>> = thread::scope(|scope| {
+            let writing: Vec<_> = shares
+                .clone()
+                .map(|share| scope.spawn(|| self.share(place, index, share)))
+                .collect();
+            let joined = writing.into_iter().map(|one| one.join());
+            joined
+                .map(|one| one.expect("writing files does not panic"))
+                .collect()
+        });
+        for (share, written) in shares.zip(written) {
+            for ((at, _), made) in share.iter().zip(written?) {
+                if let Some(slot) = facts.get_mut(*at) {
+                    *slot = Some(made);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the top itself away; what stands at `.git` in it stays.
     fn own_top(&self) -> Result<(), GitError> {
         let top = open_dir(CWD, self.work).at("open", self.work)?;
@@ -264,7 +287,12 @@ impl Way {
                     why: "is nested deeper than 100 directories",
                 });
             }
-            let made = desk.directory(self.at(depth), &c_string(name));
+            let known = !desk.there.is_empty() && desk.there.contains(&so_far());
+            let made = if known {
+                open_dir(self.at(depth), c_string(name))
+            } else {
+                desk.directory(self.at(depth), &c_string(name))
+            };
             let next = made.map_err(|cause| desk.fault_at(&so_far(), cause))?;
             self.open.push((name.to_vec(), next));
         }
