@@ -3,11 +3,19 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use serde::{Deserialize, Serialize};
 
 use super::{
-    advisories::args::AdvisoriesVerb, asked, audit::args as audit, checkpoint::args as checkpoint,
-    egress::args as egress, landing::args as landing, policy::args as policy,
-    secrets::args as secrets, work::args as work,
+    advisories::args::AdvisoriesVerb,
+    asked,
+    audit::args as audit,
+    checkpoint::args as checkpoint,
+    egress::args as egress,
+    held::args::{Attach, Stay, Stop},
+    landing::args as landing,
+    policy::args as policy,
+    secrets::args as secrets,
+    work::args as work,
 };
 use crate::name::{CheckpointId, Role, RunId};
 
@@ -36,13 +44,18 @@ pub(super) enum Command {
     Start(Start),
     /// Go on with a run whose orchestrator died, or that stopped or waits for a person
     Resume(Resume),
+    /// Watch a run that goes on until it ends, and exit as it does; Ctrl-C only ends the watching
+    Attach(Attach),
+    /// Hold runs: what `loki start --detach` starts
+    #[command(hide = true)]
+    Orchestrate,
     /// Show what a run is doing or has done
     Status(Shown),
     /// Print what agents wrote, by task
     Logs(Logs),
     /// Print the journal of a run
     Events(Events),
-    /// Ask the running orchestrator to end: agents finish, nothing new starts
+    /// Ask runs to end: agents finish, nothing new starts
     Stop(Stop),
     /// Take back what a task landed, by a commit on the run's branch
     Revert(landing::Revert),
@@ -102,7 +115,8 @@ pub(super) enum Command {
 }
 
 /// `loki start`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Start {
     /// The specification, a Markdown file
     pub(super) spec: PathBuf,
@@ -130,10 +144,13 @@ pub(super) struct Start {
     pub(super) ship: bool,
     #[command(flatten)]
     pub(super) to: landing::To,
+    #[command(flatten)]
+    pub(super) stay: Stay,
 }
 
 /// `loki resume`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Resume {
     /// The run (default: the newest that is not over)
     pub(super) run: Option<RunId>,
@@ -150,6 +167,8 @@ pub(super) struct Resume {
     /// How many agents work at once (default: as at the start)
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(super) parallel: Option<u16>,
+    #[command(flatten)]
+    pub(super) stay: Stay,
 }
 
 /// A run to look at.
@@ -181,14 +200,6 @@ pub(super) struct Logs {
     /// The run (default: the newest)
     #[arg(long)]
     pub(super) run: Option<RunId>,
-}
-
-/// `loki stop`.
-#[derive(Debug, Args)]
-pub(super) struct Stop {
-    /// End running agents at once
-    #[arg(long)]
-    pub(super) now: bool,
 }
 
 /// `loki clean`.

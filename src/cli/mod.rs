@@ -16,9 +16,12 @@ mod doctor;
 mod egress;
 mod env;
 mod exit;
+mod ground;
+mod held;
 mod image;
 mod landed;
 mod landing;
+mod order;
 mod policy;
 mod progress;
 
@@ -86,6 +89,8 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
     match cli.command {
         Command::Start(start) => start::start(&env, &start).await,
         Command::Resume(resume) => resume::resume(&env, &resume).await,
+        Command::Attach(asked) => held::attach(&asked).await,
+        Command::Orchestrate => held::orchestrate(&env).await,
         Command::Status(shown) => views::status(&shown),
         Command::Logs(logs) => views::logs(&logs),
         Command::Events(events) => views::events(&events).await,

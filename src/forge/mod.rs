@@ -9,6 +9,7 @@ mod error;
 mod letter;
 mod wire;
 
+use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -104,7 +105,7 @@ impl<D> std::fmt::Debug for Forge<D> {
 
 impl<D> Forge<D>
 where
-    D: AsyncFn() -> std::io::Result<tokio::net::TcpStream>,
+    D: Fn() -> BoxFuture<'static, std::io::Result<tokio::net::TcpStream>> + Sync,
 {
     /// Prepares asking; `dial` connects to [`Place::interface`].
     pub fn new(place: Place, token: Zeroizing<String>, trust: Trust, dial: D) -> Self {

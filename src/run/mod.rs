@@ -17,6 +17,7 @@ mod count;
 mod driver;
 mod failure;
 mod handed;
+mod held;
 mod keeper;
 mod land;
 mod landings;
@@ -33,6 +34,7 @@ mod work;
     reason = "an error is named after what failed"
 )]
 pub use driver::{Control, Ending, RunError, Session, begin, drive};
+pub use held::{Held, HeldAlready, Seat};
 pub use keeper::{Holder, Keeper, Subject};
 pub use landings::{Landing, Landings};
 pub use resume::{Came, Cut, CutOff, cut_off, outside};

@@ -20,7 +20,9 @@ use super::{
         audit,
         env::Environment,
         exit::{Exit, Fault, OrExit},
-        setup, ui,
+        setup,
+        signals::{Asks, Request},
+        ui,
     },
     Chosen,
     args::{Approve, Reject},
@@ -185,7 +187,7 @@ fn person() -> String {
 async fn decide(env: &Environment, chosen: &Chosen, decision: &Decision) -> Result<bool, Fault> {
     let state = chosen.state();
     let holder = Lock::holder(&state).or_exit(Exit::Failed)?;
-    if holder.is_some_and(|holder| holder.run == chosen.run) {
+    if holder.is_some_and(|holder| holder.holds(&chosen.run)) {
         ask(chosen, decision).await?;
         return Ok(true);
     }
@@ -225,7 +227,11 @@ async fn ask(chosen: &Chosen, decision: &Decision) -> Result<(), Fault> {
     let state = chosen.state();
     let path = journal::path(&state, &chosen.run);
     let mut follow = Follow::open(&path, From::End).or_exit(Exit::Failed)?;
-    let text = serde_json::to_string(decision).or_exit(Exit::Bug)?;
+    let request = Request {
+        run: chosen.run.clone(),
+        asks: Asks::Decide(decision.clone()),
+    };
+    let text = serde_json::to_string(&request).or_exit(Exit::Bug)?;
     let name = format!("decide-{}", std::process::id());
     let left = requests::leave(&state, &name, &text).or_exit(Exit::Failed)?;
     let written = timeout(PATIENCE, until_written(&mut follow, decision)).await;

@@ -86,6 +86,9 @@ pub struct Session {
     pub controls: mpsc::Receiver<Control>,
     /// Told of each record once it is written.
     pub observer: mpsc::UnboundedSender<Record>,
+    /// Whether the files for other tools show this run now: there is one set of them, and there may
+    /// be several runs.
+    pub shows: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// A job that ended.
@@ -101,6 +104,7 @@ struct Driver {
     status: Status,
     parallel: usize,
     observer: mpsc::UnboundedSender<Record>,
+    shows: Arc<dyn Fn() -> bool + Send + Sync>,
     recorder: Recorder,
     jobs: JoinSet<Job>,
     evidence: BTreeMap<TaskId, Vec<String>>,
@@ -143,6 +147,7 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
         status,
         parallel: session.parallel,
         observer: session.observer,
+        shows: session.shows,
         recorder,
         jobs: JoinSet::new(),
         evidence: lessons(&session.history),
@@ -171,7 +176,9 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
         reason: ending.reason.clone(),
     })?;
     driver.writer.sync()?;
-    views::write(&driver.state, &driver.status).ok();
+    if (driver.shows)() {
+        views::write(&driver.state, &driver.status).ok();
+    }
     Ok(ending)
 }
 
@@ -365,7 +372,7 @@ impl Driver {
     /// Writes the views for outside tools. They are copies: a failure to write one is no failure
     /// of the run. Only what changed is written, and not on the thread that drives.
     fn show(&mut self) {
-        if self.shown == self.status.seq {
+        if self.shown == self.status.seq || !(self.shows)() {
             return;
         }
         self.shown = self.status.seq;
