@@ -227,6 +227,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn runs_share_threads_and_not_what_a_person_opened() {
+        let threads = Threads::start().unwrap();
+        let other = threads.beside();
+        assert!(Arc::ptr_eq(&threads.each, &other.each));
+        assert!(Arc::ptr_eq(&threads.trust(), &other.trust()));
+        let role: Role = "eng-qa".parse().unwrap();
+        let target = Target {
+            name: "a.test".parse().unwrap(),
+            port: 443,
+        };
+        threads.open(Opening {
+            role: role.clone(),
+            host: target.name.clone(),
+            port: target.port,
+            protocol: crate::policy::Protocol::Tls,
+            times: crate::egress::Times::Run,
+        });
+        let is_open = |threads: &Threads| {
+            let own = (&role, &Egress::default());
+            let asked = super::super::openings::Asked::ToConnect;
+            threads.shared.openings.decide(own, &target, asked).is_ok()
+        };
+        assert!(is_open(&threads) && !is_open(&other));
+    }
+
+    #[test]
     fn gateways_spread_over_the_threads_and_an_ended_one_makes_room() {
         let threads = Threads::start().unwrap();
         let count = threads.each.len();

@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn attack_g02_what_a_repository_planted_is_neither_opened_nor_spoken_to() {
+    async fn attack_g07_what_a_repository_planted_is_neither_opened_nor_spoken_to() {
         let (keep, home) = home();
         let (_lock, holder) = held(&home);
         let place = home.join(PLACE);

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn attack_g02_a_log_that_a_repository_planted_is_not_written_on() {
+    fn attack_g07_a_log_that_a_repository_planted_is_not_written_on() {
         let home = tempfile::tempdir().unwrap();
         let victim = home.path().join("victim");
         std::fs::write(&victim, "untouched").unwrap();

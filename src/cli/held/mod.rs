@@ -214,7 +214,7 @@ impl Orchestrator {
         run: RunId,
         (mut place, begun): (Place, impl FnOnce(&RunId, u64) + Send + 'static),
     ) -> Came {
-        place.seat.begins(&run).or_exit(Exit::Failed)?;
+        let run = begins(&place.seat, &wanted, run)?;
         self.say_runs();
         let ready = tokio::select! {
             ready = self.prepare(&env, (wanted, launcher), run) => ready?,
@@ -289,6 +289,17 @@ impl Orchestrator {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
+    }
+}
+
+/// Gives a run its seat. A new one whose name is taken, by chance in the same second, gets another.
+fn begins(seat: &Seat, wanted: &Wanted, mut run: RunId) -> Result<RunId, Fault> {
+    loop {
+        match seat.begins(&run) {
+            Ok(()) => return Ok(run),
+            Err(_taken) if wanted.run().is_none() => run = new_run()?,
+            Err(already) => return Err(already).or_exit(Exit::Failed),
+        }
     }
 }
 
