@@ -49,7 +49,7 @@ struct Taken {
 
 /// The right to hold a run, for as long as it lives.
 #[derive(Debug)]
-pub struct Seat {
+pub struct Berth {
     held: Arc<Held>,
     number: u64,
 }
@@ -79,7 +79,7 @@ impl Held {
     /// Takes a seat for a run to come, and returns what is asked of it; none once nobody may sit
     /// down any more.
     #[must_use]
-    pub fn sit(self: &Arc<Self>) -> Option<(Arc<Seat>, mpsc::Receiver<Control>)> {
+    pub fn sit(self: &Arc<Self>) -> Option<(Arc<Berth>, mpsc::Receiver<Control>)> {
         let mut seats = self.seats();
         if seats.closed {
             return None;
@@ -91,7 +91,7 @@ impl Held {
         seats.taken.insert(number, Taken { run, controls });
         self.count.send_replace(seats.taken.len());
         let held = Arc::clone(self);
-        Some((Arc::new(Seat { held, number }), asked))
+        Some((Arc::new(Berth { held, number }), asked))
     }
 
     /// Closes this for good when nobody sits; returns whether nobody does.
@@ -154,7 +154,7 @@ impl Held {
     }
 }
 
-impl Seat {
+impl Berth {
     /// Returns its number, by which [`Held::tell_seat`] finds it.
     #[must_use]
     pub fn number(&self) -> u64 {
@@ -179,7 +179,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Berth {
     fn drop(&mut self) {
         let mut seats = self.held.seats();
         seats.taken.remove(&self.number);

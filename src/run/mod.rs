@@ -34,7 +34,7 @@ mod work;
     reason = "an error is named after what failed"
 )]
 pub use driver::{Control, Ending, RunError, Session, begin, drive};
-pub use held::{Held, HeldAlready, Seat};
+pub use held::{Berth, Held, HeldAlready};
 pub use keeper::{Holder, Keeper, Subject};
 pub use landings::{Landing, Landings};
 pub use resume::{Came, Cut, CutOff, cut_off, outside};

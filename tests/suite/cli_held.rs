@@ -11,7 +11,7 @@ use loki::{
 
 use super::harness::World;
 
-const SPEC: &str = "# Page\n\n## Tasks\n\n1. `page` (eng-backend): Write it.\n";
+const SPEC: &str = "# Page\n\n## Tasks\n\n1. `page` (eng-backend): Write it.\n\n## Tests\n\n- `true`\n";
 const SOON: Duration = Duration::from_secs(60);
 
 fn run() -> RunId {
@@ -56,7 +56,11 @@ fn recorded(world: &World, outcome: Option<Outcome>) {
     drop(journal.append(&started).unwrap());
     if let Some(outcome) = outcome {
         let reason = None;
-        drop(journal.append(&Event::RunEnded { outcome, reason }).unwrap());
+        drop(
+            journal
+                .append(&Event::RunEnded { outcome, reason })
+                .unwrap(),
+        );
     }
     journal.sync().unwrap();
 }
@@ -87,7 +91,9 @@ fn a_run_that_is_over_says_how_it_ended() {
         let world = world();
         recorded(&world, Some(outcome));
         drop(world.loki(&["attach"]).exits(code).says(&[word]));
-        let said = world.loki(&["attach", run().as_str(), "--json"]).exits(code);
+        let said = world
+            .loki(&["attach", run().as_str(), "--json"])
+            .exits(code);
         assert_eq!(said.stdout.lines().count(), 2, "{said}");
         let stopped = world.loki(&["stop", run().as_str()]).exits(0);
         drop(stopped.says(&["does not go on"]));
@@ -143,18 +149,36 @@ fn what_cannot_be_understood_ends_the_caller_in_words() {
     let door = Door::open(&state).unwrap();
     for (answer, words) in [
         ("{\"heard\":7}\nnonsense", "cannot be understood"),
-        ("{\"heard\":7}", "process 7 is gone, and the run had not begun"),
-        ("{\"fault\":[4,\"it will not\",\"do this\"]}", "hint: do this"),
+        (
+            "{\"heard\":7}",
+            "process 7 is gone, and the run had not begun",
+        ),
+        (
+            "{\"fault\":[4,\"it will not\",\"do this\"]}",
+            "hint: do this",
+        ),
     ] {
         let caller = world.spawn(&START);
         runtime.block_on(async {
-            let mut talk = tokio::time::timeout(SOON, door.next()).await.unwrap().unwrap();
+            let mut talk = tokio::time::timeout(SOON, door.next())
+                .await
+                .unwrap()
+                .unwrap();
             let wish = talk.hear(1 << 20).await.unwrap().unwrap();
-            assert!(wish.contains("## Tasks"), "the specification by content: {wish}");
+            assert!(
+                wish.contains("## Tasks"),
+                "the specification by content: {wish}"
+            );
             talk.say(answer).await.unwrap();
         });
         let code = if answer.contains("fault") { 4 } else { 1 };
-        drop(caller.wait(SOON).never_panicked().exits(code).says(&[words]));
+        drop(
+            caller
+                .wait(SOON)
+                .never_panicked()
+                .exits(code)
+                .says(&[words]),
+        );
     }
     drop((door, lock));
 }

@@ -24,7 +24,7 @@ fn spec(names: &[&str]) -> String {
             text += &format!("   - depends on: `{before}`\n");
         }
     }
-    text
+    text + &format!("   - accept: `test -s src/{}`\n", names[names.len() - 1])
 }
 
 /// The tasks `slow…` work long enough for a person to type something.
@@ -118,7 +118,10 @@ fn stands_alone(world: &World, pid: u32) {
 #[test]
 fn live_several_runs_are_held_by_one_process_and_each_ends_as_its_own() {
     let world = world(Engine::Docker);
-    world.write("../given.yaml", "version: 1\npermissions:\n  eng-qa: { read: [\"src/**\"] }\n");
+    world.write(
+        "../given.yaml",
+        "version: 1\npermissions:\n  eng-qa: { read: [\"src/**\"] }\n",
+    );
     let first = detached(&world, &start("long.md", &["--detach", "--json"]));
     stands_alone(&world, first.pid);
     let watched = world.spawn(&["attach", &first.run]);
@@ -126,39 +129,50 @@ fn live_several_runs_are_held_by_one_process_and_each_ends_as_its_own() {
     let policy = ["--policy", "../given.yaml"];
     let mut second = world.spawn(&start("other.md", &policy));
     let process = format!("process {} works here, and holds this run, too", first.pid);
-    second.wait_until(SOON, |said| {
-        said.stderr.contains(&process)
-    });
+    second.wait_until(SOON, |said| said.stderr.contains(&process));
     fs::remove_file(world.path("other.md")).unwrap();
     fs::remove_file(world.path("../given.yaml")).unwrap();
     second.wait_until(SOON, |said| said.stderr.contains("slow-other: attempt 1"));
     let own = run_of(&second);
     until("its agent works", || works(&world, &own, "slow-other-1"));
-    let said = world.loki(&["status", "--run", &first.run, "--json"]).exits(0);
+    let said = world
+        .loki(&["status", "--run", &first.run, "--json"])
+        .exits(0);
     let status: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(status["beside"][0]["run"], own.as_str(), "{said}");
 
     // A person's Ctrl-C is about the run of that terminal alone.
     second.signal(Signal::INT);
     let said = second.wait(SOON).never_panicked().exits(130);
-    let said = said.says(&["asked to drain by Ctrl-C", "slow-other: landed as", "stopped"]);
+    let said = said.says(&[
+        "asked to drain by Ctrl-C",
+        "slow-other: landed as",
+        "stopped",
+    ]);
     assert!(!said.stderr.contains("last: attempt"), "{said}");
     assert!(lives(first.pid), "the other run goes on");
     assert_eq!(outcome(&world, &first.run), "", "it has not ended");
 
     let podman = ["--engine", "podman"];
-    let refused = world.loki(&[&podman[..], &start("short.md", &[])].concat()).exits(1);
+    let refused = world
+        .loki(&[&podman[..], &start("short.md", &[])].concat())
+        .exits(1);
     drop(refused.says(&["has another container engine", "`loki attach`"]));
 
     let said = watched.wait(SOON).never_panicked();
-    let said = said.exits(0).says(&["slow-one: landed as", "two: landed as", "is done"]);
+    let said = said
+        .exits(0)
+        .says(&["slow-one: landed as", "two: landed as", "is done"]);
     assert!(!said.stderr.contains("slow-other"), "{said}");
     until("the process ends with its last run", || !lives(first.pid));
     assert_eq!(outcome(&world, &first.run), "done");
     assert!(!world.path(".loki/orchestrator/socket").exists());
 
     world.write("other.md", spec(&["slow-other", "last"]));
-    world.write("../given.yaml", "version: 1\npermissions:\n  eng-qa: { read: [\"src/**\"] }\n");
+    world.write(
+        "../given.yaml",
+        "version: 1\npermissions:\n  eng-qa: { read: [\"src/**\"] }\n",
+    );
     let again = detached(&world, &["resume", &own, "--detach", "--json"]);
     assert_eq!(again.run, own);
     let said = world.loki(&["attach", &own]).exits(0);
@@ -224,12 +238,17 @@ fn live_starts_in_the_same_instant_are_one_process_and_the_end_of_one_is_none_of
         let said = one.wait(SOON).never_panicked().exits(0);
         serde_json::from_str::<Value>(&said.stdout).unwrap()
     });
-    assert!(told.iter().all(|one| one["pid"] == told[0]["pid"]), "{told:?}");
+    assert!(
+        told.iter().all(|one| one["pid"] == told[0]["pid"]),
+        "{told:?}"
+    );
     let run = |at: usize| told[at]["run"].as_str().unwrap();
     for at in [0, 2] {
         drop(world.loki(&["attach", run(at)]).exits(0));
     }
-    until("the endless agent works", || works(&world, run(1), "endless-1"));
+    until("the endless agent works", || {
+        works(&world, run(1), "endless-1")
+    });
     let said = world.loki(&["stop", "--now", run(1)]).exits(0);
     drop(said.says(&["to end at once", "it ended"]));
     assert_eq!(outcome(&world, run(1)), "stopped");

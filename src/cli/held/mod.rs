@@ -33,7 +33,7 @@ use crate::{
     git::Repository,
     journal::Lock,
     name::RunId,
-    run::{Control, Held, Keeper, Seat, Work},
+    run::{Berth, Control, Held, Keeper, Work},
     sandbox::Launcher,
     task::Task,
 };
@@ -183,7 +183,7 @@ impl Wanted {
 
 /// A run's place in a process, and what it is asked there.
 struct Place {
-    seat: Arc<Seat>,
+    seat: Arc<Berth>,
     controls: mpsc::Receiver<Control>,
     shown: Shown,
 }
@@ -293,7 +293,7 @@ impl Orchestrator {
 }
 
 /// Gives a run its seat. A new one whose name is taken, by chance in the same second, gets another.
-fn begins(seat: &Seat, wanted: &Wanted, mut run: RunId) -> Result<RunId, Fault> {
+fn begins(seat: &Berth, wanted: &Wanted, mut run: RunId) -> Result<RunId, Fault> {
     loop {
         match seat.begins(&run) {
             Ok(()) => return Ok(run),

@@ -14,7 +14,7 @@ use crate::{
     event::Outcome,
     journal::{Door, Talk},
     name::RunId,
-    run::{Control, Seat},
+    run::{Berth, Control},
     sandbox::Launcher,
 };
 
@@ -190,7 +190,7 @@ fn ended(came: Came) -> Said {
 
 /// Passes a caller's word on to the run. One that is left alone by its terminal drains, unless it is
 /// to go on without.
-fn obey(orchestrator: &Orchestrator, seat: &Seat, (word, goes_on): (Option<Word>, bool)) {
+fn obey(orchestrator: &Orchestrator, seat: &Berth, (word, goes_on): (Option<Word>, bool)) {
     let control = match word {
         Some(Word::Drain(by)) => Control::Drain(by),
         Some(Word::Stop(by)) => Control::Stop(by),
