@@ -32,16 +32,8 @@ pub(super) struct Course {
     pub(super) opening: Vec<Event>,
     pub(super) cut: Vec<Cut>,
     pub(super) parallel: u16,
-    pub(super) begins: Begins,
-}
-
-/// Whether the history is news to whoever watches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Begins {
-    /// It has just been written.
-    New,
-    /// It was told by an earlier process.
-    Again,
+    /// The last record that was told by an earlier process: those behind it are news.
+    pub(super) behind: u64,
 }
 
 /// Where a run goes on.
@@ -76,11 +68,9 @@ impl Course {
     pub(super) async fn drive(self, work: &Arc<Work>, stage: Stage) -> Result<Outcome, Fault> {
         let (observer, watched) = mpsc::unbounded_channel();
         let watched = (stage.shown == Shown::Here).then_some(watched);
-        if self.begins == Begins::New {
-            for record in &self.history {
-                // Nobody needs to watch.
-                observer.send(record.clone()).ok();
-            }
+        for record in self.history.iter().filter(|one| one.seq > self.behind) {
+            // Nobody needs to watch.
+            observer.send(record.clone()).ok();
         }
         let session = Session {
             writer: self.writer,

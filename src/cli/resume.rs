@@ -13,7 +13,7 @@ use crate::{
     git::{Join, ObjectId, Repository, run_branch},
     journal::{self, Holder, Lock, Reopened},
     name::{RunId, TaskId},
-    run::{Cut, HeldAlready},
+    run::{self, Cut, HeldAlready},
     sandbox::{self, Launcher},
     status::{Phase, Status},
 };
@@ -21,7 +21,7 @@ use crate::{
 use super::{
     args, audit,
     begun::{Begun, PERSON},
-    course::{self, Begins, Course},
+    course::{self, Course},
     env::Environment,
     exit::{Exit, Fault, OrExit},
     held::{self, Orchestrator, Ready, Wanted},
@@ -162,7 +162,7 @@ impl Resumption {
         let images = setup::images_of(env, engine, &planned.policy, roles(&tasks)).await?;
         let Reopened {
             mut writer,
-            records,
+            mut records,
             torn,
         } = audit::reopen(env, &state, &run)?;
         if records.len() != before.len() {
@@ -172,25 +172,28 @@ impl Resumption {
         course::may_die(env, &mut writer)?;
         let begun = Begun::of(&records)?;
         mend_branch(repository, (&run, &begun))?;
-        let mut opening = vec![Event::Resumed {
+        let resumed = Event::Resumed {
             loki: env!("CARGO_PKG_VERSION").to_owned(),
             engine: described(engine.report()),
             spec_sha256: planned.intake.sha256.clone(),
             policy_sha256: planned.policy.sha256(),
             torn: torn.unwrap_or(0),
-        }];
-        opening.extend(orchestrator.kept_of(&run));
+        };
+        let mut opening = orchestrator.kept_of(&run);
         if begun.tasks().is_none() {
             opening.push(Event::Planned { tasks });
         }
         let parallel = args.parallel.unwrap_or(begun.asked.parallel);
+        let behind = records.last().map_or(0, |record| record.seq);
+        let first = run::begin(&mut writer, &launcher.redactor, resumed).or_exit(Exit::Failed)?;
+        records.push(first);
         let course = Course {
             writer,
             history: records,
             opening,
             cut,
             parallel,
-            begins: Begins::Again,
+            behind,
         };
         let keeper = Arc::clone(&orchestrator.keeper);
         Ok(Ready {

@@ -24,7 +24,7 @@ use crate::{
 use super::{
     args, audit,
     choice::choose,
-    course::{self, Begins, Course},
+    course::{self, Course},
     env::Environment,
     exit::{Exit, Fault, OrExit},
     ground,
@@ -80,7 +80,7 @@ pub(super) async fn prepare(
         opening: vec![Event::Planned { tasks }],
         cut: Vec::new(),
         parallel: order.args.parallel,
-        begins: Begins::New,
+        behind: 0,
     };
     let keeper = Arc::clone(&orchestrator.keeper);
     Ok(Ready {

@@ -19,7 +19,7 @@
 pub mod audit;
 mod chain;
 mod check;
-pub mod door;
+mod door;
 mod error;
 pub mod export;
 mod follow;
@@ -54,7 +54,7 @@ use crate::{digest::Digest, event::Record, name::RunId};
 
 use chain::{Chain, Step};
 
-pub use door::{Door, DoorError, Talk, TalkError};
+pub use door::{Door, DoorError, Talk, TalkError, knock};
 #[expect(
     clippy::module_name_repetitions,
     reason = "an error is named after what failed"

@@ -11,7 +11,8 @@ use loki::{
 
 use super::harness::World;
 
-const SPEC: &str = "# Page\n\n## Tasks\n\n1. `page` (eng-backend): Write it.\n\n## Tests\n\n- `true`\n";
+const SPEC: &str =
+    "# Page\n\n## Tasks\n\n1. `page` (eng-backend): Write it.\n\n## Tests\n\n- `true`\n";
 const SOON: Duration = Duration::from_secs(60);
 
 fn run() -> RunId {
@@ -132,6 +133,11 @@ fn attack_g07_a_strangers_socket_is_told_nothing() {
     let stranger = UnixListener::bind(&elsewhere).unwrap();
     stranger.set_nonblocking(true).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &place).unwrap();
+    let said = world.loki(&START).exits(2);
+    drop(said.says(&["is a symbolic link", "socket"]));
+    // Neither is a file in its place, nor waited for as long as whoever planted it likes.
+    std::fs::remove_file(&place).unwrap();
+    std::fs::write(&place, "").unwrap();
     let said = world.loki(&START).exits(1);
     drop(said.says(&["it is no socket", "nothing was said to it"]));
     assert!(stranger.accept().is_err(), "nobody came");

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    journal::{Door, Lock, LockError, Talk, door},
+    journal::{self, Door, Lock, LockError, Talk},
     name::RunId,
     run::Held,
     sandbox::Launcher,
@@ -63,7 +63,7 @@ pub(super) async fn knock(state: &Path) -> Result<Option<Talk>, Fault> {
             Err(fault) => return Err(fault).or_exit(Exit::Failed),
         };
         let answer = match &holder {
-            Some(holder) => door::knock(state, holder).await,
+            Some(holder) => journal::knock(state, holder).await,
             None => Ok(None),
         };
         match answer {

@@ -48,7 +48,6 @@ pub(super) async fn somebody(env: &Environment, wanted: &Wanted) -> Result<Talk,
 /// Starts a process that outlives this one, with one end of a conversation as its input.
 #[expect(
     clippy::disallowed_methods,
-    clippy::zombie_processes,
     reason = "the only program started here is this one, and it is to outlive whoever started it"
 )]
 fn spawn(env: &Environment, root: &Path, talk: UnixStream) -> Result<(), Fault> {

@@ -40,7 +40,7 @@ use crate::{
 
 use super::{
     answers,
-    course::{self, Begins, Course, Shown, Stage, exit_of},
+    course::{self, Course, Shown, Stage, exit_of},
     env::Environment,
     exit::{Exit, Fault, OrExit},
     ground::Ground,
@@ -225,12 +225,7 @@ impl Orchestrator {
             course,
             shipment,
         } = ready;
-        let last = course.history.last().map_or(0, |record| record.seq);
-        let behind = match course.begins {
-            Begins::New => 0,
-            Begins::Again => last,
-        };
-        begun(&work.run, behind);
+        begun(&work.run, course.behind);
         let stage = Stage {
             controls: place.controls,
             held: Arc::clone(&self.held),

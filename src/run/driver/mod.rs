@@ -119,7 +119,7 @@ struct Driver {
     shown: u64,
 }
 
-/// Writes the first record of a run, before anything of it exists.
+/// Writes the first record of a run, before anything of it exists, or of its going on.
 ///
 /// # Errors
 /// [`RunError`]: the journal could not be written, or a secret stands in it.
