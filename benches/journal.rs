@@ -20,34 +20,17 @@ use loki::{
         audit::{self, Against},
         ring::Ring,
     },
-    name::RunId,
 };
+
+#[path = "numbers/first.rs"]
+mod first;
+
+use first::{run, started};
 
 /// Who hand in events at once, each waiting until its own is written.
 const CLAIMERS: usize = 100;
 /// Times everything is measured; the best counts, for the machine is shared.
 const ROUNDS: usize = 3;
-
-fn run() -> RunId {
-    "20261121-073300-1f3a".parse().expect("a run's name")
-}
-
-fn started() -> Event {
-    let text = |text: &str| text.to_owned();
-    Event::RunStarted {
-        run: run(),
-        loki: text("0.1.0"),
-        spec: text("todo.md"),
-        spec_sha256: Digest::of(b"").to_string(),
-        title: text("Todo"),
-        provider: text("replay"),
-        base: text("main"),
-        branch: text("loki/x"),
-        engine: text("docker"),
-        policy_sha256: Digest::of(b"").to_string(),
-        asked: None,
-    }
-}
 
 /// What a run's journal is mostly made of: claims, and decisions of the gateway.
 fn event(n: usize) -> Event {
@@ -135,9 +118,16 @@ fn write_floor(dir: &Path, bytes: &[u8]) -> Duration {
     begin.elapsed()
 }
 
-fn best(mut measure: impl FnMut() -> Duration) -> f64 {
-    let rounds = (0..ROUNDS).map(|_| measure().as_secs_f64());
-    rounds.fold(f64::INFINITY, f64::min)
+fn each(mut measure: impl FnMut() -> Duration) -> [f64; ROUNDS] {
+    std::array::from_fn(|_| measure().as_secs_f64())
+}
+
+fn least(rounds: [f64; ROUNDS]) -> f64 {
+    rounds.into_iter().fold(f64::INFINITY, f64::min)
+}
+
+fn best(measure: impl FnMut() -> Duration) -> f64 {
+    least(each(measure))
 }
 
 /// The processor time of this process so far, in seconds: other work on the machine changes it
@@ -167,14 +157,16 @@ fn main() {
     let records: usize = asked.unwrap_or(400_000);
     let place = std::env::temp_dir();
     let mut dir = tempfile::tempdir_in(&place).expect("a directory");
-    let writing = best(|| {
+    let written = each(|| {
         dir = tempfile::tempdir_in(&place).expect("a directory");
         write(dir.path(), records)
     });
+    let writing = least(written);
     let home = dir.path().join(".loki");
     let path = journal::path(&home, &run());
     let bytes = std::fs::read(&path).expect("the journal");
-    let floor_of_writing = best(|| write_floor(dir.path(), &bytes));
+    let floors = each(|| write_floor(dir.path(), &bytes));
+    let floor_of_writing = least(floors);
     let key = Key::open_or_make(&dir.path().join("settings")).expect("a key");
     let keys = Ring::default().around(key.public());
     let anchors = dir.path().join("anchors");
@@ -205,6 +197,7 @@ fn main() {
             "read one by one into memory": per_second(one_by_one),
             "verified, floor: SHA-256 of the same lines on one processor": per_second(hashing),
         },
+        "rounds": { "written": written.map(per_second), "floor": floors.map(per_second) },
         "records": found.records,
         "seals": found.seals,
         "bytes": bytes.len(),

@@ -67,8 +67,8 @@ cargo test --locked --workspace --no-run "$@" || built=$?
 wait "$images" || { tail -n 20 "$target/images.log" >&2; exit 1; }
 [ "$built" = 0 ] || exit "$built"
 
-# Half of what a live test does is waiting for an engine: one test more than there are processors.
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) + 1))}
+# Half of what a live test does is waiting for an engine: two tests more than there are processors.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) + 2))}
 
 log=$(mktemp)
 again=$(mktemp)

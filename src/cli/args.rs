@@ -9,12 +9,14 @@ use super::{
     advisories::args::AdvisoriesVerb,
     asked,
     audit::args as audit,
+    cache::args as cache,
     checkpoint::args as checkpoint,
     egress::args as egress,
     held::args::{Attach, Stay, Stop},
     landing::args as landing,
-    policy::args as policy,
+    policy::args::PolicyVerb,
     secrets::args as secrets,
+    task::args::TaskVerb,
     work::args as work,
 };
 use crate::name::{CheckpointId, Role, RunId};
@@ -57,6 +59,9 @@ pub(super) enum Command {
     Events(Events),
     /// Ask runs to end: agents finish, nothing new starts
     Stop(Stop),
+    /// List the tasks of a run, add some, cancel them, try them anew
+    #[command(subcommand)]
+    Task(TaskVerb),
     /// Take back what a task landed, by a commit on the run's branch
     Revert(landing::Revert),
     /// Push a run's branch and open a pull request for it
@@ -97,6 +102,9 @@ pub(super) enum Command {
     /// Keep, look at and unpack signed copies of what sandboxes wrote
     #[command(subcommand)]
     Checkpoint(checkpoint::Verb),
+    /// List and remove what installs made and is kept for the next run
+    #[command(subcommand)]
+    Cache(cache::Verb),
     /// Seal journals, verify them, and turn them into what other tools read
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -139,6 +147,9 @@ pub(super) struct Start {
     /// How many agents work at once
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(super) parallel: u16,
+    /// Do each task in a session of its own, small related ones, too
+    #[arg(long)]
+    pub(super) no_batch: bool,
     /// Once the run is done: push its branch and open a pull request (see `loki ship`)
     #[arg(long)]
     pub(super) ship: bool,
@@ -167,6 +178,9 @@ pub(super) struct Resume {
     /// How many agents work at once (default: as at the start)
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(super) parallel: Option<u16>,
+    /// Do each task in a session of its own, small related ones, too
+    #[arg(long)]
+    pub(super) no_batch: bool,
     #[command(flatten)]
     pub(super) stay: Stay,
 }
@@ -313,48 +327,6 @@ pub(super) struct SandboxRm {
     /// All sandboxes whose orchestrator is dead
     #[arg(long, conflicts_with = "containers")]
     pub(super) all: bool,
-}
-
-/// `loki policy …`.
-#[derive(Debug, Subcommand)]
-pub(super) enum PolicyVerb {
-    /// Report every fault of all policy files
-    Check(PolicyCheck),
-    /// Show what a role may do and where each right was written
-    Show(policy::Show),
-    /// Say whether a role may do something, by which rule, and what holds it to that
-    Explain(policy::Explain),
-    /// Print the JSON Schema of policy files, for editors
-    Schema,
-    /// Compare what two policies give each role; exits 1 when they differ
-    Diff(policy::Diff),
-    /// Ask every recorded decision again under the policy given; exits 1 when one would change
-    Replay(policy::Replay),
-    /// Write the policy with the least rights that a recorded run needed
-    Suggest(policy::Suggest),
-    /// Show what this project's own policy would widen and, once agreed, let it
-    Trust(PolicyTrust),
-}
-
-/// `loki policy trust`.
-#[derive(Debug, Args)]
-pub(super) struct PolicyTrust {
-    /// Trust without asking
-    #[arg(long)]
-    pub(super) yes: bool,
-    /// Take the trust back
-    #[arg(long, conflicts_with = "yes")]
-    pub(super) remove: bool,
-}
-
-/// `loki policy check`.
-#[derive(Debug, Args)]
-pub(super) struct PolicyCheck {
-    /// Files to check on top of the built-in, organisation's and user's
-    pub(super) files: Vec<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub(super) json: bool,
 }
 
 /// `loki egress …`.

@@ -11,7 +11,10 @@ use crate::{
     git::{Repository, run_branch},
     journal::Writer,
     name::{RunId, TaskId},
-    run::{self, Control, Cut, Ending, Held, Keeper, RunError, Session, Subject, Work},
+    run::{
+        self, Admission, Control, Cut, Ending, Held, Keeper, Rules, RunError, Session, Subject,
+        Work,
+    },
     sandbox::{self, Launcher, Slot},
     text::visible,
 };
@@ -34,6 +37,7 @@ pub(super) struct Course {
     pub(super) parallel: u16,
     /// The last record that was told by an earlier process: those behind it are news.
     pub(super) behind: u64,
+    pub(super) rules: Rules,
 }
 
 /// Where a run goes on.
@@ -42,6 +46,8 @@ pub(super) struct Stage {
     pub(super) controls: mpsc::Receiver<Control>,
     /// The runs beside it.
     pub(super) held: Arc<Held>,
+    /// What they share with it.
+    pub(super) admission: Arc<Admission>,
     pub(super) shown: Shown,
 }
 
@@ -81,6 +87,8 @@ impl Course {
             controls: stage.controls,
             observer,
             shows: shows(stage.held, &work.run),
+            admission: stage.admission,
+            rules: self.rules,
         };
         let (ending, ()) = tokio::join!(run::drive(Arc::clone(work), session), show(watched));
         if let Err(fault) = tidy(work).await {

@@ -8,6 +8,7 @@ mod asked;
 mod attest;
 mod audit;
 mod begun;
+mod cache;
 mod checkpoint;
 mod choice;
 mod clean;
@@ -35,6 +36,7 @@ mod setup;
 mod signals;
 mod start;
 mod taken;
+mod task;
 mod terminal;
 mod ui;
 mod views;
@@ -46,9 +48,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{AgentsVerb, Cli, Command, EgressVerb, ImageVerb, Json, PolicyVerb, SandboxVerb};
+use args::{AgentsVerb, Cli, Command, EgressVerb, ImageVerb, Json, SandboxVerb};
 use env::Environment;
 use exit::Fault;
+use policy::args::PolicyVerb;
 
 /// Runs the program.
 #[must_use]
@@ -95,6 +98,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Logs(logs) => views::logs(&logs),
         Command::Events(events) => views::events(&events).await,
         Command::Stop(stop) => views::stop(&stop).await,
+        Command::Task(verb) => task::run(&env, &verb).await,
         Command::Audit(verb) => audit::run(&env, verb).await,
         Command::Egress(EgressVerb::Log(log)) => egress::log(&log).await,
         Command::Egress(EgressVerb::Top(sums)) => egress::top(&sums),
@@ -119,6 +123,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Policy(PolicyVerb::Trust(trust)) => policy::trust(&env, &trust),
         Command::Secrets(asked) => secrets::run(&env, &asked).await,
         Command::Advisories(verb) => advisories::run(&env, &verb),
+        Command::Cache(verb) => cache::run(&env, verb).await,
         Command::Checkpoint(verb) => checkpoint::run(&env, verb).await,
         Command::Agents(AgentsVerb::List(json)) => roles::list(&env, &json),
         Command::Show(asked) => work::show(&asked),

@@ -64,7 +64,7 @@ pub(super) async fn resume(env: &Environment, args: &args::Resume) -> Result<Exi
             return Ok(Exit::Done);
         }
         let lock = Lock::acquire(&state, &new_run()?, now()).or_exit(Exit::Failed)?;
-        tidy_unheard(&repository, &lock)?;
+        tidy_unheard(env, &repository, &lock)?;
         if lock.abandoned().is_some() {
             remove_leftovers(env, &repository).await?;
         }
@@ -79,7 +79,7 @@ pub(super) async fn resume(env: &Environment, args: &args::Resume) -> Result<Exi
             return say_over(&run, outcome);
         }
         let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
-        tidy_unheard(&repository, &lock)?;
+        tidy_unheard(env, &repository, &lock)?;
         return over(env, &repository, (&run, outcome)).await;
     }
     let again = Again {
@@ -138,7 +138,8 @@ impl Resumption {
     /// Returns the plan: that of the journal, once it has one.
     pub(super) fn tasks(&self) -> Result<Vec<crate::task::Task>, Fault> {
         let begun = Begun::of(&self.records)?;
-        Ok(begun.tasks().unwrap_or(&self.planned.tasks).to_vec())
+        let tasks = begun.tasks();
+        Ok(tasks.unwrap_or_else(|| self.planned.tasks.clone()))
     }
 
     /// Makes everything ready for the run to go on.
@@ -172,13 +173,7 @@ impl Resumption {
         course::may_die(env, &mut writer)?;
         let begun = Begun::of(&records)?;
         mend_branch(repository, (&run, &begun))?;
-        let resumed = Event::Resumed {
-            loki: env!("CARGO_PKG_VERSION").to_owned(),
-            engine: described(engine.report()),
-            spec_sha256: planned.intake.sha256.clone(),
-            policy_sha256: planned.policy.sha256(),
-            torn: torn.unwrap_or(0),
-        };
+        let resumed = resumed(&planned, &launcher, torn.unwrap_or(0));
         let mut opening = orchestrator.kept_of(&run);
         if begun.tasks().is_none() {
             opening.push(Event::Planned { tasks });
@@ -194,13 +189,25 @@ impl Resumption {
             cut,
             parallel,
             behind,
+            rules: planned.rules.clone(),
         };
+        let installs = planned.installs(env, &launcher)?;
         let keeper = Arc::clone(&orchestrator.keeper);
         Ok(Ready {
-            work: planned.work(run, launcher, (images, keeper)),
+            work: planned.work(run, launcher, (images, keeper, installs)),
             course,
             shipment: None,
         })
+    }
+}
+
+fn resumed(planned: &Planned, launcher: &Launcher, torn: u64) -> Event {
+    Event::Resumed {
+        loki: env!("CARGO_PKG_VERSION").to_owned(),
+        engine: described(launcher.engine.report()),
+        spec_sha256: planned.intake.sha256.clone(),
+        policy_sha256: planned.policy.sha256(),
+        torn,
     }
 }
 
@@ -246,9 +253,20 @@ pub(super) fn name_unfinished(state: &Path, held: &[RunId]) {
 
 /// Removes what an orchestrator that died left of runs that are not to be gone on with: a journal
 /// that never began, and the task branches of a run that was done.
-pub(super) fn tidy_unheard(repository: &Repository, lock: &Lock) -> Result<(), Fault> {
+pub(super) fn tidy_unheard(
+    env: &Environment,
+    repository: &Repository,
+    lock: &Lock,
+) -> Result<(), Fault> {
     let state = repository.root().join(".loki");
-    journal::forget_unbegun(&state).or_exit(Exit::Failed)?;
+    let anchors = audit::anchors(env, repository.root()).ok();
+    let unbegun = journal::forget_unbegun(&state, anchors.as_deref()).or_exit(Exit::Failed)?;
+    for run in unbegun.destroyed {
+        ui::warning(format!(
+            "the journal of run {run} has no record any more, though records of it were sealed: \
+             it stays as it is; `loki audit verify --run {run}` says what it held"
+        ));
+    }
     for run in lock.abandoned().into_iter().flat_map(Holder::runs) {
         let records = journal::read(&journal::path(&state, run)).unwrap_or_default();
         if Status::fold(&records).outcome == Some(Outcome::Done) {

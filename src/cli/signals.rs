@@ -1,6 +1,6 @@
-//! Signals, the signal files and the requests of `loki egress allow`, `approve` and `reject`, as
-//! requests to the runs of this process. Hang-up drains; Ctrl-C drains, and stops the second time;
-//! TERM stops.
+//! Signals, the signal files, the requests of `loki egress allow`, `approve`, `reject` and `task`, and
+//! the inbox, as requests to the runs of this process. Hang-up drains; Ctrl-C drains, and stops the
+//! second time; TERM stops.
 
 use std::{
     io,
@@ -12,17 +12,20 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{Signal as UnixSignal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal as UnixSignal, SignalKind, signal},
+    task::JoinSet,
+};
 
 use crate::{
     egress::Opening,
     journal::{JournalError, Requests, Signal, Signals, Unbelieved},
     name::RunId,
-    run::{Control, Held},
-    task::Decision,
+    run::{Answer, Control, Held},
+    task::{Decision, TaskRequest},
 };
 
-use super::ui;
+use super::{task::Intake, ui};
 
 /// Why nothing can be heard from outside.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +70,7 @@ pub(super) struct Listening {
     terminate: UnixSignal,
     files: Signals,
     requests: Requests,
-    /// How often Ctrl-C was typed: at the run of this terminal, and at all others once it is over.
-    interrupts: [u32; 2],
+    intake: Intake,
 }
 
 /// The seat of this terminal's own run, if it has one, and which signal that run was told of.
@@ -84,16 +86,19 @@ impl Listening {
             terminate: signal(SignalKind::terminate())?,
             files: Signals::watch(state)?,
             requests: Requests::watch(state)?,
-            interrupts: [0; 2],
+            intake: Intake::watch(state)?,
         })
     }
 
     /// Passes on what is asked, for as long as this is waited for. What comes from the terminal is
     /// about its own run, as long as there is one; TERM and `.loki/STOP` are about all.
     pub(super) async fn route(mut self, held: Arc<Held>, own: Own) {
+        let (mut answers, mut inbox) = (JoinSet::new(), JoinSet::new());
+        inbox.spawn(self.intake.route(Arc::clone(&held)));
+        let mut interrupts = Interrupts::default();
         loop {
             tokio::select! {
-                _ = self.interrupt.recv() => self.interrupted(&held, &own),
+                _ = self.interrupt.recv() => interrupts.one_more(&held, &own),
                 _ = self.hangup.recv() => {
                     let control = Control::Drain("hang-up".to_owned());
                     if !tell_own(&held, &own, (1, &control)) {
@@ -107,22 +112,33 @@ impl Listening {
                 Some(signal) = self.files.next() => if signal == Signal::Stop {
                     held.ends(&Control::Drain("`.loki/STOP`".to_owned()));
                 },
-                Some(request) = self.requests.next() => pass_on(&held, request),
+                Some(request) = self.requests.next() => pass_on(&held, request, &mut answers),
+                Some(_) = answers.join_next() => {}
             }
         }
     }
+}
 
-    fn interrupted(&mut self, held: &Held, own: &Own) {
+/// How often Ctrl-C was typed.
+#[derive(Default)]
+struct Interrupts {
+    /// At the run of this terminal.
+    own: u32,
+    /// At all others, once that is over.
+    others: u32,
+}
+
+impl Interrupts {
+    fn one_more(&mut self, held: &Held, own: &Own) {
         let control = |before| match before {
             0 => Control::Drain("Ctrl-C (once more ends running agents)".to_owned()),
             _ => Control::Stop("Ctrl-C".to_owned()),
         };
-        let [of_own, of_others] = &mut self.interrupts;
-        if tell_own(held, own, (2, &control(*of_own))) {
-            *of_own += 1;
+        if tell_own(held, own, (2, &control(self.own))) {
+            self.own += 1;
         } else {
-            held.ends(&control(*of_others));
-            *of_others += 1;
+            held.ends(&control(self.others));
+            self.others += 1;
         }
     }
 }
@@ -154,10 +170,12 @@ pub(super) enum Asks {
     Open(Opening),
     /// To let waiting work land, or not.
     Decide(Decision),
+    /// To change its tasks.
+    Change(Box<TaskRequest>),
 }
 
 /// Passes a request on to its run. One that says nothing is told to whoever watches, and is nothing.
-fn pass_on(held: &Held, request: Result<String, Unbelieved>) {
+fn pass_on(held: &Held, request: Result<String, Unbelieved>, answers: &mut JoinSet<()>) {
     let read = request
         .map_err(|cause| cause.to_string())
         .and_then(|text| serde_json::from_str(&text).map_err(|cause| cause.to_string()))
@@ -165,6 +183,7 @@ fn pass_on(held: &Held, request: Result<String, Unbelieved>) {
             let control = match asks {
                 Asks::Open(opening) => Control::Open(opening),
                 Asks::Decide(decision) => Control::Decide(decision),
+                Asks::Change(request) => Control::Change(request, answer(answers)),
             };
             let heard = held.tell(&run, control);
             heard
@@ -174,4 +193,15 @@ fn pass_on(held: &Held, request: Result<String, Unbelieved>) {
     if let Err(why) = read {
         ui::warning(format!("a request is passed over: {}", ui::visible(&why)));
     }
+}
+
+/// Has what becomes of a change told to whoever watches, where it is refused.
+fn answer(answers: &mut JoinSet<()>) -> Answer {
+    let (answer, mut told) = Answer::new();
+    answers.spawn(async move {
+        if let Some(Err(why)) = told.recv().await {
+            ui::warning(format!("a request is refused: {}", ui::visible(&why)));
+        }
+    });
+    answer
 }

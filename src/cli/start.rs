@@ -15,14 +15,14 @@ use crate::{
     name::{Role, RunId},
     policy::{self, Policy, Rights},
     provider::Provider,
-    run::{self, Keeper, Work},
+    run::{self, Installs, Keeper, Rules, Work},
     sandbox::Launcher,
     spec::Spec,
-    task::{self, Task},
+    task::{self, Batching, Task},
 };
 
 use super::{
-    args, audit,
+    args, audit, cache,
     choice::choose,
     course::{self, Course},
     env::Environment,
@@ -31,7 +31,8 @@ use super::{
     held::{self, Orchestrator, Ready, Wanted},
     landing,
     order::Order,
-    setup, ui,
+    setup::{self, Gathered},
+    task as task_verbs, ui,
 };
 
 /// A specification that was read and checked.
@@ -81,10 +82,12 @@ pub(super) async fn prepare(
         cut: Vec::new(),
         parallel: order.args.parallel,
         behind: 0,
+        rules: planned.rules.clone(),
     };
+    let installs = planned.installs(env, &launcher)?;
     let keeper = Arc::clone(&orchestrator.keeper);
     Ok(Ready {
-        work: planned.work(run, launcher, (images, keeper)),
+        work: planned.work(run, launcher, (images, keeper, installs)),
         course,
         shipment,
     })
@@ -96,7 +99,10 @@ pub(super) struct Planned {
     pub(super) tasks: Vec<Task>,
     pub(super) repository: Repository,
     pub(super) policy: Policy,
+    gathered: Gathered,
     provider: Arc<dyn Provider>,
+    /// How it deals with what fails.
+    pub(super) rules: Rules,
     shipment: Option<landing::Shipment>,
 }
 
@@ -117,15 +123,19 @@ impl Planned {
         repository.refuse_tracked_state().or_exit(Exit::Usage)?;
         let shipment = landing::shipment(env, &repository, &order.args)?;
         let needs = policy::entry_of(choice.name());
-        let root = (Some(repository.root()), needs);
-        let policy = setup::policy_with(env, order.sources(), root)?;
+        let rooted = (Some(repository.root()), needs);
+        let (gathered, policy) = setup::gathered_policy(env, order.sources(), rooted)?;
         check_plan(&tasks, &policy, &intake.file)?;
+        let batching = (!order.args.no_batch).then(Batching::default);
+        let rules = task_verbs::rules(env, repository.root(), batching)?;
         Ok(Self {
             provider: choice.open(order)?,
             intake,
             tasks,
             repository,
             policy,
+            gathered,
+            rules,
             shipment,
         })
     }
@@ -142,16 +152,26 @@ impl Planned {
         ground.launcher(env, &rights)
     }
 
+    /// Makes ready what installs for the run; nothing is asked of this machine before it must be.
+    pub(super) fn installs(
+        &self,
+        env: &Environment,
+        launcher: &Launcher,
+    ) -> Result<Arc<Installs>, Fault> {
+        cache::installs(env, (&self.repository, &self.gathered), launcher)
+    }
+
     /// Puts everything together.
     pub(super) fn work(
         self,
         run: RunId,
         launcher: Launcher,
-        (images, keeper): (BTreeMap<String, String>, Arc<Keeper>),
+        (images, keeper, installs): (BTreeMap<String, String>, Arc<Keeper>, Arc<Installs>),
     ) -> Arc<Work> {
         Arc::new(Work {
             run,
             keeper: Some(keeper),
+            installs: Some(installs),
             repository: Arc::new(self.repository),
             spec: self.intake.spec,
             policy: self.policy,

@@ -13,7 +13,7 @@ use crate::{
     event::Outcome,
     status::{self, Phase, Progress, Status},
     task::State,
-    text::is_hidden,
+    text::visible_json,
 };
 
 /// Writes `STATUS.txt`, `session.json`, `queue/*.json` and `state/orchestrator.json`. Called by
@@ -71,10 +71,8 @@ impl List {
             State::Pending | State::Interrupted => Self::Pending,
             State::Claimed | State::Waiting | State::Approved => Self::InProgress,
             State::Done => Self::Completed,
-            State::Failed if task.attempt - task.interrupted >= status.queue().max_attempts() => {
-                Self::DeadLetter
-            }
-            State::Failed | State::Blocked | State::Reverted => Self::Failed,
+            State::Failed if is_tried_out(task, status) => Self::DeadLetter,
+            State::Failed | State::Blocked | State::Reverted | State::Cancelled => Self::Failed,
         }
     }
 
@@ -89,6 +87,13 @@ impl List {
     }
 }
 
+/// Returns whether a task has had all the attempts it may have.
+fn is_tried_out(task: &Progress, status: &Status) -> bool {
+    let queue = status.queue();
+    let standing = queue.get(&task.id);
+    standing.is_some_and(|standing| standing.tries() >= queue.max_attempts())
+}
+
 /// A task with the field names other tools know.
 fn item(task: &Progress, status: &Status) -> Value {
     let holder = status
@@ -101,6 +106,7 @@ fn item(task: &Progress, status: &Status) -> Value {
         "title": task.title,
         "description": task.description,
         "status": list_status(task.state),
+        "priority": task.priority,
         "source": status.spec,
         "role": task.role,
         "dependencies": task.depends_on,
@@ -131,6 +137,7 @@ fn list_status(state: State) -> &'static str {
         State::Waiting => "waiting",
         State::Approved => "approved",
         State::Interrupted => "interrupted",
+        State::Cancelled => "cancelled",
     }
 }
 
@@ -189,20 +196,7 @@ fn leave_out_unknown(object: &mut Value) {
 /// Indented JSON in which hidden characters are escaped, for these files are read with `cat`.
 fn json_text(value: &impl Serialize) -> Result<Vec<u8>, JournalError> {
     let plain = serde_json::to_string_pretty(value).map_err(JournalError::Unwritable)?;
-    let mut text = String::with_capacity(plain.len() + 1);
-    let mut units = [0; 2];
-    for c in plain.chars() {
-        // Line breaks are the layout: inside strings they are escaped already.
-        if c != '\n' && is_hidden(c) {
-            text.extend(
-                c.encode_utf16(&mut units)
-                    .iter()
-                    .map(|unit| format!("\\u{unit:04x}")),
-            );
-        } else {
-            text.push(c);
-        }
-    }
+    let mut text = visible_json(&plain);
     text.push('\n');
     Ok(text.into_bytes())
 }

@@ -49,6 +49,12 @@ pub trait Provider: Send + Sync {
     /// Returns its name, such as `replay`.
     fn name(&self) -> &str;
 
+    /// Returns whom its attempts ask in the end: runs for which that is the same leave it alone together when
+    /// it is busy or only fails.
+    fn account(&self) -> &str {
+        self.name()
+    }
+
     /// Says what to start for one attempt.
     ///
     /// # Errors
@@ -58,6 +64,11 @@ pub trait Provider: Send + Sync {
 
     /// Returns the plan that comes with the provider, in place of one in the specification.
     fn plan(&self) -> Option<&[Task]>;
+
+    /// Returns whether its program can be given several small tasks in one brief.
+    fn joins(&self) -> bool {
+        false
+    }
 
     /// Returns what reads the program's standard output during one attempt; none when its exit
     /// code says how it went and its output is for people.

@@ -29,7 +29,7 @@ const ASKED: usize = 64;
 #[derive(Debug)]
 pub struct Held {
     seats: Mutex<Seats>,
-    /// How many sit.
+    /// How many sit. Told, too, when one of them begins a run.
     count: watch::Sender<usize>,
 }
 
@@ -146,6 +146,21 @@ impl Held {
         of_run.any(|one| one.controls.try_send(control.clone()).is_ok())
     }
 
+    /// Returns the way to a run for whoever can wait until it has looked, if it is held.
+    #[must_use]
+    pub fn way_to(&self, run: &RunId) -> Option<mpsc::Sender<Control>> {
+        let seats = self.seats();
+        let mut taken = seats.taken.values();
+        let of_run = taken.find(|one| one.run.as_ref() == Some(run))?;
+        Some(of_run.controls.clone())
+    }
+
+    /// Tells when somebody sits down, begins or stands up.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<usize> {
+        self.count.subscribe()
+    }
+
     /// Asks something of the run in a seat, begun or not; returns whether it may hear it.
     pub fn tell_seat(&self, number: u64, control: Control) -> bool {
         let seats = self.seats();
@@ -175,6 +190,7 @@ impl Berth {
         if let Some(own) = seats.taken.get_mut(&self.number) {
             own.run = Some(run.clone());
         }
+        self.held.count.send_modify(|_| {});
         Ok(())
     }
 }

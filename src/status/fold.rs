@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{Agent, Check, Overran, Phase, Progress, Review, Status, millis};
 use crate::{
-    event::{EgressKind, Event, Record, Usage},
+    event::{EgressKind, Event, Outcome, Record, Usage},
     name::TaskId,
     task::{State, Stopping},
 };
@@ -17,6 +17,8 @@ impl Status {
         let refused = self.queue.apply(&record.event).err();
         self.faults
             .extend(refused.map(|error| format!("record {}: {error}", record.seq)));
+        self.fuses.apply(&record.event);
+        self.breakers = self.fuses.tripped().collect();
         self.take_run(&record.event);
         self.take_task(record.ts, &record.event);
         self.take_sandbox(record.ts, &record.event);
@@ -52,6 +54,13 @@ impl Status {
                 self.reason.clone_from(reason);
             }
             Event::Shipped { url, .. } => self.shipped = Some(url.clone()),
+            // The queue says whether it can be gone on with now.
+            Event::TaskAdded { .. } | Event::TaskCancelled { .. } | Event::TaskRetried { .. }
+                if self.outcome == Some(Outcome::Failed) && self.queue.may_resume() =>
+            {
+                self.outcome = Some(Outcome::Stopped);
+                self.reason = Some("its plan has changed since it failed".to_owned());
+            }
             Event::Resumed { engine, .. } if self.queue.is_open() => {
                 self.outcome = None;
                 self.reason = None;
@@ -78,7 +87,14 @@ impl Status {
             Event::TaskDone { task, commit, .. } => {
                 self.change(task, |task| task.commit.clone_from(commit));
             }
-            Event::TaskFailed { task, reason, .. } => {
+            Event::TaskAdded { .. } => {
+                let known = self.tasks.len();
+                let added = self.queue.tasks().skip(known);
+                self.tasks.extend(added.map(|one| Progress::new(one.task)));
+            }
+            Event::TaskRetried { task, .. } => self.change(task, |task| task.finished = None),
+            Event::TaskCancelled { .. } | Event::TaskPrioritised { .. } => {}
+            Event::TaskDeferred { task, reason, .. } | Event::TaskFailed { task, reason, .. } => {
                 self.change(task, |task| task.last_error = Some(reason.clone()));
             }
             Event::TaskConflicted { task, files, .. } => {
@@ -251,6 +267,9 @@ impl Status {
             task.attempt = standing.attempts;
             task.interrupted = standing.interrupted;
             task.version = standing.version;
+            task.priority = standing.task.priority;
+            task.deferrals = standing.deferrals;
+            task.until = standing.until;
             if task.state != State::Claimed {
                 task.claimed = None;
             }
@@ -277,6 +296,7 @@ impl Status {
         self.counts.failed = count(State::Failed);
         self.counts.blocked = count(State::Blocked);
         self.counts.reverted = count(State::Reverted);
+        self.counts.cancelled = count(State::Cancelled);
         self.phase = self.phase_now();
         for task in &mut self.tasks {
             let until = task.finished.or(self.updated);

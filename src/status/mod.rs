@@ -7,6 +7,7 @@
 
 mod fold;
 mod text;
+mod waits;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -15,10 +16,11 @@ use crate::{
     event::{Isolation, Limit, Need, Outcome, Record, Usage},
     finding::Finding,
     name::{Role, RunId, TaskId},
-    task::{Queue, State},
+    task::{Breaker, Breakers, Priority, Queue, State},
 };
 
 pub use text::text;
+pub use waits::Waits;
 
 /// The version of the fields of [`Status`] as JSON.
 pub const SCHEMA: u32 = 1;
@@ -79,8 +81,12 @@ pub struct Status {
     pub shipped: Option<String>,
     /// Events that the queue says cannot have happened, each as a sentence. None is usual.
     pub faults: Vec<String>,
+    /// Circuit breakers that are not closed.
+    pub breakers: Vec<Breaker>,
     #[serde(skip)]
     queue: Queue,
+    #[serde(skip)]
+    fuses: Breakers,
 }
 
 /// What a run is doing.
@@ -145,6 +151,14 @@ pub struct Progress {
     pub needs: Vec<Need>,
     /// The work that waits for that, or was approved and has not landed.
     pub waiting: Option<String>,
+    /// Files and directories it is about, as far as the plan says.
+    pub files: Vec<String>,
+    /// Which of the tasks that could begin goes first.
+    pub priority: Priority,
+    /// How often in a row its provider put it off.
+    pub deferrals: u32,
+    /// Before when it is not tried again, none where it does not rest.
+    pub until: Option<Timestamp>,
 }
 
 /// One sandbox that stands.
@@ -195,6 +209,8 @@ pub struct Counts {
     pub reverted: usize,
     /// Tasks whose work waits for a person.
     pub waiting: usize,
+    /// Tasks that a person took out of the plan.
+    pub cancelled: usize,
 }
 
 /// Decisions of the gateways and the bytes they carried.
@@ -285,7 +301,9 @@ impl Default for Status {
             reviews: Vec::new(),
             shipped: None,
             faults: Vec::new(),
+            breakers: Vec::new(),
             queue: Queue::default(),
+            fuses: Breakers::default(),
         }
     }
 }
@@ -356,6 +374,10 @@ impl Progress {
             reverted: None,
             needs: Vec::new(),
             waiting: None,
+            files: task.files.clone(),
+            priority: task.priority,
+            deferrals: 0,
+            until: None,
         }
     }
 }

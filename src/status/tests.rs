@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::{
-    digest::Digest,
     event::{EgressKind, Event},
     task::Task,
 };
@@ -23,6 +22,8 @@ fn task(name: &str, depends_on: &[&str]) -> Task {
         description: String::new(),
         depends_on: depends_on.iter().map(|name| id(name)).collect(),
         accept: Vec::new(),
+        files: Vec::new(),
+        priority: crate::task::Priority::default(),
     }
 }
 
@@ -71,19 +72,6 @@ fn egress(allowed: bool, count: u64) -> Event {
     }
 }
 
-/// Records a second apart.
-fn records(events: Vec<Event>) -> Vec<Record> {
-    let numbered = (1..).zip(events);
-    let record = |(seq, event): (u64, Event)| Record {
-        seq,
-        ts: Timestamp::from_second(1_800_000_000 + i64::try_from(seq).unwrap()).unwrap(),
-        prev: Digest::default(),
-        event,
-        hash: Digest::default(),
-    };
-    numbered.map(record).collect()
-}
-
 fn small_run() -> Vec<Record> {
     let failed = |attempt: u32, retry| Event::TaskFailed {
         task: id("api"),
@@ -92,7 +80,7 @@ fn small_run() -> Vec<Record> {
         reason: "2 tests failed\r\x1b[1A".to_owned(),
         retry,
     };
-    records(vec![
+    Record::row(vec![
         started(),
         Event::Planned {
             tasks: vec![
@@ -197,7 +185,7 @@ fn what_was_used_adds_up_over_sandboxes_of_one_name_and_is_kept_at_their_end() {
         ended(),
     ];
     let second = [sandbox("s", "store"), used(2, 0)];
-    let status = Status::fold(&records(first.into_iter().chain(second).collect()));
+    let status = Status::fold(&Record::row(first.into_iter().chain(second).collect()));
     let numbers = |usage: Usage| (usage.writes, usage.calls);
     assert_eq!(numbers(status.usage), (11, 1));
     assert_eq!(numbers(status.tasks[0].usage), (11, 1));
@@ -227,9 +215,9 @@ fn phases_follow_the_run() {
             tasks: vec![task("a", &[])],
         },
     ];
-    let phase = |events: &Vec<Event>| Status::fold(&records(events.clone())).phase;
+    let phase = |events: &Vec<Event>| Status::fold(&Record::row(events.clone())).phase;
     assert_eq!(
-        Status::fold(&records(vec![started()])).phase,
+        Status::fold(&Record::row(vec![started()])).phase,
         Phase::Planning
     );
     assert_eq!(phase(&events), Phase::Building);
@@ -265,7 +253,7 @@ fn what_cannot_have_happened_is_shown_and_not_hidden() {
         attempt: 1,
         commit: None,
     };
-    let status = Status::fold(&records(vec![started(), impossible]));
+    let status = Status::fold(&Record::row(vec![started(), impossible]));
     assert_eq!(status.faults, ["record 2: task `ghost` is not in the plan"]);
     assert!(text(&status).contains("Fault: record 2: task `ghost` is not in the plan\n"));
 }
@@ -303,7 +291,7 @@ fn a_run_whose_orchestrator_is_gone_shows_nothing_as_running() {
         claim("api"),
         sandbox("api-1", "api"),
     ];
-    let status = Status::fold(&records(events)).orphaned();
+    let status = Status::fold(&Record::row(events)).orphaned();
     assert_eq!(status.phase, Phase::Interrupted);
     assert_eq!(
         (status.counts.in_progress, status.counts.interrupted),
@@ -323,7 +311,7 @@ fn a_run_whose_orchestrator_is_gone_shows_nothing_as_running() {
         outcome: Outcome::Failed,
         reason: None,
     };
-    let over = Status::fold(&records(vec![started(), two_planned(), end]));
+    let over = Status::fold(&Record::row(vec![started(), two_planned(), end]));
     assert_eq!(
         over.clone().orphaned(),
         over,
@@ -345,13 +333,13 @@ fn a_run_that_is_gone_on_with_is_no_longer_ended() {
         torn: 0,
     };
     let mut events = vec![started(), two_planned(), claim("api"), ended];
-    let stopped = Status::fold(&records(events.clone()));
+    let stopped = Status::fold(&Record::row(events.clone()));
     assert_eq!(
         (stopped.phase, stopped.counts.interrupted),
         (Phase::Ended, 1)
     );
     events.push(resumed);
-    let status = Status::fold(&records(events));
+    let status = Status::fold(&Record::row(events));
     assert_eq!((status.phase, status.outcome), (Phase::Building, None));
     assert_eq!(
         (status.reason.as_deref(), &*status.engine),

@@ -60,6 +60,10 @@ fn draw(page: &mut String, status: &Status) -> std::fmt::Result {
     if counts.reverted > 0 {
         writeln!(page, "  Reverted:    {}", counts.reverted)?;
     }
+    if counts.cancelled > 0 {
+        writeln!(page, "  Cancelled:   {}", counts.cancelled)?;
+    }
+    draw_breakers(page, status)?;
     writeln!(page)?;
     status
         .tasks
@@ -117,6 +121,20 @@ fn draw_agents(page: &mut String, status: &Status) -> std::fmt::Result {
     Ok(())
 }
 
+/// Draws the circuit breakers that are not closed.
+fn draw_breakers(page: &mut String, status: &Status) -> std::fmt::Result {
+    for one in &status.breakers {
+        let role = one.role.as_str();
+        let provider = cut(&one.provider, WIDTH);
+        let until = match one.until {
+            Some(until) => format!("open until {until:.0}"),
+            None => "half open: one attempt decides".to_owned(),
+        };
+        writeln!(page, "  Breaker:     {role} on {provider}: {until}")?;
+    }
+    Ok(())
+}
+
 fn draw_task(page: &mut String, task: &Progress) -> std::fmt::Result {
     let mark = match task.state {
         State::Pending => "[ ]",
@@ -128,6 +146,7 @@ fn draw_task(page: &mut String, task: &Progress) -> std::fmt::Result {
         State::Waiting => "[?]",
         State::Approved => "[>]",
         State::Interrupted => "[~]",
+        State::Cancelled => "[/]",
     };
     write!(
         page,
@@ -136,8 +155,14 @@ fn draw_task(page: &mut String, task: &Progress) -> std::fmt::Result {
         task.role,
         cut(&task.title, WIDTH)
     )?;
+    if !task.priority.is_usual() {
+        write!(page, ", {}", task.priority)?;
+    }
     if task.attempt > 1 {
         write!(page, ", attempt {}", task.attempt)?;
+    }
+    if let Some(until) = task.until {
+        write!(page, ", rests until {until:.0}")?;
     }
     writeln!(page)?;
     draw_needs(page, task)?;

@@ -32,9 +32,10 @@ const TABLE: &[(Layer, &[&str])] = &[
             "vetting",
             "provenance",
             "host_files",
+            "install",
         ],
     ),
-    (Layer::Ground, &["whole"]),
+    (Layer::Ground, &["whole", "touch"]),
     (
         Layer::Hands,
         &[
@@ -50,6 +51,7 @@ const TABLE: &[(Layer, &[&str])] = &[
             "notify",
             "advisories",
             "forge",
+            "deps",
         ],
     ),
     (

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     journal::{self, Door, Lock, LockError, Talk},
     name::RunId,
-    run::Held,
+    run::{Admission, Held},
     sandbox::Launcher,
 };
 
@@ -120,7 +120,7 @@ async fn open(
     let listening = Listening::begin(&state).or_exit(Exit::Failed)?;
     let keeper = course::keeper(env, &state)?;
     restart::charge(&ground.threads, (&state, &planned.policy), now());
-    resume::tidy_unheard(&repository, &lock)?;
+    resume::tidy_unheard(env, &repository, &lock)?;
     let kept = course::sweep(&repository, &launcher, &keeper).await?;
     let orchestrator = Orchestrator {
         env: env.clone(),
@@ -129,6 +129,7 @@ async fn open(
         ground,
         keeper,
         held: Arc::new(Held::default()),
+        admission: Arc::new(Admission::new(usize::MAX, Arc::new(now))),
         lock: Mutex::new(Some(lock)),
         kept: Mutex::new(kept),
         preparing: tokio::sync::Mutex::new(()),

@@ -33,7 +33,7 @@ use crate::{
     git::Repository,
     journal::Lock,
     name::RunId,
-    run::{Berth, Control, Held, Keeper, Work},
+    run::{Admission, Berth, Control, Held, Keeper, Work},
     sandbox::Launcher,
     task::Task,
 };
@@ -79,6 +79,8 @@ pub(super) struct Orchestrator {
     ground: Ground,
     pub(super) keeper: Arc<Keeper>,
     held: Arc<Held>,
+    /// What its runs share: slots, memory, providers that rest.
+    admission: Arc<Admission>,
     /// Given back when the last run has ended.
     lock: Mutex<Option<Lock>>,
     /// What was kept of attempts whose orchestrator died, for the runs that are gone on with.
@@ -216,19 +218,24 @@ impl Orchestrator {
     ) -> Came {
         let run = begins(&place.seat, &wanted, run)?;
         self.say_runs();
+        let mut early = Vec::new();
         let ready = tokio::select! {
             ready = self.prepare(&env, (wanted, launcher), run) => ready?,
-            () = asked_to_end(&mut place.controls) => return Err(self.ended_before()),
+            () = asked_to_end(&mut place.controls, &mut early) => return Err(self.ended_before()),
         };
         let Ready {
             work,
             course,
             shipment,
         } = ready;
+        for control in early {
+            self.held.tell_seat(place.seat.number(), control);
+        }
         begun(&work.run, course.behind);
         let stage = Stage {
             controls: place.controls,
             held: Arc::clone(&self.held),
+            admission: Arc::clone(&self.admission),
             shown: place.shown,
         };
         let outcome = course.drive(&work, stage).await;
@@ -298,12 +305,12 @@ fn begins(seat: &Berth, wanted: &Wanted, mut run: RunId) -> Result<RunId, Fault>
     }
 }
 
-/// Waits until a run that has not begun is asked to end.
-async fn asked_to_end(controls: &mut mpsc::Receiver<Control>) {
+/// Waits until a run that has not begun is asked to end. What else it is asked is for later.
+async fn asked_to_end(controls: &mut mpsc::Receiver<Control>, early: &mut Vec<Control>) {
     loop {
         match controls.recv().await {
             Some(Control::Drain(_) | Control::Stop(_)) => return,
-            Some(Control::Open(_) | Control::Decide(_)) => {}
+            Some(other) => early.push(other),
             None => std::future::pending().await,
         }
     }

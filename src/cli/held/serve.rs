@@ -216,7 +216,10 @@ impl Orchestrator {
         let (env, (wanted, launcher, run)) = match bid {
             Bid::Made(made) => (self.env.clone(), *made),
             Bid::Said(what) => {
-                let env = self.env.without_secrets();
+                let env = match what.as_ref() {
+                    What::Start(_, caller) | What::Resume(_, caller) => caller.own(&self.env),
+                    What::Watch | What::Stop(..) => self.env.without_secrets(),
+                };
                 let _alone = self.preparing.lock().await;
                 // Git, registries and files are asked here, and other runs go on meanwhile.
                 let read = block_in_place(|| self.read(&env, *what))?;

@@ -208,6 +208,8 @@ pub(super) struct Circumstances {
     key: Option<String>,
     /// What says the way out of this host.
     way_out: String,
+    /// How a busy provider is waited for: each run as its caller wants.
+    waits: [Option<String>; 3],
 }
 
 impl Circumstances {
@@ -230,7 +232,16 @@ impl Circumstances {
             identity: (env.age_identity.clone(), env.home.clone()),
             key: key.map(|key| key.public().to_string()),
             way_out: Digest::of(way_out.as_bytes()).to_string(),
+            waits: [&env.base_wait, &env.max_wait, &env.max_retries].map(Clone::clone),
         })
+    }
+
+    /// Returns an environment with what of these is a run's own, and no secrets yet.
+    pub(super) fn own(&self, env: &Environment) -> Environment {
+        let mut env = env.without_secrets();
+        let [base, longest, most] = self.waits.clone();
+        (env.base_wait, env.max_wait, env.max_retries) = (base, longest, most);
+        env
     }
 
     /// Returns in what another process differs, in words.
@@ -331,6 +342,7 @@ mod tests {
             identity: (None, None),
             key: Some("a".to_owned()),
             way_out: String::new(),
+            waits: [None, None, None],
         };
         assert_eq!(one.differs(&one), None);
         let mut other = one.clone();

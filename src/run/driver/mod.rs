@@ -1,12 +1,15 @@
 //! The driver: one task that owns journal and queue, makes the claims and decides when a run is
 //! over.
 
+mod change;
+mod claims;
 mod ending;
+mod outcome;
 mod person;
 mod taken;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
 };
@@ -18,26 +21,28 @@ use tokio::{
 
 use crate::{
     egress::Opening,
+    event::Event,
     event::Record,
-    event::{Event, Outcome},
     journal::{JournalError, Writer, views},
     name::TaskId,
     redact::Redactor,
     status::Status,
-    task::{Action, Decision, Queue, QueueError},
+    task::{Backoff, Batching, Breakers, Decision, Fuses, Queue, QueueError, TaskRequest},
 };
 
 use super::{
-    attempt::{Claim, Finished, attempt},
-    checks,
+    admission::{Admission, Seat},
+    attempt::{Claim, Finished},
     failure::Failure,
     landings::Landings,
     masked::{Unmaskable, masked},
     recorder::{Message, Position, Recorder},
-    resume::{Cut, lesson, lessons},
+    resume::{Cut, lessons},
     work::Work,
 };
 
+pub use change::Answer;
+use claims::{Begun, UnderWay};
 pub use ending::Ending;
 
 /// What a person or a signal asks of a run.
@@ -51,6 +56,29 @@ pub enum Control {
     Open(Opening),
     /// Let waiting work land, or not.
     Decide(Decision),
+    /// Change the tasks, and tell what became of it.
+    Change(Box<TaskRequest>, Answer),
+}
+
+/// How a run deals with what fails, and with what is small.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// How a busy provider is waited for.
+    pub backoff: Backoff,
+    /// When a role is held back that only fails.
+    pub fuses: Fuses,
+    /// Which small tasks are done together; none does each alone.
+    pub batching: Option<Batching>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            backoff: Backoff::default(),
+            fuses: Fuses::default(),
+            batching: Some(Batching::default()),
+        }
+    }
 }
 
 /// Why a run could not go on.
@@ -89,11 +117,16 @@ pub struct Session {
     /// Whether the files for other tools show this run now: there is one set of them, and there may
     /// be several runs.
     pub shows: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// What it shares with the other runs of this process.
+    pub admission: Arc<Admission>,
+    /// How it deals with what fails, and with what is small.
+    pub rules: Rules,
 }
 
 /// A job that ended.
 enum Job {
-    Attempt(Claim, u64, Result<Finished, Failure>),
+    /// A session, or what was left to do of one: each task with the version that was claimed.
+    Ended(Vec<(Claim, u64, Result<Finished, Failure>)>),
     Final(Result<(), Failure>),
 }
 
@@ -117,6 +150,13 @@ struct Driver {
     state: PathBuf,
     /// The last record that the views show.
     shown: u64,
+    seat: Seat,
+    rules: Rules,
+    breakers: Breakers,
+    /// Sessions under way, by each of their tasks.
+    under_way: HashMap<TaskId, Arc<UnderWay>>,
+    /// When to ask again for what was held.
+    again: Option<jiff::Timestamp>,
 }
 
 /// Writes the first record of a run, before anything of it exists, or of its going on.
@@ -138,6 +178,7 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
     let (position, watched) = watch::channel(last.map(Position::of).unwrap_or_default());
     let (recorder, mut messages) = Recorder::new(watched);
     let status = Status::fold(&session.history);
+    let seat = session.admission.join(&work.run, session.parallel);
     *work.landings() = Landings::fold(&session.history);
     let mut driver = Driver {
         state: work.state(),
@@ -156,7 +197,14 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
         stop: None,
         position,
         shown: 0,
+        seat,
+        rules: session.rules,
+        breakers: Breakers::fold(&session.history),
+        under_way: HashMap::new(),
+        again: None,
     };
+    driver.keep_apart();
+    driver.spare_again(&session.history);
     let mut controls = session.controls;
     for event in session.opening {
         driver.write(event)?;
@@ -190,10 +238,12 @@ impl Driver {
         controls: &mut mpsc::Receiver<Control>,
     ) -> Result<Ending, RunError> {
         let mut views = tokio::time::interval(std::time::Duration::from_secs(1));
+        views.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             if let Some(ending) = self.advance()? {
                 return Ok(ending);
             }
+            let (look, news) = (self.look_again(), self.shown != self.status.seq);
             tokio::select! {
                 biased;
                 Some(message) = messages.recv() => self.take(message)?,
@@ -203,11 +253,13 @@ impl Driver {
                     }
                 }
                 Some(job) = self.jobs.join_next() => {
-                    if let Some(ending) = self.settle(job?)? {
+                    if let Some(ending) = self.ended(job)? {
                         return Ok(ending);
                     }
                 }
-                _ = views.tick() => self.show(),
+                () = self.seat.changed() => {}
+                () = tokio::time::sleep(look.unwrap_or_default()), if look.is_some() => {}
+                _ = views.tick(), if news => self.show(),
             }
         }
     }
@@ -215,117 +267,26 @@ impl Driver {
     /// Starts whatever the queue allows; returns the ending when nothing is left to start or wait
     /// for.
     fn advance(&mut self) -> Result<Option<Ending>, RunError> {
-        let free = self.parallel.saturating_sub(self.jobs.len());
         if self.jobs.is_empty() && self.stop.is_some() {
             return Ok(Some(self.stopped()));
         }
-        for action in self.queue.next(free) {
-            match action {
-                Action::Claim {
-                    task,
-                    version,
-                    attempt,
-                } => self.claim(&task, version, attempt)?,
-                Action::Land {
-                    task,
-                    version,
-                    attempt,
-                    commit,
-                } => self.land((&task, version, attempt), &commit),
-                Action::Finish(outcome) if self.jobs.is_empty() => return self.finish(outcome),
-                Action::Finish(_) => {}
-            }
-        }
-        let rest = self.jobs.is_empty() && !self.held.is_empty();
-        Ok(rest.then(|| self.waiting()))
-    }
-
-    fn claim(&mut self, task: &TaskId, version: u64, number: u32) -> Result<(), RunError> {
-        self.write(Event::TaskClaimed {
-            task: task.clone(),
-            version,
-            attempt: number,
-        })?;
-        let claim = self.claim_of(task, number);
-        let (work, recorder) = (Arc::clone(&self.work), self.recorder.clone());
-        self.jobs.spawn(async move {
-            let outcome = attempt(&work, &recorder, &claim).await;
-            Job::Attempt(claim, version, outcome)
-        });
-        Ok(())
-    }
-
-    /// All tasks ended: the checks of the whole run decide, unless a task already failed.
-    fn finish(&mut self, outcome: Outcome) -> Result<Option<Ending>, RunError> {
-        if outcome != Outcome::Done {
-            return Ok(Some(match outcome {
-                Outcome::Waiting => self.waiting(),
-                _ => Ending {
-                    outcome,
-                    reason: Some(self.failures()),
-                },
-            }));
-        }
-        let (work, recorder) = (Arc::clone(&self.work), self.recorder.clone());
-        self.jobs
-            .spawn(async move { Job::Final(finally(&work, &recorder).await) });
-        Ok(None)
-    }
-
-    fn settle(&mut self, job: Job) -> Result<Option<Ending>, RunError> {
-        let (claim, version, outcome) = match job {
-            Job::Final(checked) => return Ok(Some(self.concluded(checked))),
-            Job::Attempt(claim, version, outcome) => (claim, version, outcome),
+        self.trip()?;
+        self.again = None;
+        let mut barred = BTreeSet::new();
+        let held = loop {
+            match self.begin_all(&barred)? {
+                Begun::Role(role) => barred.insert(role),
+                Begun::All => break false,
+                Begun::Held => break true,
+                Begun::Over(ending) => return Ok(Some(ending)),
+            };
         };
-        if let Err(failure) = &outcome
-            && let Some(lacking) = self.lacking(failure)
-        {
-            return Ok(Some(lacking));
+        if !held {
+            self.seat.rest();
         }
-        self.landing.remove(&claim.task.id);
-        let learnt = !matches!(&outcome, Err(Failure { pause: Some(_), .. }));
-        let event = self.told(claim, version, outcome);
-        if let Some((task, lesson)) = lesson(&event).filter(|_| learnt) {
-            self.evidence.entry(task).or_default().push(lesson);
-        }
-        self.write(event)?;
-        Ok(None)
-    }
-
-    /// Says how an attempt ended.
-    fn told(&self, claim: Claim, version: u64, outcome: Result<Finished, Failure>) -> Event {
-        let (task, attempt) = (claim.task.id, claim.attempt);
-        match outcome {
-            Ok(Finished::Waiting(commit, needs)) => Event::Waiting {
-                task,
-                version,
-                attempt,
-                commit: commit.to_string(),
-                needs,
-            },
-            Ok(Finished::Done(commit)) => Event::TaskDone {
-                task,
-                version,
-                attempt,
-                commit: commit.map(|commit| commit.to_string()),
-            },
-            Ok(Finished::Conflicted(files)) => Event::TaskConflicted {
-                task,
-                version,
-                attempt,
-                files,
-            },
-            Err(Failure { reason, retry, .. }) => {
-                let retry = retry && self.queue.may_retry(&task);
-                Event::TaskFailed {
-                    task,
-                    version,
-                    attempt,
-                    reason,
-                    retry,
-                }
-            }
-        }
+        let idle = self.jobs.is_empty() && !self.queue.has_ready();
+        let rest = idle && !self.held.is_empty();
+        Ok(rest.then(|| self.waiting()))
     }
 
     fn obey(&mut self, control: Control) -> Result<Option<Ending>, RunError> {
@@ -338,6 +299,11 @@ impl Driver {
                 return Ok(None);
             }
             Control::Decide(decision) => return self.decide(decision).map(|()| None),
+            Control::Change(request, answer) => {
+                let changed = self.change(request)?;
+                answer.clone().tell(changed);
+                return Ok(None);
+            }
         };
         self.write(Event::StopRequested { by, drain })?;
         self.stop = Some(control);
@@ -361,6 +327,7 @@ impl Driver {
         self.queue.apply(&event)?;
         let record = self.writer.append(&event)?;
         self.work.landings().apply(&event);
+        self.breakers.apply(&event);
         let (seq, ts) = (record.seq, record.ts);
         self.status.apply(&record);
         self.position.send_replace(Position { seq, ts });
@@ -381,10 +348,4 @@ impl Driver {
             views::write(&state, &status).ok()
         }));
     }
-}
-
-/// Checks of the whole run on the run's branch.
-async fn finally(work: &Arc<Work>, recorder: &Recorder) -> Result<(), Failure> {
-    let head = work.head().await?;
-    checks::run(work, recorder, None, &head, &checks::of_run(&work.spec)).await
 }

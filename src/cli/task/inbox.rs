@@ -1,0 +1,170 @@
+//! Files of the inbox, on their way to the run that they are for, and back.
+
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::Arc,
+};
+
+use crate::{
+    journal::{Dropped, Inbox, JournalError},
+    name::RunId,
+    run::{Answer, Control, Held},
+    task::{
+        Change, Task, TaskRequest,
+        intake::{self, Given},
+    },
+};
+
+use super::super::ui;
+
+/// The inbox of a repository.
+pub(in crate::cli) struct Intake {
+    inbox: Inbox,
+}
+
+/// What became of a file at one run.
+enum Became {
+    /// All of its tasks were added.
+    Taken,
+    /// It is refused, for this reason.
+    Refused(String),
+    /// The run had ended before.
+    Gone,
+}
+
+impl Intake {
+    /// Begins to watch the inbox.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot be made or watched.
+    pub(in crate::cli) fn watch(state: &Path) -> Result<Self, JournalError> {
+        let inbox = Inbox::watch(state, intake::LARGEST)?;
+        Ok(Self { inbox })
+    }
+
+    /// Has the tasks of each file added to its run, one file after another, for as long as this is
+    /// waited for. What is not dealt with then is taken up by the next process.
+    pub(in crate::cli) async fn route(mut self, held: Arc<Held>) {
+        while let Some(dropped) = self.inbox.next().await {
+            match take(&held, &dropped).await {
+                Ok(()) => self.inbox.accept(&dropped),
+                Err(why) => self.refuse(&dropped, &why),
+            }
+        }
+    }
+
+    fn refuse(&self, dropped: &Dropped, why: &str) {
+        let name = ui::visible(&dropped.name);
+        match self.inbox.refuse(dropped, &format!("{why}\n")) {
+            Ok(kept) => ui::warning(format!(
+                "`.loki/inbox/{name}` is refused: `.loki/inbox/refused/{}.why.txt` says why",
+                ui::visible(&kept)
+            )),
+            Err(cause) => ui::warning(format!(
+                "`.loki/inbox/{name}` is refused and cannot be put aside: {}",
+                ui::visible(&cause.to_string())
+            )),
+        }
+    }
+}
+
+/// Has the tasks of a file added, or says why not.
+async fn take(held: &Held, dropped: &Dropped) -> Result<(), String> {
+    let given = read(dropped)?;
+    let mut gone = BTreeSet::new();
+    loop {
+        let run = meant(held, given.run.as_ref(), &mut gone).await?;
+        match add(held, &run, (dropped, &given.tasks)).await {
+            Became::Taken => return Ok(()),
+            Became::Refused(why) => return Err(why),
+            // Where the file names none, another run may take it.
+            Became::Gone => drop(gone.insert(run)),
+        }
+    }
+}
+
+/// Reads the tasks of a file, or says everything that is wrong with it.
+fn read(dropped: &Dropped) -> Result<Given, String> {
+    let text = dropped.text.as_ref().map_err(Clone::clone)?;
+    intake::read(Path::new(&dropped.name), text).map_err(|faults| {
+        let drawn: Vec<String> = faults.iter().map(|fault| fault.render()).collect();
+        drawn.join("\n")
+    })
+}
+
+/// Returns the run that a file is for: the one that it names, or the only one. Where none goes on yet
+/// it waits. `gone` are those that were found to have ended.
+async fn meant(
+    held: &Held,
+    named: Option<&RunId>,
+    gone: &mut BTreeSet<RunId>,
+) -> Result<RunId, String> {
+    let mut changes = held.changes();
+    loop {
+        let mut runs = held.runs();
+        // One that was given back may be gone on with.
+        gone.retain(|run| runs.contains(run));
+        runs.retain(|run| !gone.contains(run));
+        let names: Vec<&str> = runs.iter().map(RunId::as_str).collect();
+        let names = names.join(", ");
+        match (named, runs.as_slice()) {
+            (Some(named), _) if runs.contains(named) => return Ok(named.clone()),
+            (None, [run]) => return Ok(run.clone()),
+            (Some(named), [_, ..]) => {
+                return Err(format!(
+                    "run {named} does not go on here, these do: {names}; `loki task add --from FILE --run {named}` adds to one that can be resumed"
+                ));
+            }
+            (None, [_, _, ..]) => {
+                return Err(format!(
+                    "several runs go on here: {names}; say in each task which is meant, `run: {}`, and drop it again",
+                    runs[0]
+                ));
+            }
+            (_, []) => {}
+        }
+        // It lives as long as the runs do.
+        changes.changed().await.ok();
+    }
+}
+
+/// Adds tasks to a run, one after another.
+async fn add(held: &Held, run: &RunId, (dropped, tasks): (&Dropped, &[Task])) -> Became {
+    for (at, task) in tasks.iter().enumerate() {
+        let request = TaskRequest {
+            run: Some(run.clone()),
+            by: format!("`.loki/inbox/{}`", dropped.name.escape_debug()),
+            change: Change::Add(Box::new(task.clone())),
+        };
+        let before = match at {
+            0 => "",
+            _ => "; tasks before it in this file were",
+        };
+        let id = &task.id;
+        match asked(held, run, request).await {
+            Some(Ok(())) => {}
+            Some(Err(why)) => {
+                return Became::Refused(format!("task `{id}` was not added: {why}{before}"));
+            }
+            None if at == 0 => return Became::Gone,
+            None => {
+                return Became::Refused(format!(
+                    "task `{id}` was not added: run {run} has ended{before}"
+                ));
+            }
+        }
+    }
+    Became::Taken
+}
+
+/// Asks a run for a change and returns what became of it; none when the run has ended.
+async fn asked(held: &Held, run: &RunId, request: TaskRequest) -> Option<Result<(), String>> {
+    let (answer, mut told) = Answer::new();
+    let way = held.way_to(run)?;
+    way.send(Control::Change(Box::new(request), answer))
+        .await
+        .ok()?;
+    told.recv().await
+}
