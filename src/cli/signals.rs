@@ -1,6 +1,6 @@
-//! Signals, the signal files, the requests of `loki egress allow`, `approve`, `reject` and `task`, and
-//! the inbox, as requests to the runs of this process. Hang-up drains; Ctrl-C drains, and stops the
-//! second time; TERM stops.
+//! Signals, the signal files, the requests of `loki egress allow`, `approve` and `reject`, and the
+//! inbox, as requests to the runs of this process. Hang-up drains; Ctrl-C drains, and stops the second
+//! time; TERM stops.
 
 use std::{
     io,
@@ -21,8 +21,8 @@ use crate::{
     egress::Opening,
     journal::{JournalError, Requests, Signal, Signals, Unbelieved},
     name::RunId,
-    run::{Answer, Control, Held},
-    task::{Decision, TaskRequest},
+    run::{Control, Held},
+    task::Decision,
 };
 
 use super::{task::Intake, ui};
@@ -93,7 +93,7 @@ impl Listening {
     /// Passes on what is asked, for as long as this is waited for. What comes from the terminal is
     /// about its own run, as long as there is one; TERM and `.loki/STOP` are about all.
     pub(super) async fn route(mut self, held: Arc<Held>, own: Own) {
-        let (mut answers, mut inbox) = (JoinSet::new(), JoinSet::new());
+        let mut inbox = JoinSet::new();
         inbox.spawn(self.intake.route(Arc::clone(&held)));
         let mut interrupts = Interrupts::default();
         loop {
@@ -112,8 +112,7 @@ impl Listening {
                 Some(signal) = self.files.next() => if signal == Signal::Stop {
                     held.ends(&Control::Drain("`.loki/STOP`".to_owned()));
                 },
-                Some(request) = self.requests.next() => pass_on(&held, request, &mut answers),
-                Some(_) = answers.join_next() => {}
+                Some(request) = self.requests.next() => pass_on(&held, request),
             }
         }
     }
@@ -170,12 +169,10 @@ pub(super) enum Asks {
     Open(Opening),
     /// To let waiting work land, or not.
     Decide(Decision),
-    /// To change its tasks.
-    Change(Box<TaskRequest>),
 }
 
 /// Passes a request on to its run. One that says nothing is told to whoever watches, and is nothing.
-fn pass_on(held: &Held, request: Result<String, Unbelieved>, answers: &mut JoinSet<()>) {
+fn pass_on(held: &Held, request: Result<String, Unbelieved>) {
     let read = request
         .map_err(|cause| cause.to_string())
         .and_then(|text| serde_json::from_str(&text).map_err(|cause| cause.to_string()))
@@ -183,7 +180,6 @@ fn pass_on(held: &Held, request: Result<String, Unbelieved>, answers: &mut JoinS
             let control = match asks {
                 Asks::Open(opening) => Control::Open(opening),
                 Asks::Decide(decision) => Control::Decide(decision),
-                Asks::Change(request) => Control::Change(request, answer(answers)),
             };
             let heard = held.tell(&run, control);
             heard
@@ -193,15 +189,4 @@ fn pass_on(held: &Held, request: Result<String, Unbelieved>, answers: &mut JoinS
     if let Err(why) = read {
         ui::warning(format!("a request is passed over: {}", ui::visible(&why)));
     }
-}
-
-/// Has what becomes of a change told to whoever watches, where it is refused.
-fn answer(answers: &mut JoinSet<()>) -> Answer {
-    let (answer, mut told) = Answer::new();
-    answers.spawn(async move {
-        if let Some(Err(why)) = told.recv().await {
-            ui::warning(format!("a request is refused: {}", ui::visible(&why)));
-        }
-    });
-    answer
 }

@@ -22,7 +22,7 @@ use super::{
     place,
     take::{Bounds, From, take},
 };
-use crate::digest::Digest;
+use crate::{digest::Digest, touch};
 
 /// Where entries are that are not whole yet, or are about to go.
 const UNFINISHED: &str = ".unfinished";

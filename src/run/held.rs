@@ -18,9 +18,9 @@ use std::{
 
 use tokio::sync::{mpsc, watch};
 
-use crate::name::RunId;
+use crate::{name::RunId, task::TaskRequest};
 
-use super::driver::Control;
+use super::driver::{Answer, Control};
 
 /// What may be asked of a run before it has looked: more is not taken.
 const ASKED: usize = 64;
@@ -146,9 +146,17 @@ impl Held {
         of_run.any(|one| one.controls.try_send(control.clone()).is_ok())
     }
 
-    /// Returns the way to a run for whoever can wait until it has looked, if it is held.
-    #[must_use]
-    pub fn way_to(&self, run: &RunId) -> Option<mpsc::Sender<Control>> {
+    /// Has a run change its tasks, and returns what became of that; none when it is not held, or ends
+    /// before it has looked.
+    pub async fn change(&self, run: &RunId, change: TaskRequest) -> Option<Result<(), String>> {
+        let (answer, mut told) = Answer::new();
+        let way = self.way_to(run)?;
+        let control = Control::Change(Box::new(change), answer);
+        way.send(control).await.ok()?;
+        told.recv().await
+    }
+
+    fn way_to(&self, run: &RunId) -> Option<mpsc::Sender<Control>> {
         let seats = self.seats();
         let mut taken = seats.taken.values();
         let of_run = taken.find(|one| one.run.as_ref() == Some(run))?;
@@ -206,6 +214,7 @@ impl Drop for Berth {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::Change;
 
     fn run(name: &str) -> RunId {
         name.parse().unwrap()
@@ -274,5 +283,28 @@ mod tests {
         assert!(held.close());
         assert!(held.sit().is_none());
         assert!(held.close());
+    }
+
+    #[tokio::test]
+    async fn a_change_that_its_run_does_not_live_to_hear_was_not_made() {
+        let held = Arc::new(Held::default());
+        let (seat, mut asked) = held.sit().unwrap();
+        seat.begins(&run("a")).unwrap();
+        let change = || TaskRequest {
+            run: Some(run("a")),
+            by: "x".to_owned(),
+            change: Change::Retry {
+                task: "t".parse().unwrap(),
+            },
+        };
+        assert_eq!(held.change(&run("b"), change()).await, None);
+        let heard = async {
+            let control = asked.recv().await;
+            drop(asked);
+            control.map(drop)
+        };
+        let (made, heard) = tokio::join!(held.change(&run("a"), change()), heard);
+        assert_eq!((made, heard), (None, Some(())));
+        assert_eq!(held.change(&run("a"), change()).await, None);
     }
 }

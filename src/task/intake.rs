@@ -277,7 +277,11 @@ mod tests {
     fn ids(text: &str) -> Vec<String> {
         let given =
             read(Path::new("drop.yaml"), text).unwrap_or_else(|faults| panic!("{faults:?}"));
-        given.tasks.into_iter().map(|task| task.id.to_string()).collect()
+        given
+            .tasks
+            .into_iter()
+            .map(|task| task.id.to_string())
+            .collect()
     }
 
     fn faults(text: &str) -> Vec<String> {

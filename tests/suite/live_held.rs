@@ -113,8 +113,53 @@ fn stands_alone(world: &World, pid: u32) {
     assert_eq!(door.metadata().unwrap().permissions().mode() & 0o777, 0o700);
 }
 
+/// When something of a task was first written into the journal of a run.
+#[track_caller]
+fn when(world: &World, run: &str, kind: &str, task: &str) -> jiff::Timestamp {
+    let found = events(world, run).into_iter().find(|record| {
+        record["event"]["type"] == kind
+            && [&record["event"]["task"], &record["event"]["task"]["id"]].contains(&&task.into())
+    });
+    let found = found.unwrap_or_else(|| panic!("run {run} has no {kind} of {task}"));
+    found["ts"].as_str().unwrap().parse().unwrap()
+}
+
+#[track_caller]
+fn events(world: &World, run: &str) -> Vec<Value> {
+    let said = world.loki(&["events", "--run", run, "--json"]).exits(0);
+    let lines = said.stdout.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Changes the tasks of two runs that go on: by the verb, and by files of which one says no run.
+#[track_caller]
+fn each_gets_its_own(world: &World, [first, own]: [&str; 2]) {
+    let dropped = format!("title: Dropped\nrun: {own}\n");
+    world.write(".loki/inbox/dropped.yaml", dropped);
+    world.write(".loki/inbox/lost.yaml", "title: Lost\n");
+    let added = format!("task `added` is added, in run {first}");
+    let said = world.loki(&["task", "add", "Added", "--run", first]);
+    drop(said.exits(0).says(&[&added]));
+    let twice = world.loki(&["task", "add", "Added", "--run", first]);
+    drop(twice.exits(2));
+    let why = world.path(".loki/inbox/refused/lost.yaml.why.txt");
+    until("a file for no run is refused", || why.exists());
+    let why = fs::read_to_string(why).unwrap();
+    assert!(why.contains("several runs go on here"), "{why}");
+    let taken = || {
+        let events = events(world, own);
+        events
+            .iter()
+            .any(|one| one["event"]["by"] == "`.loki/inbox/dropped.yaml`")
+    };
+    until("the other is taken up", taken);
+}
+
 /// One process, four runs: one without a terminal, one that is handed over with its files gone right
-/// after, one that cannot be held, one that is gone on with.
+/// after, one that cannot be held, one that is gone on with. The first two have one agent at once
+/// between them.
 #[test]
 fn live_several_runs_are_held_by_one_process_and_each_ends_as_its_own() {
     let world = world(Engine::Docker);
@@ -122,18 +167,21 @@ fn live_several_runs_are_held_by_one_process_and_each_ends_as_its_own() {
         "../given.yaml",
         "version: 1\npermissions:\n  eng-qa: { read: [\"src/**\"] }\n",
     );
-    let first = detached(&world, &start("long.md", &["--detach", "--json"]));
+    let alone = ["--parallel", "1", "--detach", "--json"];
+    let first = detached(&world, &start("long.md", &alone));
     stands_alone(&world, first.pid);
     let watched = world.spawn(&["attach", &first.run]);
 
-    let policy = ["--policy", "../given.yaml"];
+    let policy = ["--parallel", "1", "--policy", "../given.yaml"];
     let mut second = world.spawn(&start("other.md", &policy));
     let process = format!("process {} works here, and holds this run, too", first.pid);
     second.wait_until(SOON, |said| said.stderr.contains(&process));
     fs::remove_file(world.path("other.md")).unwrap();
     fs::remove_file(world.path("../given.yaml")).unwrap();
-    second.wait_until(SOON, |said| said.stderr.contains("slow-other: attempt 1"));
+    second.wait_until(SOON, |said| said.stderr.contains(": Files → loki/"));
     let own = run_of(&second);
+    each_gets_its_own(&world, [&first.run, &own]);
+    second.wait_until(SOON, |said| said.stderr.contains("slow-other: attempt 1"));
     until("its agent works", || works(&world, &own, "slow-other-1"));
     let said = world
         .loki(&["status", "--run", &first.run, "--json"])
@@ -162,8 +210,10 @@ fn live_several_runs_are_held_by_one_process_and_each_ends_as_its_own() {
     let said = watched.wait(SOON).never_panicked();
     let said = said
         .exits(0)
-        .says(&["slow-one: landed as", "two: landed as", "is done"]);
+        .says(&["two: landed as", "added: landed as", "is done"]);
     assert!(!said.stderr.contains("slow-other"), "{said}");
+    let ended = when(&world, &first.run, "committed", "slow-one");
+    assert!(when(&world, &own, "task_claimed", "slow-other") > ended);
     until("the process ends with its last run", || !lives(first.pid));
     assert_eq!(outcome(&world, &first.run), "done");
     assert!(!world.path(".loki/orchestrator/socket").exists());
@@ -176,7 +226,7 @@ fn live_several_runs_are_held_by_one_process_and_each_ends_as_its_own() {
     let again = detached(&world, &["resume", &own, "--detach", "--json"]);
     assert_eq!(again.run, own);
     let said = world.loki(&["attach", &own]).exits(0);
-    drop(said.says(&["is done"]));
+    drop(said.says(&["dropped: landed as", "is done"]));
     until("the process ends", || !lives(again.pid));
     nothing_left(&world);
 }
@@ -192,49 +242,15 @@ fn run_of(shown: &Running) -> String {
     line.unwrap_or_else(|| panic!("no run is shown\n{said}"))
 }
 
-/// The process is killed with two runs in it: whoever watches is told, and both are gone on with, in
-/// one process again.
+/// Starts in the same instant are held by one process, whoever comes first. It is killed with two runs
+/// in it: whoever watches is told, and both are gone on with, in one process again. The end of one
+/// is not that of the other.
 #[test]
-fn live_a_killed_process_leaves_its_runs_to_be_gone_on_with() {
+fn live_starts_in_the_same_instant_are_one_process_and_those_it_leaves_when_killed_are_again() {
     let world = world(Engine::PodmanRootful);
-    let first = detached(&world, &start("long.md", &["--detach", "--json"]));
-    let second = detached(&world, &start("other.md", &["--detach", "--json"]));
-    assert_eq!(first.pid, second.pid, "one process holds both");
-    let mut watched = world.spawn(&["attach", &second.run]);
-    until("both agents work", || {
-        works(&world, &first.run, "slow-one-1") && works(&world, &second.run, "slow-other-1")
-    });
-    watched.wait_until(SOON, |said| said.stderr.contains(&second.run));
-    let pid = Pid::from_raw(i32::try_from(first.pid).unwrap()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
-    let said = watched.wait(SOON).never_panicked().exits(1);
-    let hint = format!("`loki resume {}`", second.run);
-    drop(said.says(&["is gone", &hint]));
-    assert!(world.path(".loki/orchestrator/socket").exists());
-
-    let again = detached(&world, &["resume", &first.run, "--detach", "--json"]);
-    // The newest that nobody goes on with.
-    let said = world.loki(&["resume"]).exits(0);
-    let process = format!("process {} works here", again.pid);
-    drop(said.says(&[&process, "resumed", "last: landed as", "done: branch"]));
-    drop(world.loki(&["attach", &first.run]).exits(0));
-    until("the process ends", || !lives(again.pid));
-    for run in [&first.run, &second.run] {
-        assert_eq!(outcome(&world, run), "done");
-        world.loki(&["audit", "verify", "--run", run]).exits(0);
-    }
-    nothing_left(&world);
-}
-
-/// Starts in the same instant are held by one process, whoever comes first; a disk that is full for
-/// the journal of one run is not the end of another, and one run alone can be stopped.
-#[test]
-fn live_starts_in_the_same_instant_are_one_process_and_the_end_of_one_is_none_of_the_others() {
-    let world = world(Engine::Docker);
-    let line = start("short.md", &["--detach", "--json"]);
-    let endless = start("endless.md", &["--detach", "--json"]);
-    let all = [&line, &endless, &line].map(|line| world.spawn(line));
-    let told = all.map(|one| {
+    let lines =
+        ["short.md", "endless.md", "other.md"].map(|spec| start(spec, &["--detach", "--json"]));
+    let told = lines.each_ref().map(|line| world.spawn(line)).map(|one| {
         let said = one.wait(SOON).never_panicked().exits(0);
         serde_json::from_str::<Value>(&said.stdout).unwrap()
     });
@@ -242,19 +258,33 @@ fn live_starts_in_the_same_instant_are_one_process_and_the_end_of_one_is_none_of
         told.iter().all(|one| one["pid"] == told[0]["pid"]),
         "{told:?}"
     );
-    let run = |at: usize| told[at]["run"].as_str().unwrap();
-    for at in [0, 2] {
-        drop(world.loki(&["attach", run(at)]).exits(0));
-    }
-    until("the endless agent works", || {
-        works(&world, run(1), "endless-1")
-    });
-    let said = world.loki(&["stop", "--now", run(1)]).exits(0);
-    drop(said.says(&["to end at once", "it ended"]));
-    assert_eq!(outcome(&world, run(1)), "stopped");
-    drop(world.loki(&["attach", run(1)]).exits(1));
+    let [short, endless, other] = told.each_ref().map(|one| one["run"].as_str().unwrap());
     let pid = u32::try_from(told[0]["pid"].as_u64().unwrap()).unwrap();
-    until("the process ends", || !lives(pid));
-    drop(world.loki(&["drop", run(1), "--yes"]).exits(0));
+    let mut watched = world.spawn(&["attach", other]);
+    until("both agents work", || {
+        works(&world, endless, "endless-1") && works(&world, other, "slow-other-1")
+    });
+    watched.wait_until(SOON, |said| said.stderr.contains(other));
+    let killed = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(killed, Signal::KILL).unwrap();
+    let said = watched.wait(SOON).never_panicked().exits(1);
+    let hint = format!("`loki resume {other}`");
+    drop(said.says(&["is gone", &hint]));
+    assert!(world.path(".loki/orchestrator/socket").exists());
+
+    let again = detached(&world, &["resume", endless, "--detach", "--json"]);
+    let said = world.loki(&["resume", other]).exits(0);
+    let process = format!("process {} works here", again.pid);
+    drop(said.says(&[&process, "resumed", "last: landed as", "done: branch"]));
+    assert!(lives(again.pid), "the other run goes on");
+    let said = world.loki(&["stop", "--now", endless]).exits(0);
+    drop(said.says(&["to end at once", "it ended"]));
+    until("the process ends", || !lives(again.pid));
+    drop(world.loki(&["resume", short]));
+    assert_eq!(
+        [short, endless, other].map(|run| outcome(&world, run)),
+        ["done", "stopped", "done"]
+    );
+    drop(world.loki(&["drop", endless, "--yes"]).exits(0));
     nothing_left(&world);
 }

@@ -4,17 +4,6 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
 use super::*;
 
-/// What keeping needs of the world, as tests have it.
-pub(super) const TOOLS: Tools<'static> = Tools {
-    signer: Signer {
-        key: "aa",
-        sign: &sign,
-    },
-    trusted: TRUSTED,
-    now: &Timestamp::now,
-    progress: &|_, _| {},
-};
-
 impl World {
     /// Keeps `work` within limits of the caller's own.
     pub(super) fn keep_within(&self, caps: Caps) -> Result<Head, CheckpointError> {

@@ -49,6 +49,17 @@ const TRUSTED: Trusted<'static> = Trusted {
     around: &[],
 };
 
+/// What keeping needs of the world, as tests have it.
+const TOOLS: Tools<'static> = Tools {
+    signer: Signer {
+        key: "aa",
+        sign: &sign,
+    },
+    trusted: TRUSTED,
+    now: &Timestamp::now,
+    progress: &|_, _| {},
+};
+
 /// Two directories of an agent's, and a store.
 struct World {
     root: tempfile::TempDir,

@@ -1,12 +1,16 @@
-//! `loki attach` and `loki stop RUN`: a run that another process holds is watched, or asked to end.
+//! `loki attach`, `loki stop RUN` and `loki task …`: a run that another process holds is watched, asked
+//! to end, or to change its tasks.
 
 use std::{path::Path, time::Duration};
+
+use tokio::time::timeout;
 
 use crate::{
     event::{Event, Outcome, Record},
     journal::{Follow, From, Lock, Talk},
     name::RunId,
     status::{self, Status},
+    task::TaskRequest,
 };
 
 use super::{
@@ -22,6 +26,8 @@ use super::{
 };
 
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a process may take to write a change down.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Follows a run to its end and exits as it does.
 pub(in crate::cli) async fn attach(asked: &Attach) -> Result<Exit, Fault> {
@@ -35,7 +41,7 @@ pub(in crate::cli) async fn attach(asked: &Attach) -> Result<Exit, Fault> {
     let mut so_far = Vec::new();
     while let Some(record) = follow.ready().or_exit(Exit::Failed)? {
         if asked.json {
-            ui::data(serde_json::to_string(&record).or_exit(Exit::Bug)?);
+            ui::is_json_read(&record)?;
         }
         so_far.push(record);
     }
@@ -98,8 +104,7 @@ async fn watch(
     let mut progress = Progress::default();
     let mut show = |record: &Record| -> Result<Option<Exit>, Fault> {
         if asked.json {
-            let line = serde_json::to_string(record).or_exit(Exit::Bug)?;
-            if !ui::is_read(line) {
+            if !ui::is_json_read(record)? {
                 return Ok(Some(Exit::Done));
             }
         } else {
@@ -180,25 +185,49 @@ pub(in crate::cli) async fn stop(run: &RunId, pace: Pace) -> Result<Exit, Fault>
         return Ok(Exit::Done);
     };
     let line = Wish::line(What::Stop(run.clone(), pace))?;
-    talk.say(&line).await.or_exit(Exit::Failed)?;
-    let heard = talk.hear(LONG).await.or_exit(Exit::Failed)?;
-    match heard.as_deref().map(Said::read).transpose()? {
-        Some(Said::Fault(code, message, hint)) => {
-            let fault = Fault::new(Exit::Told(code), message);
-            return Err(Fault { hint, ..fault });
-        }
-        Some(Said::Heard(process)) => {
-            let word = match pace {
-                Pace::Now => "end at once",
-                Pace::Drain => "end when its agents have finished",
-            };
-            ui::note(format!("asked run {run} (process {process}) to {word}"));
-        }
-        _ => return Err(gone(run)),
-    }
+    let process = answer(&mut talk, &line).await?.ok_or_else(|| gone(run))?;
+    let word = match pace {
+        Pace::Now => "end at once",
+        Pace::Drain => "end when its agents have finished",
+    };
+    ui::note(format!("asked run {run} (process {process}) to {word}"));
     while held_now(&state)?.contains(run) {
         tokio::time::sleep(PAUSE).await;
     }
     ui::note("it ended");
     Ok(Exit::Done)
+}
+
+/// Says a wish and returns which process has done it; none when that is gone.
+async fn answer(talk: &mut Talk, wish: &str) -> Result<Option<u32>, Fault> {
+    if talk.say(wish).await.is_err() {
+        return Ok(None);
+    }
+    let heard = talk.hear(LONG).await.or_exit(Exit::Failed)?;
+    match heard.as_deref().map(Said::read).transpose()? {
+        Some(Said::Heard(process)) => Ok(Some(process)),
+        Some(Said::Fault(code, message, hint)) => {
+            let fault = Fault::new(Exit::Told(code), message);
+            Err(Fault { hint, ..fault })
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Has a run that is held change its tasks, and waits until that stands in its journal.
+pub(in crate::cli) async fn change(
+    state: &Path,
+    (run, change): (&RunId, TaskRequest),
+) -> Result<(), Fault> {
+    let wish = Wish::line(What::Change(Box::new(change)))?;
+    let Some(mut talk) = knock(state).await? else {
+        return Err(gone(run));
+    };
+    match timeout(PATIENCE, answer(&mut talk, &wish)).await {
+        Ok(answered) => answered?.map(drop).ok_or_else(|| gone(run)),
+        Err(_late) => {
+            let message = format!("run {run} has not answered yet, and may still make the change");
+            Err(Fault::new(Exit::Failed, message).hint("`loki task list` shows whether it has"))
+        }
+    }
 }

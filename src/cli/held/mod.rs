@@ -20,7 +20,7 @@ mod detach;
 mod serve;
 mod words;
 
-pub(super) use attach::{attach, stop};
+pub(super) use attach::{attach, change, stop};
 pub(super) use detach::orchestrate;
 pub(super) use words::Pace;
 
@@ -134,7 +134,9 @@ impl Wanted {
             What::Resume(again, _) => Resumption::read(env, *again)
                 .map(Box::new)
                 .map(Self::Resume),
-            What::Watch | What::Stop(..) => Err(Fault::new(Exit::Bug, "no run is wanted")),
+            What::Watch | What::Stop(..) | What::Change(_) => {
+                Err(Fault::new(Exit::Bug, "no run is wanted"))
+            }
         }
     }
 

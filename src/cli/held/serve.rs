@@ -16,6 +16,7 @@ use crate::{
     name::RunId,
     run::{Berth, Control},
     sandbox::Launcher,
+    task::TaskRequest,
 };
 
 use super::{
@@ -60,6 +61,7 @@ async fn listen(orchestrator: Arc<Orchestrator>, mut talk: Talk) {
     match wish {
         Ok(What::Watch) => caller.is_gone().await,
         Ok(What::Stop(run, pace)) => caller.say(orchestrator.stop(&run, pace)).await,
+        Ok(What::Change(change)) => caller.say(orchestrator.change(*change).await).await,
         Ok(what) => hold(orchestrator, caller, Bid::Said(Box::new(what))).await,
         Err(fault) => caller.say(fault.into()).await,
     }
@@ -133,7 +135,7 @@ impl Bid {
             Self::Said(what) => match what.as_ref() {
                 What::Start(order, _) => order.args.stay.detach,
                 What::Resume(again, _) => again.args.stay.detach,
-                What::Watch | What::Stop(..) => false,
+                What::Watch | What::Stop(..) | What::Change(_) => false,
             },
             Self::Made(_) => true,
         }
@@ -218,7 +220,7 @@ impl Orchestrator {
             Bid::Said(what) => {
                 let env = match what.as_ref() {
                     What::Start(_, caller) | What::Resume(_, caller) => caller.own(&self.env),
-                    What::Watch | What::Stop(..) => self.env.without_secrets(),
+                    _ => self.env.without_secrets(),
                 };
                 let _alone = self.preparing.lock().await;
                 // Git, registries and files are asked here, and other runs go on meanwhile.
@@ -283,8 +285,24 @@ impl Orchestrator {
         if self.held.tell(run, control) {
             return Said::Heard(std::process::id());
         }
-        Fault::new(Exit::Failed, format!("run {run} does not go on here"))
-            .hint("`loki status` shows what does")
-            .into()
+        not_here(run).into()
     }
+
+    async fn change(&self, change: TaskRequest) -> Said {
+        let Some(run) = change.run.clone() else {
+            return Fault::new(Exit::Usage, "it is not said whose tasks are to change").into();
+        };
+        match self.held.change(&run, change).await {
+            Some(Ok(())) => Said::Heard(std::process::id()),
+            Some(Err(why)) => Fault::new(Exit::Failed, why)
+                .hint("`loki task list` shows the tasks")
+                .into(),
+            None => not_here(&run).into(),
+        }
+    }
+}
+
+fn not_here(run: &RunId) -> Fault {
+    Fault::new(Exit::Failed, format!("run {run} does not go on here"))
+        .hint("`loki status` shows what does")
 }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{digest::Digest, journal::Key, name::RunId};
+use crate::{digest::Digest, journal::Key, name::RunId, task::TaskRequest};
 
 use super::super::{
     checkpoint::settings,
@@ -62,6 +62,8 @@ pub(super) enum What {
     Watch,
     /// End a run: at once, or once its agents have finished.
     Stop(RunId, Pace),
+    /// Change the tasks of a run.
+    Change(Box<TaskRequest>),
 }
 
 /// How soon a run is to end.
@@ -136,7 +138,7 @@ fn other_loki(theirs: &str) -> Fault {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Said {
-    /// The wish was understood; the number of the process.
+    /// The wish was understood, and what can be done at once is done; the number of the process.
     Heard(u32),
     /// The process is about to end, and takes nothing more.
     Ending,

@@ -1,13 +1,11 @@
 //! `loki task add`, `cancel`, `retry` and `priority`.
 
-use std::{fs::File, io::Read as _, path::Path, time::Duration};
-
-use tokio::time::timeout;
+use std::{fs::File, io::Read as _, path::Path};
 
 use crate::{
     event::{Event, Record},
-    journal::{self, Follow, From, requests},
-    name::RunId,
+    journal,
+    name::{RunId, TaskId},
     policy,
     redact::Redactor,
     status::Status,
@@ -19,16 +17,11 @@ use super::{
         audit,
         env::Environment,
         exit::{Exit, Fault, OrExit},
-        setup,
-        signals::{Asks, Request},
-        ui,
+        held, setup, ui,
     },
     args,
     look::{Look, find, look, word},
 };
-
-/// How long a running orchestrator may take to write a change down.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Adds tasks.
 pub(super) async fn add(env: &Environment, args: &args::Add) -> Result<Exit, Fault> {
@@ -247,7 +240,8 @@ async fn make(env: &Environment, look: &mut Look, change: Change) -> Result<(), 
     };
     allowed(look, &request)?;
     if look.lives {
-        ask(look, &request).await?;
+        let of = (&look.chosen.run, request);
+        held::change(look.chosen.state(), of).await?;
     } else {
         write(env, look, request)?;
     }
@@ -296,8 +290,11 @@ fn write(env: &Environment, look: &Look, mut request: TaskRequest) -> Result<(),
     let record = writer.append(&event).or_exit(Exit::Failed)?;
     writer.sync().or_exit(Exit::Failed)?;
     status.apply(&record);
-    // Copies for other tools: a failure to write them is no failure of the change.
-    journal::views::write(state, &status).ok();
+    // They show a run that goes on, where one does.
+    if !look.beside {
+        // Copies for other tools: a failure to write them is no failure of the change.
+        journal::views::write(state, &status).ok();
+    }
     Ok(())
 }
 
@@ -313,50 +310,4 @@ fn mask(change: &mut Change, redactor: &Redactor) {
         Change::Cancel { reason, .. } => reason.iter_mut().for_each(mask),
         Change::Retry { .. } | Change::Prioritise { .. } => {}
     }
-}
-
-/// Asks the orchestrator that runs the run, and waits until the change is in its journal.
-async fn ask(look: &Look, request: &TaskRequest) -> Result<(), Fault> {
-    let (state, run) = (look.chosen.state(), &look.chosen.run);
-    let path = journal::path(state, run);
-    let mut follow = Follow::open(&path, From::End).or_exit(Exit::Failed)?;
-    let asks = Request {
-        run: run.clone(),
-        asks: Asks::Change(Box::new(request.clone())),
-    };
-    let text = serde_json::to_string(&asks).or_exit(Exit::Bug)?;
-    let name = format!("task-{}-{}", std::process::id(), request.change.task());
-    let left = requests::leave(state, &name, &text).or_exit(Exit::Failed)?;
-    let written = timeout(PATIENCE, until_written(&mut follow, request)).await;
-    if written == Ok(true) {
-        return Ok(());
-    }
-    // Else a later orchestrator would find it; that it is gone already is as good.
-    std::fs::remove_file(left).ok();
-    let message =
-        format!("run {run} did not take the change; why stands where it shows its progress");
-    Err(Fault::new(Exit::Failed, message)
-        .hint("`loki status` says whether it still runs, `loki task list` how its tasks stand"))
-}
-
-async fn until_written(follow: &mut Follow, request: &TaskRequest) -> bool {
-    while let Some(Ok(record)) = follow.next().await {
-        let told = match (&record.event, &request.change) {
-            (Event::TaskAdded { task, .. }, Change::Add(added)) => task.id == added.id,
-            (Event::TaskCancelled { task, .. }, Change::Cancel { task: of, .. })
-            | (Event::TaskRetried { task, .. }, Change::Retry { task: of }) => task == of,
-            (
-                Event::TaskPrioritised { task, priority, .. },
-                Change::Prioritise {
-                    task: of,
-                    priority: wanted,
-                },
-            ) => (task, priority) == (of, wanted),
-            _ => false,
-        };
-        if told {
-            return true;
-        }
-    }
-    false
 }

@@ -1,15 +1,11 @@
 //! Files of the inbox, on their way to the run that they are for, and back.
 
-use std::{
-    collections::BTreeSet,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use crate::{
     journal::{Dropped, Inbox, JournalError},
     name::RunId,
-    run::{Answer, Control, Held},
+    run::Held,
     task::{
         Change, Task, TaskRequest,
         intake::{self, Given},
@@ -80,7 +76,9 @@ async fn take(held: &Held, dropped: &Dropped) -> Result<(), String> {
             Became::Taken => return Ok(()),
             Became::Refused(why) => return Err(why),
             // Where the file names none, another run may take it.
-            Became::Gone => drop(gone.insert(run)),
+            Became::Gone => {
+                gone.insert(run);
+            }
         }
     }
 }
@@ -143,7 +141,7 @@ async fn add(held: &Held, run: &RunId, (dropped, tasks): (&Dropped, &[Task])) ->
             _ => "; tasks before it in this file were",
         };
         let id = &task.id;
-        match asked(held, run, request).await {
+        match held.change(run, request).await {
             Some(Ok(())) => {}
             Some(Err(why)) => {
                 return Became::Refused(format!("task `{id}` was not added: {why}{before}"));
@@ -159,12 +157,49 @@ async fn add(held: &Held, run: &RunId, (dropped, tasks): (&Dropped, &[Task])) ->
     Became::Taken
 }
 
-/// Asks a run for a change and returns what became of it; none when the run has ended.
-async fn asked(held: &Held, run: &RunId, request: TaskRequest) -> Option<Result<(), String>> {
-    let (answer, mut told) = Answer::new();
-    let way = held.way_to(run)?;
-    way.send(Control::Change(Box::new(request), answer))
-        .await
-        .ok()?;
-    told.recv().await
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(name: &str) -> RunId {
+        name.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_file_is_for_the_run_that_it_names_or_for_the_only_one() {
+        let held = Arc::new(Held::default());
+        let ((one, _a), (two, _b)) = (held.sit().unwrap(), held.sit().unwrap());
+        one.begins(&run("a")).unwrap();
+        let mut gone = BTreeSet::new();
+        assert_eq!(meant(&held, None, &mut gone).await, Ok(run("a")));
+        two.begins(&run("b")).unwrap();
+        let why = meant(&held, None, &mut gone).await.unwrap_err();
+        assert!(why.contains("several runs go on here: a, b"), "{why}");
+        let named = run("b");
+        assert_eq!(meant(&held, Some(&named), &mut gone).await, Ok(run("b")));
+        let named = run("c");
+        let why = meant(&held, Some(&named), &mut gone).await.unwrap_err();
+        assert!(why.contains("run c does not go on here"), "{why}");
+        gone.insert(run("b"));
+        assert_eq!(meant(&held, None, &mut gone).await, Ok(run("a")));
+        drop((one, two));
+        assert!(held.close());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_comes_before_any_run_waits_for_the_next_and_not_for_one_that_has_ended() {
+        let held = Arc::new(Held::default());
+        let (ended, _asked) = held.sit().unwrap();
+        ended.begins(&run("a")).unwrap();
+        let mut gone = BTreeSet::from([run("a")]);
+        let waits = meant(&held, None, &mut gone);
+        let begins = async {
+            drop(ended);
+            let seat = held.sit().unwrap();
+            seat.0.begins(&run("a")).unwrap();
+            seat
+        };
+        let (found, _seat) = tokio::join!(waits, begins);
+        assert_eq!(found, Ok(run("a")), "it was taken up again");
+    }
 }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::{
     event::{Event, Need},
-    journal::{self, Follow, From, Lock, requests},
+    journal::{self, Follow, From, Holder, Lock, requests},
     name::TaskId,
     redact::Redactor,
     task::{Decision, State, Verdict},
@@ -187,7 +187,8 @@ fn person() -> String {
 async fn decide(env: &Environment, chosen: &Chosen, decision: &Decision) -> Result<bool, Fault> {
     let state = chosen.state();
     let holder = Lock::holder(&state).or_exit(Exit::Failed)?;
-    if holder.is_some_and(|holder| holder.holds(&chosen.run)) {
+    let holds = |holder: &Holder| holder.holds(&chosen.run);
+    if holder.as_ref().is_some_and(holds) {
         ask(chosen, decision).await?;
         return Ok(true);
     }
@@ -205,8 +206,11 @@ async fn decide(env: &Environment, chosen: &Chosen, decision: &Decision) -> Resu
     let record = writer.append(&event).or_exit(Exit::Failed)?;
     writer.sync().or_exit(Exit::Failed)?;
     status.apply(&record);
-    // Copies for other tools: a failure to write them is no failure of the decision.
-    journal::views::write(&state, &status).ok();
+    // They show a run that goes on, where one does.
+    if holder.is_none() {
+        // Copies for other tools: a failure to write them is no failure of the decision.
+        journal::views::write(&state, &status).ok();
+    }
     Ok(false)
 }
 

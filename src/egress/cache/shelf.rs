@@ -32,6 +32,7 @@ use super::{
     semantics::{self, HEAD},
     sweep,
 };
+use crate::touch;
 
 /// Where answers are that are not whole yet.
 pub(super) const UNFINISHED: &str = ".unfinished";

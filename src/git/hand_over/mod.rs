@@ -22,7 +22,6 @@ use std::{
 };
 
 pub use self::merged::Sides;
-#[cfg(test)]
 pub(super) use self::needs::blobs;
 use self::{
     gate::Gate,

@@ -263,6 +263,7 @@ mod tests {
     use crate::{
         git::{
             Caps, HandOver, Repository, Slot, Terms,
+            hand_over::tests::worked,
             world::{World, globs, write},
         },
         policy::Files,

@@ -1,7 +1,5 @@
 //! Whatever the order of events, and whatever becomes of the tasks.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::{
     Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest,
 };

@@ -1,6 +1,6 @@
 //! Priorities, roles that are held back, and what rests.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use proptest::prelude::{prop, prop_assert, proptest};
 
