@@ -275,7 +275,9 @@ mod tests {
             place("h.test", None),
             Zeroizing::new("hush".to_owned()),
             Trust::of_authorities(&[]).unwrap(),
-            async || Err(std::io::ErrorKind::NotConnected.into()),
+            || -> BoxFuture<'static, std::io::Result<tokio::net::TcpStream>> {
+                Box::pin(async { Err(std::io::ErrorKind::NotConnected.into()) })
+            },
         );
         let take = |url: &str| forge.pull_request(url.to_owned()).is_ok();
         assert!(take("https://h.test/o/r/pull/1"));

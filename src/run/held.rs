@@ -303,8 +303,9 @@ mod tests {
             drop(asked);
             control.map(drop)
         };
-        let (made, heard) = tokio::join!(held.change(&run("a"), change()), heard);
+        let of = run("a");
+        let (made, heard) = tokio::join!(held.change(&of, change()), heard);
         assert_eq!((made, heard), (None, Some(())));
-        assert_eq!(held.change(&run("a"), change()).await, None);
+        assert_eq!(held.change(&of, change()).await, None);
     }
 }

@@ -98,6 +98,7 @@ fn a_repository_has_one_owner_and_a_dead_one_holds_nothing() {
         pid,
         started: now,
         run: run(),
+        others: Vec::new(),
     };
     assert_eq!(Lock::holder(&home.path).unwrap(), Some(holder.clone()));
     drop(lock);
