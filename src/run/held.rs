@@ -128,6 +128,15 @@ impl Held {
         runs.collect()
     }
 
+    /// Returns them with the numbers of their seats: a run that is gone on with has another.
+    #[must_use]
+    pub fn seated(&self) -> Vec<(u64, RunId)> {
+        let seats = self.seats();
+        let runs = seats.taken.iter();
+        runs.filter_map(|(number, one)| Some((*number, one.run.clone()?)))
+            .collect()
+    }
+
     /// Returns whether no run that came after this one is held.
     #[must_use]
     pub fn is_newest(&self, run: &RunId) -> bool {

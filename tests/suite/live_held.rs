@@ -139,11 +139,10 @@ fn each_gets_its_own(world: &World, [first, own]: [&str; 2]) {
     let dropped = format!("title: Dropped\nrun: {own}\n");
     world.write(".loki/inbox/dropped.yaml", dropped);
     world.write(".loki/inbox/lost.yaml", "title: Lost\n");
-    let added = format!("task `added` is added, in run {first}");
-    let said = world.loki(&["task", "add", "Added", "--run", first]);
-    drop(said.exits(0).says(&[&added]));
-    let twice = world.loki(&["task", "add", "Added", "--run", first]);
-    drop(twice.exits(2));
+    let added = format!("task `slow-added` is added, in run {first}");
+    let line = ["task", "add", "Slow, added", "--run", first];
+    drop(world.loki(&line).exits(0).says(&[&added]));
+    drop(world.loki(&line).exits(2));
     let why = world.path(".loki/inbox/refused/lost.yaml.why.txt");
     until("a file for no run is refused", || why.exists());
     let why = fs::read_to_string(why).unwrap();
@@ -155,6 +154,21 @@ fn each_gets_its_own(world: &World, [first, own]: [&str; 2]) {
             .any(|one| one["event"]["by"] == "`.loki/inbox/dropped.yaml`")
     };
     until("the other is taken up", taken);
+}
+
+/// Goes on with a run whose files have to be there again.
+#[track_caller]
+fn is_gone_on_with(world: &World, own: &str) {
+    world.write("other.md", spec(&["slow-other", "last"]));
+    world.write(
+        "../given.yaml",
+        "version: 1\npermissions:\n  eng-qa: { read: [\"src/**\"] }\n",
+    );
+    let again = detached(world, &["resume", own, "--detach", "--json"]);
+    assert_eq!(again.run, own);
+    let said = world.loki(&["attach", own]).exits(0);
+    drop(said.says(&["dropped: landed as", "is done"]));
+    until("the process ends", || !lives(again.pid));
 }
 
 /// One process, four runs: one without a terminal, one that is handed over with its files gone right
@@ -210,7 +224,7 @@ fn live_several_runs_are_held_by_one_process_and_each_ends_as_its_own() {
     let said = watched.wait(SOON).never_panicked();
     let said = said
         .exits(0)
-        .says(&["two: landed as", "added: landed as", "is done"]);
+        .says(&["two: landed as", "slow-added: landed as", "is done"]);
     assert!(!said.stderr.contains("slow-other"), "{said}");
     let ended = when(&world, &first.run, "committed", "slow-one");
     assert!(when(&world, &own, "task_claimed", "slow-other") > ended);
@@ -218,16 +232,7 @@ fn live_several_runs_are_held_by_one_process_and_each_ends_as_its_own() {
     assert_eq!(outcome(&world, &first.run), "done");
     assert!(!world.path(".loki/orchestrator/socket").exists());
 
-    world.write("other.md", spec(&["slow-other", "last"]));
-    world.write(
-        "../given.yaml",
-        "version: 1\npermissions:\n  eng-qa: { read: [\"src/**\"] }\n",
-    );
-    let again = detached(&world, &["resume", &own, "--detach", "--json"]);
-    assert_eq!(again.run, own);
-    let said = world.loki(&["attach", &own]).exits(0);
-    drop(said.says(&["dropped: landed as", "is done"]));
-    until("the process ends", || !lives(again.pid));
+    is_gone_on_with(&world, &own);
     nothing_left(&world);
 }
 

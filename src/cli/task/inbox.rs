@@ -71,13 +71,13 @@ async fn take(held: &Held, dropped: &Dropped) -> Result<(), String> {
     let given = read(dropped)?;
     let mut gone = BTreeSet::new();
     loop {
-        let run = meant(held, given.run.as_ref(), &mut gone).await?;
+        let (seat, run) = meant(held, given.run.as_ref(), &gone).await?;
         match add(held, &run, (dropped, &given.tasks)).await {
             Became::Taken => return Ok(()),
             Became::Refused(why) => return Err(why),
             // Where the file names none, another run may take it.
             Became::Gone => {
-                gone.insert(run);
+                gone.insert(seat);
             }
         }
     }
@@ -93,32 +93,32 @@ fn read(dropped: &Dropped) -> Result<Given, String> {
 }
 
 /// Returns the run that a file is for: the one that it names, or the only one. Where none goes on yet
-/// it waits. `gone` are those that were found to have ended.
+/// it waits. `gone` are the seats of those that were found to have ended.
 async fn meant(
     held: &Held,
     named: Option<&RunId>,
-    gone: &mut BTreeSet<RunId>,
-) -> Result<RunId, String> {
+    gone: &BTreeSet<u64>,
+) -> Result<(u64, RunId), String> {
     let mut changes = held.changes();
     loop {
-        let mut runs = held.runs();
-        // One that was given back may be gone on with.
-        gone.retain(|run| runs.contains(run));
-        runs.retain(|run| !gone.contains(run));
-        let names: Vec<&str> = runs.iter().map(RunId::as_str).collect();
+        let mut runs = held.seated();
+        runs.retain(|(seat, _)| !gone.contains(seat));
+        let named_one = named.and_then(|named| runs.iter().find(|(_, run)| run == named));
+        if let Some(found) = named_one {
+            return Ok(found.clone());
+        }
+        let names: Vec<&str> = runs.iter().map(|(_, run)| run.as_str()).collect();
         let names = names.join(", ");
         match (named, runs.as_slice()) {
-            (Some(named), _) if runs.contains(named) => return Ok(named.clone()),
-            (None, [run]) => return Ok(run.clone()),
+            (None, [only]) => return Ok(only.clone()),
             (Some(named), [_, ..]) => {
                 return Err(format!(
                     "run {named} does not go on here, these do: {names}; `loki task add --from FILE --run {named}` adds to one that can be resumed"
                 ));
             }
-            (None, [_, _, ..]) => {
+            (None, [(_, first), _, ..]) => {
                 return Err(format!(
-                    "several runs go on here: {names}; say in each task which is meant, `run: {}`, and drop it again",
-                    runs[0]
+                    "several runs go on here: {names}; say in each task which is meant, `run: {first}`, and drop it again"
                 ));
             }
             (_, []) => {}
@@ -171,17 +171,18 @@ mod tests {
         let ((one, _a), (two, _b)) = (held.sit().unwrap(), held.sit().unwrap());
         one.begins(&run("a")).unwrap();
         let mut gone = BTreeSet::new();
-        assert_eq!(meant(&held, None, &mut gone).await, Ok(run("a")));
+        let (a, b) = (one.number(), two.number());
+        assert_eq!(meant(&held, None, &gone).await, Ok((a, run("a"))));
         two.begins(&run("b")).unwrap();
-        let why = meant(&held, None, &mut gone).await.unwrap_err();
+        let why = meant(&held, None, &gone).await.unwrap_err();
         assert!(why.contains("several runs go on here: a, b"), "{why}");
         let named = run("b");
-        assert_eq!(meant(&held, Some(&named), &mut gone).await, Ok(run("b")));
+        assert_eq!(meant(&held, Some(&named), &gone).await, Ok((b, run("b"))));
         let named = run("c");
-        let why = meant(&held, Some(&named), &mut gone).await.unwrap_err();
+        let why = meant(&held, Some(&named), &gone).await.unwrap_err();
         assert!(why.contains("run c does not go on here"), "{why}");
-        gone.insert(run("b"));
-        assert_eq!(meant(&held, None, &mut gone).await, Ok(run("a")));
+        gone.insert(b);
+        assert_eq!(meant(&held, None, &gone).await, Ok((a, run("a"))));
         drop((one, two));
         assert!(held.close());
     }
@@ -191,8 +192,8 @@ mod tests {
         let held = Arc::new(Held::default());
         let (ended, _asked) = held.sit().unwrap();
         ended.begins(&run("a")).unwrap();
-        let mut gone = BTreeSet::from([run("a")]);
-        let waits = meant(&held, None, &mut gone);
+        let gone = BTreeSet::from([ended.number()]);
+        let waits = meant(&held, None, &gone);
         let begins = async {
             drop(ended);
             let seat = held.sit().unwrap();
@@ -200,6 +201,7 @@ mod tests {
             seat
         };
         let (found, _seat) = tokio::join!(waits, begins);
+        let found = found.map(|(_, run)| run);
         assert_eq!(found, Ok(run("a")), "it was taken up again");
     }
 }
