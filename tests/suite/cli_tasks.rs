@@ -238,11 +238,11 @@ fn settings_that_are_wrong_are_shown_before_anything_is_made() {
         world.path(".loki/config/circuit-breakers.yaml"),
     )
     .unwrap();
-    world.loki(&start).exits(2).says(&["is a symbolic link"]);
+    world.loki(&START).exits(2).says(&["is a symbolic link"]);
     std::fs::remove_file(world.path(".loki/config/circuit-breakers.yaml")).unwrap();
     let argv = [
         &["LOKI_BASE_WAIT=soon", env!("CARGO_BIN_EXE_loki")],
-        &start[..],
+        &START[..],
     ]
     .concat();
     let said = world
