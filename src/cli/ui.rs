@@ -62,6 +62,24 @@ impl Audience {
     }
 }
 
+/// Does what was done in another process of whoever listens, who heard there what it says: here only
+/// what goes wrong is told.
+pub(super) fn said_before<T>(deed: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    let Ok(audience) = AUDIENCE.try_with(Clone::clone) else {
+        return deed();
+    };
+    let (lines, mut told) = mpsc::unbounded_channel();
+    let mask = Arc::clone(&audience.mask);
+    let done = AUDIENCE.sync_scope(Audience { lines, mask }, deed);
+    if done.is_err() {
+        while let Ok(line) = told.try_recv() {
+            // Nobody listens any more.
+            audience.lines.send(line).ok();
+        }
+    }
+    done
+}
+
 /// Tells a line to the audience of what runs here, if it has one; returns whether it has.
 fn is_heard(line: &str, as_line: impl FnOnce(String) -> Line) -> bool {
     let told = AUDIENCE.try_with(|audience| audience.hear(line, as_line));

@@ -188,8 +188,7 @@ pub(super) async fn events(events: &Events) -> Result<Exit, Fault> {
     let mut follow = Follow::open(&chosen.journal(), From::Start).or_exit(Exit::Failed)?;
     while let Some(record) = follow.next().await {
         let record = record.or_exit(Exit::Failed)?;
-        let read = print(&record)?;
-        if !read || matches!(record.event, crate::event::Event::RunEnded { .. }) {
+        if !print(&record)? {
             break;
         }
     }

@@ -46,7 +46,7 @@ pub(super) async fn log(asked: &Log) -> Result<Exit, Fault> {
             Some(entry) => entry.print(asked)?,
             None => true,
         };
-        if !is_read || matches!(record.event, Event::RunEnded { .. }) {
+        if !is_read {
             break;
         }
     }

@@ -20,7 +20,7 @@ use super::{
         env::Environment,
         exit::{Exit, Fault, OrExit},
         start::new_run,
-        ui::Audience,
+        ui::{self, Audience},
     },
     Ours, Wanted,
     claim::{Claimed, claim, knock},
@@ -95,7 +95,8 @@ pub(in crate::cli) async fn orchestrate(env: &Environment) -> Result<Exit, Fault
 }
 
 async fn begin(env: &Environment, line: &str) -> Result<Option<(Box<Ours>, Bid)>, Fault> {
-    let wanted = Wanted::read(env, Wish::read(line)?)?;
+    let what = Wish::read(line)?;
+    let wanted = ui::said_before(|| Wanted::read(env, what))?;
     let run = match wanted.run() {
         Some(run) => run.clone(),
         None => new_run()?,

@@ -239,7 +239,7 @@ impl Orchestrator {
         if let What::Start(_, circumstances) | What::Resume(_, circumstances) = &what {
             self.fits(circumstances)?;
         }
-        let wanted = Wanted::read(env, what)?;
+        let wanted = ui::said_before(|| Wanted::read(env, what))?;
         if wanted.planned().repository.root() != self.repository.root() {
             let message = "what was handed over is of another repository";
             return Err(Fault::new(Exit::Usage, message).hint("start it there"));
