@@ -10,10 +10,7 @@ mod sums;
 pub(super) use allow::allow;
 pub(super) use sums::{denied, top};
 
-use crate::{
-    event::Event,
-    journal::{Follow, From},
-};
+use crate::journal::{Follow, From};
 
 use super::{
     exit::{Exit, Fault, OrExit},
