@@ -59,7 +59,7 @@ async fn listen(orchestrator: Arc<Orchestrator>, mut talk: Talk) {
     drop(line);
     let mut caller = Caller::new(talk);
     match wish {
-        Ok(What::Watch) => caller.is_gone().await,
+        Ok(What::Watch) => caller.until_gone().await,
         Ok(What::Stop(run, pace)) => caller.say(orchestrator.stop(&run, pace)).await,
         Ok(What::Change(change)) => caller.say(orchestrator.change(*change).await).await,
         Ok(what) => hold(orchestrator, caller, Bid::Said(Box::new(what))).await,
@@ -115,7 +115,7 @@ impl Caller {
     }
 
     /// Waits until there is nobody.
-    async fn is_gone(mut self) {
+    async fn until_gone(mut self) {
         while self.word().await.is_some() {}
     }
 }
@@ -147,7 +147,7 @@ pub(super) async fn hold(orchestrator: Arc<Orchestrator>, mut caller: Caller, bi
     let Some((seat, controls)) = orchestrator.held.sit() else {
         caller.say(Said::Ending).await;
         // Until this process has ended, which closes the connection.
-        return caller.is_gone().await;
+        return caller.until_gone().await;
     };
     caller.say(Said::Heard(std::process::id())).await;
     let stays = bid.stays();
