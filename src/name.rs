@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use jiff::Timestamp;
+
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} `{}` {why}", text.escape_debug())]
@@ -101,6 +103,30 @@ word!(
     /// A checkpoint, such as `20261121-073300-1f3a`. Becomes part of paths.
     CheckpointId, "checkpoint", 40
 );
+
+impl RunId {
+    /// Returns when it says that it began; none for one that says no time.
+    #[must_use]
+    pub fn time(&self) -> Option<Timestamp> {
+        time_of(&self.0)
+    }
+}
+
+impl CheckpointId {
+    /// Returns when it says that it was made; none for one that says no time.
+    #[must_use]
+    pub fn time(&self) -> Option<Timestamp> {
+        time_of(&self.0)
+    }
+}
+
+/// Reads the time that a name begins with, to the second.
+fn time_of(name: &str) -> Option<Timestamp> {
+    let time = name.get(..15)?;
+    let time = jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", time).ok()?;
+    let time = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(time.timestamp())
+}
 
 /// Checks the one shape of all words: `[a-z0-9]` first, then `[a-z0-9-]`, at most `max` bytes.
 fn word(what: &'static str, text: &str, max: usize) -> Result<(), NameError> {

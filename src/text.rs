@@ -4,6 +4,8 @@
 //! The one place that knows such characters. Whoever shows or stores what an agent, a file or a
 //! server wrote asks here; nobody keeps a list of his own.
 
+use unicode_normalization::UnicodeNormalization as _;
+
 /// Returns whether a terminal, an editor or a line splitter may act on a character instead of
 /// showing it, or shows nothing at all: control characters, line and paragraph separators, direction
 /// marks, and all that Unicode has a reader ignore (invisible spaces, fillers, joiners, tags) but the
@@ -71,6 +73,42 @@ pub fn visible_json(plain: &str) -> String {
     shown
 }
 
+/// Returns a path as the laxest file system compares it: without case, without hidden characters,
+/// letters and their accents joined, and without what Windows takes for the same name. Two paths
+/// that are equal so may be one file.
+#[must_use]
+pub fn folded(path: &[u8]) -> String {
+    let text = String::from_utf8_lossy(path);
+    let same: String = if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        text.to_ascii_lowercase()
+    } else {
+        let letters = text.nfd().filter(|c| !is_hidden(*c));
+        let cased = letters.flat_map(char::to_uppercase);
+        cased.flat_map(char::to_lowercase).nfc().collect()
+    };
+    let odd = same.contains([':', '\\']) || same.contains("./") || same.contains(" /");
+    if !odd && !same.ends_with(['.', ' ']) {
+        return same;
+    }
+    let names: Vec<&str> = same.split(['/', '\\']).map(of_windows).collect();
+    names.join("/")
+}
+
+/// Returns a name without the words for its own contents and without the dots and spaces that
+/// Windows drops at its end. `.` and `..` are what they are.
+fn of_windows(name: &str) -> &str {
+    let mut parts = name.splitn(3, ':');
+    let (file, _, kind) = (parts.next(), parts.next(), parts.next());
+    let file = match (file, kind) {
+        (Some(file), Some(kind)) if kind.starts_with('$') => file,
+        _ => name,
+    };
+    match file.trim_end_matches(['.', ' ']) {
+        "" => file,
+        trimmed => trimmed,
+    }
+}
+
 /// Cuts text to at most so many bytes, between two characters.
 pub fn shorten(text: &mut String, most: usize) {
     let mut end = most.min(text.len());
@@ -95,6 +133,36 @@ pub fn aligned(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_some_file_system_takes_for_one_fold_to_one() {
+        for (one, other) in [
+            ("src/Twin.txt", "SRC/twin.TXT"),
+            ("caf\u{e9}", "cafe\u{301}"),
+            ("\u{c9}", "e\u{301}"),
+            ("a/mod.js", "a/mod.js. ."),
+            ("a. /b", "a/b"),
+            ("a\\b", "a/b"),
+            ("a::$DATA", "A"),
+            ("a/b:$I30:$INDEX_ALLOCATION/c", "a/b/c"),
+            ("x\u{200c}y", "xy"),
+            ("\u{212a}", "k"),
+            ("ma\u{df}e", "MASSE"),
+        ] {
+            assert_eq!(folded(one.as_bytes()), folded(other.as_bytes()), "{one}");
+        }
+        for (one, other) in [
+            ("a", "b"),
+            ("Foo::Bar.3pm", "Foo::Baz.3pm"),
+            ("log:1", "log:2"),
+            ("a/..", "a"),
+            ("a/.", "a"),
+            ("a/...", "a"),
+            ("e", "\u{e9}"),
+        ] {
+            assert_ne!(folded(one.as_bytes()), folded(other.as_bytes()), "{one}");
+        }
+    }
 
     #[test]
     fn escapes_line_breaks_and_direction_marks_are_shown_as_text() {

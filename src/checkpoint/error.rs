@@ -95,6 +95,11 @@ pub enum Flaw {
     /// Somebody else signed it.
     #[error("it was signed by the key {0}, which is not trusted here: `--key PUB` trusts one")]
     Stranger(String),
+    /// It says that it is newer than the key that signed it was in use.
+    #[error(
+        "it was signed by the key {0}, which another followed at {1}, and says that it was made later"
+    )]
+    Late(String, jiff::Timestamp),
     /// One checkpoint stands in the place of another.
     #[error("its manifest is that of checkpoint `{0}`")]
     Swapped(CheckpointId),

@@ -126,9 +126,9 @@ impl Letter {
         serde_json::from_slice(bytes).ok()
     }
 
-    /// Returns the text; none when no trusted key signed it.
+    /// Returns the text; none when no trusted key signed it, or one that another followed since.
     pub(super) fn opened(self, trusted: Trusted<'_>) -> Option<String> {
-        let trusted = trusted.of(&self.key)?;
+        let trusted = trusted.of(&self.key).filter(|one| one.ended.is_none())?;
         (trusted.fits)(self.head.as_bytes(), &self.signature).then_some(self.head)
     }
 }
@@ -150,6 +150,8 @@ pub struct Trusted<'a> {
     /// Returns whether a signature, as text, is the key's over [`PURPOSE`], a line break and these
     /// bytes.
     pub fits: &'a (dyn Fn(&[u8], &str) -> bool + Sync),
+    /// When another key followed it: what says that it is newer is not its.
+    pub ended: Option<Timestamp>,
     /// The keys before it and after it, whose signatures count as well.
     pub around: &'a [Self],
 }
@@ -202,6 +204,22 @@ impl Head {
         if head.id != *id {
             return Err(Flaw::Swapped(head.id).of(id));
         }
-        Ok(head)
+        match trusted.ended {
+            Some(ended) if head.is_after(ended) => {
+                Err(Flaw::Late(trusted.key.to_owned(), ended).of(id))
+            }
+            _ => Ok(head),
+        }
+    }
+
+    /// Returns whether anything of it says that it was made later: its name, its time, its run.
+    fn is_after(&self, time: Timestamp) -> bool {
+        let run = self.origin.run.as_ref();
+        let said = [
+            Some(self.created),
+            self.id.time(),
+            run.and_then(RunId::time),
+        ];
+        said.into_iter().flatten().any(|said| said > time)
     }
 }

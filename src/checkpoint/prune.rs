@@ -122,7 +122,7 @@ fn heads(
         match store.head(&id, trusted) {
             Ok(head) => heads.push(head),
             Err(CheckpointError::Broken {
-                flaw: Flaw::Stranger(_),
+                flaw: Flaw::Stranger(_) | Flaw::Late(..),
                 ..
             }) => strangers.push(id),
             Err(cause) => return Err(cause),

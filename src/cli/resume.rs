@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Event, Outcome, Record},
-    git::{Join, ObjectId, Repository, run_branch},
+    git::{GitError, Join, ObjectId, Repository, run_branch},
     journal::{self, Holder, Lock, Reopened},
     name::{RunId, TaskId},
-    run::{self, Cut, HeldAlready},
+    run::{self, Cut, HeldAlready, Landings},
     sandbox::{self, Launcher},
     status::{Phase, Status},
 };
@@ -319,22 +319,26 @@ async fn remove_leftovers(env: &Environment, repository: &Repository) -> Result<
     repository.sweep(&[]).or_exit(Exit::Failed).map(drop)
 }
 
+/// Returns the commit of the task that was done last. Of the first journals no other is known.
+fn done(records: &[Record]) -> Option<Result<ObjectId, GitError>> {
+    records.iter().rev().find_map(|record| match &record.event {
+        Event::TaskDone {
+            commit: Some(commit),
+            ..
+        } => Some(commit.parse()),
+        _ => None,
+    })
+}
+
 /// Sees that the run's branch holds what the journal says has landed, and puts it there where only
 /// the branch is behind.
 fn mend_branch(repository: &Repository, (run, begun): (&RunId, &Begun<'_>)) -> Result<(), Fault> {
     repository.forget_stale_locks(run).or_exit(Exit::Failed)?;
-    let landed = begun
-        .records
-        .iter()
-        .rev()
-        .find_map(|record| match &record.event {
-            Event::TaskDone {
-                commit: Some(commit),
-                ..
-            } => Some(commit.parse::<ObjectId>()),
-            _ => None,
-        });
-    let landed = landed.transpose().or_exit(Exit::Failed)?;
+    // Also where the last move took something back, and did not come to the branch.
+    let landed = match Landings::fold(begun.records).tip() {
+        Some(tip) => Some(tip.clone()),
+        None => done(begun.records).transpose().or_exit(Exit::Failed)?,
+    };
     let Some(head) = repository.run_head(run).or_exit(Exit::Failed)? else {
         let base: ObjectId = begun.base.parse().or_exit(Exit::Failed)?;
         let at = landed.unwrap_or(base);

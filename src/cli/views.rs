@@ -16,6 +16,7 @@ use super::{
     args::{Events, Logs, Shown},
     exit::{Exit, Fault, OrExit},
     held::{self, Pace, args::Stop},
+    landing::unfinished,
     progress, resume, setup,
     ui::{self, Stream},
 };
@@ -93,7 +94,16 @@ pub(super) fn status(shown: &Shown) -> Result<Exit, Fault> {
         return Ok(Exit::Done);
     };
     let held = Lock::holder(&chosen.state).or_exit(Exit::Failed)?;
-    let mut status = Status::fold(&chosen.records()?);
+    let records = chosen.records()?;
+    let mut status = Status::fold(&records);
+    // Without a repository there is no branch to look at.
+    if status.counts.reverted > 0
+        && let Ok(repository) = setup::repository()
+        && let Some(found) = unfinished(&repository, &chosen.run, &records)?
+    {
+        let (message, hint) = found.message();
+        ui::warning(format!("{message}: {hint}"));
+    }
     if held
         .as_ref()
         .is_none_or(|holder| !holder.holds(&chosen.run))
@@ -237,7 +247,11 @@ fn of_task(log: &str, task: &str) -> bool {
         .strip_prefix(task)
         .and_then(|rest| rest.strip_prefix('-'))
         .and_then(|rest| rest.strip_suffix(".log"));
-    rest.is_some_and(|part| part == "checks" || part.parse::<u32>().is_ok())
+    let is_number = |part: &str| part.parse::<u32>().is_ok();
+    rest.is_some_and(|part| {
+        let again = part.strip_prefix("checks-").is_some_and(is_number);
+        again || part == "checks" || is_number(part)
+    })
 }
 
 /// `loki stop`: leaves the signal file, or ends the orchestrator's agents at once, and waits until
@@ -291,6 +305,7 @@ mod tests {
     fn a_log_belongs_to_its_task_only() {
         assert!(of_task("store-1.log", "store"));
         assert!(of_task("store-checks.log", "store"));
+        assert!(of_task("store-checks-2.log", "store"));
         assert!(!of_task("store-file-1.log", "store"));
         assert!(!of_task("stores-1.log", "store"));
     }

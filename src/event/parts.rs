@@ -47,7 +47,7 @@ pub struct Need {
     pub path: String,
     /// Which kind of file that the host runs; none by another rule.
     pub kind: Option<String>,
-    /// Names path, mode and contents: an approval is for exactly these.
+    /// Names path, mode, contents, rule and kind: an approval is for exactly these.
     pub digest: String,
     /// One sentence.
     pub message: String,

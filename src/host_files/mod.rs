@@ -3,8 +3,7 @@
 //!
 //! The kinds are data, `kinds.yaml` beside this file. It knows names only: whether a change to such
 //! a file may land is for policies to grant and for people to approve. It refuses to tell two names
-//! apart that some file system holds for one: names are compared without case, without invisible
-//! characters, and without what Windows drops at their ends.
+//! apart that some file system holds for one.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -14,7 +13,7 @@ use std::{
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::text::is_hidden;
+use crate::text::folded;
 
 /// One kind of file that the host runs or obeys.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -162,7 +161,7 @@ pub fn named(name: &str) -> Option<&'static Kind> {
 /// Returns the kinds that a path is of by its name, each once.
 #[must_use]
 pub fn of(path: &[u8]) -> Vec<&'static Kind> {
-    let matched = TABLE.globs.matches(fold(path));
+    let matched = TABLE.globs.matches(folded(path));
     let owners: BTreeSet<usize> = matched.into_iter().map(|glob| TABLE.owners[glob]).collect();
     owners.into_iter().map(|at| &TABLE.kinds[at]).collect()
 }
@@ -171,8 +170,8 @@ pub fn of(path: &[u8]) -> Vec<&'static Kind> {
 /// directory it stands in place of.
 #[must_use]
 pub fn of_link(path: &[u8]) -> Vec<&'static Kind> {
-    let folded = fold(path);
-    let name = folded.rsplit('/').next().unwrap_or_default();
+    let same = folded(path);
+    let name = same.rsplit('/').next().unwrap_or_default();
     let mut kinds = of(path);
     for at in TABLE.of_directory(name) {
         let kind = &TABLE.kinds[at];
@@ -186,25 +185,9 @@ pub fn of_link(path: &[u8]) -> Vec<&'static Kind> {
 /// Returns whether a link at a path could give a name of some kind to what it leads to.
 #[must_use]
 pub fn is_looked_for(path: &[u8]) -> bool {
-    let folded = fold(path);
+    let same = folded(path);
     let known = |name: &str| TABLE.directories.contains_key(name) || TABLE.patterns.is_match(name);
-    folded.split('/').any(known) || TABLE.globs.is_match(&folded)
-}
-
-/// Returns a path as the laxest file system reads it.
-fn fold(path: &[u8]) -> String {
-    let text = String::from_utf8_lossy(path);
-    let kept = text.chars().filter(|c| !is_hidden(*c));
-    let same: String = kept
-        .flat_map(char::to_uppercase)
-        .flat_map(char::to_lowercase)
-        .map(|c| if c == '\\' { '/' } else { c })
-        .collect();
-    let parts = same.split('/').map(|part| {
-        let stream = part.split(':').next().unwrap_or_default();
-        stream.trim_end_matches(['.', ' '])
-    });
-    parts.collect::<Vec<_>>().join("/")
+    same.split('/').any(known) || TABLE.globs.is_match(&same)
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@
 //! It refuses what does not say exactly what would be installed: a lock file without hashes, two
 //! lock files of which only one can be meant. It reads no file and runs nothing.
 
+mod json;
 mod read;
+mod requirements;
 mod table;
 mod want;
 
@@ -24,7 +26,7 @@ use serde::Serialize;
 use crate::digest::Digest;
 
 /// Raised when what was installed by an older program no longer does.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// An item under `## Install` of a specification.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,25 +64,38 @@ struct Whole<'a> {
     lock: &'a str,
     command: &'a str,
     image: &'a str,
+    rules: Digest,
     inputs: BTreeMap<&'a str, Digest>,
 }
 
-/// Returns the key of an install in an image, which is named by its digest, on a kind of machine.
-/// Another lock file, manifest, command, image or kind of machine has another.
+/// Where an install happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scene<'a> {
+    /// The image, by its digest.
+    pub image: &'a str,
+    /// The kind of machine.
+    pub machine: &'a str,
+    /// A digest of all that decides which packages may come in: what is kept was judged by it.
+    pub rules: Digest,
+}
+
+/// Returns the key of an install. Another lock file, manifest, command, image, kind of machine or
+/// rule about packages has another.
 ///
 /// # Panics
 /// Never: names and hashes are JSON.
 #[must_use]
-pub fn key(want: &Want, inputs: &Inputs, (image, machine): (&str, &str)) -> Digest {
+pub fn key(want: &Want, inputs: &Inputs, scene: Scene<'_>) -> Digest {
     // Paths alone say nothing of what is installed: what is given empty does not count.
     let counted = inputs.iter().filter(|(_, bytes)| !bytes.is_empty());
     let whole = Whole {
         format: FORMAT,
-        machine,
+        machine: scene.machine,
         tool: want.tool,
         lock: want.lock_name(),
         command: &want.command,
-        image,
+        image: scene.image,
+        rules: scene.rules,
         inputs: counted
             .map(|(path, bytes)| (path.as_str(), Digest::of(bytes)))
             .collect(),
@@ -91,6 +106,12 @@ pub fn key(want: &Want, inputs: &Inputs, (image, machine): (&str, &str)) -> Dige
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HERE: Scene<'_> = Scene {
+        image: "sha256:1",
+        machine: "m",
+        rules: Digest([0; 32]),
+    };
 
     fn want(command: &str) -> Want {
         Want {
@@ -104,23 +125,29 @@ mod tests {
     #[test]
     fn everything_that_a_result_depends_on_changes_its_key() {
         let inputs = |text: &str| Inputs::from([("package-lock.json".to_owned(), text.into())]);
-        let first = key(&want("npm ci"), &inputs("{}"), ("sha256:1", "m"));
-        assert_eq!(
-            first,
-            key(&want("npm ci"), &inputs("{}"), ("sha256:1", "m"))
-        );
+        let first = key(&want("npm ci"), &inputs("{}"), HERE);
+        assert_eq!(first, key(&want("npm ci"), &inputs("{}"), HERE));
+        let at = |scene| key(&want("npm ci"), &inputs("{}"), scene);
+        let rules = Digest::of(b"deny");
         let others = [
-            key(&want("npm ci"), &inputs("{}"), ("sha256:1", "n")),
-            key(&want("npm ci --omit=dev"), &inputs("{}"), ("sha256:1", "m")),
-            key(&want("npm ci"), &inputs("{ }"), ("sha256:1", "m")),
-            key(&want("npm ci"), &inputs("{}"), ("sha256:2", "m")),
+            at(Scene {
+                machine: "n",
+                ..HERE
+            }),
+            at(Scene {
+                image: "sha256:2",
+                ..HERE
+            }),
+            at(Scene { rules, ..HERE }),
+            key(&want("npm ci --omit=dev"), &inputs("{}"), HERE),
+            key(&want("npm ci"), &inputs("{ }"), HERE),
             key(
                 &Want {
                     tool: &tools()[1],
                     ..want("npm ci")
                 },
                 &inputs("{}"),
-                ("sha256:1", "m"),
+                HERE,
             ),
         ];
         for other in others {
@@ -131,10 +158,10 @@ mod tests {
     #[test]
     fn where_the_lock_file_lies_and_which_sources_there_are_change_nothing() {
         let mut inputs = Inputs::from([("Cargo.lock".to_owned(), b"x".to_vec())]);
-        let first = key(&want("x"), &inputs, ("i", "m"));
+        let first = key(&want("x"), &inputs, HERE);
         inputs.insert("src/lib.rs".to_owned(), Vec::new());
         let mut moved = want("x");
         moved.lock = "web/package-lock.json".to_owned();
-        assert_eq!(first, key(&moved, &inputs, ("i", "m")));
+        assert_eq!(first, key(&moved, &inputs, HERE));
     }
 }

@@ -3,9 +3,9 @@
 //!
 //! All of it is text that an agent may have written. What cannot be read is refused, never guessed.
 
-use serde_json::{Map, Value};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{Refusal, Want};
+use super::{Refusal, Want, json, requirements};
 use crate::text::visible;
 
 /// The largest lock file or manifest that is read, in bytes.
@@ -31,15 +31,9 @@ const PARTS: [&str; 15] = [
     "cpu",
 ];
 
-/// Options of a file of requirements that lead nowhere else.
-const HARMLESS: [&str; 6] = [
-    "--hash",
-    "--require-hashes",
-    "--no-binary",
-    "--only-binary",
-    "--prefer-binary",
-    "--pre",
-];
+/// The hashes that npm checks, and how long each is. The first is weak, and all that old packages
+/// have.
+const HASHES: [(&str, usize); 4] = [("sha1", 20), ("sha256", 32), ("sha384", 48), ("sha512", 64)];
 
 /// How a file of the tree is given to an install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,8 +78,8 @@ pub fn is_workspace(want: &Want, manifest: Option<&[u8]>) -> bool {
     match want.tool.name.as_str() {
         "cargo" => true,
         "npm" => manifest
-            .and_then(object)
-            .is_some_and(|map| map.contains_key("workspaces")),
+            .and_then(|bytes| json::members(bytes, &["workspaces"]))
+            .is_some_and(|found| !found.is_empty()),
         _ => false,
     }
 }
@@ -95,18 +89,20 @@ pub fn is_workspace(want: &Want, manifest: Option<&[u8]>) -> bool {
 /// # Errors
 /// When it is none.
 pub fn reduced(want: &Want, path: &str, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let Some(mut map) = object(bytes) else {
+    let Some(parts) = json::members(bytes, &PARTS) else {
         return Err(want.refused(format!("`{path}` is not a JSON object; mend it")));
     };
-    map.retain(|key, _| PARTS.contains(&key.as_str()));
-    Ok(serde_json::to_vec(&map).expect("what was JSON still is"))
-}
-
-fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
-    match serde_json::from_slice(bytes) {
-        Ok(Value::Object(map)) => Some(map),
-        _ => None,
+    let mut text = Vec::new();
+    for (name, value) in parts {
+        text.push(if text.is_empty() { b'{' } else { b',' });
+        text.extend(format!("\"{name}\":").into_bytes());
+        text.extend(value);
     }
+    if text.is_empty() {
+        text.push(b'{');
+    }
+    text.push(b'}');
+    Ok(text)
 }
 
 /// Reads a lock file.
@@ -116,34 +112,52 @@ fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
 pub fn read(want: &Want, lock: &[u8]) -> Result<Told, Refusal> {
     match want.tool.name.as_str() {
         "npm" => npm(want, lock),
-        "pip" => pip(want, lock),
+        "pip" => requirements::read(want, lock),
         _ => cargo(want, lock),
     }
 }
 
 fn npm(want: &Want, lock: &[u8]) -> Result<Told, Refusal> {
     let name = &want.lock;
-    let map = object(lock)
-        .ok_or_else(|| want.refused(format!("`{name}` is not a JSON object; mend it")))?;
-    let Some(Value::Object(packages)) = map.get("packages") else {
-        let message = format!(
-            "`{name}` is of an old form without `packages`; write it anew with npm 7 or newer"
-        );
-        return Err(want.refused(message));
-    };
-    let mut told = Told::Nothing;
-    for (path, package) in packages {
-        let is = |key: &str| package.get(key) == Some(&Value::Bool(true));
-        if !path.contains("node_modules/") || is("link") {
-            continue;
-        }
-        let pinned = package.get("integrity").is_some_and(Value::is_string);
-        if !pinned && !is("inBundle") {
-            return Err(unpinned(want, path, "integrity"));
+    let (mut told, mut loose) = (Told::Nothing, None);
+    let read = json::packages(lock, |path, package| {
+        if !path.contains("node_modules/") || package.link {
+            return true;
         }
         told = Told::Packages;
+        // What is bundled stands below what bundles it.
+        let bundled = package.bundled && path.matches("node_modules/").count() > 1;
+        if !bundled && !package.integrity.as_deref().is_some_and(pins) {
+            loose = Some(path.to_owned());
+        }
+        loose.is_none()
+    });
+    match (loose, read) {
+        (Some(path), _) => Err(unpinned(want, &path, "integrity")),
+        (None, None) => Err(want.refused(format!("`{name}` is not a JSON object; mend it"))),
+        (None, Some(false)) => Err(want.refused(format!(
+            "`{name}` is of an old form without `packages`; write it anew with npm 7 or newer"
+        ))),
+        (None, Some(true)) => Ok(told),
     }
-    Ok(told)
+}
+
+/// Returns whether a text of npm's says what a package is: hashes, each whole and of a kind that npm
+/// checks. It passes over those that it does not know.
+fn pins(integrity: &str) -> bool {
+    let mut hashes = integrity.split_ascii_whitespace().peekable();
+    hashes.peek().is_some()
+        && hashes.all(|hash| {
+            let Some((kind, digest)) = hash.split_once('-') else {
+                return false;
+            };
+            let known = HASHES.iter().find(|(name, _)| *name == kind);
+            known.is_some_and(|(_, bytes)| {
+                STANDARD
+                    .decode(digest)
+                    .is_ok_and(|digest| digest.len() == *bytes)
+            })
+        })
 }
 
 fn unpinned(want: &Want, package: &str, missing: &str) -> Refusal {
@@ -152,41 +166,6 @@ fn unpinned(want: &Want, package: &str, missing: &str) -> Refusal {
         want.lock,
         visible(package)
     ))
-}
-
-fn pip(want: &Want, lock: &[u8]) -> Result<Told, Refusal> {
-    let name = &want.lock;
-    let text = std::str::from_utf8(lock)
-        .map_err(|_| want.refused(format!("`{name}` is not a text; mend it")))?;
-    let lines = text
-        .lines()
-        .map(|line| line.trim().trim_end_matches('\\').trim());
-    let lines: Vec<&str> = lines
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .collect();
-    let options = lines.iter().filter(|line| line.starts_with('-'));
-    for option in options {
-        let word = option.split([' ', '=', '\t']).next().unwrap_or(option);
-        if !HARMLESS.contains(&word) {
-            let message = format!(
-                "`{name}` has `{}`, which leads elsewhere; write every package with its hash into the one file",
-                visible(word)
-            );
-            return Err(want.passed_over(message));
-        }
-    }
-    let packages = lines.iter().any(|line| !line.starts_with('-'));
-    if !packages {
-        return Ok(Told::Nothing);
-    }
-    if !text.contains("--hash=") {
-        let message = format!(
-            "`{name}` has no hashes, so it does not say what would be installed; \
-             have your tool write them (`--generate-hashes`, `--format requirements-txt`)"
-        );
-        return Err(want.passed_over(message));
-    }
-    Ok(Told::Packages)
 }
 
 fn cargo(want: &Want, lock: &[u8]) -> Result<Told, Refusal> {
@@ -215,7 +194,8 @@ fn cargo(want: &Want, lock: &[u8]) -> Result<Told, Refusal> {
             );
             return Err(want.refused(message));
         }
-        if value("checksum").is_none() {
+        let checksum = value("checksum").unwrap_or_default();
+        if checksum.len() != 64 || !checksum.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(unpinned(want, &called, "checksum"));
         }
         told = Told::Packages;
@@ -251,11 +231,18 @@ mod tests {
         let package = |fields: &str| {
             format!(r#"{{"packages": {{"": {{}}, "node_modules/a": {{{fields}}}}}}}"#)
         };
-        assert_eq!(
-            said("npm", &package(r#""integrity": "sha512-x""#)),
-            "Packages"
-        );
-        assert_eq!(said("npm", &package(r#""inBundle": true"#)), "Packages");
+        let integrity = |hash: &str| package(&format!(r#""integrity": "{hash}""#));
+        let whole =
+            |kind: &str, bytes: usize| format!("{kind}-{}", STANDARD.encode(vec![7; bytes]));
+        for (kind, bytes) in HASHES {
+            assert_eq!(said("npm", &integrity(&whole(kind, bytes))), "Packages");
+        }
+        let two = format!("{} {}", whole("sha1", 20), whole("sha512", 64));
+        assert_eq!(said("npm", &integrity(&two)), "Packages");
+        let bundled = package(r#""inBundle": true"#);
+        assert!(said("npm", &bundled).contains("no `integrity`"));
+        let below = bundled.replace("node_modules/a", "node_modules/b/node_modules/a");
+        assert_eq!(said("npm", &below), "Packages");
         assert_eq!(said("npm", &package(r#""link": true"#)), "Nothing");
         assert_eq!(said("npm", r#"{"packages": {"": {}}}"#), "Nothing");
         assert!(
@@ -267,21 +254,61 @@ mod tests {
         assert!(said("npm", &"[".repeat(100_000)).contains("not a JSON object"));
     }
 
+    /// npm installs what it has no hash for that it knows, without a word.
     #[test]
-    fn requirements_have_hashes_and_lead_nowhere_else() {
-        assert_eq!(said("pip", "a==1 \\\n    --hash=sha256:0\n"), "Packages");
-        assert_eq!(said("pip", "# none\n\n"), "Nothing");
-        assert!(said("pip", "a==1\n").contains("no hashes"));
-        for line in [
-            "-r b.txt",
-            "--index-url https://x.test",
-            "-e .",
-            "--find-links x",
-            "-ihttps://x.test",
+    fn attack_g16_a_hash_that_npm_would_not_check_pins_nothing() {
+        let good = STANDARD.encode([7; 64]);
+        for hash in [
+            String::new(),
+            " ".to_owned(),
+            "none".to_owned(),
+            "sha512-".to_owned(),
+            "sha512-x".to_owned(),
+            format!("md5-{}", STANDARD.encode([7; 16])),
+            format!("SHA512-{good}"),
+            format!("sha256-{good}"),
+            format!("sha512-{good}?x"),
+            format!("sha512-{good} none"),
         ] {
-            let text = format!("{line}\na==1 --hash=sha256:0\n");
-            assert!(said("pip", &text).contains("leads elsewhere"), "{line}");
+            let fields = format!(r#""integrity": "{hash}""#);
+            let lock = format!(r#"{{"packages": {{"node_modules/a": {{{fields}}}}}}}"#);
+            assert!(said("npm", &lock).contains("no `integrity`"), "{hash}");
         }
+        // The last of two counts, here as there.
+        let lock = format!(
+            r#"{{"packages": {{"node_modules/a": {{"integrity": "sha512-{good}", "integrity": ""}}}}}}"#
+        );
+        assert!(said("npm", &lock).contains("no `integrity`"));
+        for value in ["null", "true", "[]", "{}", "1"] {
+            let lock = format!(r#"{{"packages": {{"node_modules/a": {{"integrity": {value}}}}}}}"#);
+            assert!(said("npm", &lock).contains("no `integrity`"), "{value}");
+        }
+    }
+
+    /// The most memory that this process had, in bytes.
+    fn peak() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse::<u64>().unwrap() << 10
+    }
+
+    /// Built in memory, each of these files would be more than a gigabyte.
+    #[test]
+    fn attack_b2_the_largest_lock_file_or_manifest_costs_little_memory() {
+        let items = "{\"\":0},".repeat((LARGEST - 100) / 7);
+        let before = peak();
+        let lock = format!(r#"{{"packages": {{}}, "x": [{items}0]}}"#);
+        assert_eq!(said("npm", &lock), "Nothing");
+        drop(lock);
+        let manifest = format!(r#"{{"dependencies": [{items}0]}}"#);
+        let kept = reduced(&want("npm"), "package.json", manifest.as_bytes()).unwrap();
+        assert_eq!(kept.len(), manifest.len() - 1);
+        assert!(
+            peak() - before < 400 << 20,
+            "{} MiB",
+            (peak() - before) >> 20
+        );
     }
 
     #[test]
@@ -291,9 +318,19 @@ mod tests {
         assert_eq!(
             said(
                 "cargo",
-                &package("source = \"registry+x\"\nchecksum = \"0\"")
+                &package(&format!(
+                    "source = \"registry+x\"\nchecksum = \"{}\"",
+                    "0a".repeat(32)
+                ))
             ),
             "Packages"
+        );
+        assert!(
+            said(
+                "cargo",
+                &package("source = \"registry+x\"\nchecksum = \"0\"")
+            )
+            .contains("no `checksum` for `a`")
         );
         assert_eq!(said("cargo", &package("version = \"1\"")), "Nothing");
         assert!(

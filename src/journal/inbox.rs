@@ -14,9 +14,10 @@
 //! alone: they are somebody's unfinished work. It says nothing of what a file means.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs::File,
     io::Read as _,
-    os::unix::fs::MetadataExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::Path,
     sync::{
         Arc,
@@ -32,6 +33,7 @@ use rustix::fs::{AtFlags, OFlags, RenameFlags};
 use tokio::sync::mpsc;
 
 use super::{error::JournalError, place::Dir};
+use crate::text::shorten;
 
 /// The directory, below `.loki`.
 const PLACE: &str = "inbox";
@@ -41,6 +43,8 @@ const TAKEN: &str = ".taken";
 const REFUSED: &str = "refused";
 /// Endings of files that are taken up.
 const ENDINGS: [&str; 3] = [".yaml", ".yml", ".json"];
+/// The longest name, in bytes: others are made of it.
+const LONGEST: usize = 200;
 /// Most files of one name that are kept as refused.
 const KEPT: u32 = 1000;
 
@@ -76,10 +80,10 @@ impl Inbox {
     ///
     /// Fails when a directory cannot be made or watched.
     pub fn watch(home: &Path, largest: u64) -> Result<Self, JournalError> {
-        let inbox = Dir::home(home)?.within(PLACE, 0o700)?;
+        let inbox = Dir::home(home)?.own(PLACE)?;
         let place = Arc::new(Place {
-            taken: inbox.within(TAKEN, 0o700)?,
-            refused: inbox.within(REFUSED, 0o700)?,
+            taken: inbox.own(TAKEN)?,
+            refused: inbox.own(REFUSED)?,
             inbox,
             largest,
             count: AtomicU64::new(0),
@@ -151,10 +155,7 @@ impl Place {
         if !whole && !made {
             return Vec::new();
         }
-        let names = event
-            .paths
-            .iter()
-            .filter_map(|path| path.file_name()?.to_str());
+        let names = event.paths.iter().filter_map(|path| path.file_name());
         // One that was only made is still being written, unless it is none that can be.
         names
             .filter(|name| whole || self.is_odd(name))
@@ -162,7 +163,7 @@ impl Place {
             .collect()
     }
 
-    fn is_odd(&self, name: &str) -> bool {
+    fn is_odd(&self, name: &OsStr) -> bool {
         let facts = rustix::fs::statat(self.inbox.fd(), name, AtFlags::SYMLINK_NOFOLLOW);
         facts.is_ok_and(|facts| {
             let kind = rustix::fs::FileType::from_raw_mode(facts.st_mode);
@@ -181,23 +182,26 @@ impl Place {
     fn left(&self) -> Vec<Dropped> {
         let mut names = names(self.taken.path());
         names.sort();
-        let known = names.into_iter().map(|held| {
+        let known = names.into_iter().filter_map(|held| {
+            let held = held.into_string().ok()?;
             let name = held.split_once('-').map_or(held.as_str(), |(_, name)| name);
-            (name.to_owned(), held)
+            Some((name.to_owned(), held))
         });
         known.map(|(name, held)| self.read(name, held)).collect()
     }
 
     /// Takes one file away and reads it; none when it is gone already, or is not meant.
-    fn take(&self, name: &str) -> Option<Dropped> {
-        if name.starts_with('.') || name == REFUSED {
+    fn take(&self, name: &OsStr) -> Option<Dropped> {
+        if name.as_bytes().starts_with(b".") || name == REFUSED {
             return None;
         }
+        let from = name;
+        let name = &kept(name);
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let held = format!("{}.{number}-{name}", std::process::id());
-        let (from, to) = (self.inbox.fd(), self.taken.fd());
-        rustix::fs::renameat_with(from, name, to, &held, RenameFlags::NOREPLACE).ok()?;
-        Some(self.read(name.to_owned(), held))
+        let (inbox, taken) = (self.inbox.fd(), self.taken.fd());
+        rustix::fs::renameat_with(inbox, from, taken, &held, RenameFlags::NOREPLACE).ok()?;
+        Some(self.read(name.clone(), held))
     }
 
     fn read(&self, name: String, held: String) -> Dropped {
@@ -209,7 +213,7 @@ impl Place {
                 Err(_) => Err("is no regular file, or cannot be opened"),
             }
         } else {
-            Err("is not called `….yaml`, `….yml` or `….json`")
+            Err("is not called `….yaml`, `….yml` or `….json`, in UTF-8 of at most 200 bytes")
         };
         Dropped {
             name,
@@ -267,12 +271,26 @@ impl Place {
     }
 }
 
-fn names(place: &Path) -> Vec<String> {
+fn names(place: &Path) -> Vec<OsString> {
     let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let names = entries.map(|entry| entry.file_name());
     names
-        .filter(|name| !name.starts_with('.') && name != REFUSED)
+        .filter(|name| !name.as_bytes().starts_with(b".") && name != REFUSED)
         .collect()
+}
+
+/// Returns the name by which a file is kept: its own, or, where no file beside it could be called
+/// after that, what there is of it and an ending that is never taken up.
+fn kept(name: &OsStr) -> String {
+    match name.to_str() {
+        Some(name) if name.len() <= LONGEST => name.to_owned(),
+        _ => {
+            let mut shown = name.to_string_lossy().into_owned();
+            shorten(&mut shown, LONGEST);
+            shown.push('~');
+            shown
+        }
+    }
 }
 
 #[cfg(test)]
@@ -414,6 +432,47 @@ mod tests {
                 .unwrap_err()
                 .contains("by everybody")
         );
+    }
+
+    #[tokio::test]
+    async fn attack_b2_a_name_that_is_too_long_or_no_text_is_refused_aloud_each_time() {
+        let (home, mut inbox, place) = inbox();
+        let long = OsString::from(format!("{}.yaml", "ä".repeat(120)));
+        for name in [&long, OsStr::from_bytes(b"a\xff.yaml")] {
+            File::create(place.join(name)).unwrap();
+            let dropped = soon(&mut inbox).await;
+            assert!(dropped.text.clone().unwrap_err().contains("is not called"));
+            // The one that took it dies, and the next one is told the same.
+            drop(inbox);
+            inbox = Inbox::watch(home.path(), 100).unwrap();
+            assert_eq!(soon(&mut inbox).await, dropped);
+            let kept = inbox.refuse(&dropped, "no").unwrap();
+            let why = place.join(REFUSED).join(format!("{kept}.why.txt"));
+            assert_eq!(fs::read_to_string(why).unwrap(), "no");
+        }
+    }
+
+    #[test]
+    fn attack_b2_an_inbox_that_others_may_write_to_is_closed_to_them() {
+        let home = tempfile::tempdir().unwrap();
+        for name in [PLACE, "inbox/.taken", "inbox/refused"] {
+            let place = home.path().join(name);
+            fs::create_dir(&place).unwrap();
+            fs::set_permissions(&place, Permissions::from_mode(0o777)).unwrap();
+        }
+        let _inbox = Inbox::watch(home.path(), 100).unwrap();
+        for name in [PLACE, "inbox/.taken", "inbox/refused"] {
+            let facts = fs::metadata(home.path().join(name)).unwrap();
+            assert_eq!(facts.mode() & 0o777, 0o700, "{name}");
+        }
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(home.path().join(PLACE), Some(1), None).unwrap();
+            let refused = Inbox::watch(home.path(), 100).err().expect("it is refused");
+            assert!(
+                refused.to_string().contains("for this user alone"),
+                "{refused}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -191,21 +191,13 @@ fn listed(home: &Path) -> Result<Vec<(Option<Timestamp>, Began, RunId)>, Journal
         if let Some(run) = stem.and_then(|stem| stem.parse().ok()) {
             let (began, said) = match started(&path(home, &run)) {
                 Some(time) => (Some(time), Began::Said),
-                None => (named(&run), Began::Unknown),
+                None => (run.time(), Began::Unknown),
             };
             runs.push((began, said, run));
         }
     }
     runs.sort();
     Ok(runs)
-}
-
-/// The time that a run's name says, such as `20261121-073300-1f3a`; none for other names.
-fn named(run: &RunId) -> Option<Timestamp> {
-    let time = run.as_str().get(..15)?;
-    let time = jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", time).ok()?;
-    let time = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    Some(time.timestamp())
 }
 
 /// When the first record of a journal was written.

@@ -74,6 +74,21 @@ impl Dir {
         Ok(Self { path, fd })
     }
 
+    /// Opens a directory in this one that is this user's alone, creating it where it is missing.
+    /// One that others may look into is closed to them, and another user's is refused.
+    pub(super) fn own(&self, name: &str) -> Result<Self, JournalError> {
+        let own = self.within(name, 0o700)?;
+        let fail = |errno: Errno| JournalError::io("take for this user alone", &own.path, errno);
+        let facts = rustix::fs::fstat(&own.fd).map_err(fail)?;
+        if facts.st_uid != rustix::process::geteuid().as_raw() {
+            return Err(fail(Errno::PERM));
+        }
+        if facts.st_mode & 0o077 != 0 {
+            rustix::fs::fchmod(&own.fd, Mode::from_raw_mode(0o700)).map_err(fail)?;
+        }
+        Ok(own)
+    }
+
     /// The directory itself.
     pub(super) fn fd(&self) -> &OwnedFd {
         &self.fd

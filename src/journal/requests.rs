@@ -29,7 +29,7 @@ const LARGEST: u64 = 1 << 20;
 ///
 /// Fails when the file cannot be written.
 pub fn leave(home: &Path, name: &str, text: &str) -> Result<PathBuf, JournalError> {
-    let place = Dir::home(home)?.within(PLACE, 0o700)?;
+    let place = Dir::home(home)?.own(PLACE)?;
     let path = home.join(PLACE).join(format!("{name}.json"));
     let fail = |source| JournalError::io("write", &path, source);
     let unfinished = format!(".{name}.new");
@@ -63,7 +63,7 @@ impl Requests {
     ///
     /// Fails when the directory cannot be made or watched.
     pub fn watch(home: &Path) -> Result<Self, JournalError> {
-        let place = Dir::home(home)?.within(PLACE, 0o700)?;
+        let place = Dir::home(home)?.own(PLACE)?;
         for name in names(home) {
             place.remove(&name)?;
         }

@@ -100,6 +100,13 @@ impl Trusted {
         &self.keys
     }
 
+    /// Returns whether a key is another one, or came after it, be it with others between.
+    #[must_use]
+    pub fn follows(&self, key: &PublicKey, other: &PublicKey) -> bool {
+        let place = |of: &PublicKey| self.keys.iter().position(|one| one == of);
+        matches!((place(key), place(other)), (Some(key), Some(other)) if key >= other)
+    }
+
     /// Returns when a key was followed by another; none for one that was not.
     #[must_use]
     pub fn ended(&self, key: &PublicKey) -> Option<Timestamp> {

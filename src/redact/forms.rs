@@ -9,7 +9,8 @@ use base64::{
 };
 
 /// Bytes of what is looked for at once. Longer forms are looked for piece by piece, so that little
-/// is ever held back, and a line break that a program puts into a form hides one piece only.
+/// is ever held back. A line break that a program puts into a form hides from a mask the pieces that
+/// it stands in, all of a short form; a search looks through it.
 pub(super) const PIECE: usize = 32;
 /// The shortest value, and the shortest line of one, that is looked for: shorter ones are parts of
 /// ordinary words.

@@ -101,8 +101,14 @@ impl Machine {
         self.open.get(&state).copied().unwrap_or(0)
     }
 
-    fn step(&self, state: StateID, byte: u8) -> StateID {
+    /// Reads one byte.
+    pub(super) fn step(&self, state: StateID, byte: u8) -> StateID {
         self.automaton.next_state(Anchored::No, state, byte)
+    }
+
+    /// Returns whether a form ends here.
+    pub(super) fn is_end(&self, state: StateID) -> bool {
+        self.automaton.is_match(state)
     }
 
     /// Where a stream begins.

@@ -3,12 +3,14 @@
 //! A [`Redactor`] is made of all [`Values`] and knows each as it is and in the forms that programs
 //! give it: base64 (both alphabets, wherever in a longer text it begins), percent and hex digits
 //! (both cases), JSON. What it finds becomes `[secret:NAME]`. A [`Stream`] does the same for bytes
-//! that come in parts, whatever the parts are.
+//! that come in parts, whatever the parts are. A [`Search`], which only asks whether there is a
+//! value, also sees those that a program broke into lines; a mask hides of these what it sees.
 //!
 //! It finds no value that somebody hides on purpose: spelt backwards, in parts, compressed or
 //! encrypted. Whoever must not have a value must not be given it.
 
 mod forms;
+mod joined;
 mod machine;
 mod stream;
 #[cfg(test)]

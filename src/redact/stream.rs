@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use aho_corasick::automaton::StateID;
 
 use super::{
-    forms::PIECE,
+    joined::Trace,
     machine::{Machine, Mark},
 };
 
@@ -13,25 +13,24 @@ use super::{
 /// value, at most 31 bytes, besides values that it is about to mask.
 pub struct Stream(Option<Running>);
 
-/// Looks for values in bytes that come in parts of any size.
-pub struct Search(Option<(Arc<Machine>, StateID)>);
+/// Looks for values in bytes that come in parts of any size, also where a program broke a form into
+/// lines.
+pub struct Search(Option<(Arc<Machine>, Trace)>);
 
 impl Search {
     pub(super) fn new(machine: Option<Arc<Machine>>) -> Self {
         Self(machine.map(|machine| {
-            let start = machine.start();
-            (machine, start)
+            let trace = Trace::new(machine.start());
+            (machine, trace)
         }))
     }
 
     /// Takes the next bytes and returns whether a value ends in them.
     pub fn finds(&mut self, bytes: &[u8]) -> bool {
-        let Some((machine, state)) = &mut self.0 else {
+        let Some((machine, trace)) = &mut self.0 else {
             return false;
         };
-        let mut marks = Vec::new();
-        *state = machine.scan(*state, bytes, PIECE as u64, &mut marks);
-        !marks.is_empty()
+        bytes.iter().any(|byte| trace.step(machine, *byte))
     }
 }
 

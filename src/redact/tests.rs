@@ -100,6 +100,47 @@ fn lines_of_a_value_are_masked_one_by_one_and_line_breaks_hide_little() {
     assert!(left.len() < wrapped.len() / 2, "{left}");
 }
 
+/// `base64`, `openssl` and `xxd -p` break their lines, and each hid short values.
+#[test]
+fn attack_s01_no_line_break_hides_a_value_from_a_search() {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    for length in [8, 12, 20, 25, 32, 40, 48, 64] {
+        let value: String = (0..length)
+            .map(|at| char::from(b'!' + u8::try_from(at * 37 % 90).unwrap()))
+            .collect();
+        let redactor = redactor(&value);
+        for before in 0..80 {
+            let text = format!("{}{value} and more", "A".repeat(before));
+            let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+            for (width, digits) in [
+                (60, &hex),
+                (64, &STANDARD.encode(&text)),
+                (76, &STANDARD.encode(&text)),
+            ] {
+                for end in ["\n", "\r\n", "\n    ", "\\n", " \\\n\t"] {
+                    let lines = digits.as_bytes().chunks(width);
+                    let lines: Vec<&[u8]> = lines.collect();
+                    let wrapped = lines.join(end.as_bytes());
+                    assert!(
+                        redactor.finds(&wrapped),
+                        "{length} behind {before} in {width} {end:?}"
+                    );
+                }
+            }
+        }
+    }
+    let redactor = redactor("canary-0123456789");
+    let mut search = redactor.search();
+    assert!(!search.finds(b"canary-\n") && !search.finds(b"  0123") && search.finds(b"456789"));
+    for other in [
+        "canary-\nx\n0123456789",
+        "canary-\n\\0123456789",
+        "canary- 0123456789",
+    ] {
+        assert!(!redactor.finds(other.as_bytes()), "{other:?}");
+    }
+}
+
 #[test]
 fn values_that_overlap_leave_nothing_of_each_other() {
     let redactor = Redactor::new(&values(&[

@@ -16,7 +16,7 @@ use super::{
     attempt::KILLED,
     count::tests_run,
     failure::Failure,
-    install,
+    install, names,
     output::{End, Talk, last_lines},
     recorder::Recorder,
     room::Room,
@@ -28,6 +28,8 @@ const TAIL_LINES: usize = 30;
 
 /// The role that runs checks: no network, no interpreter left out, a throw-away copy.
 pub(super) const CHECKER: &str = "check";
+/// The room for the checks of the whole run: no task's has such a name.
+const OF_RUN: &str = "checks";
 
 /// What a check came to.
 struct Checked {
@@ -72,14 +74,18 @@ pub(super) async fn ask(
         return Ok(Answers::default());
     }
     let role: Role = CHECKER.parse().expect("the name is a role's");
-    let name = task.map_or_else(
-        || "final-checks".to_owned(),
-        |task| format!("{task}-checks"),
-    );
+    let name = task.map_or_else(|| OF_RUN.to_owned(), room_name);
+    let name = names::take(&work.run, &name);
     let mut room = work.room(recorder, &name, task, &role)?;
     let outcome = within(&mut room, tree, (musts, tests)).await;
     room.remove().await?;
+    names::give_back(&work.run, &name);
     outcome
+}
+
+/// Names the room of a task's checks.
+pub(super) fn room_name(task: &TaskId) -> String {
+    format!("{task}-checks")
 }
 
 type Commands<'a> = (&'a [String], &'a [String]);

@@ -43,8 +43,9 @@ impl Room<'_> {
                 return Ok(handed);
             }
             if handed.tree.is_none() {
-                let kept = worktree.keep(&archive, caps.total_bytes);
-                handed.breaches.extend(kept.err().map(|cause| lost(&cause)));
+                let kept = worktree.keep(&archive, caps.total_bytes, &secrets);
+                let missing = kept.unwrap_or_else(|cause| vec![lost(&cause)]);
+                handed.breaches.extend(missing);
             } else if !handed.breaches.is_empty() {
                 repository.quarantine(&worktree, attempt, &handed, &stamp.sign(run))?;
             }

@@ -23,10 +23,7 @@ use crate::{
     diagnostic::explained,
     engine::{ContainerId, Engine},
     event::Event,
-    journal::{
-        Key,
-        ring::{Ring, RingError},
-    },
+    journal::ring::RingError,
     name::{RunId, TaskId},
     redact::Redactor,
     sandbox::{Sandbox, Slot},
@@ -72,8 +69,7 @@ impl Subject {
 
 /// Makes the checkpoints of a repository.
 pub struct Keeper {
-    key: Key,
-    believed: Believed,
+    settings: PathBuf,
     state: PathBuf,
     quota: u64,
     now: fn() -> Timestamp,
@@ -94,11 +90,9 @@ impl Keeper {
         quota: u64,
         now: fn() -> Timestamp,
     ) -> Result<Self, RingError> {
-        let key = Key::open_or_make(settings)?;
-        let believed = Believed::new(key.public(), &Ring::open(settings)?);
+        Believed::own(settings)?;
         Ok(Self {
-            key,
-            believed,
+            settings: settings.to_owned(),
             state,
             quota,
             now,
@@ -190,15 +184,21 @@ impl Keeper {
     fn with<T>(
         &self,
         progress: &(dyn Fn(u64, u64) + Sync),
-        call: impl FnOnce(Tools<'_>) -> T,
-    ) -> T {
-        let key = self.key.public().to_string();
-        let sign = |bytes: &[u8]| self.key.sign(PURPOSE, bytes).to_string();
+        call: impl FnOnce(Tools<'_>) -> Result<T, CheckpointError>,
+    ) -> Result<T, CheckpointError> {
+        // Read each time: what a key signs after another followed it is not believed.
+        let (key, believed) = Believed::own(&self.settings).map_err(|why| CheckpointError::Io {
+            doing: "take the key in",
+            path: self.settings.clone(),
+            source: io::Error::other(why),
+        })?;
+        let public = key.public().to_string();
+        let sign = |bytes: &[u8]| key.sign(PURPOSE, bytes).to_string();
         let signer = Signer {
-            key: &key,
+            key: &public,
             sign: &sign,
         };
-        self.believed.with(|trusted| {
+        believed.with(|trusted| {
             call(Tools {
                 signer,
                 trusted,

@@ -129,6 +129,13 @@ impl Landings {
         landed.max(reverted).map(|(_, commit)| commit)
     }
 
+    /// Returns whether the branch may be there: where it was left, or where it was about to be put.
+    #[must_use]
+    pub fn leads_to(&self, head: &ObjectId) -> bool {
+        let announced = self.announced.values().map(|one| &one.commit);
+        self.tip().into_iter().chain(announced).any(|at| at == head)
+    }
+
     /// Returns everything that landed and was not taken back, oldest first.
     #[must_use]
     pub fn landed(&self) -> &[Landing] {

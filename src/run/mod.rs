@@ -26,6 +26,7 @@ mod keeper;
 mod land;
 mod landings;
 mod masked;
+mod names;
 mod output;
 mod recorder;
 mod resume;
@@ -42,7 +43,7 @@ pub use believed::Believed;
 )]
 pub use driver::{Answer, Control, Ending, Rules, RunError, Session, begin, drive};
 pub use held::{Berth, Held, HeldAlready};
-pub use install::{Installs, Ready, Registry};
+pub use install::{Installs, Ready, Registry, Rules as PackageRules};
 pub use keeper::{Holder, Keeper, Subject};
 pub use landings::{Landing, Landings};
 pub use resume::{Came, Cut, CutOff, cut_off, outside};

@@ -73,7 +73,7 @@ impl Work {
     }
 
     /// Where the slots of this run are.
-    fn slots(&self) -> PathBuf {
+    pub(super) fn slots(&self) -> PathBuf {
         self.state().join("worktrees").join(self.run.as_str())
     }
 }

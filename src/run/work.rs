@@ -84,7 +84,7 @@ impl Work {
     }
 }
 
-/// Where the logs of a run stand: `TASK-ATTEMPT.log` and `TASK-checks.log`.
+/// Where the logs of a run stand: `TASK-ATTEMPT.log`, `TASK-checks.log` and `checks.log`.
 #[must_use]
 pub fn logs(state: &Path, run: &RunId) -> PathBuf {
     state.join("logs").join(run.as_str())

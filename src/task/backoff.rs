@@ -70,8 +70,8 @@ impl Backoff {
         floor.saturating_add(SPREAD.min(floor / 10).mul_f64(chance.0))
     }
 
-    /// Returns when to try again what its provider refuses until a time that it named. One that lies
-    /// in the past is the same as none.
+    /// Returns when to try again what its provider refuses until a time that it named and that
+    /// lies ahead.
     #[must_use]
     pub fn after(&self, stated: Timestamp, now: Timestamp, chance: Chance) -> Timestamp {
         let stated = stated.max(now);

@@ -25,6 +25,7 @@ use crate::{
     name::{Role, RunId, TaskId},
     policy::plain::{self, Node, Reading},
     task::Priority,
+    text::is_hostile,
 };
 
 /// The largest file, in bytes.
@@ -106,8 +107,24 @@ pub fn title_fault(title: &str) -> Option<String> {
     if title.chars().count() > TITLE {
         return Some(format!("the title is longer than {TITLE} characters"));
     }
-    let control = title.chars().any(char::is_control);
-    control.then(|| "the title holds control characters".to_owned())
+    if title.chars().any(char::is_control) {
+        return Some("the title holds control characters".to_owned());
+    }
+    text_fault("the title", title)
+}
+
+/// Returns what is wrong with any text of a task, if anything is: what it hides would pass whoever
+/// reads it.
+#[must_use]
+pub fn text_fault(what: &str, text: &str) -> Option<String> {
+    let hidden = text.chars().find(|c| is_hostile(*c))?;
+    Some(match hidden {
+        '\0' => format!("{what} holds a NUL"),
+        hidden => format!(
+            "{what} holds the invisible character `{}`; delete it: text must be what it looks like",
+            hidden.escape_unicode()
+        ),
+    })
 }
 
 /// Reads a task, and the run that it is for.
@@ -217,10 +234,8 @@ fn short(reading: &mut Reading<'_>, node: Node<'_>, (what, most): (&str, usize))
     let text = reading.text(node, what)?;
     let wrong = if text.len() > most {
         Some(format!("{what} is longer than {most} bytes"))
-    } else if text.contains('\0') {
-        Some(format!("{what} holds a NUL"))
     } else {
-        None
+        text_fault(what, text)
     };
     match wrong {
         Some(wrong) => {
@@ -380,10 +395,29 @@ mod tests {
             "title: a\naccept: [[a]]\n",
             "title: a\ndescription: {a: b}\n",
             "title: a\naccept: [\"a\\0b\"]\n",
+            "title: a\u{202e}b\n",
+            "title: a\ndescription: |\n  a\u{e0041}\n",
+            "title: a\naccept: [\"true #\\u202e\"]\n",
+            "title: a\nfiles: [\"a\u{200b}\"]\n",
         ] {
             let head: String = text.chars().take(40).collect();
             assert!(read(Path::new("x"), text).is_err(), "{head:?}");
         }
+    }
+
+    #[test]
+    fn attack_b2_what_hides_in_a_text_is_named_with_its_place() {
+        assert_eq!(
+            faults("title: a\ndescription: b\naccept: [\"true\", \"a\\u2066b\"]\n"),
+            [
+                "drop.yaml:3:18: `accept` holds the invisible character `\\u{2066}`; delete it: text must be what it looks like"
+            ]
+        );
+        // What scripts and pictographs are written with hides nothing.
+        assert_eq!(
+            ids("title: a \u{645}\u{6cc}\u{200c}\u{62e} \u{1f469}\u{200d}\u{1f680}\n"),
+            ["a"]
+        );
     }
 
     proptest::proptest! {

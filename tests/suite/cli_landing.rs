@@ -12,7 +12,7 @@ use loki::{
 };
 use serde_json::{Value, json};
 
-use super::harness::{Run, World, forge::Forge};
+use super::harness::{Run, World, crash::dying, forge::Forge};
 
 const RUN: &str = "20261121-200000-0001";
 const TOKEN: &str = "ghp_canary0123456789abcdefABCDEF";
@@ -293,6 +293,44 @@ fn cli_a_landed_task_is_taken_back_by_a_commit_of_its_own() {
         world.git(&["rev-parse", "main"]),
         world.git(&["rev-parse", "HEAD"])
     );
+}
+
+/// What the journal has as taken back, and the branch not, came home with the next `apply`.
+#[test]
+fn cli_a_revert_that_the_branch_did_not_follow_is_told_and_finished() {
+    for dies in [false, true] {
+        let Planted { world, .. } = two();
+        let branch = format!("loki/{RUN}");
+        let before = world.git(&["rev-parse", &branch]);
+        if dies {
+            drop(dying(&world, "1:after", &["revert", "one"]).exits(137));
+        } else {
+            let lock = world.path(&format!(".git/refs/heads/loki/{RUN}.lock"));
+            fs::write(&lock, "").unwrap();
+            world.loki(&["revert", "one"]).exits(1);
+            fs::remove_file(&lock).unwrap();
+        }
+        assert_eq!(world.git(&["rev-parse", &branch]), before);
+        let unfinished = "`one` is taken back, and the branch has not moved";
+        world.loki(&["status"]).exits(0).says(&[unfinished]);
+        let told = [unfinished, "`loki revert one` finishes it"];
+        world.loki(&["apply"]).exits(1).says(&told);
+        let said = world.loki(&["revert", "one"]).exits(0);
+        let after = world.git(&["rev-parse", &branch]);
+        assert_eq!(said.stdout.trim(), after.trim());
+        world
+            .loki(&["revert", "one"])
+            .exits(2)
+            .says(&["taken back already"]);
+        world.loki(&["apply"]).exits(0);
+        assert!(world.path("src/two").exists() && !world.path("src/one").exists());
+        world.loki(&["audit", "verify"]).exits(0);
+        world.git(&["update-ref", &format!("refs/heads/{branch}"), before.trim()]);
+        world
+            .loki(&["apply"])
+            .exits(1)
+            .says(&["the branch has not moved"]);
+    }
 }
 
 #[test]

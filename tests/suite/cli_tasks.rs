@@ -110,7 +110,7 @@ fn a_plan_is_changed_in_the_journal_where_nobody_works_on_it() {
 fn what_cannot_be_is_refused_with_what_to_type_and_nothing_is_written() {
     let world = after(&[]);
     let before = world.events().len();
-    let refused: [(&[&str], &[&str]); 9] = [
+    let refused: [(&[&str], &[&str]); 12] = [
         (
             &["add", "x", "--accept", " "],
             &["a check or a file is empty"],
@@ -134,6 +134,18 @@ fn what_cannot_be_is_refused_with_what_to_type_and_nothing_is_written() {
             &["did you mean `eng-backend`?"],
         ),
         (&["add", "\u{1b}[2J"], &["control characters"]),
+        (
+            &["add", "Fix \u{202e}backwards"],
+            &["the title holds the invisible character `\\u{202e}`"],
+        ),
+        (
+            &["add", "x", "--accept", "true #\u{e0041}"],
+            &["a check holds the invisible character `\\u{e0041}`"],
+        ),
+        (
+            &["cancel", "store", "--reason", "a\u{2066}b"],
+            &["the reason holds the invisible character `\\u{2066}`"],
+        ),
         (
             &["priority", "store", "urgent"],
             &["critical, high, normal or low"],

@@ -8,7 +8,8 @@ use super::harness::{Engine, START, World};
 
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Does each task that it is given; `odd-1` only when it is alone, and `slow` never.
+/// Does each task that it is given; `odd-1` only when it is alone, and `slow` never. What is done of
+/// `pair-…` says whether it was done alone.
 const AGENT: &str = r#"#!/bin/sh
 set -eu
 mkdir -p src/odd
@@ -18,6 +19,7 @@ for task in ${LOKI_TASKS:-$LOKI_TASK}; do
     odd-1) test -n "${LOKI_TASKS:-}" || touch src/odd/1 ;;
     odd-*) touch "src/odd/${task#odd-}" ;;
     slow) sleep 600 ;;
+    pair-*) echo "${LOKI_TASKS:-alone}" > src/pair ;;
     *) touch "src/$task" ;;
   esac
 done
@@ -38,8 +40,13 @@ fn spec() -> String {
             format!("test -f src/odd/{n}"),
         )
     });
+    // While they are done together this check never ends.
+    let pair = ["pair-a", "pair-b"].map(|name| {
+        let check = "grep -qx alone src/pair || sleep 600";
+        task(name.to_owned(), "src/pair", check.to_owned())
+    });
     let rest = "- `slow` (eng-backend): Sleep\n  - priority: low\n";
-    let tasks: String = fixes.chain(odd).collect();
+    let tasks: String = fixes.chain(odd).chain(pair).collect();
     format!("# Page\n\n## Tasks\n\n{tasks}{rest}\n## Tests\n\n- `true`\n")
 }
 
@@ -69,10 +76,35 @@ fn begun(world: &World) -> super::harness::Running {
     run
 }
 
+/// A task is cancelled while a check runs on what was done together with another: that one is done
+/// alone, in a place that nothing was left in, and what was cancelled leaves nothing.
+fn one_of_a_pair_is_cancelled(world: &World, run: &mut super::harness::Running) {
+    let checks = || {
+        let all = world.events_of("sandbox_started").into_iter();
+        all.filter(|one| one["role"] == "check" && one["task"] == "pair-a")
+            .count()
+    };
+    run.wait_until(LIMIT, |_| checks() == 1);
+    world.loki(&["task", "cancel", "pair-b"]).exits(0);
+    run.wait_until(LIMIT, |said| said.stderr.contains("pair-a: landed as"));
+    assert_eq!(checks(), 2);
+    let run_name = world.status()["run"].clone();
+    let slots = || -> Vec<String> {
+        let slots = world
+            .path(".loki/worktrees")
+            .join(run_name.as_str().unwrap());
+        let names = fs::read_dir(slots).unwrap();
+        let names = names.map(|one| one.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("pair-")).collect()
+    };
+    run.wait_until(LIMIT, |_| slots().is_empty());
+}
+
 #[test]
 fn live_ten_minor_fixes_are_one_session_and_a_plan_changes_while_its_run_goes_on() {
     let world = World::on(Engine::Docker);
     let mut run = begun(&world);
+    one_of_a_pair_is_cancelled(&world, &mut run);
     world
         .loki(&["task", "add", "Late", "--accept", "test -f src/late"])
         .exits(0)
@@ -93,6 +125,17 @@ fn live_ten_minor_fixes_are_one_session_and_a_plan_changes_while_its_run_goes_on
     )
     .unwrap();
     run.wait_until(LIMIT, |said| said.stderr.contains("dropped: landed as"));
+    // As after a crash between the two: what was added is known, the rest is added.
+    world.write(
+        ".loki/inbox/.new",
+        "- title: Dropped\n  accept: [test -f src/dropped]\n  depends_on: [late]\n- title: Tail\n",
+    );
+    fs::rename(
+        world.path(".loki/inbox/.new"),
+        world.path(".loki/inbox/good.yaml"),
+    )
+    .unwrap();
+    run.wait_until(LIMIT, |said| said.stderr.contains("tail: landed as"));
     let listed = world.loki(&["task", "list"]).exits(0);
     listed.prints(&["slow", "claimed", "dropped"]);
     world
@@ -124,7 +167,7 @@ fn what_was_joined(world: &World) {
         .iter()
         .map(|one| one["tasks"].as_array().unwrap().len())
         .collect();
-    assert_eq!(sizes, [10, 3]);
+    assert_eq!(sizes, [10, 3, 2]);
     let backend: Vec<Value> = world
         .events_of("sandbox_started")
         .into_iter()
@@ -140,7 +183,10 @@ fn what_was_joined(world: &World) {
     assert_eq!((of("fix-"), of("odd-")), (1, 4), "{sessions:?}");
     // Only the task whose check it was has failed, and nothing of its batch landed.
     assert_eq!(names(&world.events_of("task_failed")), ["odd-1"]);
-    assert_eq!(names(&world.events_of("interrupted")), ["odd-0", "odd-2"]);
+    assert_eq!(
+        names(&world.events_of("interrupted")),
+        ["odd-0", "odd-2", "pair-a"]
+    );
     let done = world.events_of("task_done");
     let fixes: Vec<&Value> = done
         .iter()
@@ -165,8 +211,8 @@ fn what_came_later(world: &World) {
         task.unwrap()["state"].as_str().unwrap().to_owned()
     };
     assert_eq!(
-        [state("late"), state("dropped"), state("slow")],
-        ["done", "done", "cancelled"]
+        ["late", "dropped", "tail", "slow", "pair-a", "pair-b"].map(state),
+        ["done", "done", "done", "cancelled", "done", "cancelled"]
     );
     assert_eq!(status["faults"].as_array().unwrap().len(), 0);
     let why = fs::read_to_string(world.path(".loki/inbox/refused/wrong.yaml.why.txt")).unwrap();

@@ -83,6 +83,7 @@ fn another_key_is_not_trusted_and_a_newer_version_is_not_guessed_at() {
     let stranger = Trusted {
         key: "bb",
         fits: &fits,
+        ended: None,
         around: &[],
     };
     let refused = world

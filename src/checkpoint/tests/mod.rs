@@ -46,6 +46,7 @@ fn fits(bytes: &[u8], signature: &str) -> bool {
 const TRUSTED: Trusted<'static> = Trusted {
     key: "aa",
     fits: &fits,
+    ended: None,
     around: &[],
 };
 

@@ -232,6 +232,12 @@ fn opened(store: &Store) -> Result<Option<Database>, Fault> {
     store.open().or_exit(Exit::Failed)
 }
 
+/// Says which advisories were imported, if any were.
+pub(super) fn known(env: &Environment) -> Result<Option<Summary>, Fault> {
+    let found = opened(&Store::new(env.data()?))?;
+    Ok(found.map(|database| database.summary().clone()))
+}
+
 /// Returns the advisories of this machine, if some rule of these roles heeds them, and says what a
 /// person should know of them before packages are vetted.
 pub(super) fn for_roles(env: &Environment, roles: &[&Rights]) -> Result<Option<Database>, Fault> {

@@ -1,6 +1,7 @@
 //! `loki cache …`: what installs made and is kept for the next run. And what installs for a run.
 
 pub(super) mod args;
+mod rules;
 mod told;
 
 pub(super) use told::line;
@@ -65,6 +66,8 @@ pub(super) fn installs(
     launcher: &Launcher,
 ) -> Result<Arc<Installs>, Fault> {
     let store = store(env, repository)?;
+    let (for_rules, of_rules) = (env.clone(), gathered.clone());
+    let rules = move || rules::digest(&for_rules, &of_rules);
     let (env, gathered, threads) = (env.clone(), gathered.clone(), Arc::clone(&launcher.threads));
     let registry = move |kind: RegistryKind| {
         let ready = ready(&env, &gathered, kind)?;
@@ -74,7 +77,11 @@ pub(super) fn installs(
         }
         Ok(ready)
     };
-    Ok(Arc::new(Installs::new(store, Box::new(registry), holds)))
+    Ok(Arc::new(Installs::new(
+        store,
+        (Box::new(registry), Box::new(rules)),
+        holds,
+    )))
 }
 
 /// Asks this machine for a registry, and the policies what may be asked there.

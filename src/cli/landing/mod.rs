@@ -3,12 +3,14 @@
 
 pub(super) mod args;
 mod blame;
+mod finish;
 mod fit;
 mod revert;
 mod ship;
 mod why;
 
 pub(super) use blame::blame_task;
+pub(super) use finish::{at_tip, unfinished};
 pub(super) use revert::revert;
 pub(super) use ship::{Shipment, after, ship, shipment};
 pub(super) use why::why;
@@ -25,7 +27,7 @@ use crate::{
 };
 
 use super::{
-    audit,
+    audit, course,
     env::Environment,
     exit::{Exit, Fault, OrExit},
 };
@@ -41,8 +43,11 @@ impl Book {
     /// Opens the journal of a run. The lock on the repository must be held.
     fn open(env: &Environment, state: &Path, run: &RunId, mask: Redactor) -> Result<Self, Fault> {
         let Reopened {
-            writer, records, ..
+            mut writer,
+            records,
+            ..
         } = audit::reopen(env, state, run)?;
+        course::may_die(env, &mut writer)?;
         Ok(Self {
             writer,
             records,

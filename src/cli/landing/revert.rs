@@ -22,6 +22,7 @@ use super::{
     },
     Book, PERSON,
     args::Revert,
+    finish::{finish, not_checked_out},
 };
 
 /// Runs the verb.
@@ -37,9 +38,15 @@ pub(in crate::cli) fn revert(env: &Environment, args: &Revert) -> Result<Exit, F
     let mut book = Book::open(env, state, run, Redactor::new(&values))?;
     let status = book.status();
     may_change(&repository, run, &status)?;
+    let turn = repository.turn().or_exit(Exit::Failed)?;
+    if let Some(found) = finish(&repository, run, &mut book)? {
+        book.show(state);
+        if found.tasks.contains(&args.task) {
+            return say(args, run, &found.to, &waiting(&status, &args.task));
+        }
+    }
     let landings = Landings::fold(&book.records);
     let landing = landing(&landings, &status, &args.task)?.clone();
-    let turn = repository.turn().or_exit(Exit::Failed)?;
     let head = head(&repository, run)?;
     let tree = undone(&repository, &head, (&landings, &landing))?;
     judged(
@@ -50,6 +57,8 @@ pub(in crate::cli) fn revert(env: &Environment, args: &Revert) -> Result<Exit, F
     )?;
     let commit = commit(&repository, (run, &book, &status), &landing, (&tree, &head))?;
     let gone = together(&landings, &landing);
+    // Before the journal names it: it may have to be finished after a loss of power.
+    repository.settle().or_exit(Exit::Failed)?;
     for task in &gone {
         book.write(&Event::Reverted {
             task: task.clone(),
@@ -92,13 +101,9 @@ fn may_change(repository: &Repository, run: &RunId, status: &Status) -> Result<(
         return Err(Fault::new(Exit::Usage, message)
             .hint("`loki status` shows how it stands; take back what landed once it has ended"));
     }
-    let place = repository.checked_out(run).or_exit(Exit::Failed)?;
-    place.map_or(Ok(()), |place| {
-        let branch = run_branch(run);
-        let message =
-            format!("branch `{branch}` is checked out in `{place}`, and would move beneath it");
-        Err(Fault::new(Exit::Usage, message).hint("check out another branch there first"))
-    })
+    let protected = repository.protected().or_exit(Exit::Failed)?;
+    protected.refuse(&run_branch(run)).or_exit(Exit::Failed)?;
+    not_checked_out(repository, run)
 }
 
 fn landing<'a>(

@@ -29,6 +29,7 @@ use super::{
     },
     Book, PERSON,
     args::{Ship, To},
+    finish::finish,
     fit::fit,
     revert::head,
 };
@@ -160,6 +161,11 @@ async fn carry(
 ) -> Result<Delivered, Fault> {
     let state = repository.root().join(".loki");
     let mut book = Book::open(env, &state, run, Redactor::new(&shipment.values))?;
+    let turn = repository.turn().or_exit(Exit::Failed)?;
+    if finish(repository, run, &mut book)?.is_some() {
+        book.show(&state);
+    }
+    drop(turn);
     let head = head(repository, run)?;
     let checked = judged(&book, &head, shipment)?;
     let branch = run_branch(run);

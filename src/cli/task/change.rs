@@ -62,6 +62,9 @@ pub(super) async fn cancel(env: &Environment, args: &args::Cancel) -> Result<Exi
     };
     let task = &args.change.task;
     find(&look.status, task)?;
+    if let Some(reason) = &args.reason {
+        plain("the reason", reason)?;
+    }
     let before = cancelled(&look.status);
     let change = Change::Cancel {
         task: task.clone(),
@@ -148,6 +151,15 @@ fn typed(args: &args::Add) -> Result<Task, Fault> {
             Fault::new(Exit::Usage, message).hint("a check that is empty would always pass")
         );
     }
+    let given = args.accept.iter().map(|text| ("a check", text));
+    let given = given.chain(args.file.iter().map(|text| ("a file", text)));
+    for (what, text) in given.chain(
+        args.description
+            .iter()
+            .map(|text| ("the description", text)),
+    ) {
+        plain(what, text)?;
+    }
     let id = args.id.clone().or_else(|| TaskId::from_title(title));
     let id = id.ok_or_else(|| {
         Fault::new(Exit::Usage, "no name can be made of this title").hint("give one: `--id NAME`")
@@ -162,6 +174,14 @@ fn typed(args: &args::Add) -> Result<Task, Fault> {
         files: args.file.clone(),
         priority: args.priority,
     })
+}
+
+/// Refuses a text in which something hides.
+fn plain(what: &str, text: &str) -> Result<(), Fault> {
+    match intake::text_fault(what, text) {
+        Some(fault) => Err(Fault::new(Exit::Usage, fault).hint("type it by hand")),
+        None => Ok(()),
+    }
 }
 
 fn read(file: &Path) -> Result<intake::Given, Fault> {

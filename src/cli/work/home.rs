@@ -6,12 +6,14 @@ use crate::{
     event::Outcome,
     git::{Brought, ObjectId, remove_tree, run_branch},
     journal::Lock,
+    status::Phase,
     task::State,
 };
 
 use super::{
     super::{
         exit::{Exit, Fault, OrExit},
+        landing::at_tip,
         start::now,
         ui,
     },
@@ -28,6 +30,11 @@ pub(in crate::cli) fn apply(asked: &Apply) -> Result<Exit, Fault> {
         let message = format!("branch `{}` is not there", run_branch(run));
         Fault::new(Exit::Failed, message).hint("`loki status` shows how the run ended")
     })?;
+    let base = chosen.status.base.as_str();
+    // While it lands, the branch may be ahead of the records that were read.
+    if chosen.status.phase == Phase::Ended {
+        at_tip(&chosen.repository, (run, base), &chosen.records, &head)?;
+    }
     if chosen.status.outcome != Some(Outcome::Done) {
         ui::warning(format!(
             "run {run} is not done: this is what has landed so far"

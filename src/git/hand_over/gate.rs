@@ -6,10 +6,14 @@ use super::{
     super::{
         GitError, ObjectId, Slot,
         command::Place,
-        inspect::{self, Difference, Remark},
+        inspect::{
+            self, Deadline, Difference, Remark,
+            contents::{self, Seen},
+        },
+        modules,
         tree::{Entry, Walk},
     },
-    ancestors,
+    Terms, ancestors,
     merged::Tree,
 };
 
@@ -23,6 +27,32 @@ pub(super) struct Gate<'a> {
 }
 
 impl Gate<'_> {
+    /// Runs the inspectors of names and contents: what they find, what a person may have to see,
+    /// and how many files git would read.
+    pub(super) fn before_git(
+        &self,
+        walk: &Walk,
+        terms: &Terms<'_>,
+        deadline: &Deadline,
+    ) -> Result<(Vec<Remark>, Seen, usize), GitError> {
+        let beginning = |path: &[u8]| contents::beginning(self.slot, path);
+        let names = inspect::names(walk, &self.slot.absent, &beginning);
+        let mut remarks = self.unless_old(self.unless_ignored(names)?)?;
+        remarks.extend(modules::entered(&walk.entries, &self.slot.modules));
+        let stops = |remarks: &[Remark]| remarks.iter().any(Remark::stops_git);
+        if stops(&remarks) {
+            return Ok((remarks, Seen::default(), 0));
+        }
+        let candidates = self.candidates(walk)?;
+        remarks.extend(inspect::sizes(&candidates, terms.caps));
+        if stops(&remarks) {
+            return Ok((remarks, Seen::default(), 0));
+        }
+        let mut seen = contents::look(self.slot, &candidates, (terms.secrets, deadline))?;
+        remarks.append(&mut seen.values);
+        Ok((remarks, seen, candidates.len()))
+    }
+
     /// Leaves out what the tree's `.gitignore` names, unless the base tracks files below it: these
     /// git would look at all the same.
     pub(super) fn unless_ignored(&self, remarks: Vec<Remark>) -> Result<Vec<Remark>, GitError> {
@@ -75,11 +105,8 @@ impl Gate<'_> {
         let call = self.place.reading("ls-files").index(&self.slot.files.index);
         let call = call.args(["-z", "--others", "--modified", "--deleted"]);
         let answer = call.arg("--exclude-standard").run()?;
-        let changed: Vec<&[u8]> = answer.records().collect();
-        remarks.retain(|remark| {
-            let touched = |path: &&[u8]| inspect::is_within(path, &remark.path);
-            !remark.may_be_old() || changed.iter().any(touched)
-        });
+        let changed: BTreeSet<&[u8]> = answer.records().collect();
+        remarks.retain(|remark| !remark.may_be_old() || inspect::touches(&changed, &remark.path));
         Ok(remarks)
     }
 
@@ -89,9 +116,10 @@ impl Gate<'_> {
         remarks: &mut Vec<Remark>,
         differences: &[Difference],
     ) -> Result<(), GitError> {
-        let escapes = remarks.iter().filter(|one| one.rule == inspect::ESCAPE);
-        let is_changed = |path: &[u8]| differences.iter().any(|one| one.path == path);
-        if escapes.into_iter().all(|one| is_changed(&one.path)) {
+        let changed = differences.iter().map(|one| one.path.as_slice());
+        let changed: BTreeSet<&[u8]> = changed.collect();
+        let mut escapes = remarks.iter().filter(|one| one.rule == inspect::ESCAPE);
+        if escapes.all(|one| changed.contains(one.path.as_slice())) {
             return Ok(());
         }
         let base = Tree::list(&self.place, &self.slot.base)?;

@@ -16,10 +16,7 @@ mod merged;
 mod needs;
 mod report;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 pub use self::merged::Sides;
 pub(super) use self::needs::blobs;
@@ -30,8 +27,8 @@ use self::{
 use super::{
     GitError, ObjectId, Repository, Signature, Slot,
     command::{Answer, Place},
-    inspect::{self, Difference, Remark, contents},
-    modules, pointers,
+    inspect::{self, Deadline, Difference, Remark, contents},
+    pointers,
     refs::quarantine_ref,
     repository::printable,
     spelling, tree,
@@ -51,7 +48,7 @@ pub struct Caps {
     pub total_bytes: u64,
     /// How many files may change.
     pub files: usize,
-    /// How long contents may be looked at.
+    /// How long the work may be looked at.
     pub time: Duration,
 }
 
@@ -86,6 +83,8 @@ pub struct HandOver {
     pub breaches: Vec<Breach>,
     /// What a person must approve before it lands.
     pub needs: Vec<Need>,
+    /// Whether the value of a secret was found, be it among what is not listed.
+    has_secret: bool,
 }
 
 /// What work is judged by.
@@ -110,11 +109,25 @@ pub fn is_approvable(rule: &str) -> bool {
 }
 
 impl HandOver {
+    /// What was found in changes, and the tree that they make where git may read them.
+    fn of(
+        tree: Option<ObjectId>,
+        changes: &[Difference],
+        (remarks, needs): (&[Remark], Vec<Need>),
+    ) -> Self {
+        Self {
+            tree,
+            changes: changes.iter().map(Change::from).collect(),
+            breaches: breaches(remarks),
+            needs,
+            has_secret: remarks.iter().any(|remark| remark.rule == contents::VALUE),
+        }
+    }
+
     /// Returns whether the work holds the value of a secret. Such work is not to be kept.
     #[must_use]
     pub fn holds_secret(&self) -> bool {
-        let mut rules = self.breaches.iter().map(|breach| &breach.rule);
-        rules.any(|rule| rule == contents::VALUE)
+        self.has_secret
     }
 
     /// Returns everything that was found: why it may not leave, and what a person must approve.
@@ -172,35 +185,15 @@ impl Repository {
     /// # Errors
     /// When git or the file system fails. A breach is no error.
     pub fn judge(&self, slot: &Slot, terms: &Terms<'_>) -> Result<HandOver, GitError> {
+        let deadline = Deadline::after(terms.caps.time);
         let gate = Gate {
             place: slot.files.place(self),
             slot,
         };
         let walk = tree::walk(slot.work())?;
-        let beginning = |path: &[u8]| contents::beginning(slot, path);
-        let names = inspect::names(&walk, &slot.absent, &beginning);
-        let mut remarks = gate.unless_old(gate.unless_ignored(names)?)?;
-        remarks.extend(modules::entered(&walk.entries, &slot.modules));
-        let mut sights = BTreeMap::new();
-        let mut count = 0;
-        if !remarks.iter().any(Remark::stops_git) {
-            let candidates = gate.candidates(&walk)?;
-            count = candidates.len();
-            remarks.extend(inspect::sizes(&candidates, terms.caps));
-            if !remarks.iter().any(Remark::stops_git) {
-                let deadline = contents::Deadline::after(terms.caps.time);
-                let seen = contents::look(slot, &candidates, (terms.secrets, deadline))?;
-                remarks.extend(seen.values);
-                sights = seen.sights;
-            }
-        }
+        let (mut remarks, seen, count) = gate.before_git(&walk, terms, &deadline)?;
         if remarks.iter().any(Remark::stops_git) {
-            return Ok(HandOver {
-                tree: None,
-                changes: Vec::new(),
-                breaches: breaches(&remarks),
-                needs: Vec::new(),
-            });
+            return Ok(HandOver::of(None, &[], (&remarks, Vec::new())));
         }
         let tree = gate.take(count)?;
         let differences = differences(&gate.place, &slot.base, &tree)?;
@@ -208,26 +201,24 @@ impl Repository {
         let mut changed = inspect::changes(&differences, &walk.entries, write);
         gate.pardon(&mut changed, &differences)?;
         remarks.extend(changed);
-        remarks.extend(spelling::twins(&differences, &walk.entries, &slot.absent));
+        let (entries, absent) = (&walk.entries, &slot.absent);
+        remarks.extend(spelling::twins(&differences, entries, absent, &deadline));
         remarks.extend(pointers::replaced(self, slot, &differences)?);
         let found = needs::Found {
             absent: needs::absent_links(&gate.place, slot)?,
             landed: None,
             changes: &differences,
-            entries: &walk.entries,
-            sights: &sights,
+            entries,
+            sights: &seen.sights,
+            asked: BTreeSet::new(),
+            deadline: &deadline,
         };
         let needs = needs::needs(&gate.place, &found, terms)?;
         let needs = needs.unwrap_or_else(|breach| {
             remarks.push(breach);
             Vec::new()
         });
-        Ok(HandOver {
-            tree: Some(tree),
-            changes: differences.iter().map(Change::from).collect(),
-            breaches: breaches(&remarks),
-            needs,
-        })
+        Ok(HandOver::of(Some(tree), &differences, (&remarks, needs)))
     }
 
     /// Keeps refused work for people to look at, and returns the ref it is under: none when the

@@ -7,10 +7,10 @@ use super::{
         GitError, Slot,
         command::Place,
         inspect::{
-            Difference, Remark,
-            contents::{self, Sight},
+            Deadline, Difference, Remark,
             host::{self, Aliases},
-            letters,
+            keys, letters,
+            sights::{self, Sight},
         },
         repository::printable,
         tree::{Entry, Kind},
@@ -43,6 +43,9 @@ pub(super) struct Found<'a> {
     pub(super) entries: &'a [Entry],
     pub(super) sights: &'a BTreeMap<Vec<u8>, Vec<Sight>>,
     pub(super) landed: Option<Landed<'a>>,
+    /// Paths whose change a person asks for himself.
+    pub(super) asked: BTreeSet<Vec<u8>>,
+    pub(super) deadline: &'a Deadline,
 }
 
 /// What the branch got that work did not see when it was judged.
@@ -63,7 +66,7 @@ pub(super) fn needs(
         Err(breach) => return Ok(Err(breach)),
     };
     hosted.retain(|one| !terms.granted.contains(&one.kind.name));
-    let sighted: Vec<(&Difference, &Vec<Sight>)> = found
+    let sighted: Vec<Sighted<'_>> = found
         .changes
         .iter()
         .filter_map(|change| Some((change, found.sights.get(&change.path)?)))
@@ -73,47 +76,116 @@ pub(super) fn needs(
         .flat_map(|one| [&one.change.old_id, &one.change.new_id])
         .chain(sighted.iter().map(|(change, _)| &change.old_id));
     let blobs = blobs(place, ids.map(Vec::as_slice).collect())?;
-    let mut needs = Vec::new();
-    for one in &hosted {
-        if one.kind.keys.is_empty() || keys_differ(one, &blobs) {
-            let kind = Some(one.kind.name.clone());
-            needs.push(need(one.change, host::RULE, kind, one.message()));
+    let mut list = List {
+        approved: terms.approved,
+        asked: &found.asked,
+        needs: Vec::new(),
+        bytes: 0,
+    };
+    let listed = list.fill(found, (&hosted, &sighted), &blobs);
+    Ok(listed.map(|()| list.done()))
+}
+
+/// A change and what was seen in it.
+type Sighted<'a> = (&'a Difference, &'a Vec<Sight>);
+
+/// What waits for a person, as far as a person can look at it.
+struct List<'a> {
+    approved: &'a BTreeSet<String>,
+    asked: &'a BTreeSet<Vec<u8>>,
+    needs: Vec<Need>,
+    bytes: usize,
+}
+
+impl List<'_> {
+    fn fill(
+        &mut self,
+        found: &Found<'_>,
+        (hosted, sighted): (&[host::Hosted<'_>], &[Sighted<'_>]),
+        blobs: &Blobs<'_>,
+    ) -> Result<(), Remark> {
+        for one in hosted {
+            found.deadline.check(&one.change.path)?;
+            if one.kind.keys.is_empty() || keys_differ(one, blobs) {
+                self.add(one.change, host::RULE, Some(&one.kind.name), one.message())?;
+            }
         }
-    }
-    for (change, sights) in sighted {
-        let fresh = contents::fresh(sights, blobs.get(change.old_id.as_slice()));
-        let told = fresh.iter().take(TOLD);
-        needs.extend(told.map(|sight| need(change, sight.rule, None, sight.message.clone())));
-        if let Some(next) = fresh.get(TOLD) {
-            let message = format!("and {} further ones", fresh.len() - TOLD);
-            needs.push(need(change, next.rule, None, message));
+        for (change, sights) in sighted {
+            found.deadline.check(&change.path)?;
+            let fresh = sights::fresh(sights, blobs.get(change.old_id.as_slice()));
+            for sight in fresh.iter().take(TOLD) {
+                self.add(change, sight.rule, None, sight.message.clone())?;
+            }
+            if let Some(next) = fresh.get(TOLD) {
+                let message = format!("and {} further ones", fresh.len() - TOLD);
+                self.add(change, next.rule, None, message)?;
+            }
         }
+        let changes = found.changes.iter();
+        for change in changes.filter(|change| is_none(&change.old_mode)) {
+            for (rule, message) in letters::of_name(&change.path) {
+                self.add(change, rule, None, format!("the name {message}"))?;
+            }
+        }
+        Ok(())
     }
-    let created = found
-        .changes
-        .iter()
-        .filter(|change| is_none(&change.old_mode));
-    for change in created {
-        let odd = letters::of_name(&change.path).into_iter();
-        needs.extend(
-            odd.map(|(rule, message)| need(change, rule, None, format!("the name {message}"))),
-        );
+
+    /// Takes one more, unless it was asked for, approved or said already.
+    ///
+    /// # Errors
+    /// The breach, when it is more than a person can look at.
+    fn add(
+        &mut self,
+        change: &Difference,
+        rule: &str,
+        kind: Option<&str>,
+        message: String,
+    ) -> Result<(), Remark> {
+        let digest = digest(change, rule, kind);
+        let told = |one: &Need| one.digest == digest && one.message == message;
+        if self.approved.contains(&digest)
+            || self.asked.contains(&change.path)
+            || self.needs.iter().rev().take(300).any(told)
+        {
+            return Ok(());
+        }
+        let need = Need {
+            rule: rule.to_owned(),
+            path: printable(&change.path),
+            kind: kind.map(str::to_owned),
+            digest,
+            message,
+        };
+        self.bytes += need.path.len() + need.message.len();
+        self.needs.push(need);
+        if self.needs.len() > LISTED || self.bytes > LISTED_BYTES {
+            let message = format!("more than {LISTED} changes would have to wait for a person");
+            return Err(Remark::new("count", b".", message));
+        }
+        Ok(())
     }
-    Ok(listed(needs, terms.approved))
+
+    fn done(self) -> Vec<Need> {
+        let mut needs = self.needs;
+        needs.sort_by(|one, other| one.path.cmp(&other.path));
+        needs
+    }
 }
 
 /// Returns the changes that a program of the host would act on. Of what landed meanwhile these are
 /// the ones that it would not without a link which the work brings: that link was judged by what it
 /// led to then.
 fn hosted<'a>(found: &Found<'a>) -> Result<Vec<host::Hosted<'a>>, Remark> {
+    let deadline = found.deadline;
     let entries: Vec<&Entry> = found.entries.iter().chain(&found.absent).collect();
-    let aliases = Aliases::of(&entries)?;
-    let mut hosted = host::look(found.changes, &aliases);
+    let aliases = Aliases::of(&entries, deadline)?;
+    let mut hosted = host::look(found.changes, &aliases, deadline)?;
     if let Some(landed) = &found.landed {
         let before: Vec<&Entry> = landed.entries.iter().collect();
-        let known = host::look(landed.changes, &Aliases::of(&before)?);
+        let before = Aliases::of(&before, deadline)?;
+        let known = host::look(landed.changes, &before, deadline)?;
         let known: BTreeSet<(&[u8], &str)> = known.iter().map(host::Hosted::key).collect();
-        let now = host::look(landed.changes, &aliases);
+        let now = host::look(landed.changes, &aliases, deadline)?;
         hosted.extend(now.into_iter().filter(|one| !known.contains(&one.key())));
     }
     Ok(hosted)
@@ -142,42 +214,17 @@ pub(super) fn absent_links(place: &Place, slot: &Slot) -> Result<Vec<Entry>, Git
     Ok(links.into_iter().map(entry).collect())
 }
 
-/// Leaves out what was approved and what is said twice; more than a person can look at is refused.
-fn listed(needs: Vec<Need>, approved: &BTreeSet<String>) -> Result<Vec<Need>, Remark> {
-    let mut listed: Vec<Need> = Vec::new();
-    let mut bytes = 0;
-    for need in needs {
-        let told = |one: &Need| {
-            (&one.path, &one.rule, &one.kind, &one.message)
-                == (&need.path, &need.rule, &need.kind, &need.message)
-        };
-        if approved.contains(&need.digest) || listed.iter().rev().take(300).any(told) {
-            continue;
-        }
-        bytes += need.path.len() + need.message.len();
-        listed.push(need);
-        if listed.len() > LISTED || bytes > LISTED_BYTES {
-            let message = format!("more than {LISTED} changes would have to wait for a person");
-            return Err(Remark::new("count", b".", message));
-        }
-    }
-    listed.sort_by(|one, other| one.path.cmp(&other.path));
-    Ok(listed)
-}
-
-fn need(change: &Difference, rule: &str, kind: Option<String>, message: String) -> Need {
-    Need {
-        rule: rule.to_owned(),
-        path: printable(&change.path),
-        kind,
-        digest: digest(change),
-        message,
-    }
-}
-
-/// Names a file's path, mode and contents after the change: what an approval is for.
-pub(super) fn digest(change: &Difference) -> String {
-    let parts = [&change.path[..], &change.new_mode, &change.new_id];
+/// Names a file's path, mode and contents after the change, and why a person must see it: what an
+/// approval is for.
+fn digest(change: &Difference, rule: &str, kind: Option<&str>) -> String {
+    let why = [rule.as_bytes(), kind.unwrap_or_default().as_bytes()];
+    let parts = [
+        &change.path[..],
+        &change.new_mode,
+        &change.new_id,
+        why[0],
+        why[1],
+    ];
     Digest::of(&parts.join(&b'\0')).to_string()
 }
 
@@ -195,7 +242,7 @@ fn keys_differ(one: &host::Hosted<'_>, blobs: &Blobs<'_>) -> bool {
     let old = side(&one.change.old_mode, &one.change.old_id);
     let new = side(&one.change.new_mode, &one.change.new_id);
     match (old, new) {
-        (Ok(old), Ok(new)) => host::differ(old, new, &one.kind.keys),
+        (Ok(old), Ok(new)) => keys::differ(old, new, &one.kind.keys),
         _ => true,
     }
 }

@@ -4,21 +4,21 @@
 //! Files are read in pieces that overlap, in constant memory. Follows no link.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::BTreeMap,
     fs::File,
-    hash::{BuildHasher, RandomState},
     io::{self, Read},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    time::{Duration, Instant},
 };
 
-use aho_corasick::AhoCorasick;
 use rustix::{
     fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2},
     io::Errno,
 };
 
-use super::{Remark, letters, patterns};
+use super::{
+    Deadline, Remark, letters, patterns,
+    sights::{Held, Sight, Sights},
+};
 use crate::{
     git::{
         GitError, Slot,
@@ -35,160 +35,44 @@ const MESSAGE: &str =
 /// Bytes of a file that are looked at together, and how far such pieces overlap.
 const PIECE: usize = 8 << 20;
 const OVERLAP: usize = 64 << 10;
-/// Most findings in one file, old ones included. Behind them nothing is looked at, and that is said.
-const MOST: usize = 10_000;
-/// The rule that work breaks which takes too long to judge.
-const LATE: &str = "time";
-
-/// Something in a file that a person must see, unless the base has it, too.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(in crate::git) struct Sight {
-    pub(in crate::git) rule: &'static str,
-    pub(in crate::git) message: String,
-    pub(in crate::git) mark: Mark,
-}
-
-/// What the base must have for a sight to be old.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(in crate::git) enum Mark {
-    /// These bytes, anywhere in the file.
-    Token(Vec<u8>),
-    /// This line.
-    Line(Vec<u8>),
-    /// Nothing makes it old.
-    Always,
-}
-
-impl std::fmt::Debug for Mark {
-    /// Shows nothing of what may be a secret.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Mark")
-    }
-}
-
-/// What was seen in one file, each thing once.
-#[derive(Debug, Default)]
-pub(in crate::git) struct Sights {
-    all: Vec<Sight>,
-    known: HashSet<u64>,
-    hasher: RandomState,
-}
-
-impl Sights {
-    /// Takes one more, unless it is known or the file has too many.
-    pub(super) fn add(&mut self, sight: Sight) {
-        if self.is_full() || !self.known.insert(self.hasher.hash_one(&sight)) {
-            return;
-        }
-        let rule = sight.rule;
-        self.all.push(sight);
-        if self.is_full() {
-            self.all.push(Sight {
-                rule,
-                message: format!("has more than {MOST} odd places: the others were not looked at"),
-                mark: Mark::Always,
-            });
-        }
-    }
-
-    /// Returns whether nothing more is taken.
-    pub(super) fn is_full(&self) -> bool {
-        self.all.len() >= MOST
-    }
-
-    /// Returns them in the order of the file.
-    #[cfg(test)]
-    pub(super) fn all(self) -> Vec<Sight> {
-        self.all
-    }
-}
-
-/// Returns what of these the file did not have before.
-pub(in crate::git) fn fresh<'s>(sights: &'s [Sight], base: Option<&Vec<u8>>) -> Vec<&'s Sight> {
-    let Some(base) = base else {
-        return sights.iter().collect();
-    };
-    let lines = base.split(|byte| *byte == b'\n');
-    let lines: HashSet<&[u8]> = lines
-        .map(|old| old.strip_suffix(b"\r").unwrap_or(old))
-        .collect();
-    let tokens = sights.iter().filter_map(|sight| match &sight.mark {
-        Mark::Token(token) if !token.is_empty() => Some(token.as_slice()),
-        _ => None,
-    });
-    let had = among(&tokens.collect(), base);
-    let is_new = |sight: &&Sight| match &sight.mark {
-        Mark::Token(token) => !had.contains(token.as_slice()),
-        Mark::Line(line) => !lines.contains(line.as_slice()),
-        Mark::Always => true,
-    };
-    sights.iter().filter(is_new).collect()
-}
-
-/// Returns those that stand in a text. More than can be searched for stand nowhere.
-fn among<'t>(tokens: &BTreeSet<&'t [u8]>, text: &[u8]) -> BTreeSet<&'t [u8]> {
-    let Ok(search) = AhoCorasick::new(tokens) else {
-        return BTreeSet::new();
-    };
-    let tokens: Vec<&[u8]> = tokens.iter().copied().collect();
-    let found = search.find_overlapping_iter(text);
-    found.map(|one| tokens[one.pattern().as_usize()]).collect()
-}
-
-/// By when contents must have been looked at.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::git) struct Deadline {
-    begun: Instant,
-    limit: Duration,
-}
-
-impl Deadline {
-    /// Begins to wait.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a duration is measured, no time is told"
-    )]
-    pub(in crate::git) fn after(limit: Duration) -> Self {
-        Self {
-            begun: Instant::now(),
-            limit,
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        self.begun.elapsed() >= self.limit
-    }
-
-    fn remark(&self, path: &[u8]) -> Remark {
-        let seconds = self.limit.as_secs();
-        let message = format!(
-            "was not looked at within the {seconds} s that a hand-over may take: hand over less"
-        );
-        Remark::new(LATE, path, message)
-    }
-}
 
 /// What was seen in contents.
 #[derive(Debug, Default)]
 pub(in crate::git) struct Seen {
-    /// Values of kept secrets: such work goes nowhere.
+    /// Values of kept secrets, and what could not be looked at: such work goes nowhere.
     pub(in crate::git) values: Vec<Remark>,
     /// By path, what a person must look at if it is new.
     pub(in crate::git) sights: BTreeMap<Vec<u8>, Vec<Sight>>,
+    held: Held,
 }
 
 impl Seen {
     /// Takes contents that are in the memory already.
-    pub(in crate::git) fn take(&mut self, path: &[u8], text: &[u8], secrets: &Redactor) {
+    ///
+    /// # Errors
+    /// The breach, when there is more than can be kept.
+    pub(in crate::git) fn take(
+        &mut self,
+        path: &[u8],
+        text: &[u8],
+        secrets: &Redactor,
+    ) -> Result<(), Remark> {
         if secrets.finds(text) {
             self.values.push(Remark::new(VALUE, path, MESSAGE));
-            return;
+            return Ok(());
         }
         let mut sights = Sights::default();
         see(text, Form::of(text), &mut sights);
-        if !sights.all.is_empty() {
-            self.sights.insert(path.to_vec(), sights.all);
+        self.add(path, sights.all())
+    }
+
+    fn add(&mut self, path: &[u8], sights: Vec<Sight>) -> Result<(), Remark> {
+        if sights.is_empty() {
+            return Ok(());
         }
+        self.held.add(&sights)?;
+        self.sights.insert(path.to_vec(), sights);
+        Ok(())
     }
 }
 
@@ -199,7 +83,7 @@ impl Seen {
 pub(in crate::git) fn look(
     slot: &Slot,
     entries: &[&Entry],
-    (secrets, deadline): (&Redactor, Deadline),
+    (secrets, deadline): (&Redactor, &Deadline),
 ) -> Result<Seen, GitError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let work = openat(CWD, slot.work(), flags, Mode::empty()).at("open", slot.work())?;
@@ -223,9 +107,11 @@ pub(in crate::git) fn look(
                 break;
             }
             Found::Value => seen.values.push(Remark::new(VALUE, &entry.path, MESSAGE)),
-            Found::Sights(sights) if sights.is_empty() => {}
             Found::Sights(sights) => {
-                seen.sights.insert(entry.path.clone(), sights);
+                if let Err(breach) = seen.add(&entry.path, sights) {
+                    seen.values.push(breach);
+                    break;
+                }
             }
         }
     }
@@ -260,7 +146,7 @@ enum Found {
 /// Reads files one after the other with the same memory.
 struct Reader<'a> {
     secrets: &'a Redactor,
-    deadline: Deadline,
+    deadline: &'a Deadline,
     piece: Vec<u8>,
 }
 
@@ -271,7 +157,7 @@ impl Reader<'_> {
             Kind::Link(target) => {
                 let mut sights = Sights::default();
                 see(target, Form::Text, &mut sights);
-                Ok(Found::Sights(sights.all))
+                Ok(Found::Sights(sights.all()))
             }
             Kind::File => match open(work.as_fd(), &entry.path) {
                 Ok(file) => self.file(File::from(file)),
@@ -300,12 +186,12 @@ impl Reader<'_> {
                 return Ok(Found::Value);
             }
             if read == 0 && kept > 0 || self.piece.is_empty() {
-                return Ok(Found::Sights(sights.all));
+                return Ok(Found::Sights(sights.all()));
             }
             let form = *form.get_or_insert_with(|| Form::of(&self.piece));
             see(&self.piece, form, &mut sights);
             if self.piece.len() < PIECE {
-                return Ok(Found::Sights(sights.all));
+                return Ok(Found::Sights(sights.all()));
             }
             let cut = self.piece.len() - OVERLAP;
             self.piece.drain(..cut);
@@ -331,7 +217,8 @@ pub(in crate::git) fn beginning(slot: &Slot, path: &[u8]) -> Option<Vec<u8>> {
     Some(text)
 }
 
-fn open(work: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+/// Opens a file of a worktree, through no link.
+pub(in crate::git) fn open(work: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     openat2(work, path, flags, Mode::empty(), resolve)

@@ -3,24 +3,24 @@
 //! A file counts by its own name, and by every name that a link of the worktree gives it: a link
 //! `.vscode` makes tasks of whatever it leads to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+use super::{
+    Deadline, Difference, Remark,
+    links::{Folded, Ways},
 };
-use serde_json::Value;
-
-use super::{Difference, Remark, links::Ways};
 use crate::{
     git::tree::{Entry, Kind as EntryKind},
     host_files::{self, Kind, Only},
+    text::folded,
 };
 
 /// The rule that such a change breaks.
 pub(in crate::git) const RULE: &str = "host-executable";
 /// Most links that give files other names.
 const LINKS: usize = 1000;
+/// Bytes of the names that links give to changed files, all together.
+const NAMES: usize = 32 << 20;
 /// A file with its execute bit, as git writes it.
 const EXECUTABLE: &[u8] = b"100755";
 const LINK: &[u8] = b"120000";
@@ -44,22 +44,37 @@ impl Hosted<'_> {
     }
 }
 
-/// Other names of files: by where links lead, the links. A link on the way of another has that one's
-/// name, too: who changes it changes where the other leads.
-pub(in crate::git) struct Aliases(BTreeMap<Vec<u8>, Vec<Vec<u8>>>);
+/// Other names of files: by where links lead, in the spelling that all others fold to, the links. A
+/// link on the way of another has that one's name, too: who changes it changes where the other leads.
+#[derive(Default)]
+pub(in crate::git) struct Aliases(BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>);
 
 impl Aliases {
     /// Collects the links that stand where programs of the host look.
     ///
     /// # Errors
     /// A breach, when there are more than can be judged.
-    pub(in crate::git) fn of(entries: &[&Entry]) -> Result<Self, Remark> {
+    pub(in crate::git) fn of(entries: &[&Entry], deadline: &Deadline) -> Result<Self, Remark> {
         let links = super::links(entries.iter().copied());
-        let mut ways = Ways::new(&links);
-        let mut aliases = BTreeMap::<_, Vec<_>>::new();
+        let mut aliases = Self::default();
+        let own = links.iter().map(|(path, target)| (*path, *path, *target));
+        aliases.add(Ways::new(&links), own, deadline)?;
+        if let Some(folded) = Folded::new(&links) {
+            aliases.add(folded.ways(), folded.iter(), deadline)?;
+        }
+        Ok(aliases)
+    }
+
+    fn add<'w>(
+        &mut self,
+        mut ways: Ways<'w>,
+        links: impl Iterator<Item = (&'w [u8], &'w [u8], &'w [u8])>,
+        deadline: &Deadline,
+    ) -> Result<(), Remark> {
         let mut count = 0;
-        for (path, target) in &links {
-            if !host_files::is_looked_for(path) {
+        for (own, path, target) in links {
+            deadline.check(own)?;
+            if !host_files::is_looked_for(own) {
                 continue;
             }
             count += 1;
@@ -69,35 +84,56 @@ impl Aliases {
                 return Err(Remark::new("count", b".", message));
             }
             if let Ok(way) = ways.follow(path, target) {
-                let on_the_way = ways.all_through(&way).into_iter().map(<[u8]>::to_vec);
-                for known_as in on_the_way.chain([way.to.clone()]) {
-                    aliases.entry(known_as).or_default().push(path.to_vec());
+                let on_the_way = ways.all_through(&way).into_iter();
+                for known_as in on_the_way.chain([way.to.as_slice()]) {
+                    let links = self.0.entry(folded(known_as).into_bytes()).or_default();
+                    links.insert(own.to_vec());
                 }
             }
         }
-        ways.overrun().map_or(Ok(Self(aliases)), Err)
+        ways.overrun().map_or(Ok(()), Err)
     }
 
-    /// Returns the names that a path has besides its own.
-    fn names<'a>(&'a self, path: &'a [u8]) -> impl Iterator<Item = Vec<u8>> + 'a {
+    /// Returns the names that a folded path has besides its own: of each a link and what is behind
+    /// it.
+    fn names<'a>(&'a self, path: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + 'a {
+        let top = self.0.get(&b""[..]).into_iter().flatten();
+        let top = top.map(move |link| (link.as_slice(), path));
         let above = super::super::hand_over::ancestors(path);
-        above.flat_map(move |prefix| {
+        let below = above.flat_map(move |prefix| {
             let links = self.0.get(prefix).into_iter().flatten();
             let rest = path.get(prefix.len()..).unwrap_or_default();
-            links.map(move |link| [link.as_slice(), rest].concat())
-        })
+            let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+            links.map(move |link| (link.as_slice(), rest))
+        });
+        top.chain(below)
     }
 }
 
 /// Returns the changes that a program of the host would act on, conditions on contents aside.
-pub(in crate::git) fn look<'c>(changes: &'c [Difference], aliases: &Aliases) -> Vec<Hosted<'c>> {
+///
+/// # Errors
+/// A breach, when they have more names than can be judged.
+pub(in crate::git) fn look<'c>(
+    changes: &'c [Difference],
+    aliases: &Aliases,
+    deadline: &Deadline,
+) -> Result<Vec<Hosted<'c>>, Remark> {
     let mut hosted = Vec::new();
+    let mut left = NAMES;
     for change in changes {
+        deadline.check(&change.path)?;
         let mut kinds: BTreeMap<&str, &'static Kind> = BTreeMap::new();
         for kind in kinds_of(change, &change.path) {
             kinds.insert(&kind.name, kind);
         }
-        for name in aliases.names(&change.path) {
+        for (link, rest) in aliases.names(folded(&change.path).as_bytes()) {
+            deadline.check(&change.path)?;
+            let name = match rest.is_empty() {
+                true => link.to_vec(),
+                false => [link, b"/", rest].concat(),
+            };
+            left = left.checked_sub(name.len()).ok_or_else(too_many)?;
             for kind in kinds_of(change, &name) {
                 kinds.insert(&kind.name, kind);
             }
@@ -105,7 +141,12 @@ pub(in crate::git) fn look<'c>(changes: &'c [Difference], aliases: &Aliases) -> 
         let kinds = kinds.into_values().filter(|kind| counts(kind, change));
         hosted.extend(kinds.map(|kind| Hosted { change, kind }));
     }
-    hosted
+    Ok(hosted)
+}
+
+fn too_many() -> Remark {
+    let message = "the links give the changed files more names than can be judged";
+    Remark::new("count", b".", message)
 }
 
 fn kinds_of(change: &Difference, path: &[u8]) -> Vec<&'static Kind> {
@@ -123,74 +164,6 @@ fn counts(kind: &Kind, change: &Difference) -> bool {
     }
 }
 
-/// Returns whether two texts of a JSON object differ in one of these keys. What is no such object
-/// differs; nothing at all is an empty one.
-pub(in crate::git) fn differ(old: Option<&[u8]>, new: Option<&[u8]>, keys: &[String]) -> bool {
-    let read = |text: Option<&[u8]>| match text {
-        None => Some(Vec::new()),
-        Some(text) => serde_json::from_slice::<Pairs>(text).ok().map(|pairs| {
-            let all = pairs.0.into_iter();
-            all.filter_map(|(key, value)| Some((watched(&key, value, keys)?, key)))
-                .collect::<Vec<_>>()
-        }),
-    };
-    match (read(old), read(new)) {
-        (Some(old), Some(new)) => old != new,
-        _ => true,
-    }
-}
-
-/// Returns what counts of a key's value.
-fn watched(key: &str, value: Value, keys: &[String]) -> Option<Value> {
-    if keys.iter().any(|one| one == key) {
-        return Some(value);
-    }
-    let lower = key.to_lowercase();
-    let mut ends = keys.iter().filter_map(|one| one.strip_prefix('*'));
-    ends.any(|end| lower.ends_with(end)).then_some(())?;
-    let Value::Object(mut packages) = value else {
-        return Some(value);
-    };
-    packages.retain(|_, from| !from.as_str().is_some_and(is_of_registry));
-    (!packages.is_empty()).then_some(Value::Object(packages))
-}
-
-/// Returns whether a package comes from a registry, or from the workspace it is named in: anything
-/// else is an address, a path or a repository, whose scripts run on install.
-fn is_of_registry(from: &str) -> bool {
-    let named = ["npm:", "workspace:", "catalog:", "jsr:"];
-    if let Some(rest) = named.iter().find_map(|prefix| from.strip_prefix(prefix)) {
-        return !rest.contains([':', '\\']) && !rest.contains("..");
-    }
-    !from.contains([':', '/', '\\', '~']) || from.starts_with('~') && !from.contains('/')
-}
-
-/// The pairs of an object in their order, those whose key stands twice included: which of two
-/// counts depends on who reads.
-struct Pairs(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Pairs {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Each;
-        impl<'de> Visitor<'de> for Each {
-            type Value = Pairs;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Pairs, M::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-        from.deserialize_map(Each)
-    }
-}
-
 /// Returns whether an entry is a link.
 pub(in crate::git) fn target(entry: &Entry) -> Option<(&[u8], &[u8])> {
     match &entry.kind {
@@ -201,11 +174,17 @@ pub(in crate::git) fn target(entry: &Entry) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Aliases, differ, look};
+    use std::time::Duration;
+
+    use super::{Aliases, LINKS, look};
     use crate::git::{
-        inspect::Difference,
+        inspect::{Deadline, Difference},
         tree::{Entry, Kind},
     };
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(300))
+    }
 
     fn change(path: &str, old: &str, new: &str) -> Difference {
         Difference {
@@ -217,21 +196,13 @@ mod tests {
     }
 
     fn link(path: &str, target: &str) -> Entry {
-        Entry {
-            path: path.as_bytes().to_vec(),
-            kind: Kind::Link(target.as_bytes().to_vec()),
-            mode: 0o777,
-            size: 1,
-            links: 1,
-            inode: (1, 1),
-            unreadable: false,
-        }
+        Entry::listed(path.as_bytes(), Kind::Link(target.as_bytes().to_vec()))
     }
 
     fn found(changes: &[Difference], links: &[Entry]) -> Vec<String> {
         let links: Vec<&Entry> = links.iter().collect();
-        let aliases = Aliases::of(&links).unwrap();
-        let hosted = look(changes, &aliases).into_iter();
+        let aliases = Aliases::of(&links, &soon()).unwrap();
+        let hosted = look(changes, &aliases, &soon()).unwrap().into_iter();
         hosted
             .map(|one| {
                 format!(
@@ -298,87 +269,42 @@ mod tests {
         let (many, other) = (links("Makefile"), links("other"));
         let (many, other): (Vec<&Entry>, Vec<&Entry>) =
             (many.iter().collect(), other.iter().collect());
-        assert!(Aliases::of(&many).is_err());
-        assert!(Aliases::of(&many[..1000]).is_ok());
-        assert!(Aliases::of(&other).is_ok());
+        assert!(Aliases::of(&many, &soon()).is_err());
+        assert!(Aliases::of(&many[..LINKS], &soon()).is_ok());
+        assert!(Aliases::of(&other, &soon()).is_ok());
     }
 
     #[test]
-    fn only_the_keys_that_run_something_count() {
-        let keys = ["scripts".to_owned(), "bin".to_owned()];
-        let differ =
-            |old: &str, new: &str| differ(Some(old.as_bytes()), Some(new.as_bytes()), &keys);
-        assert!(!differ(r#"{"name":"a"}"#, r#"{"name":"b","version":"1"}"#));
-        assert!(!differ(
-            r#"{"scripts":{"a":"b"},"name":"a"}"#,
-            r#"{"name":"c","scripts":{"a":"b"}}"#
-        ));
-        assert!(differ(
-            r#"{"name":"a"}"#,
-            r#"{"name":"a","scripts":{"postinstall":"x"}}"#
-        ));
-        assert!(differ(r#"{"bin":"a"}"#, r#"{"bin":"b"}"#));
-        assert!(differ(r#"{"scripts":{"a":"b"}}"#, "{}"));
-        // Who reads the first of two, and who the last?
-        assert!(differ(
-            r#"{"scripts":{}}"#,
-            r#"{"scripts":{"install":"x"},"scripts":{}}"#
-        ));
-        for no_object in ["", "[]", "{", "\u{feff}{}", "{} x", "null"] {
-            assert!(differ("{}", no_object), "{no_object}");
-        }
+    fn attack_g07_names_without_number_are_a_breach_and_not_gone_through() {
+        let links: Vec<Entry> = (0..LINKS)
+            .map(|at| link(&format!("n{at}/a/b/c/.vscode"), "../../../../src/t"))
+            .collect();
+        let links: Vec<&Entry> = links.iter().collect();
+        let deep = format!("src/t/{}", "d".repeat(200).repeat(14));
+        let changes: Vec<Difference> = (0..LINKS)
+            .map(|at| change(&format!("{deep}/{at}"), "000000", "100644"))
+            .collect();
+        let aliases = Aliases::of(&links, &soon()).unwrap();
+        assert_eq!(look(&changes, &aliases, &soon()).unwrap_err().rule, "count");
+        let late = Deadline::after(Duration::ZERO);
+        assert_eq!(look(&changes, &aliases, &late).unwrap_err().rule, "time");
+        assert_eq!(Aliases::of(&links, &late).err().unwrap().rule, "time");
     }
 
     #[test]
-    fn attack_g11_a_package_that_comes_from_no_registry_counts() {
-        let keys = ["scripts".to_owned(), "*dependencies".to_owned()];
-        let differ = |key: &str, from: &str| {
-            let new = format!(r#"{{"{key}":{{"left-pad":"1.0.0","a":"{from}"}}}}"#);
-            let old = format!(r#"{{"{key}":{{"left-pad":"0.9.0"}}}}"#);
-            differ(Some(old.as_bytes()), Some(new.as_bytes()), &keys)
-        };
-        for from in [
-            "http://h.test/a.tgz",
-            "https://h.test/a.tgz",
-            "git+ssh://h.test/a",
-            "git:h.test/a",
-            "file:../a",
-            "link:./a",
-            "portal:./a",
-            "github:o/r",
-            "o/r",
-            "./a",
-            "~/a",
-            "..\\\\a",
-            "workspace:../../a",
-        ] {
-            for key in ["dependencies", "devDependencies", "optionalDependencies"] {
-                assert!(differ(key, from), "{key} {from}");
-            }
+    fn attack_g11_a_link_lends_its_name_however_it_is_spelled() {
+        let tasks = [change("src/settings/tasks.json", "100644", "100644")];
+        for target in ["SRC/Settings", "src/settings/.", "src\\settings"] {
+            let link = [link(".vscode", target)];
+            assert_eq!(
+                found(&tasks, &link),
+                ["vscode src/settings/tasks.json"],
+                "{target}"
+            );
         }
-        for from in [
-            "1.2.3",
-            "^1",
-            "~1.2",
-            ">=1 <2 || 3.x",
-            "latest",
-            "*",
-            "",
-            "npm:@scope/b@1",
-            "workspace:*",
-            "workspace:^",
-            "catalog:",
-        ] {
-            assert!(!differ("dependencies", from), "{from}");
-        }
-        assert!(!differ("description", "o/r"));
-    }
-
-    #[test]
-    fn a_file_that_comes_or_goes_differs_by_what_it_has() {
-        let keys = ["scripts".to_owned()];
-        let scripts = Some(&br#"{"scripts":{}}"#[..]);
-        assert!(differ(None, scripts, &keys) && differ(scripts, None, &keys));
-        assert!(!differ(None, Some(b"{}"), &keys));
+        let through = [link(".vscode", "dir/settings"), link("Dir", "src")];
+        assert_eq!(found(&tasks, &through), ["vscode src/settings/tasks.json"]);
+        let top = [change("tasks.json", "000000", "100644")];
+        assert_eq!(found(&top, &[link(".vscode", ".")]), ["vscode tasks.json"]);
     }
 }

@@ -4,6 +4,8 @@
 //! parts. So each is followed once, a part of a target costs its own length whatever stands before
 //! it, and there is a bound for all of them together. Behind it every link counts as one that leads
 //! out, and [`Ways::overrun`] says so.
+//!
+//! What leads somewhere else where case does not count is followed there, too ([`Folded`]).
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,6 +13,7 @@ use std::{
 };
 
 use super::{Remark, folds_to_git};
+use crate::text::folded;
 
 /// How many links one path may lead through, as in the kernel.
 const HOPS: usize = 40;
@@ -191,6 +194,38 @@ impl<'a> Ways<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// The links of a tree as a file system has them that takes several spellings for one name.
+pub(in crate::git) struct Folded<'a> {
+    /// Each with its own path.
+    links: Vec<(&'a [u8], Vec<u8>, Vec<u8>)>,
+}
+
+impl<'a> Folded<'a> {
+    /// Spells every link in the one way; none where that changes nothing.
+    pub(in crate::git) fn new(links: &BTreeMap<&'a [u8], &'a [u8]>) -> Option<Self> {
+        let mut is_other = false;
+        let mut all = Vec::new();
+        for (path, target) in links {
+            let (as_path, as_target) = (folded(path).into_bytes(), folded(target).into_bytes());
+            is_other |= as_path != *path || as_target != *target;
+            all.push((*path, as_path, as_target));
+        }
+        is_other.then_some(Self { links: all })
+    }
+
+    /// Returns each link: its own path, and path and target in the one spelling.
+    pub(in crate::git) fn iter(&self) -> impl Iterator<Item = (&'a [u8], &[u8], &[u8])> {
+        let all = self.links.iter();
+        all.map(|(own, path, target)| (*own, path.as_slice(), target.as_slice()))
+    }
+
+    /// Returns where they lead.
+    pub(in crate::git) fn ways(&self) -> Ways<'_> {
+        let links = self.iter().map(|(_, path, target)| (path, target));
+        Ways::new(&links.collect())
     }
 }
 

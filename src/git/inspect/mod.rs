@@ -4,15 +4,19 @@
 //! what git would read, those of *changes* at what git would commit.
 
 pub(super) mod contents;
+mod deadline;
 pub(super) mod host;
+pub(super) mod keys;
 pub(super) mod letters;
 pub(super) mod links;
 pub(super) mod nested;
 pub(super) mod patterns;
+pub(super) mod sights;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::links::Ways;
+pub(super) use self::deadline::Deadline;
+use self::links::{Folded, Ways};
 use super::{
     hand_over::Caps,
     repository::printable,
@@ -39,6 +43,11 @@ impl Remark {
             path: path.to_vec(),
             message: message.into(),
         }
+    }
+
+    /// Returns what tells it from others.
+    pub(super) fn key(&self) -> (&[u8], &str) {
+        (&self.path, &self.message)
     }
 
     /// Returns it fit for people.
@@ -302,38 +311,56 @@ fn symlinks(changes: &[Difference], entries: &[Entry]) -> Vec<Remark> {
         .map(|change| change.path.as_slice())
         .collect();
     let links = links(entries);
-    let (mut ways, mut alone) = (Ways::new(&links), Ways::new(&BTreeMap::new()));
+    let (out, overrun) = astray(&links);
+    let mut alone = Ways::new(&BTreeMap::new());
     let mut remarks = Vec::new();
-    for (path, target) in &links {
+    for (path, why) in out {
+        let target = links[path];
         if !changed.contains(path) && alone.follow(path, target).is_err() {
             continue;
         }
-        if let Err(why) = ways.follow(path, target) {
-            let message = format!("is a link to `{}`, which {why}", printable(target));
-            remarks.push(Remark::new(ESCAPE, path, message));
-        }
+        let message = format!("is a link to `{}`, which {why}", printable(target));
+        remarks.push(Remark::new(ESCAPE, path, message));
     }
-    remarks.extend(ways.overrun().or_else(|| alone.overrun()));
+    remarks.extend(overrun.or_else(|| alone.overrun()));
     remarks
 }
 
 /// Returns the links that lead out of a tree.
 pub(super) fn leading_out(entries: &[Entry]) -> BTreeSet<Vec<u8>> {
     let links = links(entries);
-    let mut ways = Ways::new(&links);
-    let mut out = BTreeSet::new();
-    for (path, target) in &links {
-        if ways.follow(path, target).is_err() {
-            out.insert(path.to_vec());
-        }
-    }
-    out
+    let (out, _) = astray(&links);
+    out.into_keys().map(<[u8]>::to_vec).collect()
 }
 
-/// Returns whether a path is another one, or below it.
-pub(super) fn is_within(path: &[u8], other: &[u8]) -> bool {
-    let rest = path.strip_prefix(other);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+/// Says why links lead out, be it only where a file system takes several spellings for one name;
+/// and the breach of more than can be followed.
+fn astray<'a>(
+    links: &BTreeMap<&'a [u8], &'a [u8]>,
+) -> (BTreeMap<&'a [u8], &'static str>, Option<Remark>) {
+    let mut out = BTreeMap::new();
+    let mut ways = Ways::new(links);
+    for (path, target) in links {
+        out.extend(ways.follow(path, target).err().map(|why| (*path, why)));
+    }
+    let mut overrun = ways.overrun();
+    if let Some(folded) = Folded::new(links) {
+        let mut ways = folded.ways();
+        for (own, path, target) in folded.iter() {
+            if let Err(why) = ways.follow(path, target) {
+                out.entry(own).or_insert(why);
+            }
+        }
+        overrun = overrun.or_else(|| ways.overrun());
+    }
+    (out, overrun)
+}
+
+/// Returns whether one of these paths is another one, or below it.
+pub(super) fn touches(paths: &BTreeSet<&[u8]>, other: &[u8]) -> bool {
+    let below = [other, b"/"].concat();
+    let next = paths.range(below.as_slice()..).next();
+    paths.contains(other) || next.is_some_and(|path| path.starts_with(&below))
 }
 
 /// Returns the links of a worktree and their targets.

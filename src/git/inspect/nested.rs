@@ -8,20 +8,26 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Beginning, Remark};
-use crate::git::tree::{Entry, Kind};
+use crate::{
+    git::tree::{Entry, Kind},
+    text::folded,
+};
 
 const RULE: &str = "nested-repository";
 /// What is said of a directory that is a repository by itself.
 pub(super) const BARE: &str = "is a bare repository";
 /// What is said of one that is a repository together with another.
 const APART: &str = "is a repository whose parts lie elsewhere";
+/// Most spellings of `HEAD` that are read in one directory.
+const HEADS: usize = 64;
 
-/// What of a repository a directory holds.
+/// What of a repository the directories hold that some file system takes for one.
 #[derive(Default)]
 struct Parts<'a> {
-    /// The path of its `HEAD`.
-    head: Option<&'a [u8]>,
-    is_link: bool,
+    /// Everything that may be its `HEAD`: which of them is depends on the file system.
+    heads: Vec<(&'a [u8], Form)>,
+    /// These directories, as each is spelled.
+    places: BTreeSet<&'a [u8]>,
     commondir: bool,
     config: bool,
     objects: bool,
@@ -29,33 +35,37 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn add(&mut self, part: &str, path: &'a [u8], form: Form) {
+    fn add(&mut self, part: &str, (place, path): (&'a [u8], &'a [u8]), form: Form) {
         match (part, form) {
-            ("head", Form::File | Form::Link) => {
-                self.head = Some(path);
-                self.is_link = form == Form::Link;
-            }
+            ("head", Form::File | Form::Link) => self.heads.push((path, form)),
             ("commondir", Form::File | Form::Link) => self.commondir = true,
             ("config", Form::File | Form::Link) => self.config = true,
             ("objects", Form::Directory | Form::Link) => self.objects = true,
             ("refs", Form::Directory | Form::Link) => self.refs = true,
-            _ => {}
+            _ => return,
         }
+        self.places.insert(place);
     }
 
-    fn remark(&self, beginning: Beginning<'_>) -> Option<Remark> {
-        let head = self.head?;
+    /// Says it of each of the directories: one of them may be ignored.
+    fn remarks(&self, beginning: Beginning<'_>) -> Vec<Remark> {
         let whole = self.objects && self.refs;
-        if !(whole || self.commondir || self.config) {
-            return None;
+        let names = |(path, form): &(&[u8], Form)| {
+            *form == Form::Link || beginning(path).is_none_or(|text| names_something(&text))
+        };
+        if !(whole || self.commondir || self.config)
+            || self.heads.len() <= HEADS && !self.heads.iter().any(names)
+        {
+            return Vec::new();
         }
-        let named = self.is_link || beginning(head).is_none_or(|text| names_something(&text));
-        let above = head.rsplitn(2, |byte| *byte == b'/').nth(1)?;
         let message = match self.commondir {
             true => APART,
             false => BARE,
         };
-        named.then(|| Remark::new(RULE, above, message))
+        let places = self.places.iter();
+        places
+            .map(|place| Remark::new(RULE, place, message))
+            .collect()
     }
 }
 
@@ -94,7 +104,7 @@ pub(super) fn repositories(
             note(&mut found, way, form);
         }
     }
-    let bare = found.values().filter_map(|parts| parts.remark(beginning));
+    let bare = found.values().flat_map(|parts| parts.remarks(beginning));
     let mut bare: Vec<Remark> = bare.collect();
     bare.sort_by(|one, other| one.path.cmp(&other.path));
     remarks.extend(bare);
@@ -107,19 +117,20 @@ fn note<'a>(found: &mut HashMap<String, Parts<'a>>, path: &'a [u8], form: Form) 
     let Some(slash) = path.iter().rposition(|byte| *byte == b'/') else {
         return;
     };
-    let (above, name) = (&path[..slash], &path[slash + 1..]);
-    if !matches!(
-        name.first(),
-        Some(b'h' | b'H' | b'c' | b'C' | b'o' | b'O' | b'r' | b'R')
-    ) {
+    let (place, name) = (&path[..slash], &path[slash + 1..]);
+    // The usual case.
+    let first = name.first().map(u8::to_ascii_lowercase);
+    let is_other = !matches!(first, Some(b'h' | b'c' | b'o' | b'r'));
+    if is_other && name.is_ascii() && !name.contains(&b'\\') {
         return;
     }
-    let folded = String::from_utf8_lossy(name).to_ascii_lowercase();
-    let part = folded.split(':').next().unwrap_or_default();
-    let part = part.trim_end_matches(['.', ' ']);
+    let same = folded(name);
+    let part = same.rsplit('/').next().unwrap_or_default();
     if matches!(part, "head" | "commondir" | "config" | "objects" | "refs") {
-        let above = String::from_utf8_lossy(above).to_lowercase();
-        found.entry(above).or_default().add(part, path, form);
+        let all = folded(path);
+        let above = all.rsplit_once('/').map_or("", |(above, _)| above);
+        let parts = found.entry(above.to_owned()).or_default();
+        parts.add(part, (place, path), form);
     }
 }
 
@@ -134,13 +145,22 @@ mod tests {
     use super::*;
 
     fn seen(paths: &[&str], head: Option<&str>, absent: &[&str]) -> Vec<String> {
-        let entry = |path: &&str| match path.strip_suffix('/') {
+        let texts: Vec<(&str, Option<&str>)> = paths.iter().map(|path| (*path, head)).collect();
+        found(&texts, absent)
+    }
+
+    /// What is found where each path has a text of its own; none cannot be read.
+    fn found(paths: &[(&str, Option<&str>)], absent: &[&str]) -> Vec<String> {
+        let entry = |(path, _): &(&str, _)| match path.strip_suffix('/') {
             Some(path) => Entry::listed(path.as_bytes(), Kind::Directory),
             None => Entry::listed(path.as_bytes(), Kind::File),
         };
         let entries: Vec<Entry> = paths.iter().map(entry).collect();
         let absent = absent.iter().map(|path| path.as_bytes().to_vec()).collect();
-        let beginning = |_: &[u8]| head.map(|text| text.as_bytes().to_vec());
+        let beginning = |wanted: &[u8]| {
+            let text = paths.iter().find(|(path, _)| path.as_bytes() == wanted)?.1;
+            text.map(|text| text.as_bytes().to_vec())
+        };
         let remarks = repositories(&entries, &absent, &beginning).into_iter();
         remarks
             .map(|one| String::from_utf8(one.path).unwrap())
@@ -167,6 +187,46 @@ mod tests {
         assert_eq!(seen(&["b/config"], None, &["b/HEAD"]), ["b"]);
         assert_eq!(seen(&["b/HEAD", "b/refs/"], REF, &["b/objects/x"]), ["b"]);
         assert_eq!(seen(&["b/.git/"], REF, &[]), ["b"]);
+    }
+
+    #[test]
+    fn attack_g01_no_other_spelling_of_head_acquits_a_repository() {
+        let rest = [("b/objects/", None), ("b/refs/", None)];
+        let notes = Some("notes");
+        for decoy in [
+            "b/HEAD.",
+            "b/HEAD ",
+            "b/HEAD:x",
+            "b/head",
+            "b/HEAD::$DATA",
+            "B/HEAD",
+        ] {
+            for heads in [
+                [("b/HEAD", REF), (decoy, notes)],
+                [(decoy, notes), ("b/HEAD", REF)],
+            ] {
+                let paths = [&heads[..], &rest[..]].concat();
+                assert!(found(&paths, &[]).contains(&"b".to_owned()), "{decoy}");
+            }
+        }
+        let many: Vec<String> = (0..=HEADS)
+            .map(|at| format!("b/HEAD{}", ".".repeat(at)))
+            .collect();
+        let many = many.iter().map(|path| (path.as_str(), notes));
+        let paths: Vec<_> = many.chain(rest).collect();
+        assert_eq!(found(&paths, &[]), ["b"], "more than are read");
+    }
+
+    #[test]
+    fn attack_g01_each_spelling_of_the_directory_is_told() {
+        for paths in [
+            ["b/HEAD", "b/objects/", "b/refs/", "B/HEAD"],
+            ["b/HEAD", "B/HEAD", "B/objects/", "b/refs/"],
+        ] {
+            assert_eq!(seen(&paths, REF, &[]), ["B", "b"], "{paths:?}");
+        }
+        let paths = ["caf\u{e9}/HEAD", "cafe\u{301}/objects/", "caf\u{e9}/refs/"];
+        assert_eq!(seen(&paths, REF, &[]).len(), 2);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     super::{
-        JournalError, named as began,
+        JournalError,
         ring::Trusted,
         seal::{Seal, SealFault},
     },
@@ -66,7 +66,7 @@ pub(super) fn believe(seal: &Seal, run: &RunId, keys: &Trusted) -> Result<(), Se
     seal.check().map_err(|_| SealFault::Forged)?;
     // Whoever got hold of a key that was changed seals no run that began afterwards.
     let ended = keys.ended(&seal.key);
-    let is_late = ended.is_some_and(|ended| began(run).is_some_and(|began| began > ended));
+    let is_late = ended.is_some_and(|ended| run.time().is_some_and(|began| began > ended));
     if keys.holds(&seal.key) && !is_late {
         Ok(())
     } else {

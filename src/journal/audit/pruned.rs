@@ -132,6 +132,7 @@ pub fn tombstone(
     let (Some(first), Some(last)) = (kept(checked.first), kept(checked.last)) else {
         return Err(NotPruned::Goes);
     };
+    let last_written = last.ts;
     let bytes = std::fs::metadata(&journal)
         .map_err(|source| JournalError::io("look at", &journal, source))?
         .len();
@@ -144,7 +145,8 @@ pub fn tombstone(
         bytes,
         seals: audited.seals,
         outcome,
-        pruned: now,
+        // A clock may have been put back since.
+        pruned: now.max(last_written),
         seal: seal.to_string(),
         key: key.public().to_string(),
         signature: None,
@@ -228,12 +230,14 @@ impl Tombstone {
         let signature: Signature = signature.parse().map_err(form)?;
         key.verify(PURPOSE, &found.signed(), &signature)
             .map_err(|_| SealFault::Forged)?;
-        if !keys.holds(&key) {
-            return Err(SealFault::OtherKey { found: key });
-        }
         let seal: Seal = found.seal.parse()?;
         believe(&seal, run, keys)?;
-        if (seal.facts.seq, seal.facts.hash) != (found.last.seq, found.last.hash) {
+        // Whoever got hold of a key that was changed prunes nothing that a later one sealed.
+        if !keys.follows(&key, &seal.key) {
+            return Err(SealFault::OtherKey { found: key });
+        }
+        let is_early = found.pruned < found.last.ts;
+        if is_early || (seal.facts.seq, seal.facts.hash) != (found.last.seq, found.last.hash) {
             return Err(SealFault::Forged);
         }
         Ok(found)

@@ -2,6 +2,7 @@
 
 use super::{
     audit::{Against, AuditError, NotPruned, Tombstone, prune},
+    ring::{Ring, rotate},
     *,
 };
 
@@ -109,4 +110,82 @@ fn a_journal_that_goes_on_is_unsealed_or_was_changed_is_not_pruned() {
         )))
     ));
     assert!(journal.exists());
+}
+
+/// What is left as somebody would write it who has a key: `change` made in it, then signed.
+fn forged(text: &str, by: &Key, change: (&str, &str)) -> String {
+    let mut left: serde_json::Value = serde_json::from_str(text).unwrap();
+    let (key, signature) = (left["key"].to_string(), left["signature"].to_string());
+    left["signature"].take();
+    let own = format!("\"{}\"", by.public());
+    let bare = text.trim_end().replace(&key, &own);
+    let bare = bare.replace(&signature, "null");
+    assert!(bare.contains(change.0), "{bare}");
+    let bare = bare.replace(change.0, change.1);
+    let signature = by.sign("loki journal tombstone 1", bare.as_bytes());
+    let bare = bare.strip_suffix("null}").unwrap();
+    format!("{bare}\"{signature}\"}}\n")
+}
+
+/// S16: whoever got hold of a key that was changed cannot put a line in the place of a later journal.
+#[test]
+fn attack_s16_an_older_key_prunes_no_journal_that_a_later_one_sealed() {
+    let home = home();
+    let settings = home.path.with_file_name("settings");
+    let stolen = key(&home, "settings");
+    rotate(&settings, "2026-11-21T07:32:59Z".parse().unwrap()).unwrap();
+    let mut writer = sealed_writer(&home);
+    for event in [started(), claimed(1), ended()] {
+        writer.append(&event).unwrap();
+    }
+    drop(writer);
+    let left = pruned(&home).unwrap();
+    assert!(left.pruned >= left.last.ts);
+    let path = home.path.join("journal").join(format!("{}.pruned", run()));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let keys = Ring::open(&settings).unwrap().around(stolen.public());
+    let found = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let against = Against {
+            keys: &keys,
+            anchors: None,
+            anchor: None,
+        };
+        match audit::audit(&home.path, &run(), against) {
+            Ok(_) => None,
+            Err(AuditError::Tombstone { fault, .. }) => Some(fault),
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let own = key(&home, "settings");
+    let outcome = ("\"outcome\":\"failed\"", "\"outcome\":\"done\"");
+    assert_eq!(found(&forged(&text, &own, outcome)), None);
+    let by_other = SealFault::OtherKey {
+        found: stolen.public(),
+    };
+    assert_eq!(found(&forged(&text, &stolen, outcome)), Some(by_other));
+    let first = format!("\"pruned\":\"{}\"", left.pruned);
+    let early = (first.as_str(), "\"pruned\":\"2026-11-21T07:32:58Z\"");
+    assert_eq!(found(&forged(&text, &own, early)), Some(SealFault::Forged));
+}
+
+#[test]
+fn what_an_older_key_sealed_is_pruned_by_a_later_one() {
+    let home = ended_run();
+    let settings = home.path.with_file_name("settings");
+    rotate(&settings, clock()()).unwrap();
+    let own = key(&home, "settings");
+    let keys = Ring::open(&settings).unwrap().around(own.public());
+    let against = Against {
+        keys: &keys,
+        anchors: None,
+        anchor: None,
+    };
+    prune(&home.path, &run(), against, (&own, clock()())).unwrap();
+    assert!(
+        audit::audit(&home.path, &run(), against)
+            .unwrap()
+            .pruned
+            .is_some()
+    );
 }

@@ -1,17 +1,21 @@
 //! Changes of a plan that has begun: what a person or a file in the inbox asks for.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{Driver, RunError};
+use super::{Driver, Job, RunError, UnderWay};
 use crate::{
     event::Event,
+    git::Slot,
     name::TaskId,
     policy::is_internal,
-    run::masked::masked,
+    run::{attempt::room_name, checks, masked::masked, names},
     task::{Change, State, Task, TaskRequest},
 };
+
+/// How soon it is looked whether a session that is being ended has ended.
+const SOON: Duration = Duration::from_millis(10);
 
 /// Told what became of a request: nothing, or why it was refused.
 #[derive(Debug, Clone)]
@@ -42,6 +46,9 @@ impl Eq for Answer {}
 impl Driver {
     /// Makes a change, or says why not: then nothing has changed.
     pub(super) fn change(&mut self, request: &TaskRequest) -> Result<Result<(), String>, RunError> {
+        if self.is_made(request) {
+            return Ok(Ok(()));
+        }
         if let Err(why) = self.may_change(request) {
             return Ok(Err(why));
         }
@@ -53,6 +60,20 @@ impl Driver {
             Change::Retry { .. } | Change::Prioritise { .. } => {}
         }
         Ok(Ok(()))
+    }
+
+    /// Returns whether a task was added already, by the same file: its orchestrator died before it
+    /// had dealt with the rest.
+    fn is_made(&self, request: &TaskRequest) -> bool {
+        let run = &self.work.run;
+        if request.run.as_ref().is_some_and(|other| other != run) {
+            return false;
+        }
+        let event = masked(&self.work.launcher.redactor, request.event());
+        match event {
+            Ok(Event::TaskAdded { task, by }) => self.queue.has_added(&task, &by),
+            _ => false,
+        }
     }
 
     fn may_change(&self, request: &TaskRequest) -> Result<(), String> {
@@ -107,7 +128,7 @@ impl Driver {
             .under_way
             .iter()
             .filter(|(task, _)| cancelled(task))
-            .map(|(_, session)| std::sync::Arc::clone(session))
+            .map(|(_, session)| Arc::clone(session))
             .collect();
         for session in ended {
             session.abort.abort();
@@ -127,19 +148,50 @@ impl Driver {
                     })?;
                 }
             }
-            self.tell_gone(&tasks)?;
+            let gone = self.tell_gone(&tasks)?;
+            self.clear(&session, gone);
         }
         Ok(())
     }
 
-    /// Says of the sandboxes of some tasks that they are gone: dropping a session kills them.
-    fn tell_gone(&mut self, tasks: &BTreeSet<TaskId>) -> Result<(), RunError> {
+    /// Removes the rooms of a session that is being ended, once it has ended. What cannot be removed
+    /// goes with the run.
+    fn clear(&mut self, session: &UnderWay, sandboxes: Vec<String>) {
+        let (work, abort) = (Arc::clone(&self.work), session.abort.clone());
+        let tasks: Vec<(TaskId, u32)> = session
+            .tasks
+            .iter()
+            .map(|one| (one.task.clone(), one.attempt))
+            .collect();
+        self.jobs.spawn(async move {
+            while !abort.is_finished() {
+                tokio::time::sleep(SOON).await;
+            }
+            let own = tasks.iter().flat_map(|(task, attempt)| {
+                let mut rooms = names::left(&work.run, &checks::room_name(task));
+                rooms.push(room_name(task, *attempt));
+                rooms
+            });
+            let rooms: BTreeSet<String> = own.chain(sandboxes).collect();
+            for room in rooms {
+                let place = work.slots().join(room);
+                let removed = work.git(move |repository, _| Slot::remove_dir(repository, &place));
+                removed.await.ok();
+            }
+            Job::Ended(Vec::new())
+        });
+    }
+
+    /// Says of the sandboxes of some tasks that they are gone, and which: dropping a session kills
+    /// them.
+    fn tell_gone(&mut self, tasks: &BTreeSet<TaskId>) -> Result<Vec<String>, RunError> {
         let of = |task: &Option<TaskId>| task.as_ref().is_some_and(|task| tasks.contains(task));
         let gone = self.status.agents.iter().filter(|agent| of(&agent.task));
         let gone: Vec<String> = gone.map(|agent| agent.sandbox.clone()).collect();
-        for sandbox in gone {
+        for sandbox in &gone {
+            let sandbox = sandbox.clone();
             self.write(Event::SandboxEnded { sandbox })?;
         }
-        Ok(())
+        Ok(gone)
     }
 }

@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
 use tokio::task::AbortHandle;
 
-use super::{Driver, Ending, Job, RunError};
+use super::{
+    Driver, Ending, Job, RunError,
+    waits::{self, Due},
+};
 use crate::{
     event::{Event, Record},
     name::{Role, TaskId},
@@ -18,8 +20,6 @@ use crate::{
     task::{Action, Chance, Claimable, Terms},
 };
 
-/// The longest that a time which a provider names is waited for: later is for a person.
-const LONGEST: SignedDuration = SignedDuration::from_hours(24);
 /// How long a timer runs at most: it stands still while the machine sleeps.
 const LOOK: Duration = Duration::from_secs(300);
 
@@ -192,15 +192,15 @@ impl Driver {
         let mut reason = failure.reason;
         if let Some(pause) = failure.pause.filter(|_| failure.retry) {
             match self.put_off((&task, attempt), pause) {
-                Ok((until, provider)) => {
-                    self.seat.spare(self.work.provider.account(), provider);
+                Ok(due) => {
+                    self.seat.spare(self.work.provider.account(), due.provider);
                     return Event::TaskDeferred {
                         task,
                         version,
                         attempt,
                         reason,
-                        until,
-                        provider_until: Some(provider),
+                        until: due.task,
+                        provider_until: Some(due.provider),
                     };
                 }
                 Err(why) => {
@@ -226,42 +226,24 @@ impl Driver {
 
     /// Returns when the task is tried again, and before when nothing is asked of its provider; or why
     /// it is given up.
-    fn put_off(
-        &self,
-        (task, attempt): (&TaskId, u32),
-        pause: Pause,
-    ) -> Result<(Timestamp, Timestamp), String> {
-        let (now, backoff) = (self.seat.now(), &self.rules.backoff);
+    fn put_off(&self, (task, attempt): (&TaskId, u32), pause: Pause) -> Result<Due, String> {
         let times = self
             .queue
             .get(task)
             .map_or(0, |standing| standing.deferrals)
             + 1;
-        if times > backoff.most {
-            return Err(format!(
-                "its provider was waited for {} times in a row, the most there may be (`LOKI_MAX_RETRIES`)",
-                backoff.most
-            ));
-        }
         let chance = Chance::of(&self.work.run, task, attempt);
-        let later = |wait: Duration| now.checked_add(wait).unwrap_or(Timestamp::MAX);
-        match pause {
-            Pause::AtLeast(floor) => Ok((later(backoff.wait(times, floor, chance)), later(floor))),
-            Pause::Until(stated) if stated.duration_since(now) > LONGEST => {
-                Err("that is more than a day away: `loki task retry` tries again before".to_owned())
-            }
-            Pause::Until(stated) => Ok((backoff.after(stated, now, chance), stated.max(now))),
-        }
+        let now = self.seat.now();
+        waits::due(&self.rules.backoff, (times, chance), pause, now)
     }
 
     /// Leaves the provider alone as an orchestrator before this one was told to.
-    pub(super) fn spare_again(&self, history: &[Record]) {
-        let until = history.iter().filter_map(|record| match &record.event {
-            Event::TaskDeferred { provider_until, .. } => *provider_until,
-            _ => None,
-        });
+    pub(super) fn spare_again(&mut self, history: &[Record]) {
+        let now = self.seat.now();
+        self.queue
+            .wake_from(waits::latest(&self.rules.backoff, now));
         let account = self.work.provider.account();
-        if let Some(until) = until.max() {
+        if let Some(until) = waits::spared(history, now) {
             self.seat.spare(account, until);
         }
         for breaker in self.breakers.tripped() {

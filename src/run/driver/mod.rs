@@ -7,6 +7,7 @@ mod ending;
 mod outcome;
 mod person;
 mod taken;
+mod waits;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},

@@ -1,5 +1,7 @@
 //! What of a tree an install is about: its lock files, and the files that it may see.
 
+use tokio::sync::Semaphore;
+
 use crate::{
     git::{Below, Kind, Named, ObjectId},
     install::{
@@ -8,8 +10,13 @@ use crate::{
     },
 };
 
-use super::super::{failure::Failure, room::Room};
+use super::{
+    super::{failure::Failure, room::Room},
+    blocking,
+};
 
+/// How many sessions read at once what their trees say, in all runs: each may be of some megabytes.
+static READING: Semaphore = Semaphore::const_new(4);
 /// The most files that one install is given.
 const FILES: usize = 50_000;
 
@@ -101,8 +108,10 @@ pub(super) async fn inputs(
             return Err(want.refused(message).into());
         }
     };
-    let read = contents(room, want, std::slice::from_ref(lock)).await?;
-    if install::read(want, &read[0])? == Told::Nothing {
+    let _turn = READING.acquire().await;
+    let mut read = contents(room, want, std::slice::from_ref(lock)).await?;
+    let (of, lock_file) = (want.clone(), read.remove(0));
+    if blocking(move || install::read(&of, &lock_file)).await?? == Told::Nothing {
         return Ok(None);
     }
     let manifest = near
@@ -116,7 +125,8 @@ pub(super) async fn inputs(
         }
         _ => None,
     };
-    let all = match is_workspace(want, manifest.as_deref()) {
+    let of = want.clone();
+    let all = match blocking(move || is_workspace(&of, manifest.as_deref())).await? {
         true => names(room, tree, Under::All(want.directory().to_owned())).await?,
         false => near,
     };
@@ -141,18 +151,19 @@ async fn collect(room: &Room<'_>, want: &Want, all: Vec<Name>) -> Result<Inputs,
         .partition(|(_, take, _)| *take == Take::Empty);
     let files: Vec<Name> = full.iter().map(|(_, _, name)| name.clone()).collect();
     let read = contents(room, want, &files).await?;
-    let mut inputs: Inputs = empty
-        .into_iter()
-        .map(|(path, ..)| (path, Vec::new()))
-        .collect();
-    for ((path, take, _), bytes) in full.into_iter().zip(read) {
-        let bytes = match take {
-            Take::Parts => reduced(want, &path, &bytes)?,
-            _ => bytes,
-        };
-        inputs.insert(path, bytes);
-    }
-    Ok(inputs)
+    let of = want.clone();
+    let inputs = blocking(move || {
+        let empty = empty.into_iter().map(|(path, ..)| Ok((path, Vec::new())));
+        let full = full.into_iter().zip(read).map(|((path, take, _), bytes)| {
+            let bytes = match take {
+                Take::Parts => reduced(&of, &path, &bytes)?,
+                _ => bytes,
+            };
+            Ok((path, bytes))
+        });
+        empty.chain(full).collect::<Result<Inputs, Refusal>>()
+    });
+    Ok(inputs.await??)
 }
 
 /// Which names are asked for.

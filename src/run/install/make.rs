@@ -12,7 +12,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    deps::{Bounds, Facts, From, Kept, Making},
+    deps::{Bounds, Facts, From, Kept},
     event::{Event, millis},
     git,
     install::{Inputs, Place, Want},
@@ -21,10 +21,11 @@ use crate::{
 
 use super::{
     super::{
+        names,
         output::{End, Talk, last_lines},
         room::Room,
     },
-    Installs, Ready, blocking,
+    Installs, Making, Ready, blocking,
     found::Step,
 };
 
@@ -49,7 +50,9 @@ pub(super) async fn make(
         image: room.rights().image.clone(),
         ..rights
     };
-    let name = format!("install-{}-{:.16}", want.tool.name, making.key());
+    let run = &room.work().run;
+    let name = format!("install-{}-{:.16}", want.tool.name, making.locked.key());
+    let name = names::take(run, &name);
     let own = room
         .work()
         .room_with(room.recorder(), &name, room.task(), rights);
@@ -59,6 +62,7 @@ pub(super) async fn make(
         Err(step) => Err(step),
     };
     own.remove().await?;
+    names::give_back(run, &name);
     let kept = taken?;
     let installed = Event::Installed {
         task: room.task().cloned(),
@@ -151,7 +155,7 @@ async fn take(
             makes: &makes,
             beside,
         };
-        store.take_in(&making, facts, from, bounds)
+        store.take_in(&making.locked, facts, from, bounds)
     });
     let taken = taken.await?;
     taken.map_err(|fault| want.refused(fault.to_string()).into())

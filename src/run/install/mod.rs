@@ -14,18 +14,21 @@
 mod found;
 mod given;
 mod make;
+mod turns;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
+use tokio::sync::OwnedMutexGuard;
+
 use crate::{
-    deps::{Found, Lease, Room as Space, Store},
+    deps::{DepsError, Found, Lease, Making as Locked, Room as Space, Store},
     digest::Digest,
     event::Event,
     git::ObjectId,
-    install::{Refusal, Tool, Want, key, tools},
+    install::{Refusal, Scene, Tool, Want, key, tools},
     policy::{Program, RegistryKind, Rights},
 };
 
@@ -34,6 +37,7 @@ use super::{failure::Failure, room::Room};
 pub(super) use given::Given;
 
 use found::Step;
+use turns::Turns;
 
 /// What an install may do, and where its packages come from.
 #[derive(Debug, Clone)]
@@ -46,11 +50,18 @@ pub struct Ready {
 
 /// Asks this machine for a registry; why there is none.
 pub type Registry = dyn Fn(RegistryKind) -> Result<Ready, String> + Send + Sync;
+/// Returns a digest of all that decides which packages may come in; why it is not known.
+pub type Rules = dyn Fn() -> Result<Digest, String> + Send + Sync;
 
 /// Installs for one run.
 pub struct Installs {
     store: Arc<Store>,
     registry: Box<Registry>,
+    rules: Box<Rules>,
+    /// What they came to: reading all advisories takes a moment.
+    judged: Mutex<Option<Digest>>,
+    /// Who installs.
+    turns: Turns,
     /// What the machine said: its tools take seconds to answer.
     ready: Mutex<BTreeMap<RegistryKind, Ready>>,
     space: Space,
@@ -61,13 +72,20 @@ pub struct Installs {
 }
 
 impl Installs {
-    /// Installs into a store, with what `registry` gives; `holds` says whether an image, by its
-    /// name, has a package.
+    /// Installs into a store, with what `registry` gives and by what `rules` say; `holds` says
+    /// whether an image, by its name, has a package.
     #[must_use]
-    pub fn new(store: Store, registry: Box<Registry>, holds: fn(&str, &str) -> bool) -> Self {
+    pub fn new(
+        store: Store,
+        (registry, rules): (Box<Registry>, Box<Rules>),
+        holds: fn(&str, &str) -> bool,
+    ) -> Self {
         Self {
             store: Arc::new(store),
             registry,
+            rules,
+            judged: Mutex::default(),
+            turns: Turns::default(),
             ready: Mutex::default(),
             space: Space::USUAL,
             holds,
@@ -86,12 +104,39 @@ impl Installs {
         Ok(ready)
     }
 
+    /// Returns what decides which packages may come in, asked for once. Blocks.
+    fn judged(&self) -> Result<Digest, String> {
+        let mut known = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        match *known {
+            Some(digest) => Ok(digest),
+            None => Ok(*known.insert((self.rules)()?)),
+        }
+    }
+
+    /// Waits until nobody else installs under a key, here or in another process.
+    async fn making(&self, key: &Digest) -> Result<Result<Making, DepsError>, Failure> {
+        let turn = self.turns.wait(key).await;
+        let (store, key) = (Arc::clone(&self.store), *key);
+        let locked = blocking(move || store.making(&key)).await?;
+        Ok(locked.map(|locked| Making {
+            locked,
+            _turn: turn,
+        }))
+    }
+
     /// Whether something is said for the first time.
     fn is_news(&self, refusal: &Refusal) -> bool {
         let one = (refusal.lock.clone(), refusal.reason.clone());
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.insert(one)
     }
+}
+
+/// The right to install under a key.
+struct Making {
+    // Given back first: whoever has the next turn finds it free.
+    locked: Locked,
+    _turn: OwnedMutexGuard<()>,
 }
 
 /// Returns what checks on a tree are given. What keeps it from being installed is the failure.
@@ -223,13 +268,19 @@ async fn one(
         return Ok(None);
     };
     let image = room.image()?;
-    let key = key(&want, &inputs, (&image, std::env::consts::ARCH));
+    let asked = Arc::clone(installs);
+    let rules = blocking(move || asked.judged()).await?;
+    let scene = Scene {
+        image: &image,
+        machine: std::env::consts::ARCH,
+        rules: rules.map_err(|why| want.refused(why))?,
+    };
+    let key = key(&want, &inputs, scene);
     if let Some(lease) = kept(room, installs, (&want, &key)).await? {
         reused(room, &want, key).await?;
         return Ok(Some((want, lease)));
     }
-    let store = Arc::clone(&installs.store);
-    let making = blocking(move || store.making(&key)).await?;
+    let making = installs.making(&key).await?;
     let making = making.map_err(|fault| want.refused(fault.to_string()))?;
     // Whoever was waited for has made it, as a rule.
     if let Some(lease) = kept(room, installs, (&want, &key)).await? {

@@ -16,7 +16,7 @@ impl Queue {
     /// Takes one event of a change into account; others are none.
     pub(super) fn apply_change(&mut self, event: &Event) -> Result<(), QueueError> {
         match event {
-            Event::TaskAdded { task, .. } => self.add(task),
+            Event::TaskAdded { task, by } => self.add(task, by),
             Event::TaskCancelled { task, .. } => self.cancel(task),
             Event::TaskRetried { task, .. } => self.try_again(task),
             Event::TaskPrioritised { task, priority, .. } => self.prioritise(task, *priority),
@@ -24,7 +24,21 @@ impl Queue {
         }
     }
 
-    fn add(&mut self, task: &Task) -> Result<(), QueueError> {
+    /// Returns whether this very task was added by the same before, whatever has become of its
+    /// priority since.
+    #[must_use]
+    pub fn has_added(&self, task: &Task, by: &str) -> bool {
+        let entry = self.index.get(&task.id).map(|at| &self.entries[*at]);
+        entry.is_some_and(|entry| {
+            let known = Task {
+                priority: task.priority,
+                ..entry.task.clone()
+            };
+            entry.by.as_deref() == Some(by) && known == *task
+        })
+    }
+
+    fn add(&mut self, task: &Task, by: &str) -> Result<(), QueueError> {
         self.changeable()?;
         if self.entries.is_empty() {
             return Err(QueueError::Unplanned);
@@ -38,7 +52,10 @@ impl Queue {
         for dependency in &depends {
             self.entries[*dependency].dependents.push(at);
         }
-        self.entries.push(Entry::new(task.clone()));
+        self.entries.push(Entry {
+            by: Some(by.to_owned()),
+            ..Entry::new(task.clone())
+        });
         self.index.insert(task.id.clone(), at);
         self.place(at);
         self.reopen();
@@ -325,6 +342,22 @@ mod tests {
             refused(&queue, &ended(Outcome::Done)),
             QueueError::Unfinished { .. }
         ));
+    }
+
+    #[test]
+    fn what_the_same_added_before_is_known_and_nothing_else_is() {
+        let raised = prioritised("d", Priority::High);
+        let queue = after(&[added("d", &["a"]), raised]);
+        assert!(queue.has_added(&task("d", &["a"]), &by()));
+        assert!(!queue.has_added(&task("d", &["a"]), "uid 2"));
+        assert!(!queue.has_added(&task("d", &["b"]), &by()));
+        let other = Task {
+            accept: vec!["true".to_owned()],
+            ..task("d", &["a"])
+        };
+        assert!(!queue.has_added(&other, &by()));
+        // One of the plan was added by nobody.
+        assert!(!queue.has_added(&task("b", &["a"]), &by()));
     }
 
     #[test]

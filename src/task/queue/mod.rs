@@ -88,6 +88,8 @@ pub enum Stopping {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     task: Task,
+    /// Who added it; none for one of the plan.
+    by: Option<String>,
     state: State,
     version: u64,
     attempts: u32,
@@ -107,6 +109,8 @@ struct Entry {
     commit: Option<String>,
     /// What the person has yet to approve.
     outstanding: BTreeSet<String>,
+    /// All that the last attempt asked for.
+    asked: BTreeSet<String>,
 }
 
 /// What names one attempt in an event.
@@ -154,7 +158,7 @@ pub struct Queue {
     waiting: usize,
     /// Tasks whose work was approved and has not landed.
     landing: BTreeSet<usize>,
-    /// Digests of everything that people approved.
+    /// Digests of everything that people approved, and did not reject after that.
     approved: BTreeSet<String>,
     /// Tasks that are neither done, failed nor blocked.
     open: usize,
@@ -278,7 +282,8 @@ impl Queue {
             .is_some_and(|at| self.has_attempts_left(*at))
     }
 
-    /// Returns the digests of everything that people approved in this run.
+    /// Returns the digests of everything that people approved in this run, and did not reject after
+    /// that.
     #[must_use]
     pub fn approved(&self) -> &BTreeSet<String> {
         &self.approved
@@ -317,6 +322,7 @@ impl Entry {
     fn new(task: Task) -> Self {
         Self {
             task,
+            by: None,
             state: State::Pending,
             version: 1,
             attempts: 0,
@@ -328,6 +334,7 @@ impl Entry {
             dependents: Vec::new(),
             commit: None,
             outstanding: BTreeSet::new(),
+            asked: BTreeSet::new(),
         }
     }
 

@@ -67,6 +67,11 @@ impl Queue {
         self.ready.wake(now, &self.entries);
     }
 
+    /// Lets tasks be claimed that would rest until later than this.
+    pub fn wake_from(&mut self, latest: Timestamp) {
+        self.ready.wake_from(latest, &self.entries);
+    }
+
     /// Returns when a task that rests may be claimed next, none when none rests.
     #[must_use]
     pub fn next_wake(&self) -> Option<Timestamp> {

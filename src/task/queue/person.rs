@@ -52,6 +52,7 @@ impl Queue {
         entry.state = State::Waiting;
         entry.commit = Some(commit.to_owned());
         entry.outstanding = needs.iter().map(|need| need.digest.clone()).collect();
+        entry.asked.clone_from(&entry.outstanding);
         self.waiting += 1;
         Ok(())
     }
@@ -78,9 +79,13 @@ impl Queue {
         Ok(())
     }
 
-    /// Ends an attempt whose work a person refused.
+    /// Ends an attempt whose work a person refused, and takes back what was approved of it: the next
+    /// attempt may hand over the same.
     fn reject(&mut self, attempt: Attempt<'_>) -> Result<(), QueueError> {
         let at = self.current(attempt, State::Waiting, "rejected")?;
+        for digest in std::mem::take(&mut self.entries[at].asked) {
+            self.approved.remove(&digest);
+        }
         if self.has_attempts_left(at) {
             self.put_back(at);
         } else {
@@ -315,6 +320,29 @@ mod tests {
         }
         assert_eq!(state(&queue, "a"), State::Failed);
         assert_eq!(state(&queue, "b"), State::Blocked);
+    }
+
+    #[test]
+    fn attack_g11_what_was_rejected_is_approved_no_more() {
+        let mut queue = after(&[
+            claimed("c", 1, 1),
+            waiting("c", 1, 1, &["other"]),
+            approved("c", 1, 1, &["other"]),
+            claimed("a", 1, 1),
+            waiting("a", 1, 1, &["x", "y"]),
+            approved("a", 1, 1, &["x"]),
+            rejected("a", 1, 1),
+        ]);
+        let left: Vec<&String> = queue.approved().iter().collect();
+        assert_eq!(left, ["other"]);
+        for event in [
+            claimed("a", 2, 2),
+            waiting("a", 2, 2, &["x"]),
+            approved("a", 2, 2, &["x"]),
+        ] {
+            queue.apply(&event).unwrap();
+        }
+        assert_eq!(queue.approved().len(), 2, "a later approval counts again");
     }
 
     #[test]

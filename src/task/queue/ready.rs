@@ -92,6 +92,16 @@ impl Ready {
         }
     }
 
+    /// Lets those stand that would rest until later.
+    pub(super) fn wake_from(&mut self, latest: Timestamp, entries: &[Entry]) {
+        while let Some((until, at)) = self.resting.last().copied()
+            && until > latest
+        {
+            self.resting.pop_last();
+            self.stand(at, &entries[at].task);
+        }
+    }
+
     /// Returns when the next one has rested enough.
     pub(super) fn next_wake(&self) -> Option<Timestamp> {
         self.resting.first().map(|(until, _)| *until)

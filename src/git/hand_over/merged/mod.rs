@@ -11,13 +11,12 @@ use super::{
     super::{
         GitError, ObjectId, Repository,
         command::Place,
-        inspect::{self, Difference, Remark, contents},
+        inspect::{self, Deadline, Difference, Remark, contents::Seen},
         spelling,
         tree::{Entry, Kind, Walk},
     },
-    Caps, Change, HandOver, Terms, differences,
+    Caps, HandOver, Terms, differences,
     needs::{self, Found, Landed},
-    report::breaches,
 };
 use crate::{
     policy::{Files, Glob, Globs, Origin},
@@ -47,8 +46,9 @@ impl Repository {
         tree: &ObjectId,
         terms: &Terms<'_>,
     ) -> Result<HandOver, GitError> {
+        let deadline = Deadline::after(terms.caps.time);
         let merged = Merged::read(&self.place, sides, tree)?;
-        merged.judge(terms)
+        merged.judge(terms, BTreeSet::new(), &deadline)
     }
 
     /// Judges what taking a landing back would leave; `sides.work` is what was there before it,
@@ -62,11 +62,13 @@ impl Repository {
         tree: &ObjectId,
         secrets: &Redactor,
     ) -> Result<HandOver, GitError> {
+        let caps = Caps::default();
+        let deadline = Deadline::after(caps.time);
         let merged = Merged::read(&self.place, sides, tree)?;
         let asked = merged.changes.iter().filter(|one| !merged.is_new(one));
         let asked = match merged.lends_names()? {
             true => BTreeSet::new(),
-            false => asked.map(needs::digest).collect(),
+            false => asked.map(|one| one.path.clone()).collect(),
         };
         let files = Files {
             read: everything(),
@@ -74,12 +76,12 @@ impl Repository {
         };
         let terms = Terms {
             files: &files,
-            caps: &Caps::default(),
+            caps: &caps,
             secrets,
             granted: &BTreeSet::new(),
-            approved: &asked,
+            approved: &BTreeSet::new(),
         };
-        merged.judge(&terms)
+        merged.judge(&terms, asked, &deadline)
     }
 }
 
@@ -120,7 +122,12 @@ impl<'a> Merged<'a> {
         Ok(known.links() != self.entries.links())
     }
 
-    fn judge(&self, terms: &Terms<'_>) -> Result<HandOver, GitError> {
+    fn judge(
+        &self,
+        terms: &Terms<'_>,
+        asked: BTreeSet<Vec<u8>>,
+        deadline: &Deadline,
+    ) -> Result<HandOver, GitError> {
         let mut remarks = self.names()?;
         let write = &terms.files.write;
         let mut changed = inspect::changes(&self.changes, &self.entries.0, write);
@@ -130,8 +137,9 @@ impl<'a> Merged<'a> {
             &self.changes,
             &self.entries.0,
             &BTreeSet::new(),
+            deadline,
         ));
-        let seen = self.contents(terms)?;
+        let seen = self.contents(terms, deadline)?;
         remarks.extend(seen.values);
         let landed = differences(self.place, self.sides.base, self.sides.head)?;
         let found = Found {
@@ -143,18 +151,15 @@ impl<'a> Merged<'a> {
                 changes: &landed,
                 entries: &self.before.0,
             }),
+            asked,
+            deadline,
         };
         let needs = needs::needs(self.place, &found, terms)?;
         let needs = needs.unwrap_or_else(|breach| {
             remarks.push(breach);
             Vec::new()
         });
-        Ok(HandOver {
-            tree: None,
-            changes: self.changes.iter().map(Change::from).collect(),
-            breaches: breaches(&remarks),
-            needs,
-        })
+        Ok(HandOver::of(None, &self.changes, (&remarks, needs)))
     }
 
     /// Finds names that break a rule, and did not on the branch, or not with what is there now.
@@ -164,18 +169,17 @@ impl<'a> Merged<'a> {
             return Ok(remarks);
         }
         let known = self.before.names(self.place)?;
-        let touched = |path: &[u8]| {
-            let mut changed = self.changes.iter().map(|one| one.path.as_slice());
-            changed.any(|one| inspect::is_within(one, path))
-        };
+        let known: BTreeSet<(&[u8], &str)> = known.iter().map(Remark::key).collect();
+        let changed: BTreeSet<&[u8]> = self.changes.iter().map(|one| &one.path[..]).collect();
         remarks.retain(|remark| {
-            !(remark.may_be_old() && known.contains(remark)) || touched(&remark.path)
+            !(remark.may_be_old() && known.contains(&remark.key()))
+                || inspect::touches(&changed, &remark.path)
         });
         Ok(remarks)
     }
 
     /// Looks at contents that neither side has.
-    fn contents(&self, terms: &Terms<'_>) -> Result<contents::Seen, GitError> {
+    fn contents(&self, terms: &Terms<'_>, deadline: &Deadline) -> Result<Seen, GitError> {
         let new = self.changes.iter().filter(|one| self.is_new(one));
         let new: Vec<&Difference> = new
             .filter(|one| one.new_id != one.old_id && one.new_mode.starts_with(b"1"))
@@ -183,15 +187,21 @@ impl<'a> Merged<'a> {
             .collect();
         let ids = new.iter().map(|one| one.new_id.as_slice()).collect();
         let blobs = needs::blobs(self.place, ids)?;
-        let mut seen = contents::Seen::default();
+        let mut seen = Seen::default();
         for change in new {
-            match blobs.get(change.new_id.as_slice()) {
-                Some(text) => seen.take(&change.path, text, terms.secrets),
-                None => seen.values.push(Remark::new(
-                    "size",
-                    &change.path,
-                    "was merged, and is larger than what is judged anew",
-                )),
+            let path = &change.path;
+            let late = deadline.check(path);
+            let taken = late.and_then(|()| match blobs.get(change.new_id.as_slice()) {
+                Some(text) => seen.take(path, text, terms.secrets),
+                None => {
+                    let message = "was merged, and is larger than what is judged anew";
+                    seen.values.push(Remark::new("size", path, message));
+                    Ok(())
+                }
+            });
+            if let Err(breach) = taken {
+                seen.values.push(breach);
+                break;
             }
         }
         Ok(seen)

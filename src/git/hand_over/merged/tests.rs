@@ -213,6 +213,88 @@ fn attack_g11_a_link_that_one_brings_and_a_file_that_another_puts_behind_it_wait
 }
 
 #[test]
+fn attack_g11_an_approval_for_one_reason_is_none_for_another() {
+    let link: Deed<'_> = &|work| symlink("src/settings", work.join(".vscode")).unwrap();
+    let file: Deed<'_> = &|work| write(work, "src/settings/tasks.json", "{\"p\u{430}y\": 1}\n");
+    for (left, right) in [(link, file), (file, link)] {
+        let seen = together(&[], left, right);
+        assert_eq!(seen, ["host-executable src/settings/tasks.json"]);
+    }
+}
+
+#[test]
+fn attack_g01_another_spelling_that_one_brings_acquits_no_repository_of_two() {
+    let seen = together(
+        &[],
+        &|work| {
+            write(work, "src/b/HEAD", "ref: refs/heads/x\n");
+            write(work, "src/b/objects/.k", "");
+        },
+        &|work| {
+            write(work, "src/b/HEAD.", "notes\n");
+            write(work, "src/b/refs/.k", "");
+        },
+    );
+    assert!(
+        seen.contains(&"nested-repository src/b".to_owned()),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn attack_g05_names_that_some_file_system_takes_for_one_are_twins() {
+    for (one, other) in [
+        ("src/caf\u{e9}", "src/cafe\u{301}"),
+        ("src/mod.js", "src/mod.js."),
+        ("src/mod.js", "src/mod.js "),
+    ] {
+        let seen = together(&[], &|work| write(work, one, "a\n"), &|work| {
+            write(work, other, "b\n");
+        });
+        assert!(
+            seen.len() == 1 && seen[0].starts_with("file-name "),
+            "{seen:?}"
+        );
+    }
+    let seen = together(
+        &[],
+        &|work| symlink("DIR/../../x", at(work, "src/esc")).unwrap(),
+        &|work| symlink(".", at(work, "src/dir")).unwrap(),
+    );
+    assert_eq!(seen, ["symlink-escape src/esc"]);
+}
+
+#[test]
+fn attack_g07_what_takes_too_long_to_judge_does_not_land() {
+    let world = World::new();
+    let before = world.git(&["rev-parse", "HEAD"]).parse().unwrap();
+    world.file("src/new", "x");
+    world.save("as if it were merged");
+    let repository = world.open();
+    let sides = Sides {
+        head: &before,
+        work: &before,
+        base: &before,
+    };
+    let judged = by(&["**"], &BTreeSet::new(), |terms| {
+        let caps = Caps {
+            time: std::time::Duration::ZERO,
+            ..Caps::default()
+        };
+        let terms = Terms {
+            caps: &caps,
+            ..*terms
+        };
+        repository.judge_merged(sides, repository.head(), &terms)
+    });
+    let seen = found(&judged.unwrap());
+    assert!(
+        !seen.is_empty() && seen.iter().all(|one| one.starts_with("time ")),
+        "{seen:?}"
+    );
+}
+
+#[test]
 fn attack_s01_contents_that_neither_side_has_are_read_anew() {
     let world = World::new();
     world.file("src/text", "kept-value-of-a-test\n");

@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod base;
+mod kept;
 
 /// A slot that an agent then fills.
 fn filled(fill: impl FnOnce(&Path)) -> (World, Repository, Slot) {

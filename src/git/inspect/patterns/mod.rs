@@ -10,7 +10,7 @@ use aho_corasick::AhoCorasick;
 use regex::bytes::{Captures, Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use serde::Deserialize;
 
-use super::contents::{Mark, Sight, Sights};
+use super::sights::{Mark, Sight, Sights};
 
 /// The rule that such work breaks.
 pub(in crate::git) const RULE: &str = "secret-pattern";

@@ -135,6 +135,20 @@ fn what_its_provider_put_off_rests_and_loses_no_attempt() {
 }
 
 #[test]
+fn what_would_rest_for_longer_than_it_may_stands_at_once() {
+    let mut queue = planned(vec![task(0, &[]), task(1, &[])]);
+    for (at, until) in [(0, Timestamp::MAX), (1, time(60))] {
+        apply_all(&mut queue, &[claimed(at, 1, 1), deferred(at, 1, 1, until)]);
+    }
+    queue.wake_from(time(86_400));
+    assert_eq!(queue.next(9), [claim(0, 2, 2)]);
+    assert_eq!(queue.next_wake(), Some(time(60)));
+    apply_all(&mut queue, &[claimed(0, 2, 2), failed(0, 2, 2, false)]);
+    queue.wake(time(60));
+    assert_eq!(queue.next(9), [claim(1, 2, 2)]);
+}
+
+#[test]
 fn a_stop_does_not_wait_for_what_rests() {
     let mut queue = planned(vec![task(0, &[])]);
     apply_all(
