@@ -3,11 +3,21 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use serde::{Deserialize, Serialize};
 
 use super::{
-    advisories::args::AdvisoriesVerb, asked, audit::args as audit, cache::args as cache,
-    checkpoint::args as checkpoint, egress::args as egress, landing::args as landing,
-    policy::args as policy, pool::PoolVerb, secrets::args as secrets, task::args::TaskVerb,
+    advisories::args::AdvisoriesVerb,
+    asked,
+    audit::args as audit,
+    cache::args as cache,
+    checkpoint::args as checkpoint,
+    egress::args as egress,
+    held::args::{Attach, Stay, Stop},
+    landing::args as landing,
+    policy::args::PolicyVerb,
+    pool::PoolVerb,
+    secrets::args as secrets,
+    task::args::TaskVerb,
     work::args as work,
 };
 use crate::name::{CheckpointId, Role, RunId};
@@ -37,13 +47,18 @@ pub(super) enum Command {
     Start(Start),
     /// Go on with a run whose orchestrator died, or that stopped or waits for a person
     Resume(Resume),
+    /// Watch a run that goes on until it ends, and exit as it does; Ctrl-C only ends the watching
+    Attach(Attach),
+    /// Hold runs: what `loki start --detach` starts
+    #[command(hide = true)]
+    Orchestrate,
     /// Show what a run is doing or has done
     Status(Shown),
     /// Print what agents wrote, by task
     Logs(Logs),
     /// Print the journal of a run
     Events(Events),
-    /// Ask the running orchestrator to end: agents finish, nothing new starts
+    /// Ask runs to end: agents finish, nothing new starts
     Stop(Stop),
     /// List the tasks of a run, add some, cancel them, try them anew
     #[command(subcommand)]
@@ -112,7 +127,8 @@ pub(super) enum Command {
 }
 
 /// `loki start`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Start {
     /// The specification, a Markdown file
     pub(super) spec: PathBuf,
@@ -143,10 +159,13 @@ pub(super) struct Start {
     pub(super) ship: bool,
     #[command(flatten)]
     pub(super) to: landing::To,
+    #[command(flatten)]
+    pub(super) stay: Stay,
 }
 
 /// `loki resume`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Resume {
     /// The run (default: the newest that is not over)
     pub(super) run: Option<RunId>,
@@ -166,6 +185,8 @@ pub(super) struct Resume {
     /// Do each task in a session of its own, small related ones, too
     #[arg(long)]
     pub(super) no_batch: bool,
+    #[command(flatten)]
+    pub(super) stay: Stay,
 }
 
 /// A run to look at.
@@ -197,14 +218,6 @@ pub(super) struct Logs {
     /// The run (default: the newest)
     #[arg(long)]
     pub(super) run: Option<RunId>,
-}
-
-/// `loki stop`.
-#[derive(Debug, Args)]
-pub(super) struct Stop {
-    /// End running agents at once
-    #[arg(long)]
-    pub(super) now: bool,
 }
 
 /// `loki clean`.
@@ -318,48 +331,6 @@ pub(super) struct SandboxRm {
     /// All sandboxes whose orchestrator is dead
     #[arg(long, conflicts_with = "containers")]
     pub(super) all: bool,
-}
-
-/// `loki policy …`.
-#[derive(Debug, Subcommand)]
-pub(super) enum PolicyVerb {
-    /// Report every fault of all policy files
-    Check(PolicyCheck),
-    /// Show what a role may do and where each right was written
-    Show(policy::Show),
-    /// Say whether a role may do something, by which rule, and what holds it to that
-    Explain(policy::Explain),
-    /// Print the JSON Schema of policy files, for editors
-    Schema,
-    /// Compare what two policies give each role; exits 1 when they differ
-    Diff(policy::Diff),
-    /// Ask every recorded decision again under the policy given; exits 1 when one would change
-    Replay(policy::Replay),
-    /// Write the policy with the least rights that a recorded run needed
-    Suggest(policy::Suggest),
-    /// Show what this project's own policy would widen and, once agreed, let it
-    Trust(PolicyTrust),
-}
-
-/// `loki policy trust`.
-#[derive(Debug, Args)]
-pub(super) struct PolicyTrust {
-    /// Trust without asking
-    #[arg(long)]
-    pub(super) yes: bool,
-    /// Take the trust back
-    #[arg(long, conflicts_with = "yes")]
-    pub(super) remove: bool,
-}
-
-/// `loki policy check`.
-#[derive(Debug, Args)]
-pub(super) struct PolicyCheck {
-    /// Files to check on top of the built-in, organisation's and user's
-    pub(super) files: Vec<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub(super) json: bool,
 }
 
 /// `loki egress …`.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::{
     event::{Asked, Event, Record},
     git::Repository,
+    name::TaskId,
     run::{Came, Cut, CutOff, cut_off, outside},
     task::Task,
 };
@@ -14,10 +15,15 @@ use super::{
     args,
     env::Environment,
     exit::{Exit, Fault, OrExit},
+    held::args::Stay,
     landing::args as landing,
+    order::Order,
     start::Planned,
     ui,
 };
+
+/// Who agreed that an attempt is made again.
+pub(super) const PERSON: &str = "a person at the terminal";
 
 /// A run as its journal knows it.
 pub(super) struct Begun<'a> {
@@ -93,14 +99,15 @@ impl<'a> Begun<'a> {
         (repository, args): (&Repository, &args::Resume),
     ) -> Result<Planned, Fault> {
         let there = repository.root().join(&self.asked.directory);
-        std::env::set_current_dir(&there).map_err(|cause| {
+        if let Err(cause) = std::fs::read_dir(&there) {
             let shown = ui::visible(&there.to_string_lossy());
             let message = format!("the run was begun in `{shown}`, which cannot be used: {cause}");
-            Fault::new(Exit::Failed, message).hint("make it, then resume again")
-        })?;
-        let planned = Planned::read(env, &self.start(args))?;
+            return Err(Fault::new(Exit::Failed, message).hint("make it, then resume again"));
+        }
+        let order = Order::of(there, self.start(args))?;
+        let planned = Planned::read(env, &order)?;
         if planned.repository.root() != repository.root() {
-            let shown = ui::visible(&there.to_string_lossy());
+            let shown = ui::visible(&order.directory.to_string_lossy());
             let message = format!("`{shown}`, where the run was begun, is in another repository");
             return Err(Fault::new(Exit::Failed, message).hint("`loki start` begins anew"));
         }
@@ -140,11 +147,17 @@ impl<'a> Begun<'a> {
             no_batch: args.no_batch,
             ship: false,
             to: landing::To::default(),
+            stay: Stay::default(),
         }
     }
 
     /// Decides about each attempt that was cut off, asking where it may have changed something.
-    pub(super) fn cut(&self, planned: &Planned, args: &args::Resume) -> Result<Vec<Cut>, Fault> {
+    /// `agreed` are the tasks for which a person was asked already.
+    pub(super) fn cut(
+        &self,
+        planned: &Planned,
+        (args, agreed): (&args::Resume, &[TaskId]),
+    ) -> Result<Vec<Cut>, Fault> {
         let open = cut_off(self.records);
         let mut named: BTreeSet<&str> = args.repeat.iter().map(String::as_str).collect();
         let mut cuts = Vec::new();
@@ -161,7 +174,10 @@ impl<'a> Begun<'a> {
                 .iter()
                 .find(|one| *one == of.task.as_str() || *one == "all");
             named.remove(of.task.as_str());
-            let by = repeated(&of, &changed, wanted);
+            let by = match agreed.contains(&of.task) {
+                true => Some(PERSON.to_owned()),
+                false => repeated(&of, &changed, wanted),
+            };
             cuts.push(Cut {
                 of,
                 outside: changed,
@@ -197,7 +213,7 @@ fn repeated(of: &CutOff, changed: &[String], wanted: Option<&String>) -> Option<
     for one in changed {
         ui::note(format!("  {}", ui::visible(one)));
     }
-    ui::ask("Make this attempt again?").then(|| "a person at the terminal".to_owned())
+    ui::ask("Make this attempt again?").then(|| PERSON.to_owned())
 }
 
 /// Takes an attempt whose commit was lost, as by a power cut, for one that came to nothing.

@@ -9,8 +9,8 @@ use crate::{
 };
 
 use super::{
-    args,
     exit::{Exit, Fault, OrExit},
+    order::Order,
     setup,
     start::Intake,
     ui,
@@ -55,35 +55,36 @@ impl Choice {
             .hint("add a `## Tasks` list, see docs/specs.md; a model-made plan is not there yet"))
     }
 
-    /// Makes it ready.
-    pub(super) fn open(self) -> Result<Arc<dyn Provider>, Fault> {
+    /// Makes it ready. A program's path begins where the order was given.
+    pub(super) fn open(self, order: &Order) -> Result<Arc<dyn Provider>, Fault> {
         match self {
             Self::Macro(replay) => Ok(Arc::new(replay)),
             Self::Claude => Ok(Arc::new(provider::Claude)),
             Self::Program(words) => {
-                let here = std::env::current_dir().or_exit(Exit::Usage)?;
-                Ok(Arc::new(
-                    provider::Agent::open(words, &here).or_exit(Exit::Usage)?,
-                ))
+                let agent = provider::Agent::open(words, &order.directory);
+                Ok(Arc::new(agent.or_exit(Exit::Usage)?))
             }
         }
     }
 }
 
 /// Picks the provider. Without one, only a shipped example picks its own macro, loudly.
-pub(super) fn choose(args: &args::Start, intake: &Intake) -> Result<Choice, Fault> {
+pub(super) fn choose(order: &Order, intake: &Intake) -> Result<Choice, Fault> {
+    let args = &order.args;
     match (args.provider.as_deref(), &args.command, &args.replayed) {
-        (Some("command") | None, Some(program), None) => Ok(Choice::Program(words(program))),
-        (Some("replay") | None, None, Some(directory)) => provider::Replay::open(directory)
-            .map(Choice::Macro)
-            .map_err(|cause| in_macro(&cause)),
+        (Some("command") | None, Some(program), None) => Ok(Choice::Program(words(order, program))),
+        (Some("replay") | None, None, Some(directory)) => {
+            provider::Replay::open(&order.at(directory))
+                .map(Choice::Macro)
+                .map_err(|cause| in_macro(&cause))
+        }
         (Some("claude"), None, None) => Ok(Choice::Claude),
         (Some("command"), None, _) => Err(Fault::new(
             Exit::Usage,
             "`--provider command` needs a program",
         )
         .hint("add `--command ./agent.sh`")),
-        (Some("replay") | None, None, None) => shipped(args, intake),
+        (Some("replay") | None, None, None) => shipped(order, intake),
         (Some("command" | "replay" | "claude") | None, ..) => Err(Fault::new(
             Exit::Usage,
             "`--command` and `--macro` belong to different providers",
@@ -98,16 +99,16 @@ pub(super) fn choose(args: &args::Start, intake: &Intake) -> Result<Choice, Faul
 }
 
 /// Splits a command line at its spaces; one that names a file as a whole is that file.
-fn words(program: &str) -> Vec<String> {
-    if Path::new(program).exists() {
+fn words(order: &Order, program: &str) -> Vec<String> {
+    if order.at(Path::new(program)).exists() {
         return vec![program.to_owned()];
     }
     program.split_whitespace().map(str::to_owned).collect()
 }
 
-fn shipped(args: &args::Start, intake: &Intake) -> Result<Choice, Fault> {
+fn shipped(order: &Order, intake: &Intake) -> Result<Choice, Fault> {
     let Some(replay) = provider::shipped_macro(&intake.sha256) else {
-        if args.provider.is_some() {
+        if order.args.provider.is_some() {
             let message = "`--provider replay` needs a macro";
             return Err(Fault::new(Exit::Usage, message).hint("add `--macro DIR`"));
         }

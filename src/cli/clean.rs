@@ -27,10 +27,7 @@ pub(super) async fn clean(env: &Environment, args: &args::Clean) -> Result<Exit,
     repository.refuse_tracked_state().or_exit(Exit::Usage)?;
     let state = repository.root().join(".loki");
     if let Some(holder) = Lock::holder(&state).or_exit(Exit::Failed)? {
-        let message = format!(
-            "run {} (process {}) is working here",
-            holder.run, holder.pid
-        );
+        let message = format!("{holder} is working here");
         return Err(Fault::new(Exit::Failed, message).hint("`loki stop` ends it"));
     }
     let engine = setup::engine(env).await?;

@@ -11,7 +11,10 @@ use crate::{
     git::{Repository, run_branch},
     journal::Writer,
     name::{RunId, TaskId},
-    run::{self, Admission, Cut, Ending, Keeper, Rules, RunError, Session, Subject, Work},
+    run::{
+        self, Admission, Control, Cut, Ending, Held, Keeper, Rules, RunError, Session, Subject,
+        Work,
+    },
     sandbox::{self, Launcher, Slot},
     text::visible,
 };
@@ -21,7 +24,6 @@ use super::{
     env::Environment,
     exit::{Exit, Fault, OrExit},
     progress::Progress,
-    signals,
     start::now,
     ui,
 };
@@ -33,29 +35,48 @@ pub(super) struct Course {
     pub(super) opening: Vec<Event>,
     pub(super) cut: Vec<Cut>,
     pub(super) parallel: u16,
-    pub(super) begins: Begins,
+    /// The last record that was told by an earlier process: those behind it are news.
+    pub(super) behind: u64,
     pub(super) rules: Rules,
 }
 
-/// Whether the history is news to whoever watches.
+/// Where a run goes on.
+pub(super) struct Stage {
+    /// What is asked of it.
+    pub(super) controls: mpsc::Receiver<Control>,
+    /// The runs beside it.
+    pub(super) held: Arc<Held>,
+    /// What they share with it.
+    pub(super) admission: Arc<Admission>,
+    pub(super) shown: Shown,
+}
+
+/// Who is shown each step of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Begins {
-    /// It has just been written.
-    New,
-    /// It was told by an earlier process.
-    Again,
+pub(super) enum Shown {
+    /// Whoever watches this process.
+    Here,
+    /// Whoever follows the journal.
+    Elsewhere,
+}
+
+/// Returns how a program ends that waited for a run which came to this.
+pub(super) fn exit_of(outcome: Outcome) -> Exit {
+    match outcome {
+        Outcome::Done => Exit::Done,
+        Outcome::Waiting => Exit::Waiting,
+        Outcome::Failed | Outcome::Stopped => Exit::Failed,
+    }
 }
 
 impl Course {
     /// Drives a run to its end and tells it.
-    pub(super) async fn drive(self, work: &Arc<Work>) -> Result<Exit, Fault> {
+    pub(super) async fn drive(self, work: &Arc<Work>, stage: Stage) -> Result<Outcome, Fault> {
         let (observer, watched) = mpsc::unbounded_channel();
-        let (controls, caught) = signals::watch(&state(&work.repository)).or_exit(Exit::Failed)?;
-        if self.begins == Begins::New {
-            for record in &self.history {
-                // Nobody needs to watch.
-                observer.send(record.clone()).ok();
-            }
+        let watched = (stage.shown == Shown::Here).then_some(watched);
+        for record in self.history.iter().filter(|one| one.seq > self.behind) {
+            // Nobody needs to watch.
+            observer.send(record.clone()).ok();
         }
         let session = Session {
             writer: self.writer,
@@ -63,15 +84,13 @@ impl Course {
             opening: self.opening,
             cut: self.cut,
             parallel: usize::from(self.parallel),
-            controls,
+            controls: stage.controls,
             observer,
-            admission: Arc::new(Admission::new(usize::from(self.parallel), Arc::new(now))),
+            shows: shows(stage.held, &work.run),
+            admission: stage.admission,
             rules: self.rules,
         };
-        let (ending, ()) = tokio::join!(
-            run::drive(Arc::clone(work), session),
-            Progress::default().show(watched)
-        );
+        let (ending, ()) = tokio::join!(run::drive(Arc::clone(work), session), show(watched));
         if let Err(fault) = tidy(work).await {
             ui::warning(format!(
                 "something of the run is left: {}; the next start looks again",
@@ -83,17 +102,20 @@ impl Course {
             forget_task_branches(&work.repository, &work.run)?;
         }
         summary(work, &ending);
-        Ok(match (ending.outcome, caught.signal()) {
-            (Outcome::Done, _) => Exit::Done,
-            (Outcome::Waiting, _) => Exit::Waiting,
-            (Outcome::Stopped, Some(signal)) => Exit::Signal(signal),
-            (Outcome::Failed | Outcome::Stopped, _) => Exit::Failed,
-        })
+        Ok(ending.outcome)
     }
 }
 
-fn state(repository: &Repository) -> std::path::PathBuf {
-    repository.root().join(".loki")
+async fn show(watched: Option<mpsc::UnboundedReceiver<Record>>) {
+    if let Some(watched) = watched {
+        Progress::default().show(watched).await;
+    }
+}
+
+/// Of several runs the files for other tools show the newest.
+fn shows(held: Arc<Held>, run: &RunId) -> Arc<dyn Fn() -> bool + Send + Sync> {
+    let run = run.clone();
+    Arc::new(move || held.is_newest(&run))
 }
 
 /// Says why a run broke off, and how to go on with it: nothing that it reported is lost.
@@ -144,14 +166,19 @@ pub(super) async fn forget_old_checkpoints(keeper: Arc<Keeper>) {
     ui::warning(format!("old checkpoints stay: {}", ui::visible(&failed)));
 }
 
-/// Removes what a run that was ended left standing; nothing else may run here, we hold the lock.
+/// Removes what a run that was ended left standing, and nothing of the runs beside it.
 async fn tidy(work: &Work) -> Result<(), Fault> {
     let label = sandbox::repository_label(work.repository.root());
-    work.launcher.end_own(&label).await.or_exit(Exit::Failed)?;
+    let ended = work.launcher.end_run(&label, &work.run).await;
+    ended.or_exit(Exit::Failed)?;
     if let Some(keeper) = &work.keeper {
-        drop(salvage(&work.repository, &work.launcher, keeper).await);
+        let left = abandoned(&work.repository.worktrees_dir())
+            .into_iter()
+            .filter(|left| left.origin.run.as_ref() == Some(&work.run));
+        drop(salvage(left.collect(), &work.launcher, keeper).await);
     }
-    work.repository.sweep(&[]).or_exit(Exit::Failed).map(drop)
+    let swept = work.repository.sweep_run(&work.run);
+    swept.or_exit(Exit::Failed)
 }
 
 /// Removes the branches of single tasks: once a run is done, all of their work is on its branch.
@@ -162,7 +189,8 @@ pub(super) fn forget_task_branches(repository: &Repository, run: &RunId) -> Resu
     repository.delete_refs(&refs).or_exit(Exit::Failed)
 }
 
-/// Removes what dead orchestrators left in this repository: containers first, so that nobody writes
+/// Removes what dead orchestrators left in this repository, before a new one holds any run:
+/// containers first, so that nobody writes
 /// any more, then the rest. What their agents had written is kept in checkpoints, which are
 /// returned as the events of their runs.
 pub(super) async fn sweep(
@@ -180,19 +208,20 @@ pub(super) async fn sweep(
             gone.run, gone.task
         ));
     }
-    let kept = salvage(repository, launcher, keeper).await;
+    let left = abandoned(&repository.worktrees_dir());
+    let kept = salvage(left, launcher, keeper).await;
     repository.sweep(&[]).or_exit(Exit::Failed)?;
     Ok(kept)
 }
 
 /// Keeps what agents had written that were cut off.
 async fn salvage(
-    repository: &Repository,
+    left: Vec<Subject>,
     launcher: &Launcher,
     keeper: &Arc<Keeper>,
 ) -> Vec<(RunId, Event)> {
     let mut kept = Vec::new();
-    for subject in abandoned(&repository.worktrees_dir()) {
+    for subject in left {
         let (keeper, secrets) = (Arc::clone(keeper), launcher.redactor.clone());
         let made = tokio::task::spawn_blocking(move || keeper.keep_abandoned(&subject, &secrets));
         match made.await {

@@ -143,6 +143,14 @@ impl Environment {
         }
     }
 
+    /// Returns the same without the secrets, which another run opens anew: they may have changed.
+    pub(super) fn without_secrets(&self) -> Self {
+        Self {
+            secrets: OnceLock::new(),
+            ..self.clone()
+        }
+    }
+
     /// Returns where the guest program and images are kept: `~/.cache/loki`, or below
     /// `XDG_CACHE_HOME`.
     pub(super) fn cache(&self) -> Result<&Path, Fault> {

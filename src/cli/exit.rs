@@ -27,22 +27,32 @@ pub enum Exit {
     Signal(u8),
     /// The exit code of a program run by `loki sandbox run`.
     Program(u8),
+    /// The exit code that another process of Loki's said.
+    Told(u8),
+}
+
+impl Exit {
+    /// Returns its number.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Invalid => 3,
+            Self::NoSandbox => 4,
+            Self::Waiting => 5,
+            Self::Bug => 70,
+            Self::RunFailed => 125,
+            Self::Signal(number) => 128 + number,
+            Self::Program(code) | Self::Told(code) => code,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::Failed => 1,
-            Exit::Usage => 2,
-            Exit::Invalid => 3,
-            Exit::NoSandbox => 4,
-            Exit::Waiting => 5,
-            Exit::Bug => 70,
-            Exit::RunFailed => 125,
-            Exit::Signal(number) => 128 + number,
-            Exit::Program(code) => code,
-        })
+        Self::from(exit.code())
     }
 }
 

@@ -17,9 +17,12 @@ mod doctor;
 mod egress;
 mod env;
 mod exit;
+mod ground;
+mod held;
 mod image;
 mod landed;
 mod landing;
+mod order;
 mod policy;
 mod pool;
 mod progress;
@@ -46,9 +49,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{AgentsVerb, Cli, Command, EgressVerb, ImageVerb, Json, PolicyVerb, SandboxVerb};
+use args::{AgentsVerb, Cli, Command, EgressVerb, ImageVerb, Json, SandboxVerb};
 use env::Environment;
 use exit::Fault;
+use policy::args::PolicyVerb;
 
 /// Runs the program.
 #[must_use]
@@ -89,6 +93,8 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
     match cli.command {
         Command::Start(start) => start::start(&env, &start).await,
         Command::Resume(resume) => resume::resume(&env, &resume).await,
+        Command::Attach(asked) => held::attach(&asked).await,
+        Command::Orchestrate => held::orchestrate(&env).await,
         Command::Status(shown) => views::status(&shown),
         Command::Logs(logs) => views::logs(&logs),
         Command::Events(events) => views::events(&events).await,

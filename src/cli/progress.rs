@@ -28,12 +28,22 @@ impl Progress {
     /// Shows records until the run drops its end.
     pub(super) async fn show(mut self, mut records: mpsc::UnboundedReceiver<Record>) {
         while let Some(record) = records.recv().await {
-            self.spin(&record.event);
-            if is_news(&record.event) {
-                let (clock, line) = (record.ts.strftime("%H:%M:%S"), line(&record.event));
-                self.bars.suspend(|| ui::note(format!("{clock} {line}")));
-            }
+            self.tell(&record);
         }
+    }
+
+    /// Shows one record.
+    pub(super) fn tell(&mut self, record: &Record) {
+        self.spin(&record.event);
+        if is_news(&record.event) {
+            let (clock, line) = (record.ts.strftime("%H:%M:%S"), line(&record.event));
+            self.note(format!("{clock} {line}"));
+        }
+    }
+
+    /// Prints a line for the person watching, above what moves.
+    pub(super) fn note(&self, line: impl AsRef<str>) {
+        self.bars.suspend(|| ui::note(line));
     }
 
     fn spin(&mut self, event: &Event) {

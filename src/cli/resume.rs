@@ -1,38 +1,66 @@
 //! `loki resume`: goes on with a run that is not over. Everything is looked at before anything is
 //! done: the journal, what has changed since, what the last attempts may have done outside.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{Event, Outcome, Record},
     git::{GitError, Join, ObjectId, Repository, run_branch},
-    journal::{self, Lock, Reopened},
-    name::RunId,
-    run::Landings,
-    sandbox,
+    journal::{self, Holder, Lock, Reopened},
+    name::{RunId, TaskId},
+    run::{self, Cut, HeldAlready, Landings},
+    sandbox::{self, Launcher},
     status::{Phase, Status},
-    task::Batching,
 };
 
 use super::{
-    answers, args, audit,
-    begun::Begun,
-    course::{self, Begins, Course},
+    args, audit,
+    begun::{Begun, PERSON},
+    course::{self, Course},
     env::Environment,
     exit::{Exit, Fault, OrExit},
-    restart, setup,
+    held::{self, Orchestrator, Ready, Wanted},
+    setup,
     start::{Planned, described, new_run, now, roles},
-    task, ui,
+    ui,
 };
+
+/// A wish to go on with a run, wherever it was typed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Again {
+    /// The repository.
+    pub(super) root: PathBuf,
+    /// Which run.
+    pub(super) run: RunId,
+    /// What was typed.
+    pub(super) args: args::Resume,
+    /// The tasks whose attempt a person agreed to see made again.
+    pub(super) agreed: Vec<TaskId>,
+}
+
+/// A run to be gone on with, read and checked.
+pub(super) struct Resumption {
+    pub(super) again: Again,
+    pub(super) planned: Planned,
+    records: Vec<Record>,
+    cut: Vec<Cut>,
+}
 
 /// Runs the verb.
 pub(super) async fn resume(env: &Environment, args: &args::Resume) -> Result<Exit, Fault> {
     let repository = setup::repository()?;
     repository.refuse_tracked_state().or_exit(Exit::Usage)?;
     let state = repository.root().join(".loki");
-    let Some(run) = pick(&state, args.run.as_ref())? else {
+    let holder = Lock::holder(&state).or_exit(Exit::Failed)?;
+    let Some(run) = pick(&state, (args.run.as_ref(), holder.as_ref()))? else {
         ui::note("no run of this repository is left unfinished");
-        if !state.join("journal").is_dir() {
+        if holder.is_some() || !state.join("journal").is_dir() {
             return Ok(Exit::Done);
         }
         let lock = Lock::acquire(&state, &new_run()?, now()).or_exit(Exit::Failed)?;
@@ -42,78 +70,152 @@ pub(super) async fn resume(env: &Environment, args: &args::Resume) -> Result<Exi
         }
         return Ok(Exit::Done);
     };
-    let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
-    tidy_unheard(env, &repository, &lock)?;
+    if holder.as_ref().is_some_and(|holder| holder.holds(&run)) {
+        return Err(HeldAlready { run }).or_exit(Exit::Failed);
+    }
     let records = journal::read(&journal::path(&state, &run)).or_exit(Exit::Failed)?;
-    let status = Status::fold(&records);
-    if let Some(outcome @ (Outcome::Done | Outcome::Failed)) = status.outcome {
+    if let Some(outcome) = ended(&records) {
+        if holder.is_some() {
+            return say_over(&run, outcome);
+        }
+        let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
+        tidy_unheard(env, &repository, &lock)?;
         return over(env, &repository, (&run, outcome)).await;
     }
-    let begun = Begun::of(&records)?;
-    let planned = begun.again(env, (&repository, args))?;
-    let exit = go_on(env, planned, (args, &begun, run)).await;
-    drop(lock);
-    exit
+    let again = Again {
+        root: repository.root().to_owned(),
+        run,
+        args: args.clone(),
+        agreed: Vec::new(),
+    };
+    let wanted = Wanted::Resume(Box::new(Resumption::of(
+        env,
+        again,
+        (&repository, records),
+    )?));
+    held::carry_out(env, wanted, args.stay).await
 }
 
-/// Makes everything ready and drives the run on.
-async fn go_on(
-    env: &Environment,
-    planned: Planned,
-    (args, begun, run): (&args::Resume, &Begun<'_>, RunId),
-) -> Result<Exit, Fault> {
-    let tasks = begun.tasks().unwrap_or_else(|| planned.tasks.clone());
-    let repository = &planned.repository;
-    let state = repository.root().join(".loki");
-    let batching = (!args.no_batch).then(Batching::default);
-    let rules = task::rules(env, repository.root(), batching)?;
-    let cut = begun.cut(&planned, args)?;
-    let launcher = planned.launcher(env, &tasks).await?;
-    let keeper = course::keeper(env, &state)?;
-    answers::keep(env, &launcher, &state)?;
-    restart::charge(&launcher.threads, (&state, &planned.policy), now());
-    let mut kept = course::sweep(repository, &launcher, &keeper).await?;
-    let engine = launcher.engine.as_ref();
-    let images = setup::images_of(env, engine, &planned.policy, roles(&tasks)).await?;
-    let reopened = audit::reopen(env, &state, &run)?;
-    let Reopened {
-        mut writer,
-        records,
-        torn,
-    } = reopened;
-    course::may_die(env, &mut writer)?;
-    mend_branch(repository, (&run, begun))?;
-    let resumed = Event::Resumed {
+/// Returns how a run ended that cannot be gone on with.
+fn ended(records: &[Record]) -> Option<Outcome> {
+    let outcome = Status::fold(records).outcome;
+    outcome.filter(|outcome| matches!(outcome, Outcome::Done | Outcome::Failed))
+}
+
+impl Resumption {
+    /// Reads and checks everything again, as it was at the start.
+    pub(super) fn read(env: &Environment, again: Again) -> Result<Self, Fault> {
+        let repository = setup::repository_at(&again.root)?;
+        repository.refuse_tracked_state().or_exit(Exit::Usage)?;
+        let state = repository.root().join(".loki");
+        let records = journal::read(&journal::path(&state, &again.run)).or_exit(Exit::Failed)?;
+        if let Some(outcome) = ended(&records) {
+            say_over(&again.run, outcome)?;
+            let message = format!("run {} is over", again.run);
+            return Err(Fault::new(Exit::Failed, message).hint("`loki start` begins anew"));
+        }
+        Self::of(env, again, (&repository, records))
+    }
+
+    fn of(
+        env: &Environment,
+        mut again: Again,
+        (repository, records): (&Repository, Vec<Record>),
+    ) -> Result<Self, Fault> {
+        let begun = Begun::of(&records)?;
+        let planned = begun.again(env, (repository, &again.args))?;
+        let cut = begun.cut(&planned, (&again.args, &again.agreed))?;
+        let agreed = cut.iter().filter(|cut| cut.by.as_deref() == Some(PERSON));
+        again.agreed = agreed.map(|cut| cut.of.task.clone()).collect();
+        Ok(Self {
+            again,
+            planned,
+            records,
+            cut,
+        })
+    }
+
+    /// Returns the plan: that of the journal, once it has one.
+    pub(super) fn tasks(&self) -> Result<Vec<crate::task::Task>, Fault> {
+        let begun = Begun::of(&self.records)?;
+        let tasks = begun.tasks();
+        Ok(tasks.unwrap_or_else(|| self.planned.tasks.clone()))
+    }
+
+    /// Makes everything ready for the run to go on.
+    pub(super) async fn prepare(
+        self,
+        env: &Environment,
+        orchestrator: &Orchestrator,
+        launcher: Launcher,
+    ) -> Result<Ready, Fault> {
+        let tasks = self.tasks()?;
+        let Self {
+            again,
+            planned,
+            records: before,
+            cut,
+        } = self;
+        let Again { run, args, .. } = again;
+        let repository = &planned.repository;
+        let state = repository.root().join(".loki");
+        let engine = launcher.engine.as_ref();
+        let images = setup::images_of(env, engine, &planned.policy, roles(&tasks)).await?;
+        let Reopened {
+            mut writer,
+            mut records,
+            torn,
+        } = audit::reopen(env, &state, &run)?;
+        if records.len() != before.len() {
+            let message = format!("run {run} went on meanwhile, in another process");
+            return Err(Fault::new(Exit::Failed, message).hint("`loki status` shows it"));
+        }
+        course::may_die(env, &mut writer)?;
+        let begun = Begun::of(&records)?;
+        mend_branch(repository, (&run, &begun))?;
+        let resumed = resumed(&planned, &launcher, torn.unwrap_or(0));
+        let mut opening = orchestrator.kept_of(&run);
+        if begun.tasks().is_none() {
+            opening.push(Event::Planned { tasks });
+        }
+        let parallel = args.parallel.unwrap_or(begun.asked.parallel);
+        let behind = records.last().map_or(0, |record| record.seq);
+        let first = run::begin(&mut writer, &launcher.redactor, resumed).or_exit(Exit::Failed)?;
+        records.push(first);
+        let course = Course {
+            writer,
+            history: records,
+            opening,
+            cut,
+            parallel,
+            behind,
+            rules: planned.rules.clone(),
+        };
+        let installs = planned.installs(env, &launcher)?;
+        let keeper = Arc::clone(&orchestrator.keeper);
+        Ok(Ready {
+            work: planned.work(run, launcher, (images, keeper, installs)),
+            course,
+            shipment: None,
+        })
+    }
+}
+
+fn resumed(planned: &Planned, launcher: &Launcher, torn: u64) -> Event {
+    Event::Resumed {
         loki: env!("CARGO_PKG_VERSION").to_owned(),
-        engine: described(engine.report()),
+        engine: described(launcher.engine.report()),
         spec_sha256: planned.intake.sha256.clone(),
         policy_sha256: planned.policy.sha256(),
-        torn: torn.unwrap_or(0),
-    };
-    kept.retain(|(of, _)| *of == run);
-    let mut opening = vec![resumed];
-    opening.extend(kept.into_iter().map(|(_, event)| event));
-    if begun.tasks().is_none() {
-        opening.push(Event::Planned { tasks });
+        torn,
     }
-    let course = Course {
-        writer,
-        history: records,
-        opening,
-        cut,
-        parallel: args.parallel.unwrap_or(begun.asked.parallel),
-        begins: Begins::Again,
-        rules,
-    };
-    let installs = planned.installs(env, &launcher)?;
-    let work = planned.work(run, launcher, (images, Arc::clone(&keeper), installs));
-    let exit = course.drive(&work).await;
-    course::forget_old_checkpoints(keeper).await;
-    exit
 }
 
-/// Picks the run that was asked for, or the newest that is not over.
-fn pick(state: &Path, wanted: Option<&RunId>) -> Result<Option<RunId>, Fault> {
+/// Picks the run that was asked for, or the newest that is not over and that nobody goes on with.
+fn pick(
+    state: &Path,
+    (wanted, holder): (Option<&RunId>, Option<&Holder>),
+) -> Result<Option<RunId>, Fault> {
     let runs = journal::runs(state).or_exit(Exit::Failed)?;
     if let Some(wanted) = wanted {
         if runs.contains(wanted) {
@@ -122,7 +224,8 @@ fn pick(state: &Path, wanted: Option<&RunId>) -> Result<Option<RunId>, Fault> {
         let message = format!("there is no run `{wanted}` here");
         return Err(Fault::new(Exit::Usage, message).hint("`loki status` names the newest"));
     }
-    let open = |run: &&RunId| is_open(state, run);
+    let goes_on = |run: &RunId| holder.is_some_and(|holder| holder.holds(run));
+    let open = |run: &&RunId| !goes_on(run) && is_open(state, run);
     Ok(runs.iter().rev().find(open).cloned())
 }
 
@@ -137,10 +240,11 @@ fn is_open(state: &Path, run: &RunId) -> bool {
     }
 }
 
-/// Tells whoever starts a run of one before it that is not over.
-pub(super) fn name_unfinished(state: &Path) {
-    let newest = journal::runs(state).ok().and_then(|mut runs| runs.pop());
-    if let Some(run) = newest.filter(|run| is_open(state, run)) {
+/// Tells whoever starts a run of one before it that is not over, other than those held here.
+pub(super) fn name_unfinished(state: &Path, held: &[RunId]) {
+    let mut runs = journal::runs(state).unwrap_or_default();
+    runs.retain(|run| !held.contains(run));
+    if let Some(run) = runs.pop().filter(|run| is_open(state, run)) {
         ui::note(format!(
             "run {run} is not over: `loki resume {run}` goes on with it; this start begins another"
         ));
@@ -163,12 +267,11 @@ pub(super) fn tidy_unheard(
              it stays as it is; `loki audit verify --run {run}` says what it held"
         ));
     }
-    let Some(dead) = lock.abandoned() else {
-        return Ok(());
-    };
-    let records = journal::read(&journal::path(&state, &dead.run)).unwrap_or_default();
-    if Status::fold(&records).outcome == Some(Outcome::Done) {
-        course::forget_task_branches(repository, &dead.run)?;
+    for run in lock.abandoned().into_iter().flat_map(Holder::runs) {
+        let records = journal::read(&journal::path(&state, run)).unwrap_or_default();
+        if Status::fold(&records).outcome == Some(Outcome::Done) {
+            course::forget_task_branches(repository, run)?;
+        }
     }
     Ok(())
 }
@@ -180,9 +283,15 @@ async fn over(
     (run, outcome): (&RunId, Outcome),
 ) -> Result<Exit, Fault> {
     remove_leftovers(env, repository).await?;
-    let branch = run_branch(run);
     if outcome == Outcome::Done {
         course::forget_task_branches(repository, run)?;
+    }
+    say_over(run, outcome)
+}
+
+fn say_over(run: &RunId, outcome: Outcome) -> Result<Exit, Fault> {
+    if outcome == Outcome::Done {
+        let branch = run_branch(run);
         ui::note(format!(
             "run {run} is done: branch `{branch}` holds the work"
         ));

@@ -9,16 +9,14 @@ use std::{
 
 use crate::{
     diagnostic::{Diagnostic, closest, explained},
-    egress::{Commands, Proxies, SystemResolver, Threads},
     engine::{self, Engine, images},
     git::{GitError, Repository},
     name::Role,
-    policy::{Change, EgressRule, Facts, Form, Layer, Policy, Rights, Source},
-    sandbox::{Launcher, Shortfall},
+    policy::{Change, Facts, Layer, Policy, Rights, Source},
 };
 
+pub(super) use super::ground::launcher;
 use super::{
-    advisories,
     env::Environment,
     exit::{Exit, Fault, OrExit},
     policy, registries, secrets, ui,
@@ -56,6 +54,25 @@ pub(super) fn gather(
     given: &[PathBuf],
     root: Option<&Path>,
 ) -> Result<Gathered, Fault> {
+    let given: Result<_, Fault> = given.iter().map(|file| given_source(file, file)).collect();
+    gather_with(env, given?, root)
+}
+
+/// Reads a policy file that a person named.
+pub(super) fn given_source(file: &Path, shown: &Path) -> Result<Source, Fault> {
+    let source = policy_source(Layer::Given, file.to_owned())?;
+    Ok(Source {
+        file: shown.to_owned(),
+        ..source
+    })
+}
+
+/// Does what [`gather`] does with files that were read already.
+fn gather_with(
+    env: &Environment,
+    given: Vec<Source>,
+    root: Option<&Path>,
+) -> Result<Gathered, Fault> {
     let mut sources = Policy::builtin_sources();
     let organisation = PathBuf::from("/etc/loki/policies");
     let user = env.config.as_ref().map(|config| config.join("policies"));
@@ -71,9 +88,7 @@ pub(super) fn gather(
     if let Some(root) = root {
         sources.extend(project_sources(root)?);
     }
-    for file in given {
-        sources.push(policy_source(Layer::Given, file.clone())?);
-    }
+    sources.extend(given);
     let pins = match root {
         Some(root) => policy::pins(env, root)?,
         None => None,
@@ -158,13 +173,14 @@ pub(super) fn policy(
     given: &[PathBuf],
     root: Option<&Path>,
 ) -> Result<Policy, Fault> {
-    policy_with(env, given, (root, None))
+    let given: Result<_, Fault> = given.iter().map(|file| given_source(file, file)).collect();
+    policy_with(env, given?, (root, None))
 }
 
 /// Checks all layers, with what an agent program needs added to the roles that work.
 pub(super) fn policy_with(
     env: &Environment,
-    given: &[PathBuf],
+    given: Vec<Source>,
     rooted: (Option<&Path>, Option<Role>),
 ) -> Result<Policy, Fault> {
     gathered_policy(env, given, rooted).map(|(_, policy)| policy)
@@ -173,13 +189,13 @@ pub(super) fn policy_with(
 /// Checks all layers like [`policy_with`], and keeps what they were.
 pub(super) fn gathered_policy(
     env: &Environment,
-    given: &[PathBuf],
+    given: Vec<Source>,
     (root, provider): (Option<&Path>, Option<Role>),
 ) -> Result<(Gathered, Policy), Fault> {
     if provider.is_some() {
         secrets::values(env, root, &Policy::builtin_sources())?;
     }
-    let mut gathered = gather(env, given, root)?;
+    let mut gathered = gather_with(env, given, root)?;
     gathered.facts.provider = provider;
     let policy = gathered.check().map_err(|faults| diagnostics(&faults))?;
     say_notes(&gathered, &policy);
@@ -220,8 +236,12 @@ pub(super) fn root() -> Result<Option<PathBuf>, Fault> {
 
 /// Opens the repository around the current directory.
 pub(super) fn repository() -> Result<Repository, Fault> {
-    let here = std::env::current_dir().or_exit(Exit::Usage)?;
-    Repository::open(&here).map_err(|cause| {
+    repository_at(&std::env::current_dir().or_exit(Exit::Usage)?)
+}
+
+/// Opens the repository around a directory.
+pub(super) fn repository_at(directory: &Path) -> Result<Repository, Fault> {
+    Repository::open(directory).map_err(|cause| {
         // A full or read-only disk is no fault of the command line.
         let exit = if matches!(cause, GitError::Io { .. }) {
             Exit::Failed
@@ -252,73 +272,6 @@ pub(super) async fn engine(env: &Environment) -> Result<Arc<dyn Engine>, Fault> 
         .await
         .or_exit(Exit::NoSandbox)
         .map_err(|fault| fault.hint("`loki doctor` says what this machine gives"))
-}
-
-/// Prepares starting sandboxes of roles, on an engine that can hold them to their limits, or where
-/// a policy accepts that it cannot.
-pub(super) fn launcher<'a>(
-    env: &Environment,
-    engine: Arc<dyn Engine>,
-    roles: impl IntoIterator<Item = &'a Rights>,
-) -> Result<Launcher, Fault> {
-    let roles: Vec<&Rights> = roles.into_iter().collect();
-    if !engine.report().limits {
-        if roles.iter().any(|rights| rights.minimum.cgroup) {
-            return Err(Fault::new(Exit::NoSandbox, Shortfall::NO_LIMITS));
-        }
-        ui::warning(
-            "memory and processors are not held here, only processes are: a policy accepts `cgroup: none`",
-        );
-    }
-    warn_of_variables(&roles);
-    let proxies = Proxies::new(&env.proxies);
-    proxies
-        .unusable()
-        .for_each(|one| ui::warning(one.to_string()));
-    let threads = Threads::through(proxies).or_exit(Exit::NoSandbox)?;
-    if let Some(known) = advisories::for_roles(env, &roles)? {
-        threads.vet_with(Arc::new(known));
-    }
-    if roles.iter().any(|rights| commands(rights).next().is_some()) {
-        // Tokens are in memory from the first request on.
-        secrets::seal()?;
-    }
-    threads.run_commands(Commands {
-        environment: env.commands.clone(),
-        clock: Arc::new(|| jiff::Timestamp::now().into()),
-    });
-    let resolver = SystemResolver::new().or_exit(Exit::NoSandbox)?;
-    Ok(Launcher::new(
-        engine,
-        env.cache()?.to_owned(),
-        Arc::new(threads),
-        Arc::new(resolver),
-    )
-    .with_secrets(env.secrets.get().cloned().unwrap_or_default()))
-}
-
-/// Returns the rules of a role whose credential a command gives, each with its program.
-pub(super) fn commands(rights: &Rights) -> impl Iterator<Item = (&EgressRule, &Path)> {
-    rights.egress.rules.iter().filter_map(|rule| {
-        let command = rule.request.as_ref()?.credential.as_ref()?.command.as_ref();
-        Some((rule, Path::new(command?.first()?)))
-    })
-}
-
-/// Says which roles see a secret where every one of their programs can read it.
-fn warn_of_variables(roles: &[&Rights]) {
-    let mut said = BTreeSet::new();
-    for rights in roles {
-        let variables = rights.deliveries.iter();
-        for one in variables.filter(|one| one.form == Form::Env) {
-            if said.insert((&rights.role, &one.name)) {
-                ui::warning(format!(
-                    "role `{}` gets secret `{}` in its environment, where every program of it can read and send it: a credential of an egress rule stays outside (docs/secrets.md)",
-                    rights.role, one.name
-                ));
-            }
-        }
-    }
 }
 
 /// Makes the images of the given roles ready and returns the digest of each.

@@ -1,6 +1,6 @@
-//! Signals, the signal files, the requests of `loki egress allow`, `approve`, `reject` and `task`, and
-//! the inbox, as requests to a run. Hang-up drains; Ctrl-C drains, and stops the second time; TERM
-//! stops.
+//! Signals, the signal files, the requests of `loki egress allow`, `approve` and `reject`, and the
+//! inbox, as requests to the runs of this process. Hang-up drains; Ctrl-C drains, and stops the second
+//! time; TERM stops.
 
 use std::{
     io,
@@ -11,22 +11,23 @@ use std::{
     },
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    signal::unix::{Signal as UnixSignal, SignalKind, signal},
     task::JoinSet,
 };
 
 use crate::{
     egress::Opening,
     journal::{JournalError, Requests, Signal, Signals, Unbelieved},
-    run::{Answer, Control},
-    task::{Decision, TaskRequest},
+    name::RunId,
+    run::{Control, Held},
+    task::Decision,
 };
 
 use super::{task::Intake, ui};
 
-/// Why signals cannot be watched.
+/// Why nothing can be heard from outside.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WatchError {
     /// The signals themselves.
@@ -62,95 +63,130 @@ pub(super) async fn first() -> io::Result<u8> {
     })
 }
 
-/// Starts watching, until the receiver is dropped.
-pub(super) fn watch(state: &Path) -> Result<(mpsc::Receiver<Control>, Caught), WatchError> {
-    let (mut interrupt, mut hangup, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::hangup())?,
-        signal(SignalKind::terminate())?,
-    );
-    Signal::clear(state)?;
-    let mut files = Signals::watch(state)?;
-    let mut requests = Requests::watch(state)?;
-    let (send, receive) = mpsc::channel(4);
-    let mut intake = Intake::watch(state, send.clone())?;
-    let mut answers = JoinSet::new();
-    let caught = Caught::default();
-    let number = Arc::clone(&caught.0);
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "ends by itself when the run drops its receiver"
-    )]
-    drop(tokio::spawn(async move {
-        let mut interrupts = 0;
+/// Everything that asks something of the runs of this process from outside.
+pub(super) struct Listening {
+    interrupt: UnixSignal,
+    hangup: UnixSignal,
+    terminate: UnixSignal,
+    files: Signals,
+    requests: Requests,
+    intake: Intake,
+}
+
+/// The seat of this terminal's own run, if it has one, and which signal that run was told of.
+type Own = (Option<u64>, Caught);
+
+impl Listening {
+    /// Begins to listen. Requests and signal files of an orchestrator before are taken away.
+    pub(super) fn begin(state: &Path) -> Result<Self, WatchError> {
+        Signal::clear(state)?;
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            files: Signals::watch(state)?,
+            requests: Requests::watch(state)?,
+            intake: Intake::watch(state)?,
+        })
+    }
+
+    /// Passes on what is asked, for as long as this is waited for. What comes from the terminal is
+    /// about its own run, as long as there is one; TERM and `.loki/STOP` are about all.
+    pub(super) async fn route(mut self, held: Arc<Held>, own: Own) {
+        let mut inbox = JoinSet::new();
+        inbox.spawn(self.intake.route(Arc::clone(&held)));
+        let mut interrupts = Interrupts::default();
         loop {
-            let control = tokio::select! {
-                _ = interrupt.recv() => {
-                    interrupts += 1;
-                    number.store(2, Ordering::Relaxed);
-                    if interrupts == 1 { Control::Drain("Ctrl-C (once more ends running agents)".to_owned()) }
-                    else { Control::Stop("Ctrl-C".to_owned()) }
+            tokio::select! {
+                _ = self.interrupt.recv() => interrupts.one_more(&held, &own),
+                _ = self.hangup.recv() => {
+                    let control = Control::Drain("hang-up".to_owned());
+                    if !tell_own(&held, &own, (1, &control)) {
+                        held.ends(&control);
+                    }
                 }
-                _ = hangup.recv() => {
-                    number.store(1, Ordering::Relaxed);
-                    Control::Drain("hang-up".to_owned())
+                _ = self.terminate.recv() => {
+                    own.1.0.store(15, Ordering::Relaxed);
+                    held.ends(&Control::Stop("signal TERM".to_owned()));
                 }
-                _ = terminate.recv() => {
-                    number.store(15, Ordering::Relaxed);
-                    Control::Stop("signal TERM".to_owned())
-                }
-                Some(signal) = files.next() => match signal {
-                    Signal::Stop => Control::Drain("`.loki/STOP`".to_owned()),
-                    Signal::Pause | Signal::Resume => continue,
+                Some(signal) = self.files.next() => if signal == Signal::Stop {
+                    held.ends(&Control::Drain("`.loki/STOP`".to_owned()));
                 },
-                Some(request) = requests.next() => match asked(request) {
-                    Some(control) => control,
-                    None => continue,
-                },
-                Some(dropped) = intake.next() => {
-                    intake.take(&dropped).await;
-                    continue;
-                }
-                Some(_) = answers.join_next() => continue,
-                () = send.closed() => return,
-            };
-            let control = heard(control, &mut answers);
-            if send.send(control).await.is_err() {
-                return;
+                Some(request) = self.requests.next() => pass_on(&held, request),
             }
         }
-    }));
-    Ok((receive, caught))
+    }
 }
 
-/// Has what becomes of a change told to whoever watches, where it is refused.
-fn heard(control: Control, answers: &mut JoinSet<()>) -> Control {
-    let Control::Change(request, _) = control else {
-        return control;
-    };
-    let (answer, mut told) = Answer::new();
-    answers.spawn(async move {
-        if let Some(Err(why)) = told.recv().await {
-            ui::warning(format!("a request is refused: {}", ui::visible(&why)));
-        }
-    });
-    Control::Change(request, answer)
+/// How often Ctrl-C was typed.
+#[derive(Default)]
+struct Interrupts {
+    /// At the run of this terminal.
+    own: u32,
+    /// At all others, once that is over.
+    others: u32,
 }
 
-/// Reads a request. One that says nothing is told to whoever watches, and is nothing.
-fn asked(request: Result<String, Unbelieved>) -> Option<Control> {
-    let read = request.map_err(|cause| cause.to_string()).and_then(|text| {
-        if let Ok(decision) = serde_json::from_str::<Decision>(&text) {
-            return Ok(Control::Decide(decision));
+impl Interrupts {
+    fn one_more(&mut self, held: &Held, own: &Own) {
+        let control = |before| match before {
+            0 => Control::Drain("Ctrl-C (once more ends running agents)".to_owned()),
+            _ => Control::Stop("Ctrl-C".to_owned()),
+        };
+        if tell_own(held, own, (2, &control(self.own))) {
+            self.own += 1;
+        } else {
+            held.ends(&control(self.others));
+            self.others += 1;
         }
-        if let Ok(request) = serde_json::from_str::<TaskRequest>(&text) {
-            return Ok(Control::Change(Box::new(request), Answer::new().0));
-        }
-        let opening = serde_json::from_str::<Opening>(&text);
-        opening
-            .map(Control::Open)
-            .map_err(|cause| cause.to_string())
-    });
-    read.inspect_err(|why| ui::warning(format!("a request is passed over: {}", ui::visible(why))))
-        .ok()
+    }
+}
+
+/// Tells this terminal's own run of a signal; returns whether there is one.
+fn tell_own(held: &Held, (seat, caught): &Own, (number, control): (u8, &Control)) -> bool {
+    let told = seat.is_some_and(|seat| held.tell_seat(seat, control.clone()));
+    if told {
+        caught.0.store(number, Ordering::Relaxed);
+    }
+    told
+}
+
+/// What a person asks of a run by a file in `.loki/requests`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Request {
+    /// Of which.
+    pub(super) run: RunId,
+    /// What.
+    pub(super) asks: Asks,
+}
+
+/// What can be asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Asks {
+    /// To open a host to a role.
+    Open(Opening),
+    /// To let waiting work land, or not.
+    Decide(Decision),
+}
+
+/// Passes a request on to its run. One that says nothing is told to whoever watches, and is nothing.
+fn pass_on(held: &Held, request: Result<String, Unbelieved>) {
+    let read = request
+        .map_err(|cause| cause.to_string())
+        .and_then(|text| serde_json::from_str(&text).map_err(|cause| cause.to_string()))
+        .and_then(|Request { run, asks }| {
+            let control = match asks {
+                Asks::Open(opening) => Control::Open(opening),
+                Asks::Decide(decision) => Control::Decide(decision),
+            };
+            let heard = held.tell(&run, control);
+            heard
+                .then_some(())
+                .ok_or_else(|| format!("run {run} does not go on here"))
+        });
+    if let Err(why) = read {
+        ui::warning(format!("a request is passed over: {}", ui::visible(&why)));
+    }
 }

@@ -1,9 +1,8 @@
-//! `loki start`: everything is checked before anything is made; then the run is driven and shown.
+//! `loki start`: everything is checked before anything is made; then the run is driven and shown,
+//! by this process or by the one that holds the repository.
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::Read,
     path::{Path, PathBuf},
     sync::{Arc, LazyLock},
 };
@@ -12,26 +11,29 @@ use crate::{
     digest::Digest,
     event::{Asked, Event},
     git::{Repository, run_branch},
-    journal::{Lock, Writer},
+    journal::Writer,
     name::{Role, RunId},
     policy::{self, Policy, Rights},
     provider::Provider,
-    run::{self, Installs, Keeper, Work},
+    run::{self, Installs, Keeper, Rules, Work},
     sandbox::{
         self, Launcher,
         pool::{Grounds, Pool},
     },
-    spec::{self, Spec},
+    spec::Spec,
     task::{self, Batching, Task},
 };
 
 use super::{
-    answers, args, audit, cache,
+    args, audit, cache,
     choice::choose,
-    course::{self, Begins, Course},
+    course::{self, Course},
     env::Environment,
     exit::{Exit, Fault, OrExit},
-    landing, restart, resume,
+    ground,
+    held::{self, Orchestrator, Ready, Wanted},
+    landing,
+    order::Order,
     setup::{self, Gathered},
     task as task_verbs, ui,
 };
@@ -45,33 +47,35 @@ pub(super) struct Intake {
 
 /// Runs the verb.
 pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit, Fault> {
-    let mut planned = Planned::read(env, args)?;
+    let order = Order::typed(args)?;
+    let planned = Planned::read(env, &order)?;
+    let wanted = Wanted::Start(Box::new((order, planned)));
+    held::carry_out(env, wanted, args.stay).await
+}
+
+/// Makes everything that a run needs, up to its first record.
+pub(super) async fn prepare(
+    env: &Environment,
+    orchestrator: &Orchestrator,
+    (order, mut planned): (Order, Planned),
+    (run, launcher): (RunId, Launcher),
+) -> Result<Ready, Fault> {
     let shipment = planned.shipment.take();
     let tasks = planned.tasks.clone();
-    let batching = (!args.no_batch).then(Batching::default);
-    let rules = task_verbs::rules(env, planned.repository.root(), batching)?;
-    let launcher = planned.launcher(env, &tasks).await?;
-    let (repository, run) = (&planned.repository, new_run()?);
-    let state = repository.root().join(".loki");
-    let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
-    let keeper = course::keeper(env, &state)?;
-    answers::keep(env, &launcher, &state)?;
-    restart::charge(&launcher.threads, (&state, &planned.policy), now());
-    resume::tidy_unheard(env, repository, &lock)?;
-    resume::name_unfinished(&state);
-    course::sweep(repository, &launcher, &keeper).await?;
     let engine = launcher.engine.as_ref();
     let images = setup::images_of(env, engine, &planned.policy, roles(&tasks)).await?;
+    let repository = &planned.repository;
+    let (root, state) = (repository.root(), repository.root().join(".loki"));
     warn_dirty(repository)?;
-    let opening = planned.opening(&run, args, &described(engine.report()))?;
+    let opening = planned.opening(&run, &order, &described(engine.report()))?;
     let writer = Writer::create(&state, &run, now).or_exit(Exit::Failed)?;
-    let mut writer = audit::sealed(env, (repository.root(), &run), writer)?;
+    let mut writer = audit::sealed(env, (root, &run), writer)?;
     course::may_die(env, &mut writer)?;
     let first = run::begin(&mut writer, &launcher.redactor, opening).or_exit(Exit::Failed)?;
     if let Err(fault) = repository.create_run_branch(&run, repository.head()) {
         // This is all that there is of the run.
         drop(writer);
-        audit::forget_run(env, repository.root(), &run)?;
+        audit::forget_run(env, root, &run)?;
         return Err(fault).or_exit(Exit::Failed);
     }
     let course = Course {
@@ -79,17 +83,17 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
         history: vec![first],
         opening: vec![Event::Planned { tasks }],
         cut: Vec::new(),
-        parallel: args.parallel,
-        begins: Begins::New,
-        rules,
+        parallel: order.args.parallel,
+        behind: 0,
+        rules: planned.rules.clone(),
     };
     let installs = planned.installs(env, &launcher)?;
-    let work = planned.work(run, launcher, (images, Arc::clone(&keeper), installs));
-    let exit = course.drive(&work).await;
-    course::forget_old_checkpoints(keeper).await;
-    let exit = landing::after(env, &work, (exit, shipment)).await;
-    drop(lock);
-    exit
+    let keeper = Arc::clone(&orchestrator.keeper);
+    Ok(Ready {
+        work: planned.work(run, launcher, (images, keeper, installs)),
+        course,
+        shipment,
+    })
 }
 
 /// What a run is made of, read and checked; nothing was made yet.
@@ -100,6 +104,8 @@ pub(super) struct Planned {
     pub(super) policy: Policy,
     gathered: Gathered,
     provider: Arc<dyn Provider>,
+    /// How it deals with what fails.
+    pub(super) rules: Rules,
     shipment: Option<landing::Shipment>,
 }
 
@@ -111,39 +117,42 @@ pub(super) fn roles(tasks: &[Task]) -> impl Iterator<Item = &Role> {
 }
 
 impl Planned {
-    /// Reads and checks everything that a person named.
-    pub(super) fn read(env: &Environment, args: &args::Start) -> Result<Self, Fault> {
-        let intake = read_spec(&args.spec)?;
-        let choice = choose(args, &intake)?;
+    /// Checks everything that a person named.
+    pub(super) fn read(env: &Environment, order: &Order) -> Result<Self, Fault> {
+        let intake = Intake::of(order)?;
+        let choice = choose(order, &intake)?;
         let tasks = choice.plan(&intake)?;
-        let repository = setup::repository()?;
+        let repository = setup::repository_at(&order.directory)?;
         repository.refuse_tracked_state().or_exit(Exit::Usage)?;
-        let shipment = landing::shipment(env, &repository, args)?;
+        let shipment = landing::shipment(env, &repository, &order.args)?;
         let needs = policy::entry_of(choice.name());
         let rooted = (Some(repository.root()), needs);
-        let (gathered, policy) = setup::gathered_policy(env, &args.policy, rooted)?;
+        let (gathered, policy) = setup::gathered_policy(env, order.sources(), rooted)?;
         check_plan(&tasks, &policy, &intake.file)?;
+        let batching = (!order.args.no_batch).then(Batching::default);
+        let rules = task_verbs::rules(env, repository.root(), batching)?;
         Ok(Self {
-            provider: choice.open()?,
+            provider: choice.open(order)?,
             intake,
             tasks,
             repository,
             policy,
             gathered,
+            rules,
             shipment,
         })
     }
 
     /// Makes ready what starts the sandboxes of a plan.
-    pub(super) async fn launcher(
+    pub(super) fn launcher(
         &self,
         env: &Environment,
-        tasks: &[Task],
+        (ground, tasks): (&ground::Ground, &[Task]),
     ) -> Result<Launcher, Fault> {
         let rights = roles(tasks).filter_map(|role| self.policy.rights(role));
         let rights: Vec<_> = rights.collect();
         credentials_are_kept(env, &rights)?;
-        setup::launcher(env, setup::engine(env).await?, &rights)
+        ground.launcher(env, &rights)
     }
 
     /// Makes ready what installs for the run; nothing is asked of this machine before it must be.
@@ -188,8 +197,8 @@ impl Planned {
         })
     }
 
-    fn opening(&self, run: &RunId, args: &args::Start, engine: &str) -> Result<Event, Fault> {
-        let here = std::env::current_dir().or_exit(Exit::Usage)?;
+    fn opening(&self, run: &RunId, order: &Order, engine: &str) -> Result<Event, Fault> {
+        let (here, args) = (&order.directory, &order.args);
         let shown = |path: &Path| path.to_string_lossy().into_owned();
         let root = self.repository.root();
         Ok(Event::RunStarted {
@@ -204,7 +213,7 @@ impl Planned {
             engine: engine.to_owned(),
             policy_sha256: self.policy.sha256(),
             asked: Some(Asked {
-                directory: shown(here.strip_prefix(root).unwrap_or(&here)),
+                directory: shown(here.strip_prefix(root).unwrap_or(here)),
                 command: args.command.clone(),
                 replayed: args.replayed.as_deref().map(shown),
                 policy: args.policy.iter().map(|path| shown(path)).collect(),
@@ -214,41 +223,17 @@ impl Planned {
     }
 }
 
-/// Reads a specification without ever reading more than it may have.
-fn read_spec(path: &Path) -> Result<Intake, Fault> {
-    let shown = ui::visible(&path.to_string_lossy());
-    let unreadable = |cause: std::io::Error| {
-        Fault::new(
-            Exit::Invalid,
-            format!("specification `{shown}` cannot be read: {cause}"),
-        )
-        .hint("give a Markdown file: `loki start SPEC.md`")
-    };
-    let file = File::open(path).map_err(unreadable)?;
-    if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err(Fault::new(
-            Exit::Invalid,
-            format!("specification `{shown}` is not a regular file"),
-        )
-        .hint("give a Markdown file: `loki start SPEC.md`"));
+impl Intake {
+    /// Checks the specification of an order.
+    fn of(order: &Order) -> Result<Self, Fault> {
+        let file = order.args.spec.clone();
+        let spec = Spec::parse(&file, &order.spec).map_err(|faults| setup::diagnostics(&faults))?;
+        Ok(Self {
+            spec,
+            sha256: Digest::of(&order.spec).to_string(),
+            file,
+        })
     }
-    let mut bytes = Vec::new();
-    file.take(spec::MAX_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() > spec::MAX_BYTES {
-        return Err(Fault::new(
-            Exit::Invalid,
-            format!("specification `{shown}` is larger than 1 MiB"),
-        )
-        .hint("a specification is text for people: keep data in files of the repository"));
-    }
-    let spec = Spec::parse(path, &bytes).map_err(|faults| setup::diagnostics(&faults))?;
-    Ok(Intake {
-        spec,
-        sha256: Digest::of(&bytes).to_string(),
-        file: path.to_owned(),
-    })
 }
 
 pub(super) fn described(report: &crate::engine::EngineReport) -> String {
@@ -289,7 +274,7 @@ fn credentials_are_kept(env: &Environment, roles: &[Rights]) -> Result<(), Fault
             )));
         }
     }
-    for (rule, program) in roles.iter().flat_map(setup::commands) {
+    for (rule, program) in roles.iter().flat_map(ground::commands) {
         if let Err(cause) = rustix::fs::access(program, rustix::fs::Access::EXEC_OK) {
             let message = format!(
                 "the command `{}` of the credential for `{}` cannot be run: {} ({})",

@@ -4,10 +4,10 @@
 use std::{
     borrow::Cow,
     io::{IsTerminal, Write},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, sync::mpsc};
 
 use super::exit::{Exit, Fault};
 use crate::redact::{self, Redactor};
@@ -17,10 +17,83 @@ use crate::text::visible_json;
 /// What keeps secret values out of everything printed here.
 static MASK: OnceLock<Redactor> = OnceLock::new();
 
-/// Has secret values masked in everything that is printed from here on. The first call counts.
+tokio::task_local! {
+    /// Who is told what would be printed, when that is not who started this process.
+    static AUDIENCE: Audience;
+}
+
+/// Whoever a run is shown to from another process.
+#[derive(Clone)]
+pub(super) struct Audience {
+    lines: mpsc::UnboundedSender<Line>,
+    mask: Arc<OnceLock<Redactor>>,
+}
+
+/// What an audience is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Line {
+    /// For standard output.
+    Data(String),
+    /// For standard error.
+    Note(String),
+}
+
+impl Audience {
+    /// Makes one, and what it is told.
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Line>) {
+        let (lines, told) = mpsc::unbounded_channel();
+        let mask = Arc::default();
+        (Self { lines, mask }, told)
+    }
+
+    fn hear(&self, line: &str, as_line: impl FnOnce(String) -> Line) {
+        let line = masked(line).into_owned();
+        let line = match self.mask.get() {
+            Some(mask) => mask.text(&line).into_owned(),
+            None => line,
+        };
+        // Nobody listens any more.
+        self.lines.send(as_line(line)).ok();
+    }
+
+    /// Has this audience told what a deed prints.
+    pub(super) async fn told<T>(self, deed: impl Future<Output = T>) -> T {
+        AUDIENCE.scope(self, deed).await
+    }
+}
+
+/// Does what was done in another process of whoever listens, who heard there what it says: here only
+/// what goes wrong is told.
+pub(super) fn said_before<T>(deed: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    let Ok(audience) = AUDIENCE.try_with(Clone::clone) else {
+        return deed();
+    };
+    let (lines, mut told) = mpsc::unbounded_channel();
+    let mask = Arc::clone(&audience.mask);
+    let done = AUDIENCE.sync_scope(Audience { lines, mask }, deed);
+    if done.is_err() {
+        while let Ok(line) = told.try_recv() {
+            // Nobody listens any more.
+            audience.lines.send(line).ok();
+        }
+    }
+    done
+}
+
+/// Tells a line to the audience of what runs here, if it has one; returns whether it has.
+fn is_heard(line: &str, as_line: impl FnOnce(String) -> Line) -> bool {
+    let told = AUDIENCE.try_with(|audience| audience.hear(line, as_line));
+    told.is_ok()
+}
+
+/// Has secret values masked in everything that is printed from here on: by what runs for an
+/// audience, to that one. The first call counts.
 pub(super) fn mask(redactor: Redactor) {
-    // A process opens one store, so a second one knows nothing more.
-    MASK.set(redactor).ok();
+    let of_audience = AUDIENCE.try_with(|audience| audience.mask.set(redactor.clone()).ok());
+    if of_audience.is_err() {
+        // What a process does for itself opens one store, so a second one knows nothing more.
+        MASK.set(redactor).ok();
+    }
 }
 
 /// Returns a line with secret values masked.
@@ -44,7 +117,8 @@ pub(super) fn data(line: impl AsRef<str>) {
 
 /// Prints a line of data and returns whether somebody may still read the next.
 pub(super) fn is_read(line: impl AsRef<str>) -> bool {
-    writeln!(std::io::stdout().lock(), "{}", masked(line.as_ref())).is_ok()
+    is_heard(line.as_ref(), Line::Data)
+        || writeln!(std::io::stdout().lock(), "{}", masked(line.as_ref())).is_ok()
 }
 
 /// Prints a value as one JSON document.
@@ -114,6 +188,9 @@ pub(super) fn table(heading: &[&str], rows: impl Iterator<Item = Vec<String>>) {
 
 /// Prints a line for the person watching.
 pub(super) fn note(line: impl AsRef<str>) {
+    if is_heard(line.as_ref(), Line::Note) {
+        return;
+    }
     // The terminal may be gone after a hang-up, while agents still finish: that is no reason to end.
     writeln!(std::io::stderr().lock(), "{}", masked(line.as_ref())).ok();
 }
@@ -150,7 +227,8 @@ pub(super) fn is_on_terminal() -> bool {
 
 /// Asks a yes-or-no question; without a terminal the answer is no.
 pub(super) fn ask(question: &str) -> bool {
-    if !(std::io::stdin().is_terminal() && is_watched()) {
+    let is_apart = AUDIENCE.try_with(|_| ()).is_ok();
+    if is_apart || !(std::io::stdin().is_terminal() && is_watched()) {
         return false;
     }
     let mut answer = String::new();

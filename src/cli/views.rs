@@ -6,15 +6,16 @@ use std::{fs, path::PathBuf, time::Duration};
 use crate::{
     event::Record,
     git::Repository,
-    journal::{self, Follow, From, Lock, Signal},
+    journal::{self, Follow, From, Holder, Lock, Signal},
     name::RunId,
     run,
     status::{self, Status},
 };
 
 use super::{
-    args::{Events, Logs, Shown, Stop},
+    args::{Events, Logs, Shown},
     exit::{Exit, Fault, OrExit},
+    held::{self, Pace, args::Stop},
     landing::unfinished,
     progress, resume, setup,
     ui::{self, Stream},
@@ -103,15 +104,71 @@ pub(super) fn status(shown: &Shown) -> Result<Exit, Fault> {
         let (message, hint) = found.message();
         ui::warning(format!("{message}: {hint}"));
     }
-    if held.is_none_or(|holder| holder.run != chosen.run) {
+    if held
+        .as_ref()
+        .is_none_or(|holder| !holder.holds(&chosen.run))
+    {
         status = resume::orphaned(status, &chosen.run);
     }
+    let beside = beside(&chosen, held.as_ref());
     if shown.json {
-        ui::json(&status)?;
+        ui::json(&Shows { status, beside })?;
     } else {
+        beside.iter().for_each(Beside::say);
         ui::data(status::text(&status).trim_end());
     }
     Ok(Exit::Done)
+}
+
+/// A status, and the runs that go on beside it.
+#[derive(serde::Serialize)]
+struct Shows {
+    #[serde(flatten)]
+    status: Status,
+    beside: Vec<Beside>,
+}
+
+/// A run that goes on beside the one that is shown.
+#[derive(serde::Serialize)]
+struct Beside {
+    run: RunId,
+    title: String,
+    tasks: usize,
+    completed: usize,
+}
+
+impl Beside {
+    fn say(&self) {
+        let Self {
+            run,
+            title,
+            tasks,
+            completed,
+        } = self;
+        ui::note(format!(
+            "beside it goes on run {run}: {} ({completed} of {}): loki status --run {run}",
+            ui::visible(title),
+            ui::counted(*tasks, "task")
+        ));
+    }
+}
+
+/// Returns the other runs that the orchestrator here holds. One that has not written anything yet is
+/// none.
+fn beside(chosen: &Chosen, holder: Option<&Holder>) -> Vec<Beside> {
+    let runs = holder.into_iter().flat_map(Holder::runs);
+    let others = runs.filter(|run| **run != chosen.run).filter_map(|run| {
+        let records = journal::read(&journal::path(&chosen.state, run)).ok()?;
+        let status = Status::fold(&records);
+        status.run.as_ref()?;
+        Some(Beside {
+            run: run.clone(),
+            title: status.title,
+            tasks: status.tasks.len(),
+            completed: status.counts.completed,
+        })
+    });
+    others.collect()
 }
 
 /// `loki events`.
@@ -141,8 +198,7 @@ pub(super) async fn events(events: &Events) -> Result<Exit, Fault> {
     let mut follow = Follow::open(&chosen.journal(), From::Start).or_exit(Exit::Failed)?;
     while let Some(record) = follow.next().await {
         let record = record.or_exit(Exit::Failed)?;
-        let read = print(&record)?;
-        if !read || matches!(record.event, crate::event::Event::RunEnded { .. }) {
+        if !print(&record)? {
             break;
         }
     }
@@ -201,6 +257,10 @@ fn of_task(log: &str, task: &str) -> bool {
 /// `loki stop`: leaves the signal file, or ends the orchestrator's agents at once, and waits until
 /// it is gone.
 pub(super) async fn stop(stop: &Stop) -> Result<Exit, Fault> {
+    if let Some(run) = &stop.run {
+        let pace = if stop.now { Pace::Now } else { Pace::Drain };
+        return held::stop(run, pace).await;
+    }
     let state = state()?;
     let Some(holder) = Lock::holder(&state).or_exit(Exit::Failed)? else {
         ui::note("nothing runs in this repository; `loki status` shows the newest run");
@@ -216,10 +276,7 @@ pub(super) async fn stop(stop: &Stop) -> Result<Exit, Fault> {
     } else {
         "end when its agents have finished"
     };
-    ui::note(format!(
-        "asked run {} (process {}) to {word}",
-        holder.run, holder.pid
-    ));
+    ui::note(format!("asked {holder} to {word}"));
     while Lock::holder(&state)
         .or_exit(Exit::Failed)?
         .is_some_and(|now| now.pid == holder.pid)

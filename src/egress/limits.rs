@@ -36,12 +36,17 @@ use super::quota::Total;
 const PIECE: u64 = 1024;
 const ONE: NonZeroU32 = NonZeroU32::MIN;
 
-/// The budgets of all gateways of an orchestrator.
+/// The budgets of all gateways of a run.
 #[derive(Debug, Default)]
 pub(super) struct Budgets {
     by_rule: Mutex<HashMap<Role, HashMap<String, Arc<Budget>>>>,
     totals: Mutex<HashMap<Role, Arc<Total>>>,
+    /// Of all runs of this process: what is allowed in a minute is not allowed once for each.
+    paces: Arc<Mutex<HashMap<PaceOf, Arc<Pace>>>>,
 }
+
+/// A role, a rule and what it allows in a minute: runs under other policies have their own.
+type PaceOf = (Role, String, Option<u32>, Option<u64>);
 
 /// What was used of one budget in the minute before this orchestrator started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +67,24 @@ impl Budgets {
         if let Some(budget) = known {
             return Arc::clone(budget);
         }
-        let budget = Arc::new(Budget::new(rates, self.total(role)));
+        let (calls, bytes) = (rates.api_calls_per_minute, rates.network_bytes_per_minute);
+        let of = (role.clone(), rule.to_owned(), calls, bytes);
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let pace = paces
+            .entry(of)
+            .or_insert_with(|| Arc::new(Pace::new(rates)));
+        let budget = Arc::new(Budget::new(rates, Arc::clone(pace), self.total(role)));
         let of_role = budgets.entry(role.clone()).or_default();
         of_role.insert(rule.to_owned(), Arc::clone(&budget));
         budget
+    }
+
+    /// Returns budgets of another run: the same minute, and all of its own bytes and calls.
+    pub(super) fn beside(&self) -> Self {
+        Self {
+            paces: Arc::clone(&self.paces),
+            ..Self::default()
+        }
     }
 
     /// Returns what a role has used of its bytes of the run, under all rules.
@@ -78,23 +97,37 @@ impl Budgets {
 /// What is left of one role's minute under one rule.
 #[derive(Debug)]
 pub(super) struct Budget {
-    calls: Option<Bucket>,
-    bytes: Option<Bucket>,
-    /// Bytes ever taken, so that parts of a piece are not lost.
-    taken: AtomicU64,
+    pace: Arc<Pace>,
     /// Of the role, in the whole run.
     total: Arc<Total>,
     most: Option<u64>,
     most_calls: Option<u32>,
 }
 
-impl Budget {
-    fn new(rates: &Rates, total: Arc<Total>) -> Self {
+/// What is left of the minute itself.
+#[derive(Debug)]
+struct Pace {
+    calls: Option<Bucket>,
+    bytes: Option<Bucket>,
+    /// Bytes ever taken, so that parts of a piece are not lost.
+    taken: AtomicU64,
+}
+
+impl Pace {
+    fn new(rates: &Rates) -> Self {
         let pieces = |bytes: u64| u32::try_from(bytes / PIECE).unwrap_or(u32::MAX);
         Self {
             calls: rates.api_calls_per_minute.map(Bucket::new),
             bytes: rates.network_bytes_per_minute.map(pieces).map(Bucket::new),
             taken: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Budget {
+    fn new(rates: &Rates, pace: Arc<Pace>, total: Arc<Total>) -> Self {
+        Self {
+            pace,
             total,
             most: rates.network_bytes_per_run,
             most_calls: rates.api_calls_per_run,
@@ -105,10 +138,10 @@ impl Budget {
     pub(super) fn charge(&self, past: &[Past]) {
         let calls = past.iter().map(|past| (past.ago, past.calls));
         let pieces = past.iter().map(|past| (past.ago, past.bytes / PIECE));
-        if let Some(bucket) = &self.calls {
+        if let Some(bucket) = &self.pace.calls {
             bucket.charge(calls);
         }
-        if let Some(bucket) = &self.bytes {
+        if let Some(bucket) = &self.pace.bytes {
             bucket.charge(pieces);
         }
     }
@@ -118,7 +151,7 @@ impl Budget {
         if let Some(most) = self.most_calls.filter(|most| self.total.calls() >= *most) {
             return Err(TooMany::OfRun { most });
         }
-        let waited = match &self.calls {
+        let waited = match &self.pace.calls {
             None => Duration::ZERO,
             Some(calls) => calls.take(ONE, Some(within)).await?,
         };
@@ -151,10 +184,10 @@ impl Budget {
     }
 
     async fn in_pace(&self, count: u64) -> Duration {
-        let Some(bytes) = &self.bytes else {
+        let Some(bytes) = &self.pace.bytes else {
             return Duration::ZERO;
         };
-        let before = self.taken.fetch_add(count, Ordering::Relaxed);
+        let before = self.pace.taken.fetch_add(count, Ordering::Relaxed);
         let mut pieces = before.wrapping_add(count) / PIECE - before / PIECE;
         let mut waited = Duration::ZERO;
         while let Some(some) = bytes.at_once(pieces) {
@@ -368,7 +401,7 @@ mod tests {
             network_bytes_per_minute: bytes,
             ..Rates::default()
         };
-        Budget::new(&rates, Arc::default())
+        Budget::new(&rates, Arc::new(Pace::new(&rates)), Arc::default())
     }
 
     #[tokio::test(start_paused = true)]
@@ -479,6 +512,41 @@ mod tests {
             assert_eq!(budget.call(Duration::ZERO).await, Ok(Duration::ZERO));
         }
         assert_eq!(budget.bytes(usize::MAX).await.unwrap(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn runs_share_the_minute_and_not_what_each_may_use_up() {
+        let rates = Rates {
+            api_calls_per_minute: Some(10),
+            api_calls_per_run: Some(6),
+            ..Rates::default()
+        };
+        let (first, role) = (Budgets::default(), "eng-qa".parse().unwrap());
+        let second = first.beside();
+        let of = |budgets: &Budgets, rates| budgets.of(&role, "a.test:443", rates);
+        for _ in 0..6 {
+            let call = of(&first, &rates).call(Duration::ZERO).await;
+            assert_eq!(call, Ok(Duration::ZERO));
+        }
+        assert_eq!(
+            of(&first, &rates).call(Duration::ZERO).await,
+            Err(TooMany::OfRun { most: 6 })
+        );
+        for _ in 0..4 {
+            let call = of(&second, &rates).call(Duration::ZERO).await;
+            assert_eq!(call, Ok(Duration::ZERO));
+        }
+        let eleventh = of(&second, &rates).call(Duration::ZERO).await;
+        assert!(matches!(eleventh, Err(TooMany::AMinute { .. })));
+        let other = Rates {
+            api_calls_per_minute: Some(20),
+            ..Rates::default()
+        };
+        let third = first.beside();
+        assert!(
+            of(&third, &other).call(Duration::ZERO).await.is_ok(),
+            "a run under another policy has a minute of its own"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What all gateways share: threads of their own, so that a download delays no exec, the budgets of
+//! What the gateways of a process share: threads of their own, so that a download delays no exec, the budgets of
 //! roles, the way out of this host, and what a person opened.
 //!
 //! There is one thread for each processor, up to a few. A gateway lives on one of them, so that its
@@ -33,14 +33,15 @@ use super::{
     tokens::{Commands, Tokens},
 };
 
-/// What the gateways of an orchestrator have in common.
+/// What the gateways of a run have in common. The minute of each role, what inspection keeps and the
+/// way out of this host are those of the process.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) budgets: Budgets,
-    pub(super) quotas: Quotas,
+    pub(super) quotas: Arc<Quotas>,
     pub(super) openings: Openings,
-    pub(super) proxies: Proxies,
-    pub(super) inspection: Inspection,
+    pub(super) proxies: Arc<Proxies>,
+    pub(super) inspection: Arc<Inspection>,
     pub(super) vetting: VettingKept,
     pub(super) tokens: Tokens,
     /// Where answers are kept, once somebody said where.
@@ -50,10 +51,10 @@ pub(super) struct Shared {
 /// Most threads; more gateways than one of them can serve are rare.
 const MOST: usize = 8;
 
-/// Dedicated threads. Dropping this ends every gateway on them.
+/// Dedicated threads. Dropping the last that was made of them ends every gateway on them.
 #[derive(Debug)]
 pub struct Threads {
-    each: Vec<Thread>,
+    each: Arc<Vec<Thread>>,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -91,10 +92,10 @@ impl Threads {
     pub fn through(proxies: Proxies) -> Result<Self, StartError> {
         let shared = Shared {
             budgets: Budgets::default(),
-            quotas: Quotas::default(),
+            quotas: Arc::default(),
             openings: Openings::default(),
-            proxies,
-            inspection: Inspection::new()?,
+            proxies: Arc::new(proxies),
+            inspection: Arc::new(Inspection::new()?),
             vetting: VettingKept::default(),
             tokens: Tokens::default(),
             answers: OnceLock::new(),
@@ -102,9 +103,37 @@ impl Threads {
         let count = available_parallelism().map_or(1, |count| count.get().min(MOST));
         let each: io::Result<_> = (0..count).map(|_| Thread::start()).collect();
         Ok(Self {
-            each: each.map_err(StartError::Thread)?,
+            each: Arc::new(each.map_err(StartError::Thread)?),
             shared: Arc::new(shared),
         })
+    }
+
+    /// Returns the same threads for another run of this process. What a role may use in a minute,
+    /// the certificate authority and the way out are shared; what a person opened, what is used up
+    /// in a run, tokens, advisories and kept answers are the run's own.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        let Shared {
+            budgets,
+            quotas,
+            proxies,
+            inspection,
+            ..
+        } = self.shared.as_ref();
+        let shared = Shared {
+            budgets: budgets.beside(),
+            quotas: Arc::clone(quotas),
+            openings: Openings::default(),
+            proxies: Arc::clone(proxies),
+            inspection: Arc::clone(inspection),
+            vetting: VettingKept::default(),
+            tokens: Tokens::default(),
+            answers: OnceLock::new(),
+        };
+        Self {
+            each: Arc::clone(&self.each),
+            shared: Arc::new(shared),
+        }
     }
 
     /// Returns the trust files of sandboxes: what this machine trusts, and the gateway's authority.
@@ -196,6 +225,32 @@ impl Drop for Thread {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_share_threads_and_not_what_a_person_opened() {
+        let threads = Threads::start().unwrap();
+        let other = threads.beside();
+        assert!(Arc::ptr_eq(&threads.each, &other.each));
+        assert!(Arc::ptr_eq(&threads.trust(), &other.trust()));
+        let role: Role = "eng-qa".parse().unwrap();
+        let target = Target {
+            name: "a.test".parse().unwrap(),
+            port: 443,
+        };
+        threads.open(Opening {
+            role: role.clone(),
+            host: target.name.clone(),
+            port: target.port,
+            protocol: crate::policy::Protocol::Tls,
+            times: crate::egress::Times::Run,
+        });
+        let is_open = |threads: &Threads| {
+            let own = (&role, &Egress::default());
+            let asked = super::super::openings::Asked::ToConnect;
+            threads.shared.openings.decide(own, &target, asked).is_ok()
+        };
+        assert!(is_open(&threads) && !is_open(&other));
+    }
 
     #[test]
     fn gateways_spread_over_the_threads_and_an_ended_one_makes_room() {

@@ -9,6 +9,7 @@ mod error;
 mod letter;
 mod wire;
 
+use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -104,7 +105,7 @@ impl<D> std::fmt::Debug for Forge<D> {
 
 impl<D> Forge<D>
 where
-    D: AsyncFn() -> std::io::Result<tokio::net::TcpStream>,
+    D: Fn() -> BoxFuture<'static, std::io::Result<tokio::net::TcpStream>> + Sync,
 {
     /// Prepares asking; `dial` connects to [`Place::interface`].
     pub fn new(place: Place, token: Zeroizing<String>, trust: Trust, dial: D) -> Self {
@@ -274,7 +275,9 @@ mod tests {
             place("h.test", None),
             Zeroizing::new("hush".to_owned()),
             Trust::of_authorities(&[]).unwrap(),
-            async || Err(std::io::ErrorKind::NotConnected.into()),
+            || -> BoxFuture<'static, std::io::Result<tokio::net::TcpStream>> {
+                Box::pin(async { Err(std::io::ErrorKind::NotConnected.into()) })
+            },
         );
         let take = |url: &str| forge.pull_request(url.to_owned()).is_ok();
         assert!(take("https://h.test/o/r/pull/1"));

@@ -122,6 +122,16 @@ impl Repository {
         self.branch.as_deref()
     }
 
+    /// Has this value, of the same repository as another, take turns with it where git must not be
+    /// asked twice at once.
+    #[must_use]
+    pub fn in_turn_with(self, other: &Self) -> Self {
+        Self {
+            worktrees: Arc::clone(&other.worktrees),
+            ..self
+        }
+    }
+
     /// Waits until nobody else adds or removes a worktree.
     pub(super) fn lock_worktrees(&self) -> MutexGuard<'_, ()> {
         self.worktrees

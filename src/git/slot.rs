@@ -174,6 +174,20 @@ impl Repository {
         }
     }
 
+    /// Removes what is left of the worktrees of one run. Nothing of that run may work there any
+    /// more; others may.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn sweep_run(&self, run: &RunId) -> Result<(), GitError> {
+        let dir = self.worktrees_dir().join(run.as_str());
+        match fs::symlink_metadata(&dir) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            _ => tree::remove(&dir)?,
+        }
+        self.forget_worktrees(&dir)
+    }
+
     /// Removes git's notes on worktrees that stand below `dir`.
     fn forget_worktrees(&self, dir: &Path) -> Result<(), GitError> {
         self.forget(|place| place.starts_with(dir))

@@ -20,13 +20,15 @@ pub enum From {
     End,
 }
 
-/// A reader that waits for records as they are written, and ends after `run_ended`. Every record
-/// is checked as in [`super::read`].
+/// A reader that waits for records as they are written, and ends after a `run_ended` that none
+/// follows: a run that was gone on with has one in its middle. Every record is checked as in
+/// [`super::read`].
 pub struct Follow {
     chain: Chain,
     /// A token arrives when the file has changed; one is as good as many.
     changed: mpsc::Receiver<()>,
     ended: bool,
+    broken: bool,
     _watcher: RecommendedWatcher,
 }
 
@@ -51,10 +53,13 @@ impl Follow {
             chain: Chain::open(path)?,
             changed,
             ended: false,
+            broken: false,
             _watcher: watcher,
         };
         if from == From::End {
             while follow.ready()?.is_some() {}
+            // Whoever asks for what comes knows that something will.
+            follow.ended = false;
         }
         Ok(follow)
     }
@@ -64,7 +69,7 @@ impl Follow {
         loop {
             match self.ready().transpose() {
                 Some(next) => return Some(next),
-                None if self.ended => return None,
+                None if self.ended || self.broken => return None,
                 None => self.changed.recv().await?,
             }
         }
@@ -76,7 +81,7 @@ impl Follow {
     ///
     /// Names the record that is not what was written.
     pub fn ready(&mut self) -> Result<Option<Record>, JournalError> {
-        if self.ended {
+        if self.broken {
             return Ok(None);
         }
         match self.chain.step() {
@@ -86,7 +91,7 @@ impl Follow {
             }
             Ok(Step::End { .. }) => Ok(None),
             Err(error) => {
-                self.ended = true;
+                self.broken = true;
                 Err(error)
             }
         }

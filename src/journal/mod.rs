@@ -3,7 +3,8 @@
 //! One [`Writer`] per run appends JSON lines to `.loki/journal/<run>.jsonl`; the format is in
 //! `docs/journal.md`. [`read`] and [`verify`] check the whole chain, [`Follow`] waits for more.
 //! [`Lock`] keeps a repository to one orchestrator, [`Signals`] watches `STOP` and `PAUSE`,
-//! [`Requests`] what a person asks of a running one, [`Inbox`] files that come, and [`views`] writes the files other tools read.
+//! [`Door`] lets other programs of this user talk to it, [`Requests`] what a person asks of a running
+//! one, [`Inbox`] files that come, and [`views`] writes the files other tools read.
 //!
 //! A writer that was given a [`Sealing`] signs what it wrote; [`audit`] holds a journal against its
 //! seals and against the newest one, which is kept outside of the repository. [`export`] turns
@@ -19,6 +20,7 @@
 pub mod audit;
 mod chain;
 mod check;
+mod door;
 mod durable;
 mod error;
 pub mod export;
@@ -29,6 +31,7 @@ mod key;
 mod kill;
 mod line;
 mod lock;
+mod log;
 mod place;
 pub mod requests;
 pub mod ring;
@@ -54,6 +57,7 @@ use crate::{digest::Digest, event::Record, name::RunId};
 
 use chain::{Chain, Step};
 
+pub use door::{Door, DoorError, Talk, TalkError, knock};
 #[expect(
     clippy::module_name_repetitions,
     reason = "an error is named after what failed"
@@ -66,6 +70,7 @@ pub use key::{Forged, Key, KeyError, NotHex, PublicKey, Signature};
 pub use kill::{Fate, KillPoint, NoKillPoint};
 pub use line::FORMAT;
 pub use lock::{Holder, Lock, LockError};
+pub use log::{log_path, open_log};
 pub use requests::{Requests, Unbelieved};
 pub use seal::{Facts, Link, PURPOSE as SEAL_PURPOSE, Seal, SealFault};
 pub use sealer::Sealing;

@@ -19,6 +19,7 @@ use super::error::JournalError;
 use crate::whole::{self, At, Taken};
 
 /// An open directory under `.loki`, or `.loki` itself.
+#[derive(Debug)]
 pub(super) struct Dir {
     path: PathBuf,
     fd: OwnedFd,

@@ -7,7 +7,7 @@ use super::{
     script::{Links, needs, read_file},
     variables,
 };
-use crate::task::Task;
+use crate::{digest::Digest, task::Task};
 
 /// Largest program file, in bytes.
 const FILE_MAX: usize = 10 * 1024 * 1024;
@@ -20,6 +20,7 @@ pub struct Agent {
     args: Vec<String>,
     files: Vec<HomeFile>,
     needs: Vec<String>,
+    account: String,
 }
 
 impl Agent {
@@ -36,10 +37,11 @@ impl Agent {
             .next()
             .filter(|word| !word.trim().is_empty())
             .ok_or(ProviderError::NoProgram)?;
-        let args = words.collect();
+        let args: Vec<String> = words.collect();
         let path = directory.join(&first);
         if !first.contains('/') && !path.is_file() {
             return Ok(Self {
+                account: account(&args, first.as_bytes()),
                 needs: vec![first.clone()],
                 program: Program::Image(first),
                 args,
@@ -48,6 +50,7 @@ impl Agent {
         }
         let contents = read_file(&path, FILE_MAX, Links::Follow)?;
         let needs = needs(&contents).ok_or(ProviderError::NotAProgram { path })?;
+        let account = account(&args, &contents);
         let file = HomeFile {
             path: AGENT_PATH.to_owned(),
             contents,
@@ -58,13 +61,24 @@ impl Agent {
             args,
             files: vec![file],
             needs,
+            account,
         })
     }
+}
+
+/// Tells programs and their arguments apart: what two of them ask is not known to be the same.
+fn account(args: &[String], program: &[u8]) -> String {
+    let called = format!("{args:?} {}", Digest::of(program));
+    format!("command {:.16}", Digest::of(called.as_bytes()))
 }
 
 impl Provider for Agent {
     fn name(&self) -> &'static str {
         "command"
+    }
+
+    fn account(&self) -> &str {
+        &self.account
     }
 
     fn joins(&self) -> bool {

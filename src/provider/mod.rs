@@ -49,6 +49,12 @@ pub trait Provider: Send + Sync {
     /// Returns its name, such as `replay`.
     fn name(&self) -> &str;
 
+    /// Returns whom its attempts ask in the end: runs for which that is the same leave it alone together when
+    /// it is busy or only fails.
+    fn account(&self) -> &str {
+        self.name()
+    }
+
     /// Says what to start for one attempt.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ mod driver;
 mod failure;
 mod foresight;
 mod handed;
+mod held;
 mod install;
 mod keeper;
 mod land;
@@ -44,6 +45,7 @@ pub use believed::Believed;
 )]
 pub use driver::{Answer, Control, Ending, Rules, RunError, Session, begin, drive};
 pub use foresight::Foresight;
+pub use held::{Berth, Held, HeldAlready};
 pub use install::{Installs, Ready, Registry, Rules as PackageRules};
 pub use keeper::{Holder, Keeper, Subject};
 pub use landings::{Landing, Landings};

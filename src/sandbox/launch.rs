@@ -14,6 +14,7 @@ use crate::{
     engine::{ContainerId, ContainerSpec, Engine, EngineError, Mount},
     event::Isolation,
     link::{Link, LinkError, Listener, guest_path},
+    name::RunId,
     policy::Rights,
     redact::{Redactor, Values},
 };
@@ -103,7 +104,16 @@ impl Launcher {
     /// The engine's, or that a container still stands after 20 s.
     pub async fn end_own(&self, repository: &str) -> Result<(), EngineError> {
         drop(self.creating.write().await);
-        end_own(self.engine.as_ref(), repository).await
+        end_own(self.engine.as_ref(), (repository, None)).await
+    }
+
+    /// Does what [`Launcher::end_own`] does for the containers of one run alone.
+    ///
+    /// # Errors
+    /// The engine's, or that a container still stands after 20 s.
+    pub async fn end_run(&self, repository: &str, run: &RunId) -> Result<(), EngineError> {
+        drop(self.creating.write().await);
+        end_own(self.engine.as_ref(), (repository, Some(run))).await
     }
 
     /// Returns the user that the next sandbox's agent runs as: one of its own where the

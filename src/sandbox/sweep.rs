@@ -5,6 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use crate::{
     digest::Digest,
     engine::{ContainerId, Engine, EngineError},
+    name::RunId,
 };
 
 /// How often, and how long apart, containers are looked for until none is left.
@@ -77,12 +78,15 @@ pub async fn sweep(
     Ok(found)
 }
 
-/// Removes every container that this process made for a repository, and returns once the engine
-/// lists none any more. Two looks must agree: a request that was given up may still be on its way.
+/// Removes every container that this process made for a repository, or for one run of it, and
+/// returns once the engine lists none any more. Two looks must agree: a request that was given up may still be on its way.
 ///
 /// # Errors
 /// The engine's, or that a container still stands after 20 s.
-pub(super) async fn end_own(engine: &dyn Engine, repository: &str) -> Result<(), EngineError> {
+pub(super) async fn end_own(
+    engine: &dyn Engine,
+    (repository, run): (&str, Option<&RunId>),
+) -> Result<(), EngineError> {
     let (filter, me) = (format!("loki.repository={repository}"), owner());
     let mut empty = 0;
     for _ in 0..LOOKS {
@@ -90,6 +94,10 @@ pub(super) async fn end_own(engine: &dyn Engine, repository: &str) -> Result<(),
         let own: Vec<_> = listed
             .into_iter()
             .filter(|one| one.labels.get("loki.owner") == Some(&me))
+            .filter(|one| {
+                let of = one.labels.get("loki.run").map(String::as_str);
+                run.is_none_or(|run| of == Some(run.as_str()))
+            })
             .collect();
         empty = if own.is_empty() { empty + 1 } else { 0 };
         if empty == 2 {

@@ -10,6 +10,7 @@
 //! accept: ["grep -q 2026 page.html"]
 //! files: [page.html]
 //! priority: high                               # critical, high, normal or low
+//! run: 20261121-202556-b581                    # which, where several go on
 //! ```
 //!
 //! A file comes from whoever may write into the inbox, so everything has a bound and unknown keys are
@@ -21,7 +22,7 @@ use std::path::Path;
 use super::Task;
 use crate::{
     diagnostic::Diagnostic,
-    name::{Role, TaskId},
+    name::{Role, RunId, TaskId},
     policy::plain::{self, Node, Reading},
     task::Priority,
     text::is_hostile,
@@ -42,7 +43,7 @@ const PATH: usize = 4096;
 /// Most items of one list.
 const ITEMS: usize = 100;
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "id",
     "title",
     "role",
@@ -51,14 +52,24 @@ const KEYS: [&str; 8] = [
     "accept",
     "files",
     "priority",
+    "run",
 ];
 
-/// Reads a file of tasks, in their order.
+/// What a file of tasks says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// The run that its tasks are for, where it says so.
+    pub run: Option<RunId>,
+    /// The tasks, in their order.
+    pub tasks: Vec<Task>,
+}
+
+/// Reads a file of tasks. All are for one run.
 ///
 /// # Errors
 ///
 /// Every fault.
-pub fn read(file: &Path, text: &str) -> Result<Vec<Task>, Vec<Diagnostic>> {
+pub fn read(file: &Path, text: &str) -> Result<Given, Vec<Diagnostic>> {
     let tasks = plain::read(file, text, |reading, root| {
         if !root.is_list() {
             return vec![task(reading, root)];
@@ -73,9 +84,18 @@ pub fn read(file: &Path, text: &str) -> Result<Vec<Task>, Vec<Diagnostic>> {
             );
         }
         let few = items.into_iter().take(TASKS);
-        few.map(|item| task(reading, item)).collect()
+        let tasks: Vec<_> = few.map(|item| task(reading, item)).collect();
+        let mut runs = tasks.iter().flatten().map(|(run, _)| run);
+        let first = runs.next();
+        if runs.any(|run| Some(run) != first) {
+            let help = Some("write the same `run` into each task, or a file for each run");
+            reading.fault(root.spot(), "its tasks are for different runs", help);
+        }
+        tasks
     })?;
-    Ok(tasks.into_iter().flatten().collect())
+    let (runs, tasks): (Vec<_>, Vec<_>) = tasks.into_iter().flatten().unzip();
+    let run = runs.into_iter().flatten().next();
+    Ok(Given { run, tasks })
 }
 
 /// Returns what is wrong with a title, if anything is.
@@ -107,7 +127,8 @@ pub fn text_fault(what: &str, text: &str) -> Option<String> {
     })
 }
 
-fn task(reading: &mut Reading<'_>, node: Node<'_>) -> Option<Task> {
+/// Reads a task, and the run that it is for.
+fn task(reading: &mut Reading<'_>, node: Node<'_>) -> Option<(Option<RunId>, Task)> {
     let pairs = reading.map(node, "a task", &KEYS);
     let value = |key: &str| {
         pairs
@@ -137,6 +158,10 @@ fn task(reading: &mut Reading<'_>, node: Node<'_>) -> Option<Task> {
         Some(node) => parsed::<Priority>(reading, node, "`priority`"),
         None => Some(Priority::default()),
     };
+    let run = match value("run") {
+        Some(node) => parsed::<RunId>(reading, node, "`run`").map(Some),
+        None => Some(None),
+    };
     let description =
         value("description").and_then(|node| short(reading, node, ("`description`", TEXT)));
     let lists = Lists {
@@ -145,7 +170,7 @@ fn task(reading: &mut Reading<'_>, node: Node<'_>) -> Option<Task> {
             .map_or_else(Vec::new, |node| texts(reading, node, ("`accept`", TEXT))),
         files: value("files").map_or_else(Vec::new, |node| texts(reading, node, ("`files`", PATH))),
     };
-    Some(Task {
+    let task = Task {
         id: id?,
         role: role?,
         title: title?,
@@ -154,7 +179,8 @@ fn task(reading: &mut Reading<'_>, node: Node<'_>) -> Option<Task> {
         accept: lists.accept,
         files: lists.files,
         priority: priority?,
-    })
+    };
+    Some((run?, task))
 }
 
 struct Lists {
@@ -264,9 +290,13 @@ mod tests {
     use super::*;
 
     fn ids(text: &str) -> Vec<String> {
-        let tasks =
+        let given =
             read(Path::new("drop.yaml"), text).unwrap_or_else(|faults| panic!("{faults:?}"));
-        tasks.into_iter().map(|task| task.id.to_string()).collect()
+        given
+            .tasks
+            .into_iter()
+            .map(|task| task.id.to_string())
+            .collect()
     }
 
     fn faults(text: &str) -> Vec<String> {
@@ -276,15 +306,17 @@ mod tests {
 
     #[test]
     fn a_title_is_enough_and_everything_can_be_said() {
-        let task = read(Path::new("x.yaml"), "title: Fix the footer!\n")
-            .unwrap()
-            .remove(0);
+        let given = read(Path::new("x.yaml"), "title: Fix the footer!\n").unwrap();
+        assert_eq!(given.run, None);
+        let task = &given.tasks[0];
         assert_eq!(
             (task.id.as_str(), task.role.as_str()),
             ("fix-the-footer", DEFAULT_ROLE)
         );
-        let all = "id: year\ntitle: The year\nrole: eng-frontend\ndescription: |\n  It is 2026.\ndepends_on: [page, page]\naccept: [\"grep 2026 p.html\"]\nfiles: [p.html]\npriority: high\n";
-        let task = read(Path::new("x.yaml"), all).unwrap().remove(0);
+        let all = "id: year\ntitle: The year\nrole: eng-frontend\ndescription: |\n  It is 2026.\ndepends_on: [page, page]\naccept: [\"grep 2026 p.html\"]\nfiles: [p.html]\npriority: high\nrun: 20261121-202556-b581\n";
+        let given = read(Path::new("x.yaml"), all).unwrap();
+        assert_eq!(given.run, Some("20261121-202556-b581".parse().unwrap()));
+        let task = &given.tasks[0];
         assert_eq!(task.description, "It is 2026.");
         assert_eq!(task.depends_on.len(), 1);
         assert_eq!((task.accept.len(), task.files.len()), (1, 1));
@@ -318,6 +350,17 @@ mod tests {
             faults("title: 待办\n"),
             ["drop.yaml:1:1: no name can be made of this title"]
         );
+    }
+
+    #[test]
+    fn the_tasks_of_one_file_are_for_one_run() {
+        let read = |text: &str| read(Path::new("x.yaml"), text);
+        let of = |run: &str| format!("- {{title: A, run: {run}}}\n");
+        let same = read(&(of("a") + &of("a"))).unwrap();
+        assert_eq!((same.run, same.tasks.len()), ("a".parse().ok(), 2));
+        for text in [of("a") + &of("b"), of("a") + "- title: A\n", of("../a")] {
+            assert!(read(&text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ const TOUCHING: &[(&str, &str)] = &[
     ("logs", "logs"),
     ("events", "events"),
     ("stop", "stop"),
+    ("attach", "attach"),
     (
         "sandbox run",
         "sandbox run --role eng-backend -- git log --oneline",

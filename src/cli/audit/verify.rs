@@ -49,12 +49,13 @@ pub(super) fn verify(env: &Environment, asked: &Verify) -> Result<Exit, Fault> {
         ui::note("no run was made in this repository: `loki start SPEC.md` makes one");
         return Ok(Exit::Failed);
     }
-    // A run that begins right now has a journal before it has a seal.
-    let begins = Lock::holder(&state).ok().flatten().map(|held| held.run);
+    // One that begins right now has a journal before it has a seal.
+    let holder = Lock::holder(&state).ok().flatten();
     let mut exit = Exit::Done;
     let mut all = Vec::new();
     for run in &runs {
-        let accepted = match asked.unsealed || begins.as_ref() == Some(run) {
+        let begins = holder.as_ref().is_some_and(|holder| holder.holds(run));
+        let accepted = match asked.unsealed || begins {
             true => Accepted::Any,
             false => Accepted::Sealed,
         };

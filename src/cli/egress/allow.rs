@@ -8,6 +8,7 @@ use crate::{
     egress::{Opening, Times},
     event::Event,
     journal::{self, Follow, From, Lock, requests},
+    name::RunId,
     policy::{
         Layer, Policy, Protocol, Rights, Source, Target, changed_lines,
         explain::{self, Advice},
@@ -20,6 +21,7 @@ use super::{
         env::Environment,
         exit::{Exit, Fault, OrExit},
         setup::{self, Gathered},
+        signals::{Asks, Request},
         ui,
     },
     args::Allow,
@@ -50,14 +52,14 @@ pub(in crate::cli) async fn allow(env: &Environment, asked: &Allow) -> Result<Ex
     }
     refuse_denied(&gathered, &advice, (&rights, &asked.target.0))?;
     let times = if asked.once { Times::Once } else { Times::Run };
-    open(&Opening {
+    let opening = Opening {
         role: asked.role.clone(),
         host: name.clone(),
         port: *port,
         protocol: usual(*port),
         times,
-    })
-    .await
+    };
+    open(opening, asked.of.as_ref()).await
 }
 
 /// What is spoken on a port when nobody says it: as `policy explain` advises.
@@ -104,29 +106,53 @@ fn stays_closed(target: &Target) -> Fault {
         .hint("`loki policy explain ROLE --connect HOST:PORT` says which")
 }
 
-/// Asks the orchestrator that runs here, and waits until the opening is in its journal.
-async fn open(opening: &Opening) -> Result<Exit, Fault> {
-    let state = setup::repository()?.root().join(".loki");
-    let holder = Lock::holder(&state).or_exit(Exit::Failed)?;
+/// Picks the run that a host is opened in: the one that was named, or the only one.
+fn pick(state: &Path, named: Option<&RunId>) -> Result<RunId, Fault> {
+    let holder = Lock::holder(state).or_exit(Exit::Failed)?;
     let holder = holder.ok_or_else(|| {
         Fault::new(Exit::Failed, "nothing runs in this repository")
             .hint("`--save` opens the host for runs to come")
     })?;
-    let journal = journal::path(&state, &holder.run);
+    let runs: Vec<&str> = holder.runs().map(RunId::as_str).collect();
+    match named {
+        Some(run) if holder.holds(run) => Ok(run.clone()),
+        Some(run) => {
+            let message = format!("run {run} does not go on here");
+            Err(Fault::new(Exit::Failed, message).hint(format!("these do: {}", runs.join(", "))))
+        }
+        None if runs.len() == 1 => Ok(holder.run),
+        None => {
+            let message = format!("{} go on here", ui::counted(runs.len(), "run"));
+            Err(Fault::new(Exit::Usage, message)
+                .hint(format!("say which: `--of RUN`, of {}", runs.join(", "))))
+        }
+    }
+}
+
+/// Asks the orchestrator that runs here, and waits until the opening is in its journal.
+async fn open(opening: Opening, of: Option<&RunId>) -> Result<Exit, Fault> {
+    let state = setup::repository()?.root().join(".loki");
+    let run = pick(&state, of)?;
+    let (event, shown) = (opening.event(), opening.to_string());
+    let journal = journal::path(&state, &run);
     let mut follow = Follow::open(&journal, From::End).or_exit(Exit::Failed)?;
-    let text = serde_json::to_string(opening).or_exit(Exit::Bug)?;
+    let request = Request {
+        run: run.clone(),
+        asks: Asks::Open(opening),
+    };
+    let text = serde_json::to_string(&request).or_exit(Exit::Bug)?;
     let name = format!("allow-{}", std::process::id());
     let left = requests::leave(&state, &name, &text).or_exit(Exit::Failed)?;
-    let written = timeout(PATIENCE, until_opened(&mut follow, &opening.event())).await;
+    let written = timeout(PATIENCE, until_opened(&mut follow, &event)).await;
     if written != Ok(true) {
         // Else a later orchestrator would find it; that it is gone already is as good.
         fs::remove_file(left).ok();
-        let message = format!("run {} did not open it", holder.run);
+        let message = format!("run {run} did not open it");
         return Err(
             Fault::new(Exit::Failed, message).hint("`loki status` says whether it still runs")
         );
     }
-    ui::note(format!("opened {opening}, in run {}", holder.run));
+    ui::note(format!("opened {shown}, in run {run}"));
     Ok(Exit::Done)
 }
 

@@ -62,6 +62,9 @@ pub(in crate::cli) struct Allow {
     /// For good: written as a policy of this user
     #[arg(long)]
     pub(super) save: bool,
+    /// Which run, when several go on here
+    #[arg(long, value_name = "RUN", conflicts_with = "save")]
+    pub(super) of: Option<RunId>,
 }
 
 /// A host with or without a port, as a person types it.

@@ -10,10 +10,7 @@ mod sums;
 pub(super) use allow::allow;
 pub(super) use sums::{denied, top};
 
-use crate::{
-    event::Event,
-    journal::{Follow, From},
-};
+use crate::journal::{Follow, From};
 
 use super::{
     exit::{Exit, Fault, OrExit},
@@ -46,7 +43,7 @@ pub(super) async fn log(asked: &Log) -> Result<Exit, Fault> {
             Some(entry) => entry.print(asked)?,
             None => true,
         };
-        if !is_read || matches!(record.event, Event::RunEnded { .. }) {
+        if !is_read {
             break;
         }
     }

@@ -1,11 +1,13 @@
 //! What can be asked about the branch of a run.
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
 
 use crate::name::{RunId, TaskId};
 
 /// Where a branch is shipped to.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[command(next_help_heading = "Shipping")]
 pub(in crate::cli) struct To {
     /// A remote of the repository, or an address: https://HOST/OWNER/NAME, git@HOST:OWNER/NAME

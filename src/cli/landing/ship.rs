@@ -3,6 +3,8 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
+use tokio::task::block_in_place;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -177,7 +179,8 @@ async fn carry(
         authorities,
         environment: &env.commands,
     };
-    let there = repository.remote_head(&way, run).map_err(unpushed)?;
+    // Runs beside this one go on meanwhile.
+    let there = block_in_place(|| repository.remote_head(&way, run)).map_err(unpushed)?;
     follows(repository, there.as_ref(), &head, &branch)?;
     let standing = forge.open(&branch).await.map_err(refused)?;
     let is_new = there.as_ref() != Some(&head) || standing.is_none();
@@ -188,9 +191,7 @@ async fn carry(
             branch: branch.clone(),
             commit: head.to_string(),
         })?;
-        repository
-            .push(&way, run, &head, there.as_ref())
-            .map_err(unpushed)?;
+        block_in_place(|| repository.push(&way, run, &head, there.as_ref())).map_err(unpushed)?;
     }
     let PullRequest { url } = match standing {
         Some(standing) => standing,
@@ -263,7 +264,7 @@ fn follows(
 fn forge(
     env: &Environment,
     shipment: &Shipment,
-) -> Result<Forge<impl AsyncFn() -> std::io::Result<tokio::net::TcpStream>>, Fault> {
+) -> Result<Forge<impl Fn() -> BoxFuture<'static, std::io::Result<tokio::net::TcpStream>>>, Fault> {
     let remote = &shipment.remote;
     let place = Place {
         host: remote.host.clone(),
@@ -275,9 +276,12 @@ fn forge(
         owner: remote.owner.clone(),
         name: remote.name.clone(),
     };
-    let proxies = Proxies::new(&env.proxies);
+    let proxies = Arc::new(Proxies::new(&env.proxies));
     let (target, _) = place.interface();
-    let dial = async move || proxies.connect_loki_itself(&target, DIAL).await;
+    let dial = move || -> BoxFuture<'static, _> {
+        let (proxies, target) = (Arc::clone(&proxies), target.clone());
+        Box::pin(async move { proxies.connect_loki_itself(&target, DIAL).await })
+    };
     let trust = Trust::of_this_machine().map_err(refused)?;
     Ok(Forge::new(place, shipment.token.clone(), trust, dial))
 }

@@ -2,12 +2,54 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::{
     name::{Role, RunId},
     policy::{Act, Egress, Protocol, decide},
 };
+
+/// `loki policy …`.
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum PolicyVerb {
+    /// Report every fault of all policy files
+    Check(PolicyCheck),
+    /// Show what a role may do and where each right was written
+    Show(Show),
+    /// Say whether a role may do something, by which rule, and what holds it to that
+    Explain(Explain),
+    /// Print the JSON Schema of policy files, for editors
+    Schema,
+    /// Compare what two policies give each role; exits 1 when they differ
+    Diff(Diff),
+    /// Ask every recorded decision again under the policy given; exits 1 when one would change
+    Replay(Replay),
+    /// Write the policy with the least rights that a recorded run needed
+    Suggest(Suggest),
+    /// Show what this project's own policy would widen and, once agreed, let it
+    Trust(PolicyTrust),
+}
+
+/// `loki policy trust`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PolicyTrust {
+    /// Trust without asking
+    #[arg(long)]
+    pub(in crate::cli) yes: bool,
+    /// Take the trust back
+    #[arg(long, conflicts_with = "yes")]
+    pub(in crate::cli) remove: bool,
+}
+
+/// `loki policy check`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PolicyCheck {
+    /// Files to check on top of the built-in, organisation's and user's
+    pub(in crate::cli) files: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
 
 /// Policy files and the form of the answer, which all verbs have.
 #[derive(Debug, Args)]

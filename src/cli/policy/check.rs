@@ -2,11 +2,11 @@
 
 use super::{
     super::{
-        args::PolicyCheck,
         env::Environment,
         exit::{Exit, Fault},
         setup, ui,
     },
+    args::PolicyCheck,
     gather,
 };
 

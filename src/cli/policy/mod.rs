@@ -51,7 +51,11 @@ fn load(env: &Environment, files: &[PathBuf]) -> Result<Policy, Fault> {
 fn in_force(env: &Environment, files: &[PathBuf], provider: Option<&str>) -> Result<Policy, Fault> {
     let needs = provider.map(needs).transpose()?;
     let root = setup::root()?;
-    setup::policy_with(env, files, (root.as_deref(), needs))
+    let given: Result<_, Fault> = files
+        .iter()
+        .map(|file| setup::given_source(file, file))
+        .collect();
+    setup::policy_with(env, given?, (root.as_deref(), needs))
 }
 
 /// Returns the entry of a provider's needs.

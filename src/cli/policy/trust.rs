@@ -13,12 +13,14 @@ use crate::{
     whole,
 };
 
-use super::super::{
+use super::{
+    super::{
+        env::Environment,
+        exit::{Exit, Fault},
+        setup::{self, Gathered},
+        ui,
+    },
     args::PolicyTrust,
-    env::Environment,
-    exit::{Exit, Fault},
-    setup::{self, Gathered},
-    ui,
 };
 
 /// How many changed lines of a file are shown.

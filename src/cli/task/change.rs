@@ -1,12 +1,10 @@
 //! `loki task add`, `cancel`, `retry` and `priority`.
 
-use std::{fs::File, io::Read as _, path::Path, time::Duration};
-
-use tokio::time::timeout;
+use std::{fs::File, io::Read as _, path::Path};
 
 use crate::{
     event::{Event, Record},
-    journal::{self, Follow, From, requests},
+    journal,
     name::{RunId, TaskId},
     policy,
     redact::Redactor,
@@ -19,22 +17,22 @@ use super::{
         audit,
         env::Environment,
         exit::{Exit, Fault, OrExit},
-        setup, ui,
+        held, setup, ui,
     },
     args,
     look::{Look, find, look, word},
 };
 
-/// How long a running orchestrator may take to write a change down.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 /// Adds tasks.
 pub(super) async fn add(env: &Environment, args: &args::Add) -> Result<Exit, Fault> {
-    let tasks = match &args.from {
-        Some(file) => read(file)?,
-        None => vec![typed(args)?],
+    let (run, tasks) = match &args.from {
+        Some(file) => {
+            let given = read(file)?;
+            (one_run(args.run.as_ref(), given.run)?, given.tasks)
+        }
+        None => (args.run.clone(), vec![typed(args)?]),
     };
-    let Some(mut look) = look_at(args.run.as_ref())? else {
+    let Some(mut look) = look_at(run.as_ref())? else {
         return Ok(Exit::Usage);
     };
     roles_exist(env, &look, &tasks)?;
@@ -44,6 +42,17 @@ pub(super) async fn add(env: &Environment, args: &args::Add) -> Result<Exit, Fau
         ui::note(format!("task `{id}` is added{}", goes_on(&look)));
     }
     Ok(Exit::Done)
+}
+
+/// Returns the run that is meant, by what was typed and what stands in the file.
+fn one_run(typed: Option<&RunId>, written: Option<RunId>) -> Result<Option<RunId>, Fault> {
+    match (typed, written) {
+        (Some(typed), Some(written)) if *typed != written => {
+            let message = format!("the file is for run {written}, and `--run` says {typed}");
+            Err(Fault::new(Exit::Usage, message).hint("leave out `--run`, or change the file"))
+        }
+        (typed, written) => Ok(typed.cloned().or(written)),
+    }
 }
 
 /// Takes a task out of the plan.
@@ -121,6 +130,8 @@ fn look_at(run: Option<&RunId>) -> Result<Option<Look>, Fault> {
 
 fn goes_on(look: &Look) -> String {
     match look.lives {
+        // Whoever did not say which run sees which it was.
+        true if look.beside => format!(", in run {}", look.chosen.run),
         true => String::new(),
         false => format!("; `loki resume {}` goes on", look.chosen.run),
     }
@@ -173,7 +184,7 @@ fn plain(what: &str, text: &str) -> Result<(), Fault> {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<Task>, Fault> {
+fn read(file: &Path) -> Result<intake::Given, Fault> {
     let shown = ui::visible(&file.to_string_lossy());
     let unreadable = |why: String| {
         Fault::new(Exit::Usage, format!("`{shown}` cannot be read: {why}"))
@@ -200,7 +211,12 @@ fn roles_exist(env: &Environment, look: &Look, tasks: &[Task]) -> Result<(), Fau
         .unwrap_or_default();
     let records = look.chosen.records()?;
     let (files, provider) = asked(&records, &root);
-    let policy = setup::policy_with(env, &files, (Some(&root), policy::entry_of(&provider)))?;
+    let given: Result<_, Fault> = files
+        .iter()
+        .map(|file| setup::given_source(file, file))
+        .collect();
+    let rooted = (Some(root.as_path()), policy::entry_of(&provider));
+    let policy = setup::policy_with(env, given?, rooted)?;
     for task in tasks {
         let known = policy.rights(&task.role).is_some() && !policy::is_internal(&task.role);
         if !known {
@@ -244,7 +260,8 @@ async fn make(env: &Environment, look: &mut Look, change: Change) -> Result<(), 
     };
     allowed(look, &request)?;
     if look.lives {
-        ask(look, &request).await?;
+        let of = (&look.chosen.run, request);
+        held::change(look.chosen.state(), of).await?;
     } else {
         write(env, look, request)?;
     }
@@ -293,8 +310,11 @@ fn write(env: &Environment, look: &Look, mut request: TaskRequest) -> Result<(),
     let record = writer.append(&event).or_exit(Exit::Failed)?;
     writer.sync().or_exit(Exit::Failed)?;
     status.apply(&record);
-    // Copies for other tools: a failure to write them is no failure of the change.
-    journal::views::write(state, &status).ok();
+    // They show a run that goes on, where one does.
+    if !look.beside {
+        // Copies for other tools: a failure to write them is no failure of the change.
+        journal::views::write(state, &status).ok();
+    }
     Ok(())
 }
 
@@ -310,46 +330,4 @@ fn mask(change: &mut Change, redactor: &Redactor) {
         Change::Cancel { reason, .. } => reason.iter_mut().for_each(mask),
         Change::Retry { .. } | Change::Prioritise { .. } => {}
     }
-}
-
-/// Asks the orchestrator that runs the run, and waits until the change is in its journal.
-async fn ask(look: &Look, request: &TaskRequest) -> Result<(), Fault> {
-    let (state, run) = (look.chosen.state(), &look.chosen.run);
-    let path = journal::path(state, run);
-    let mut follow = Follow::open(&path, From::End).or_exit(Exit::Failed)?;
-    let text = serde_json::to_string(request).or_exit(Exit::Bug)?;
-    let name = format!("task-{}-{}", std::process::id(), request.change.task());
-    let left = requests::leave(state, &name, &text).or_exit(Exit::Failed)?;
-    let written = timeout(PATIENCE, until_written(&mut follow, request)).await;
-    if written == Ok(true) {
-        return Ok(());
-    }
-    // Else a later orchestrator would find it; that it is gone already is as good.
-    std::fs::remove_file(left).ok();
-    let message =
-        format!("run {run} did not take the change; what it said stands on its own screen");
-    Err(Fault::new(Exit::Failed, message)
-        .hint("`loki status` says whether it still runs, `loki task list` how its tasks stand"))
-}
-
-async fn until_written(follow: &mut Follow, request: &TaskRequest) -> bool {
-    while let Some(Ok(record)) = follow.next().await {
-        let told = match (&record.event, &request.change) {
-            (Event::TaskAdded { task, .. }, Change::Add(added)) => task.id == added.id,
-            (Event::TaskCancelled { task, .. }, Change::Cancel { task: of, .. })
-            | (Event::TaskRetried { task, .. }, Change::Retry { task: of }) => task == of,
-            (
-                Event::TaskPrioritised { task, priority, .. },
-                Change::Prioritise {
-                    task: of,
-                    priority: wanted,
-                },
-            ) => (task, priority) == (of, wanted),
-            _ => false,
-        };
-        if told {
-            return true;
-        }
-    }
-    false
 }

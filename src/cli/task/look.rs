@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    journal::Lock,
+    journal::{Holder, Lock},
     name::TaskId,
     status::{Progress, Status, Waits},
     task::State,
@@ -27,6 +27,8 @@ pub(super) struct Look {
     pub(super) status: Status,
     /// Whether its orchestrator lives.
     pub(super) lives: bool,
+    /// Whether others go on here, too.
+    pub(super) beside: bool,
 }
 
 /// Looks at the run that is meant; none when no run was ever made here.
@@ -35,12 +37,19 @@ pub(super) fn look(run: Option<&crate::name::RunId>) -> Result<Option<Look>, Fau
         return Ok(None);
     };
     let held = Lock::holder(chosen.state()).or_exit(Exit::Failed)?;
-    let lives = held.is_some_and(|holder| holder.run == chosen.run);
+    let (mut lives, mut beside) = (false, false);
+    for run in held.iter().flat_map(Holder::runs) {
+        match *run == chosen.run {
+            true => lives = true,
+            false => beside = true,
+        }
+    }
     let status = Status::fold(&chosen.records()?);
     Ok(Some(Look {
         chosen,
         status,
         lives,
+        beside,
     }))
 }
 

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::{
     event::{Event, Need},
-    journal::{self, Follow, From, Lock, requests},
+    journal::{self, Follow, From, Holder, Lock, requests},
     name::TaskId,
     redact::Redactor,
     task::{Decision, State, Verdict},
@@ -20,7 +20,9 @@ use super::{
         audit,
         env::Environment,
         exit::{Exit, Fault, OrExit},
-        setup, ui,
+        setup,
+        signals::{Asks, Request},
+        ui,
     },
     Chosen,
     args::{Approve, Reject},
@@ -185,7 +187,8 @@ fn person() -> String {
 async fn decide(env: &Environment, chosen: &Chosen, decision: &Decision) -> Result<bool, Fault> {
     let state = chosen.state();
     let holder = Lock::holder(&state).or_exit(Exit::Failed)?;
-    if holder.is_some_and(|holder| holder.run == chosen.run) {
+    let holds = |holder: &Holder| holder.holds(&chosen.run);
+    if holder.as_ref().is_some_and(holds) {
         ask(chosen, decision).await?;
         return Ok(true);
     }
@@ -203,8 +206,11 @@ async fn decide(env: &Environment, chosen: &Chosen, decision: &Decision) -> Resu
     let record = writer.append(&event).or_exit(Exit::Failed)?;
     writer.sync().or_exit(Exit::Failed)?;
     status.apply(&record);
-    // Copies for other tools: a failure to write them is no failure of the decision.
-    journal::views::write(&state, &status).ok();
+    // They show a run that goes on, where one does.
+    if holder.is_none() {
+        // Copies for other tools: a failure to write them is no failure of the decision.
+        journal::views::write(&state, &status).ok();
+    }
     Ok(false)
 }
 
@@ -225,7 +231,11 @@ async fn ask(chosen: &Chosen, decision: &Decision) -> Result<(), Fault> {
     let state = chosen.state();
     let path = journal::path(&state, &chosen.run);
     let mut follow = Follow::open(&path, From::End).or_exit(Exit::Failed)?;
-    let text = serde_json::to_string(decision).or_exit(Exit::Bug)?;
+    let request = Request {
+        run: chosen.run.clone(),
+        asks: Asks::Decide(decision.clone()),
+    };
+    let text = serde_json::to_string(&request).or_exit(Exit::Bug)?;
     let name = format!("decide-{}", std::process::id());
     let left = requests::leave(&state, &name, &text).or_exit(Exit::Failed)?;
     let written = timeout(PATIENCE, until_written(&mut follow, decision)).await;

@@ -62,10 +62,10 @@ pub(in crate::cli) fn drop(asked: &Drop) -> Result<Exit, Fault> {
     let chosen = Chosen::work(&asked.work, asked.run.as_deref())?;
     let (run, state) = (&chosen.run, chosen.state());
     if let Some(holder) = Lock::holder(&state).or_exit(Exit::Failed)?
-        && holder.run == *run
+        && holder.holds(run)
     {
         let message = format!("run {run} (process {}) is at work", holder.pid);
-        return Err(Fault::new(Exit::Failed, message).hint("`loki stop` ends it"));
+        return Err(Fault::new(Exit::Failed, message).hint(format!("`loki stop {run}` ends it")));
     }
     let waits = |one: &&crate::status::Progress| {
         let meant = chosen.task.as_ref().is_none_or(|task| one.id == *task);

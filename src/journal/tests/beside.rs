@@ -67,6 +67,26 @@ async fn following_gives_every_record_once_and_ends_with_the_run() {
 }
 
 #[tokio::test]
+async fn following_goes_on_with_a_run_that_was_gone_on_with() {
+    let home = home();
+    let mut writer = Writer::create(&home.path, &run(), clock()).unwrap();
+    for event in [started(), ended()] {
+        writer.append(&event).unwrap();
+    }
+    let mut new = Follow::open(writer.path(), From::End).unwrap();
+    for event in [said("again"), ended()] {
+        writer.append(&event).unwrap();
+    }
+    let mut all = Follow::open(writer.path(), From::Start).unwrap();
+    for (follow, first) in [(&mut all, 1), (&mut new, 3)] {
+        for seq in first..=4 {
+            assert_eq!(soon(follow.next()).await.unwrap().unwrap().seq, seq);
+        }
+        assert!(soon(follow.next()).await.is_none());
+    }
+}
+
+#[tokio::test]
 async fn half_a_line_is_waited_for() {
     let (_home, path, lines) = twelve();
     std::fs::write(&path, &lines[0]).unwrap();
@@ -98,6 +118,7 @@ fn a_repository_has_one_owner_and_a_dead_one_holds_nothing() {
         pid,
         started: now,
         run: run(),
+        others: Vec::new(),
     };
     assert_eq!(Lock::holder(&home.path).unwrap(), Some(holder.clone()));
     drop(lock);

@@ -10,8 +10,9 @@
 //! goes first, and of those the one that was served longest ago, so none waits for more than the
 //! others' attempts under way. It refuses to order the tasks of one run: that is the queue's.
 
+mod ledger;
+
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -21,12 +22,10 @@ use tokio::sync::watch;
 
 use crate::name::{Role, RunId};
 
+use ledger::Ledger;
+
 /// Attempts that one processor is trusted with: most of their time they wait for a model.
 const PER_PROCESSOR: usize = 50;
-/// How long after its begin an attempt has not used memory yet that it soon will.
-const SETTLES: Duration = Duration::from_secs(1);
-/// Which part of its limit that is: most agents never come near it.
-const SOON: u64 = 4;
 /// How soon memory is looked at again.
 const LOOKS: Duration = Duration::from_secs(1);
 
@@ -83,7 +82,8 @@ impl Hold {
 }
 
 impl Admission {
-    /// Makes an admission of so many attempts at once, on this machine.
+    /// Makes an admission of so many attempts at once, on this machine, and never of more than the
+    /// run asks for that asks for most.
     #[must_use]
     pub fn new(slots: usize, clock: Clock) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -116,10 +116,12 @@ impl Admission {
         (self.clock)()
     }
 
-    /// Gives a run a seat, from which it asks.
+    /// Gives a run a seat, from which it asks for so many attempts at once.
     #[must_use]
-    pub fn join(self: &Arc<Self>, run: &RunId) -> Seat {
-        self.ledger().join(run);
+    pub fn join(self: &Arc<Self>, run: &RunId, parallel: usize) -> Seat {
+        self.ledger().join(run, parallel);
+        // There may be more slots now.
+        self.tell();
         Seat {
             admission: Arc::clone(self),
             run: run.clone(),
@@ -249,147 +251,6 @@ fn free_memory() -> Option<u64> {
         .find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
-}
-
-/// Who holds what. A plain value: it knows neither time nor machine but as it is told.
-#[derive(Debug, Clone)]
-struct Ledger {
-    slots: usize,
-    runs: BTreeMap<RunId, Member>,
-    served: u64,
-    /// When something was given lately, and how much memory it will soon use.
-    recent: Vec<(Timestamp, u64)>,
-    resting: BTreeMap<String, Timestamp>,
-    open: BTreeMap<(Role, String), Timestamp>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Member {
-    /// Seats: a run that was taken up again may have two for a moment.
-    seats: usize,
-    held: usize,
-    waiting: bool,
-    served: u64,
-}
-
-impl Ledger {
-    fn new(slots: usize) -> Self {
-        Self {
-            slots: slots.max(1),
-            runs: BTreeMap::new(),
-            served: 0,
-            recent: Vec::new(),
-            resting: BTreeMap::new(),
-            open: BTreeMap::new(),
-        }
-    }
-
-    fn join(&mut self, run: &RunId) {
-        self.runs.entry(run.clone()).or_default().seats += 1;
-    }
-
-    fn leave(&mut self, run: &RunId) {
-        if let Some(member) = self.runs.get_mut(run) {
-            member.seats = member.seats.saturating_sub(1);
-            member.waiting = false;
-        }
-        self.forget(run);
-    }
-
-    fn give_back(&mut self, run: &RunId) {
-        if let Some(member) = self.runs.get_mut(run) {
-            member.held = member.held.saturating_sub(1);
-        }
-        self.forget(run);
-    }
-
-    fn forget(&mut self, run: &RunId) {
-        let gone = |member: &Member| member.seats == 0 && member.held == 0;
-        if self.runs.get(run).is_some_and(gone) {
-            self.runs.remove(run);
-        }
-    }
-
-    fn rest(&mut self, run: &RunId) -> bool {
-        let member = self.runs.get_mut(run);
-        member.is_some_and(|member| std::mem::take(&mut member.waiting))
-    }
-
-    fn spare(&mut self, provider: &str, until: Timestamp) {
-        let known = self.resting.entry(provider.to_owned()).or_insert(until);
-        *known = (*known).max(until);
-    }
-
-    fn trip(&mut self, (role, provider): (&Role, &str), until: Option<Timestamp>) {
-        let key = (role.clone(), provider.to_owned());
-        match until {
-            Some(until) => drop(self.open.insert(key, until)),
-            None => drop(self.open.remove(&key)),
-        }
-    }
-
-    fn ask(
-        &mut self,
-        run: &RunId,
-        want: &Want<'_>,
-        (now, free): (Timestamp, Option<u64>),
-    ) -> Result<(), Hold> {
-        let later = |until: Option<&Timestamp>| until.copied().filter(|until| *until > now);
-        if let Some(until) = later(self.resting.get(want.provider)) {
-            return Err(Hold::Provider(until));
-        }
-        let key = (want.role.clone(), want.provider.to_owned());
-        if let Some(until) = later(self.open.get(&key)) {
-            return Err(Hold::Breaker(until));
-        }
-        self.turn(run)?;
-        self.fits(want.memory, (now, free))?;
-        self.served += 1;
-        let member = self.runs.entry(run.clone()).or_default();
-        member.held += 1;
-        member.waiting = false;
-        member.served = self.served;
-        self.recent.push((now, want.memory / SOON));
-        Ok(())
-    }
-
-    /// Finds out whether there is a slot and no other run comes first.
-    fn turn(&mut self, run: &RunId) -> Result<(), Hold> {
-        let held: usize = self.runs.values().map(|member| member.held).sum();
-        let rank = |member: &Member| (member.held, member.served);
-        let mine = self.runs.get(run).map_or((0, 0), rank);
-        let before = |(other, member): (&RunId, &Member)| {
-            other != run && member.waiting && rank(member) < mine
-        };
-        let hold = if held >= self.slots {
-            Hold::Slots
-        } else if self.runs.iter().any(before) {
-            Hold::Turn
-        } else {
-            return Ok(());
-        };
-        self.runs.entry(run.clone()).or_default().waiting = true;
-        Err(hold)
-    }
-
-    /// Finds out whether there is memory for one more, counting that the latest have not used theirs
-    /// yet. Where nothing runs there is always: it can only end by being tried.
-    fn fits(&mut self, wanted: u64, (now, free): (Timestamp, Option<u64>)) -> Result<(), Hold> {
-        self.recent
-            .retain(|(given, _)| now.duration_since(*given).unsigned_abs() < SETTLES);
-        let nothing_runs = self.runs.values().all(|member| member.held == 0);
-        let promised: u64 = self
-            .recent
-            .iter()
-            .map(|(_, memory)| *memory)
-            .fold(0, u64::saturating_add);
-        match free {
-            Some(free) if !nothing_runs && free.saturating_sub(promised) < wanted => {
-                Err(Hold::Memory(free))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Tables for each thing that holds, and properties for what must hold in any order.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicI64, Ordering},
+};
 
 use proptest::prelude::{Strategy, any, prop, prop_assert, proptest};
 
@@ -37,7 +40,7 @@ fn want(role: &Role) -> Want<'_> {
 #[test]
 fn one_run_gets_its_slots_and_gets_them_again() {
     let (admission, _) = admission(2);
-    let (seat, role) = (admission.join(&run(1)), role("eng-a"));
+    let (seat, role) = (admission.join(&run(1), 9), role("eng-a"));
     let first = seat.ask(&want(&role)).ok().unwrap();
     let _second = seat.ask(&want(&role)).ok().unwrap();
     assert_eq!(seat.ask(&want(&role)).err(), Some(Hold::Slots));
@@ -46,9 +49,35 @@ fn one_run_gets_its_slots_and_gets_them_again() {
 }
 
 #[test]
+fn runs_share_as_many_slots_as_the_one_wants_that_wants_most() {
+    let (admission, _) = admission(9);
+    let role = role("eng-a");
+    let (a, b) = (admission.join(&run(1), 1), admission.join(&run(2), 2));
+    let _one = a.ask(&want(&role)).ok().unwrap();
+    let other = b.ask(&want(&role)).ok().unwrap();
+    assert_eq!(b.ask(&want(&role)).err(), Some(Hold::Slots));
+    let more = admission.join(&run(3), 3);
+    let _third = more.ask(&want(&role)).ok().unwrap();
+    assert_eq!(b.ask(&want(&role)).err(), Some(Hold::Slots));
+    drop((b, other));
+    assert!(a.ask(&want(&role)).is_ok());
+}
+
+#[tokio::test]
+async fn whoever_waits_is_told_when_a_run_brings_more_slots() {
+    let (admission, _) = admission(9);
+    let (mut a, role) = (admission.join(&run(1), 1), role("eng-a"));
+    let _one = a.ask(&want(&role)).ok().unwrap();
+    assert_eq!(a.ask(&want(&role)).err(), Some(Hold::Slots));
+    let _more = admission.join(&run(2), 2);
+    a.changed().await;
+    assert!(a.ask(&want(&role)).is_ok());
+}
+
+#[test]
 fn what_is_held_for_a_provider_or_a_role_is_held_in_every_run_and_until_then() {
     let (admission, time) = admission(9);
-    let (a, b) = (admission.join(&run(1)), admission.join(&run(2)));
+    let (a, b) = (admission.join(&run(1), 9), admission.join(&run(2), 9));
     let (one, other) = (role("eng-a"), role("eng-b"));
     a.spare("claude", at(60));
     a.spare("claude", at(30));
@@ -75,7 +104,7 @@ fn a_closed_gate_says_why() {
     let gate: Gate =
         Arc::new(|_, role| (role.as_str() == "eng-a").then(|| "the budget is used up".to_owned()));
     let admission = Arc::new(Admission::new(9, Arc::new(|| at(0))).gated(gate));
-    let seat = admission.join(&run(1));
+    let seat = admission.join(&run(1), 9);
     let held = seat.ask(&want(&role("eng-a"))).err();
     assert_eq!(held, Some(Hold::Gate("the budget is used up".to_owned())));
     assert!(seat.ask(&want(&role("eng-b"))).is_ok());
@@ -88,7 +117,7 @@ fn memory_that_was_promised_a_moment_ago_is_not_promised_again() {
     let admission = Admission::new(9, Arc::new(move || at(clock.load(Ordering::SeqCst))));
     // Half as much again as one wants.
     let admission = Arc::new(admission.measured(Arc::new(|| Some(3 << 29))));
-    let (seat, role) = (admission.join(&run(1)), role("eng-a"));
+    let (seat, role) = (admission.join(&run(1), 9), role("eng-a"));
     let given: Vec<Ticket> = (0..3)
         .map(|_| seat.ask(&want(&role)).ok().unwrap())
         .collect();
@@ -107,7 +136,7 @@ fn memory_that_was_promised_a_moment_ago_is_not_promised_again() {
 fn what_is_larger_than_the_machine_is_tried_alone() {
     let admission = Admission::new(9, Arc::new(|| at(0))).measured(Arc::new(|| Some(1)));
     let admission = Arc::new(admission);
-    let (seat, role) = (admission.join(&run(1)), role("eng-a"));
+    let (seat, role) = (admission.join(&run(1), 9), role("eng-a"));
     let alone = seat.ask(&want(&role)).ok().unwrap();
     assert_eq!(seat.ask(&want(&role)).err(), Some(Hold::Memory(1)));
     drop(alone);
@@ -122,7 +151,7 @@ fn this_machine_says_how_much_memory_is_free() {
 #[tokio::test]
 async fn whoever_waits_is_told_when_something_is_given_back() {
     let (admission, _) = admission(1);
-    let (a, mut b) = (admission.join(&run(1)), admission.join(&run(2)));
+    let (a, mut b) = (admission.join(&run(1), 9), admission.join(&run(2), 9));
     let role = role("eng-a");
     let ticket = a.ask(&want(&role)).ok().unwrap();
     assert_eq!(b.ask(&want(&role)).err(), Some(Hold::Slots));
@@ -141,7 +170,7 @@ async fn whoever_waits_is_told_when_something_is_given_back() {
 #[test]
 fn who_no_longer_wants_anything_holds_nobody_up() {
     let (admission, _) = admission(1);
-    let (a, b) = (admission.join(&run(1)), admission.join(&run(2)));
+    let (a, b) = (admission.join(&run(1), 9), admission.join(&run(2), 9));
     let role = role("eng-a");
     drop(a.ask(&want(&role)).ok().unwrap());
     let ticket = a.ask(&want(&role)).ok().unwrap();
@@ -167,7 +196,7 @@ proptest! {
     ) {
         let mut ledger = Ledger::new(slots);
         let mut held: Vec<usize> = Vec::new();
-        (0..5).for_each(|n| ledger.join(&run(n)));
+        (0..5).for_each(|n| ledger.join(&run(n), slots));
         let role = role("eng-a");
         // How often others were served while a run waited that had nothing.
         let mut waits: BTreeMap<usize, BTreeMap<usize, usize>> = BTreeMap::new();
@@ -203,7 +232,7 @@ proptest! {
     #[test]
     fn runs_that_always_want_share_the_slots_evenly(slots in 1..8_usize, rounds in 50..200_usize) {
         let mut ledger = Ledger::new(slots);
-        (0..3).for_each(|n| ledger.join(&run(n)));
+        (0..3).for_each(|n| ledger.join(&run(n), slots));
         let role = role("eng-a");
         let mut held: std::collections::VecDeque<usize> = std::collections::VecDeque::new();
         let mut served = [0_usize; 3];

@@ -103,7 +103,7 @@ impl Driver {
         let rights = self.work.policy.rights(role);
         let asked = self.seat.ask(&Want {
             role,
-            provider: self.work.provider.name(),
+            provider: self.work.provider.account(),
             memory: rights.map_or(0, |rights| rights.resources.memory),
         });
         let ticket = match asked {
@@ -158,14 +158,9 @@ impl Driver {
         let now = self.seat.now();
         self.queue.wake(now);
         for event in self.breakers.due(now, &self.rules.fuses) {
-            if let Event::Breaker {
-                role,
-                provider,
-                until,
-                ..
-            } = &event
-            {
-                self.seat.trip((role, provider), *until);
+            if let Event::Breaker { role, until, .. } = &event {
+                let account = self.work.provider.account();
+                self.seat.trip((role, account), *until);
             }
             self.write(event)?;
         }
@@ -198,7 +193,7 @@ impl Driver {
         if let Some(pause) = failure.pause.filter(|_| failure.retry) {
             match self.put_off((&task, attempt), pause) {
                 Ok(due) => {
-                    self.seat.spare(self.work.provider.name(), due.provider);
+                    self.seat.spare(self.work.provider.account(), due.provider);
                     return Event::TaskDeferred {
                         task,
                         version,
@@ -247,12 +242,12 @@ impl Driver {
         let now = self.seat.now();
         self.queue
             .wake_from(waits::latest(&self.rules.backoff, now));
+        let account = self.work.provider.account();
         if let Some(until) = waits::spared(history, now) {
-            self.seat.spare(self.work.provider.name(), until);
+            self.seat.spare(account, until);
         }
         for breaker in self.breakers.tripped() {
-            self.seat
-                .trip((&breaker.role, &breaker.provider), breaker.until);
+            self.seat.trip((&breaker.role, account), breaker.until);
         }
     }
 

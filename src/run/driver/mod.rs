@@ -115,6 +115,9 @@ pub struct Session {
     pub controls: mpsc::Receiver<Control>,
     /// Told of each record once it is written.
     pub observer: mpsc::UnboundedSender<Record>,
+    /// Whether the files for other tools show this run now: there is one set of them, and there may
+    /// be several runs.
+    pub shows: Arc<dyn Fn() -> bool + Send + Sync>,
     /// What it shares with the other runs of this process.
     pub admission: Arc<Admission>,
     /// How it deals with what fails, and with what is small.
@@ -135,6 +138,7 @@ struct Driver {
     status: Status,
     parallel: usize,
     observer: mpsc::UnboundedSender<Record>,
+    shows: Arc<dyn Fn() -> bool + Send + Sync>,
     recorder: Recorder,
     jobs: JoinSet<Job>,
     evidence: BTreeMap<TaskId, Vec<String>>,
@@ -156,7 +160,7 @@ struct Driver {
     again: Option<jiff::Timestamp>,
 }
 
-/// Writes the first record of a run, before anything of it exists.
+/// Writes the first record of a run, before anything of it exists, or of its going on.
 ///
 /// # Errors
 /// [`RunError`]: the journal could not be written, or a secret stands in it.
@@ -175,7 +179,7 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
     let (position, watched) = watch::channel(last.map(Position::of).unwrap_or_default());
     let (recorder, mut messages) = Recorder::new(watched);
     let status = Status::fold(&session.history);
-    let seat = session.admission.join(&work.run);
+    let seat = session.admission.join(&work.run, session.parallel);
     *work.landings() = Landings::fold(&session.history);
     let mut driver = Driver {
         state: work.state(),
@@ -185,6 +189,7 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
         status,
         parallel: session.parallel,
         observer: session.observer,
+        shows: session.shows,
         recorder,
         jobs: JoinSet::new(),
         evidence: lessons(&session.history),
@@ -221,7 +226,9 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
         reason: ending.reason.clone(),
     })?;
     driver.writer.sync()?;
-    views::write(&driver.state, &driver.status).ok();
+    if (driver.shows)() {
+        views::write(&driver.state, &driver.status).ok();
+    }
     Ok(ending)
 }
 
@@ -335,7 +342,7 @@ impl Driver {
     /// Writes the views for outside tools. They are copies: a failure to write one is no failure
     /// of the run. Only what changed is written, and not on the thread that drives.
     fn show(&mut self) {
-        if self.shown == self.status.seq {
+        if self.shown == self.status.seq || !(self.shows)() {
             return;
         }
         self.shown = self.status.seq;

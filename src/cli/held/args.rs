@@ -1,0 +1,38 @@
+//! What can be asked about runs that other processes hold.
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::name::RunId;
+
+/// Who waits for a run that was begun.
+#[derive(Debug, Clone, Copy, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::cli) struct Stay {
+    /// Come back once the run has begun; it goes on without this terminal (see `loki attach`)
+    #[arg(long)]
+    pub(in crate::cli) detach: bool,
+    /// With --detach: print JSON
+    #[arg(long, requires = "detach")]
+    pub(in crate::cli) json: bool,
+}
+
+/// `loki attach`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Attach {
+    /// The run (default: the newest that goes on here, else the newest)
+    pub(in crate::cli) run: Option<RunId>,
+    /// Print every event of the run as a line of JSON, the earlier ones first
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}
+
+/// `loki stop`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Stop {
+    /// The run (default: all that go on here)
+    pub(in crate::cli) run: Option<RunId>,
+    /// End running agents at once
+    #[arg(long)]
+    pub(in crate::cli) now: bool,
+}
