@@ -5,9 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use super::{
-    advisories::args::AdvisoriesVerb, asked, audit::args as audit, checkpoint::args as checkpoint,
-    egress::args as egress, landing::args as landing, policy::args as policy,
-    secrets::args as secrets, work::args as work,
+    advisories::args::AdvisoriesVerb, asked, audit::args as audit, budget,
+    checkpoint::args as checkpoint, egress::args as egress, landing::args as landing,
+    policy::args as policy, secrets::args as secrets, work::args as work,
 };
 use crate::name::{CheckpointId, Role, RunId};
 
@@ -34,6 +34,8 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Run a specification to merged, tested code on branch `loki/RUN`
     Start(Start),
+    /// Say what a start would do and probably need: tasks, order, cost; starts nothing
+    Plan(Plan),
     /// Go on with a run whose orchestrator died, or that stopped or waits for a person
     Resume(Resume),
     /// Show what a run is doing or has done
@@ -128,8 +130,23 @@ pub(super) struct Start {
     /// Once the run is done: push its branch and open a pull request (see `loki ship`)
     #[arg(long)]
     pub(super) ship: bool,
+    /// Only say what this would do and probably need, as `loki plan` does
+    #[arg(long)]
+    pub(super) plan_only: bool,
+    #[command(flatten)]
+    pub(super) budget: budget::Given,
     #[command(flatten)]
     pub(super) to: landing::To,
+}
+
+/// `loki plan`.
+#[derive(Debug, Args)]
+pub(super) struct Plan {
+    #[command(flatten)]
+    pub(super) start: Start,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// `loki resume`.
@@ -150,6 +167,8 @@ pub(super) struct Resume {
     /// How many agents work at once (default: as at the start)
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(super) parallel: Option<u16>,
+    #[command(flatten)]
+    pub(super) budget: budget::Given,
 }
 
 /// A run to look at.

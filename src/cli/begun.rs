@@ -11,7 +11,7 @@ use crate::{
 };
 
 use super::{
-    args,
+    args, budget,
     env::Environment,
     exit::{Exit, Fault, OrExit},
     landing::args as landing,
@@ -133,6 +133,8 @@ impl<'a> Begun<'a> {
             policy: policy.iter().map(Into::into).collect(),
             parallel: args.parallel.unwrap_or(*parallel),
             ship: false,
+            plan_only: false,
+            budget: args.budget.over(budget::given(self.records)),
             to: landing::To::default(),
         }
     }

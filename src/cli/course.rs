@@ -6,6 +6,7 @@ use std::{path::Path, sync::Arc};
 use tokio::sync::mpsc;
 
 use crate::{
+    budget::Prices,
     diagnostic::explained,
     event::{Event, Outcome, Record},
     git::{Repository, run_branch},
@@ -34,6 +35,7 @@ pub(super) struct Course {
     pub(super) cut: Vec<Cut>,
     pub(super) parallel: u16,
     pub(super) begins: Begins,
+    pub(super) prices: Prices,
 }
 
 /// Whether the history is news to whoever watches.
@@ -64,6 +66,7 @@ impl Course {
             parallel: usize::from(self.parallel),
             controls,
             observer,
+            prices: self.prices,
         };
         let (ending, ()) = tokio::join!(
             run::drive(Arc::clone(work), session),
@@ -83,6 +86,7 @@ impl Course {
         Ok(match (ending.outcome, caught.signal()) {
             (Outcome::Done, _) => Exit::Done,
             (Outcome::Waiting, _) => Exit::Waiting,
+            (Outcome::Limited, _) => Exit::Limited,
             (Outcome::Stopped, Some(signal)) => Exit::Signal(signal),
             (Outcome::Failed | Outcome::Stopped, _) => Exit::Failed,
         })
@@ -257,6 +261,7 @@ fn summary(work: &Work, ending: &Ending) {
         Outcome::Failed => Some("failed"),
         Outcome::Stopped => Some("stopped"),
         Outcome::Waiting => Some("waiting"),
+        Outcome::Limited => Some("stopped by a limit"),
     };
     match word {
         None => ui::note(format!("done: branch `{branch}` holds the work")),
@@ -265,7 +270,10 @@ fn summary(work: &Work, ending: &Ending) {
             ui::note(format!("branch `{branch}` holds what landed before"));
         }
     }
-    if matches!(ending.outcome, Outcome::Stopped | Outcome::Waiting) {
+    if matches!(
+        ending.outcome,
+        Outcome::Stopped | Outcome::Waiting | Outcome::Limited
+    ) {
         ui::note(format!("go on with it: loki resume {run}"));
     }
     ui::note(format!("look at it: git log --oneline {branch}"));

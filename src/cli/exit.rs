@@ -19,6 +19,8 @@ pub enum Exit {
     NoSandbox,
     /// Finished, but something waits for a person.
     Waiting,
+    /// A limit stopped it: a budget is used up.
+    Limited,
     /// A bug of ours.
     Bug,
     /// `loki sandbox run`: Loki itself failed.
@@ -38,6 +40,7 @@ impl From<Exit> for ExitCode {
             Exit::Invalid => 3,
             Exit::NoSandbox => 4,
             Exit::Waiting => 5,
+            Exit::Limited => 20,
             Exit::Bug => 70,
             Exit::RunFailed => 125,
             Exit::Signal(number) => 128 + number,

@@ -8,6 +8,7 @@ mod asked;
 mod attest;
 mod audit;
 mod begun;
+mod budget;
 mod checkpoint;
 mod choice;
 mod clean;
@@ -19,6 +20,7 @@ mod exit;
 mod image;
 mod landed;
 mod landing;
+mod plan;
 mod policy;
 mod progress;
 
@@ -84,7 +86,9 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
     let mut env = Environment::read();
     env.engine = cli.engine.or(env.engine);
     match cli.command {
+        Command::Start(start) if start.plan_only => plan::plan(&env, &start, plan::Form::Text),
         Command::Start(start) => start::start(&env, &start).await,
+        Command::Plan(asked) => plan::asked(&env, &asked),
         Command::Resume(resume) => resume::resume(&env, &resume).await,
         Command::Status(shown) => views::status(&shown),
         Command::Logs(logs) => views::logs(&logs),

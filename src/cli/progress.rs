@@ -12,6 +12,7 @@ use crate::{
 };
 
 use super::{
+    budget,
     landed::{self, short},
     taken, ui, work,
 };
@@ -70,6 +71,7 @@ fn is_news(event: &Event) -> bool {
         event,
         Event::RunEnded { .. }
             | Event::SandboxUsed { .. }
+            | Event::AgentSpending(_)
             | Event::SandboxEnded { .. }
             | Event::Checkpointed { reason: None, .. }
             | Event::Committed { .. }
@@ -90,6 +92,7 @@ pub(super) fn line(event: &Event) -> String {
         .or_else(|| of_cap(event))
         .or_else(|| of_task(event))
         .or_else(|| of_person(event))
+        .or_else(|| budget::line(event))
         .or_else(|| work::line(event))
         .or_else(|| of_egress(event))
         .or_else(|| landed::line(event))

@@ -15,6 +15,7 @@ use crate::{
 use super::{
     answers, args, audit,
     begun::Begun,
+    budget,
     course::{self, Begins, Course},
     env::Environment,
     exit::{Exit, Fault, OrExit},
@@ -89,6 +90,7 @@ async fn go_on(
     kept.retain(|(of, _)| *of == run);
     let mut opening = vec![resumed];
     opening.extend(kept.into_iter().map(|(_, event)| event));
+    opening.extend(budget::again(&planned.budgets, &records));
     if begun.tasks().is_none() {
         opening.push(Event::Planned { tasks });
     }
@@ -99,6 +101,7 @@ async fn go_on(
         cut,
         parallel: args.parallel.unwrap_or(begun.asked.parallel),
         begins: Begins::Again,
+        prices: planned.prices.clone(),
     };
     let work = planned.work(run, launcher, (images, Arc::clone(&keeper)));
     let exit = course.drive(&work).await;

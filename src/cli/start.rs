@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    budget::{Budgets, Prices},
     digest::Digest,
     event::{Asked, Event},
     git::{Repository, run_branch},
@@ -23,7 +24,7 @@ use crate::{
 };
 
 use super::{
-    answers, args, audit,
+    answers, args, audit, budget,
     choice::choose,
     course::{self, Begins, Course},
     env::Environment,
@@ -70,10 +71,13 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let course = Course {
         writer,
         history: vec![first],
-        opening: vec![Event::Planned { tasks }],
+        opening: budget::opening(&planned.budgets)
+            .chain([Event::Planned { tasks }])
+            .collect(),
         cut: Vec::new(),
         parallel: args.parallel,
         begins: Begins::New,
+        prices: planned.prices.clone(),
     };
     let work = planned.work(run, launcher, (images, Arc::clone(&keeper)));
     let exit = course.drive(&work).await;
@@ -89,7 +93,9 @@ pub(super) struct Planned {
     pub(super) tasks: Vec<Task>,
     pub(super) repository: Repository,
     pub(super) policy: Policy,
-    provider: Arc<dyn Provider>,
+    pub(super) budgets: Budgets,
+    pub(super) prices: Prices,
+    pub(super) provider: Arc<dyn Provider>,
     shipment: Option<landing::Shipment>,
 }
 
@@ -112,8 +118,13 @@ impl Planned {
         let needs = policy::entry_of(choice.name());
         let policy = setup::policy_with(env, &args.policy, (Some(repository.root()), needs))?;
         check_plan(&tasks, &policy, &intake.file)?;
+        let provider = choice.open()?;
+        let (budgets, prices) = budget::read(env, Some(repository.root()), args.budget.limits())?;
+        budget::can_be_held(&budgets, provider.as_ref())?;
         Ok(Self {
-            provider: choice.open()?,
+            provider,
+            budgets,
+            prices,
             intake,
             tasks,
             repository,
@@ -182,7 +193,7 @@ impl Planned {
 }
 
 /// Reads a specification without ever reading more than it may have.
-fn read_spec(path: &Path) -> Result<Intake, Fault> {
+pub(super) fn read_spec(path: &Path) -> Result<Intake, Fault> {
     let shown = ui::visible(&path.to_string_lossy());
     let unreadable = |cause: std::io::Error| {
         Fault::new(
@@ -222,7 +233,7 @@ pub(super) fn described(report: &crate::engine::EngineReport) -> String {
     format!("{} {} at {}", report.name, report.version, report.endpoint)
 }
 
-fn check_plan(tasks: &[Task], policy: &Policy, file: &Path) -> Result<(), Fault> {
+pub(super) fn check_plan(tasks: &[Task], policy: &Policy, file: &Path) -> Result<(), Fault> {
     let works = |role: &&Role| !policy::is_internal(role);
     let known: Vec<Role> = policy.roles().filter(works).cloned().collect();
     let faults = task::plan::check(tasks, &|role| known.contains(role), &known);

@@ -3,7 +3,9 @@
 
 mod asked;
 mod isolation;
+mod outcome;
 mod overrun;
+mod spent;
 mod usage;
 
 use std::time::Duration;
@@ -12,6 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    budget::{Budgets, Passed},
     digest::Digest,
     finding::Finding,
     name::{CheckpointId, Role, RunId, TaskId},
@@ -20,8 +23,10 @@ use crate::{
 
 pub use asked::Asked;
 pub use isolation::{Held, HeldBy, Isolation};
+pub use outcome::Outcome;
 pub use overrun::{Limit, Overrun};
-pub use usage::Usage;
+pub use spent::{Priced, SpentSoFar};
+pub use usage::{Load, Usage};
 
 /// Everything that can happen in a run. Stored as JSON with the variant under `type`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +75,8 @@ pub enum Event {
         task: Option<TaskId>,
         role: Role,
         usage: Usage,
+        #[serde(default)]
+        load: Load,
     },
     /// A sandbox and everything in it is gone.
     SandboxEnded { sandbox: String },
@@ -113,6 +120,8 @@ pub enum Event {
         cache_read: u64,
         output: u64,
         cost_micros: u64,
+        #[serde(default, skip_serializing_if = "Priced::is_told")]
+        priced: Priced,
     },
     /// A decision on a name or a connection. Equal ones within a second are one, with a count.
     Egress {
@@ -308,20 +317,12 @@ pub enum Event {
         outside: Vec<String>,
         by: Option<String>,
     },
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Every task landed and every check passed.
-    Done,
-    /// Something failed.
-    Failed,
-    /// A person stopped it, or it lacked something that the machine must give.
-    Stopped,
-    /// What is left waits for a person.
-    Waiting,
+    /// What the run may spend from now on.
+    BudgetSet(Budgets),
+    /// A budget is nearly used up, or used up.
+    BudgetPassed(Passed),
+    /// What an agent's program has said of its model so far.
+    AgentSpending(SpentSoFar),
 }
 
 /// What an egress decision was about.

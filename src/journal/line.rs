@@ -1,6 +1,6 @@
 //! One record as one line of bytes.
 //!
-//! `{"format":3,"seq":1,"ts":"…","prev":"…","event":{…},"hash":"…"}` and a line break, `format`
+//! `{"format":4,"seq":1,"ts":"…","prev":"…","event":{…},"hash":"…"}` and a line break, `format`
 //! in the first line only. The hash covers the bytes of the line without `,"hash":"…"`. What
 //! would break a line or move a cursor is escaped, so a record is one line for every reader.
 
@@ -19,7 +19,7 @@ use crate::{
 
 /// The format that is written, and the newest that is read. Older ones are read too: each has only
 /// fewer events and fields.
-pub const FORMAT: u64 = 3;
+pub const FORMAT: u64 = 4;
 
 /// The longest line, with its break, in bytes.
 pub(super) const LONGEST: usize = 16 << 20;

@@ -14,6 +14,7 @@
 
 mod address;
 mod assemble;
+pub mod config;
 mod cover;
 mod decide;
 mod delivery;

@@ -39,7 +39,7 @@ pub use self::{
     shipped::shipped_macro,
     verdict::{Verdict, VerdictError, verdict},
 };
-use crate::task::Task;
+use crate::{budget::Telling, task::Task};
 
 /// Where the program of a launch is put, relative to the home directory.
 pub const AGENT_PATH: &str = ".loki/agent";
@@ -58,6 +58,11 @@ pub trait Provider: Send + Sync {
 
     /// Returns the plan that comes with the provider, in place of one in the specification.
     fn plan(&self) -> Option<&[Task]>;
+
+    /// Says what its programs tell of what they use.
+    fn telling(&self) -> Telling {
+        Telling::Silent
+    }
 
     /// Returns what reads the program's standard output during one attempt; none when its exit
     /// code says how it went and its output is for people.

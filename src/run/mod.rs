@@ -25,6 +25,7 @@ mod output;
 mod recorder;
 mod resume;
 mod room;
+mod spending;
 mod verify;
 mod work;
 

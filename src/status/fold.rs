@@ -2,11 +2,13 @@
 
 use jiff::Timestamp;
 
-use super::{Agent, Check, Overran, Phase, Progress, Review, Status, millis};
+use super::{
+    Agent, Check, Counts, Overran, Phase, Progress, Review, Status, elapsed_ms, notable, resources,
+};
 use crate::{
-    event::{EgressKind, Event, Record, Usage},
-    name::TaskId,
-    task::{State, Stopping},
+    event::{EgressKind, Event, Load, Record, Usage},
+    name::{Role, TaskId},
+    task::{Standing, State, Stopping},
 };
 
 impl Status {
@@ -21,6 +23,10 @@ impl Status {
         self.take_task(record.ts, &record.event);
         self.take_sandbox(record.ts, &record.event);
         self.take_verdict(&record.event);
+        let queue = &self.queue;
+        self.budget
+            .apply(record, |task| Some(&queue.get(task)?.task.role));
+        notable::note(&mut self.decisions, record.ts, &record.event);
     }
 
     fn take_run(&mut self, event: &Event) {
@@ -49,13 +55,16 @@ impl Status {
                 self.outcome = Some(*outcome);
                 // Those that were ended at once had no time to say so.
                 self.agents.clear();
+                self.load = resources::by_role(&mut self.roles, &self.agents);
                 self.reason.clone_from(reason);
             }
             Event::Shipped { url, .. } => self.shipped = Some(url.clone()),
             Event::Resumed { engine, .. } if self.queue.is_open() => {
+                self.resumed += 1;
                 self.outcome = None;
                 self.reason = None;
                 self.agents.clear();
+                self.load = resources::by_role(&mut self.roles, &self.agents);
                 self.engine.clone_from(engine);
             }
             _ => {}
@@ -67,6 +76,8 @@ impl Status {
             Event::Planned { .. } => {
                 self.planned.get_or_insert(ts);
                 self.tasks = self.queue.tasks().map(|s| Progress::new(s.task)).collect();
+                let names = self.tasks.iter().map(|task| task.id.clone());
+                self.places = names.zip(0..).collect();
             }
             Event::TaskClaimed { task, attempt, .. } => {
                 self.counts.retries += u64::from(*attempt > 1);
@@ -109,7 +120,7 @@ impl Status {
             }
             _ => return,
         }
-        self.follow_queue(ts);
+        self.follow_queue(ts, event);
     }
 
     fn take_sandbox(&mut self, ts: Timestamp, event: &Event) {
@@ -131,7 +142,9 @@ impl Status {
                     isolation: isolation.clone(),
                     since: ts,
                     usage: Usage::default(),
+                    load: Load::default(),
                 });
+                self.load = resources::by_role(&mut self.roles, &self.agents);
             }
             Event::Overrun {
                 sandbox,
@@ -151,11 +164,13 @@ impl Status {
             Event::SandboxUsed {
                 sandbox,
                 task,
+                role,
                 usage,
-                ..
-            } => self.take_usage(sandbox, task.as_ref(), *usage),
+                load,
+            } => self.take_usage(sandbox, (task.as_ref(), role), (*usage, *load)),
             Event::SandboxEnded { sandbox } => {
                 self.agents.retain(|agent| agent.sandbox != *sandbox);
+                self.load = resources::by_role(&mut self.roles, &self.agents);
             }
             _ => self.take_egress(event),
         }
@@ -187,17 +202,27 @@ impl Status {
     }
 
     /// Adds what came since the sandbox last said it: it counts from its own start.
-    fn take_usage(&mut self, sandbox: &str, task: Option<&TaskId>, usage: Usage) {
+    fn take_usage(
+        &mut self,
+        sandbox: &str,
+        (task, role): (Option<&TaskId>, &Role),
+        (usage, load): (Usage, Load),
+    ) {
         let found = self
             .agents
             .iter_mut()
             .find(|agent| agent.sandbox == sandbox);
         // One that is not known to stand counts from nothing.
         let before = found.map_or_else(Usage::default, |agent| {
+            agent.load = load;
             std::mem::replace(&mut agent.usage, usage)
         });
         let more = usage.with(before, u64::saturating_sub);
         self.usage = self.usage.with(more, u64::saturating_add);
+        let role = self.roles.entry(role.clone()).or_default();
+        role.usage = role.usage.with(more, u64::saturating_add);
+        role.load.memory_peak = role.load.memory_peak.max(load.memory_peak);
+        self.load = resources::by_role(&mut self.roles, &self.agents);
         if let Some(task) = task {
             self.change(task, |task| {
                 task.usage = task.usage.with(more, u64::saturating_add);
@@ -239,53 +264,69 @@ impl Status {
     }
 
     fn change(&mut self, id: &TaskId, change: impl FnOnce(&mut Progress)) {
-        if let Some(task) = self.tasks.iter_mut().find(|task| task.id == *id) {
+        let found = self.places.get(id).and_then(|at| self.tasks.get_mut(*at));
+        if let Some(task) = found {
             change(task);
         }
     }
 
-    /// Copies what the queue decided.
-    fn follow_queue(&mut self, ts: Timestamp) {
-        for (task, standing) in self.tasks.iter_mut().zip(self.queue.tasks()) {
-            task.state = standing.state;
-            task.attempt = standing.attempts;
-            task.interrupted = standing.interrupted;
-            task.version = standing.version;
-            if task.state != State::Claimed {
-                task.claimed = None;
+    /// Copies what the queue decided about the one task of an event, or about all where others may
+    /// have followed it.
+    fn follow_queue(&mut self, ts: Timestamp, event: &Event) {
+        self.moved = true;
+        let alone = match event {
+            Event::TaskClaimed { task, .. }
+            | Event::TaskDone { task, .. }
+            | Event::Waiting { task, .. }
+            | Event::Gated { task, .. } => self.places.get(task).copied(),
+            _ => None,
+        };
+        if let Some(task) = alone.and_then(|at| self.tasks.get_mut(at)) {
+            if let Some(standing) = self.queue.get(&task.id) {
+                follow(task, &standing, ts);
             }
-            let waits = matches!(task.state, State::Waiting | State::Approved);
-            let commit = standing.commit.filter(|_| waits);
-            task.waiting = commit.map(str::to_owned);
-            task.needs
-                .retain(|need| standing.outstanding.contains(&need.digest));
-            if matches!(task.state, State::Done | State::Failed) {
-                task.finished.get_or_insert(ts);
+            return;
+        }
+        for (task, standing) in self.tasks.iter_mut().zip(self.queue.tasks()) {
+            follow(task, &standing, ts);
+        }
+    }
+
+    /// Works out what follows from everything taken so far. What costs a look at every task is done
+    /// only after one of them moved.
+    pub(super) fn settle(&mut self) {
+        if std::mem::take(&mut self.moved) {
+            self.recount();
+        }
+        self.phase = self.phase_now();
+        for at in &self.running {
+            if let Some(task) = self.tasks.get_mut(*at) {
+                let span = task.started.zip(self.updated);
+                task.elapsed_ms = span.map_or(0, |(from, to)| elapsed_ms(from, to));
             }
         }
     }
 
-    /// Works out what follows from everything taken so far.
-    pub(super) fn settle(&mut self) {
-        let count = |state| self.tasks.iter().filter(|task| task.state == state).count();
-        self.counts.total = self.tasks.len();
-        self.counts.pending = count(State::Pending);
-        self.counts.in_progress = count(State::Claimed) + count(State::Approved);
-        self.counts.waiting = count(State::Waiting);
-        self.counts.interrupted = count(State::Interrupted);
-        self.counts.completed = count(State::Done);
-        self.counts.failed = count(State::Failed);
-        self.counts.blocked = count(State::Blocked);
-        self.counts.reverted = count(State::Reverted);
-        self.phase = self.phase_now();
-        for task in &mut self.tasks {
+    pub(super) fn recount(&mut self) {
+        let kept = self.counts;
+        self.counts = Counts {
+            total: self.tasks.len(),
+            retries: kept.retries,
+            conflicts: kept.conflicts,
+            breaches: kept.breaches,
+            ..Counts::default()
+        };
+        let mut running = Vec::new();
+        for (at, task) in self.tasks.iter_mut().enumerate() {
+            *self.counts.of(task.state) += 1;
             let until = task.finished.or(self.updated);
-            let elapsed = task
-                .started
-                .zip(until)
-                .map_or(0, |(from, to)| millis(from, to));
-            task.elapsed_ms = elapsed;
+            let span = task.started.zip(until);
+            task.elapsed_ms = span.map_or(0, |(from, to)| elapsed_ms(from, to));
+            if task.started.is_some() && task.finished.is_none() {
+                running.push(at);
+            }
         }
+        self.running = running;
     }
 
     fn phase_now(&self) -> Phase {
@@ -305,5 +346,24 @@ impl Status {
         } else {
             Phase::Verifying
         }
+    }
+}
+
+/// Copies what the queue says of one task.
+fn follow(task: &mut Progress, standing: &Standing<'_>, ts: Timestamp) {
+    task.state = standing.state;
+    task.attempt = standing.attempts;
+    task.interrupted = standing.interrupted;
+    task.version = standing.version;
+    if task.state != State::Claimed {
+        task.claimed = None;
+    }
+    let waits = matches!(task.state, State::Waiting | State::Approved);
+    let commit = standing.commit.filter(|_| waits);
+    task.waiting = commit.map(str::to_owned);
+    task.needs
+        .retain(|need| standing.outstanding.contains(&need.digest));
+    if matches!(task.state, State::Done | State::Failed) {
+        task.finished.get_or_insert(ts);
     }
 }

@@ -59,6 +59,7 @@ const TOUCHING: &[(&str, &str)] = &[
     ),
     ("checkpoint verify", "checkpoint verify"),
     ("checkpoint prune", "checkpoint prune --keep 1"),
+    ("plan", "plan spec.md"),
     ("resume", "resume"),
     ("show", "show one"),
     ("diff", "diff"),

@@ -2,29 +2,32 @@
 //! over.
 
 mod ending;
+mod limit;
 mod person;
+mod shown;
 mod taken;
 
 use std::{
-    collections::{BTreeMap, HashSet},
-    path::PathBuf,
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    time::Instant,
 };
 
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
 };
 
 use crate::{
+    budget::Prices,
     egress::Opening,
     event::Record,
     event::{Event, Outcome},
-    journal::{JournalError, Writer, views},
+    journal::{JournalError, Writer},
     name::TaskId,
     redact::Redactor,
     status::Status,
-    task::{Action, Decision, Queue, QueueError},
+    task::{Action, Decision, Queue, QueueError, Task},
 };
 
 use super::{
@@ -37,6 +40,7 @@ use super::{
     resume::{Cut, lesson, lessons},
     work::Work,
 };
+use shown::Shown;
 
 pub use ending::Ending;
 
@@ -86,6 +90,8 @@ pub struct Session {
     pub controls: mpsc::Receiver<Control>,
     /// Told of each record once it is written.
     pub observer: mpsc::UnboundedSender<Record>,
+    /// What tokens cost where a program does not say.
+    pub prices: Prices,
 }
 
 /// A job that ended.
@@ -110,9 +116,14 @@ struct Driver {
     held: BTreeMap<TaskId, Vec<String>>,
     stop: Option<Control>,
     position: watch::Sender<Position>,
-    state: PathBuf,
-    /// The last record that the views show.
-    shown: u64,
+    shown: Shown,
+    prices: Prices,
+    /// When the last record was written.
+    told_at: Instant,
+    /// Attempts that can be ended one by one.
+    attempts: HashMap<TaskId, AbortHandle>,
+    /// Why the run goes no further, once a limit says so.
+    limit: Option<String>,
 }
 
 /// Writes the first record of a run, before anything of it exists.
@@ -136,7 +147,7 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
     let status = Status::fold(&session.history);
     *work.landings() = Landings::fold(&session.history);
     let mut driver = Driver {
-        state: work.state(),
+        shown: Shown::begin(work.state(), status.clone()),
         work,
         writer: session.writer,
         queue: status.queue().clone(),
@@ -150,7 +161,10 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
         held: BTreeMap::new(),
         stop: None,
         position,
-        shown: 0,
+        prices: session.prices,
+        told_at: Instant::now(),
+        attempts: HashMap::new(),
+        limit: None,
     };
     let mut controls = session.controls;
     for event in session.opening {
@@ -171,7 +185,7 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
         reason: ending.reason.clone(),
     })?;
     driver.writer.sync()?;
-    views::write(&driver.state, &driver.status).ok();
+    driver.shown.end().await;
     Ok(ending)
 }
 
@@ -182,11 +196,12 @@ impl Driver {
         messages: &mut mpsc::UnboundedReceiver<Message>,
         controls: &mut mpsc::Receiver<Control>,
     ) -> Result<Ending, RunError> {
-        let mut views = tokio::time::interval(std::time::Duration::from_secs(1));
         loop {
+            self.hold_to_budgets()?;
             if let Some(ending) = self.advance()? {
                 return Ok(ending);
             }
+            let line = self.next_line();
             tokio::select! {
                 biased;
                 Some(message) = messages.recv() => self.take(message)?,
@@ -195,12 +210,14 @@ impl Driver {
                         return Ok(ending);
                     }
                 }
-                Some(job) = self.jobs.join_next() => {
-                    if let Some(ending) = self.settle(job?)? {
+                Some(job) = self.jobs.join_next() => match job {
+                    // It was ended for a limit; what it had written is kept.
+                    Err(ended) if ended.is_cancelled() => {}
+                    job => if let Some(ending) = self.settle(job?)? {
                         return Ok(ending);
-                    }
-                }
-                _ = views.tick() => self.show(),
+                    },
+                },
+                () = line => {}
             }
         }
     }
@@ -212,7 +229,13 @@ impl Driver {
         if self.jobs.is_empty() && self.stop.is_some() {
             return Ok(Some(self.stopped()));
         }
-        for action in self.queue.next(free) {
+        if self.jobs.is_empty()
+            && let Some(ending) = self.limited()
+        {
+            return Ok(Some(ending));
+        }
+        let may = |task: &Task| self.status.budget.barred(&task.role).is_none();
+        for action in self.queue.next_of(free, may) {
             match action {
                 Action::Claim {
                     task,
@@ -229,11 +252,19 @@ impl Driver {
                 Action::Finish(_) => {}
             }
         }
-        let rest = self.jobs.is_empty() && !self.held.is_empty();
-        Ok(rest.then(|| self.waiting()))
+        if !self.jobs.is_empty() {
+            return Ok(None);
+        }
+        let rest = (!self.held.is_empty()).then(|| self.waiting());
+        Ok(self.withheld().or(rest))
     }
 
     fn claim(&mut self, task: &TaskId, version: u64, number: u32) -> Result<(), RunError> {
+        // The claim before it may have been the last that a budget allows.
+        self.hold_to_budgets()?;
+        if self.limit.is_some() || self.is_barred(task) {
+            return Ok(());
+        }
         self.write(Event::TaskClaimed {
             task: task.clone(),
             version,
@@ -241,10 +272,11 @@ impl Driver {
         })?;
         let claim = self.claim_of(task, number);
         let (work, recorder) = (Arc::clone(&self.work), self.recorder.clone());
-        self.jobs.spawn(async move {
+        let ends = self.jobs.spawn(async move {
             let outcome = attempt(&work, &recorder, &claim).await;
             Job::Attempt(claim, version, outcome)
         });
+        self.attempts.insert(task.clone(), ends);
         Ok(())
     }
 
@@ -276,6 +308,7 @@ impl Driver {
             return Ok(Some(lacking));
         }
         self.landing.remove(&claim.task.id);
+        self.attempts.remove(&claim.task.id);
         let learnt = !matches!(&outcome, Err(Failure { pause: Some(_), .. }));
         let event = self.told(claim, version, outcome);
         if let Some((task, lesson)) = lesson(&event).filter(|_| learnt) {
@@ -339,7 +372,7 @@ impl Driver {
 
     /// Writes what someone sent, then tells them.
     fn take(&mut self, message: Message) -> Result<(), RunError> {
-        let number = self.write(message.event)?;
+        let number = self.write(self.priced(message.event))?;
         if let Some(written) = message.written {
             // A sender that was ended meanwhile no longer waits.
             written.send(number).ok();
@@ -356,23 +389,12 @@ impl Driver {
         self.work.landings().apply(&event);
         let (seq, ts) = (record.seq, record.ts);
         self.status.apply(&record);
+        self.told_at = Instant::now();
+        self.shown.tell(&record);
         self.position.send_replace(Position { seq, ts });
         // Nobody needs to watch.
         self.observer.send(record).ok();
         Ok(seq)
-    }
-
-    /// Writes the views for outside tools. They are copies: a failure to write one is no failure
-    /// of the run. Only what changed is written, and not on the thread that drives.
-    fn show(&mut self) {
-        if self.shown == self.status.seq {
-            return;
-        }
-        self.shown = self.status.seq;
-        let (state, status) = (self.state.clone(), self.status.clone());
-        drop(tokio::task::spawn_blocking(move || {
-            views::write(&state, &status).ok()
-        }));
     }
 }
 

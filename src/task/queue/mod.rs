@@ -252,12 +252,21 @@ impl Queue {
     /// and claims in plan order; or the end, or nothing while there is something to wait for.
     #[must_use]
     pub fn next(&self, free: usize) -> Vec<Action> {
+        self.next_of(free, |_| true)
+    }
+
+    /// Returns the same, with claims only of tasks that `may` begin now. There is no end while one
+    /// that may not could still begin later: whoever keeps it from that must say so.
+    #[must_use]
+    pub fn next_of(&self, free: usize, may: impl Fn(&Task) -> bool) -> Vec<Action> {
         if self.ended.is_some() {
             return Vec::new();
         }
         if self.stopping == Stopping::No && !(self.ready.is_empty() && self.landing.is_empty()) {
             let landings = self.landing.iter().map(|at| self.landing_of(*at));
-            let claims = self.ready.iter().take(free).map(|at| self.claim_of(*at));
+            let ready = self.ready.iter();
+            let ready = ready.filter(|at| may(&self.entries[**at].task));
+            let claims = ready.take(free).map(|at| self.claim_of(*at));
             return landings.chain(claims).collect();
         }
         self.outcome().map(Action::Finish).into_iter().collect()
