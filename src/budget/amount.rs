@@ -88,6 +88,9 @@ pub(super) fn money(text: &str) -> Result<u64, AmountError> {
         .unwrap_or(bare.len());
     let (number, unit) = bare.split_at(end);
     let unit = unit.trim();
+    if number.is_empty() {
+        return Err(AmountError::Money);
+    }
     if !unit.is_empty() && !unit.eq_ignore_ascii_case("usd") {
         let letters = unit.len() == 3 && unit.bytes().all(|b| b.is_ascii_alphabetic());
         return Err(if letters || "€£¥".contains(unit) {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::{
+    diagnostic::Diagnostic,
     digest::Digest,
     event::{Event, Outcome, Priced, Record, SpentSoFar},
     name::TaskId,

@@ -76,8 +76,6 @@ impl Status {
             Event::Planned { .. } => {
                 self.planned.get_or_insert(ts);
                 self.tasks = self.queue.tasks().map(|s| Progress::new(s.task)).collect();
-                let names = self.tasks.iter().map(|task| task.id.clone());
-                self.places = names.zip(0..).collect();
             }
             Event::TaskClaimed { task, attempt, .. } => {
                 self.counts.retries += u64::from(*attempt > 1);
@@ -264,10 +262,19 @@ impl Status {
     }
 
     fn change(&mut self, id: &TaskId, change: impl FnOnce(&mut Progress)) {
-        let found = self.places.get(id).and_then(|at| self.tasks.get_mut(*at));
+        let found = self.place(id).and_then(|at| self.tasks.get_mut(at));
         if let Some(task) = found {
             change(task);
         }
+    }
+
+    /// Returns where a task stands in plan order.
+    fn place(&mut self, id: &TaskId) -> Option<usize> {
+        if self.places.len() != self.tasks.len() {
+            let names = self.tasks.iter().map(|task| task.id.clone());
+            self.places = names.zip(0..).collect();
+        }
+        self.places.get(id).copied()
     }
 
     /// Copies what the queue decided about the one task of an event, or about all where others may
@@ -278,7 +285,7 @@ impl Status {
             Event::TaskClaimed { task, .. }
             | Event::TaskDone { task, .. }
             | Event::Waiting { task, .. }
-            | Event::Gated { task, .. } => self.places.get(task).copied(),
+            | Event::Gated { task, .. } => self.place(task),
             _ => None,
         };
         if let Some(task) = alone.and_then(|at| self.tasks.get_mut(at)) {

@@ -179,7 +179,13 @@ fn what_was_used_adds_up_over_sandboxes_of_one_name_and_is_kept_at_their_end() {
         usage: Usage {
             writes,
             calls,
+            cpu_ms: 10 * calls,
             ..Usage::default()
+        },
+        load: Load {
+            memory: 100 * writes,
+            memory_peak: 100 * writes,
+            ..Load::default()
         },
     };
     let ended = || Event::SandboxEnded {
@@ -202,9 +208,15 @@ fn what_was_used_adds_up_over_sandboxes_of_one_name_and_is_kept_at_their_end() {
     assert_eq!(numbers(status.usage), (11, 1));
     assert_eq!(numbers(status.tasks[0].usage), (11, 1));
     assert_eq!(numbers(status.agents[0].usage), (2, 0));
+    let of_role = status.roles[&role()];
+    assert_eq!((of_role.agents, of_role.usage.cpu_ms), (1, 10));
+    // What is held is of now, the peak of any.
+    assert_eq!((of_role.load.memory, of_role.load.memory_peak), (200, 900));
+    assert_eq!(status.load, of_role.load);
     let page = text(&status);
     assert!(
-        page.contains("Writes: 11 counted, 0 delayed (0 s together)\n"),
+        page.contains("Resources by role\n  eng-backend")
+            && page.contains("Writes: 11 counted, 0 delayed (0 s together)\n"),
         "{page}"
     );
 }

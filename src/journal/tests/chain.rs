@@ -77,7 +77,7 @@ fn a_record_with_fields_or_events_of_no_format_is_refused() {
     let last = String::from_utf8(lines[11].clone()).unwrap();
     for (from, to) in [
         ("\"seq\":12", "\"seq\":12,\"extra\":1"),
-        ("\"seq\":12", "\"format\":3,\"seq\":12"),
+        ("\"seq\":12", "\"format\":4,\"seq\":12"),
         ("task_failed", "task_improved"),
         ("\"retry\":true", "\"retry\":true,\"more\":1"),
     ] {
@@ -92,24 +92,24 @@ fn a_record_with_fields_or_events_of_no_format_is_refused() {
 fn a_newer_format_is_refused_by_name_and_none_at_all_too() {
     let (home, path, mut lines) = twelve();
     let first = String::from_utf8(lines[0].clone()).unwrap();
-    lines[0] = rehashed(first.replace("\"format\":3", "\"format\":4").as_bytes());
+    lines[0] = rehashed(first.replace("\"format\":4", "\"format\":5").as_bytes());
     std::fs::write(&path, lines.concat()).unwrap();
     let error = verify(&path).unwrap_err();
     assert!(
-        matches!(error, JournalError::Newer { found: 4, .. }),
+        matches!(error, JournalError::Newer { found: 5, .. }),
         "{error}"
     );
     assert!(
         error
             .to_string()
-            .ends_with("has format 4, this program knows up to 3; use the newer loki")
+            .ends_with("has format 5, this program knows up to 4; use the newer loki")
     );
     let before = std::fs::read(&path).unwrap();
     let reopened = Writer::reopen(&home.path, &run(), clock());
     assert!(matches!(reopened, Err(JournalError::Newer { .. })));
     assert_eq!(std::fs::read(&path).unwrap(), before);
     for format in ["\"format\":0,", ""] {
-        lines[0] = rehashed(first.replace("\"format\":3,", format).as_bytes());
+        lines[0] = rehashed(first.replace("\"format\":4,", format).as_bytes());
         assert_eq!(first_bad(&path, &lines), 1);
     }
 }
@@ -119,7 +119,7 @@ fn an_older_format_is_read_and_not_continued() {
     let home = home();
     let (path, _) = write_all(&home, &[started()]);
     let first = std::fs::read_to_string(&path).unwrap();
-    let older = rehashed(first.replace("\"format\":3", "\"format\":1").as_bytes());
+    let older = rehashed(first.replace("\"format\":4", "\"format\":1").as_bytes());
     std::fs::write(&path, &older).unwrap();
     assert_eq!(verify(&path).unwrap().records, 1);
     let error = Writer::reopen(&home.path, &run(), clock()).unwrap_err();

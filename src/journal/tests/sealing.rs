@@ -197,7 +197,7 @@ fn attack_s16_a_journal_put_back_to_an_unsealed_format_is_found() {
     );
     assert_eq!(six.audit_elsewhere().unwrap().sealed, 0);
     let mut lines = six.lines(&six.journal);
-    lines[0] = lines[0].replace("\"format\":3", "\"format\":2");
+    lines[0] = lines[0].replace("\"format\":4", "\"format\":2");
     std::fs::write(&six.journal, lines.concat()).unwrap();
     six.rewrite_from(1);
     assert_eq!(verify(&six.journal).unwrap().records, 6);

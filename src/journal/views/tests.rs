@@ -1,9 +1,8 @@
 //! The files for outside tools: their fields, what they are made from, and how large they get.
 
-use std::{collections::BTreeSet, fs, path::Path, time::Instant};
+use std::{collections::BTreeSet, fs, time::Instant};
 
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::*;
 use crate::{

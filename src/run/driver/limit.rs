@@ -71,12 +71,14 @@ impl Driver {
     }
 
     fn at_limit(&self, reason: &str) -> Ending {
-        let run = &self.work.run;
+        let (run, asks) = (&self.work.run, self.asks());
+        let mut lines = vec![format!(
+            "{reason}; `loki resume {run}` with a larger budget goes on (docs/budgets.md)"
+        )];
+        lines.extend((!asks.is_empty()).then_some(asks));
         Ending {
             outcome: Outcome::Limited,
-            reason: Some(format!(
-                "{reason}; `loki resume {run}` with a larger budget goes on (docs/budgets.md)"
-            )),
+            reason: Some(lines.join("\n")),
         }
     }
 
