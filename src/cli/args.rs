@@ -35,7 +35,7 @@ pub(super) enum Command {
     /// Run a specification to merged, tested code on branch `loki/RUN`
     Start(Start),
     /// Say what a start would do and probably need: tasks, order, cost; starts nothing
-    Plan(Plan),
+    Plan(plan::Asked),
     /// Go on with a run whose orchestrator died, or that stopped or waits for a person
     Resume(Resume),
     /// Show what a run is doing or has done
@@ -137,16 +137,6 @@ pub(super) struct Start {
     pub(super) budget: budget::Given,
     #[command(flatten)]
     pub(super) to: landing::To,
-}
-
-/// `loki plan`.
-#[derive(Debug, Args)]
-pub(super) struct Plan {
-    #[command(flatten)]
-    pub(super) start: Start,
-    /// Print JSON
-    #[arg(long)]
-    pub(super) json: bool,
 }
 
 /// `loki resume`.

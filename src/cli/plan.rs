@@ -29,6 +29,16 @@ const RUNS: usize = 20;
 /// Longest journal that is read for it, in bytes.
 const JOURNAL: u64 = 64 << 20;
 
+/// `loki plan`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Asked {
+    #[command(flatten)]
+    start: args::Start,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// How a plan is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -100,7 +110,7 @@ impl Compared {
 }
 
 /// Runs the verb.
-pub(super) fn asked(env: &Environment, asked: &args::Plan) -> Result<Exit, Fault> {
+pub(super) fn asked(env: &Environment, asked: &Asked) -> Result<Exit, Fault> {
     let form = if asked.json { Form::Json } else { Form::Text };
     plan(env, &asked.start, form)
 }

@@ -136,7 +136,9 @@ fn faults_of_a_budget_file_are_shown_with_their_pictures() {
         "2 faults found",
     ]);
     std::fs::remove_file(world.path(".loki/config/budget.yaml")).unwrap();
-    std::os::unix::fs::symlink("/etc/passwd", world.path(".loki/config/budget.yaml")).unwrap();
+    world.write("../home/.config/loki/kept", "");
+    let planted = world.path("../home/.config/loki/budget.yaml");
+    std::os::unix::fs::symlink("/etc/passwd", planted).unwrap();
     let said = world.loki(&words(&["plan", "spec.md"], &[])).exits(3);
     let said = said.says(&["budget.yaml` cannot be read", "not a regular file"]);
     assert!(!said.stderr.contains("root:"), "{said}");

@@ -127,11 +127,11 @@ fn a_journal_of_a_newer_loki_is_refused_and_an_older_one_says_what_is_missing() 
     let world = world();
     let path = recorded(&world, &[started(&world)]);
     let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, text.replace("{\"format\":3,", "{\"format\":4,")).unwrap();
+    std::fs::write(&path, text.replace("{\"format\":4,", "{\"format\":5,")).unwrap();
     world
         .loki(&["resume"])
         .exits(1)
-        .says(&["has format 4", "use the newer loki"]);
+        .says(&["has format 5", "use the newer loki"]);
     std::fs::remove_file(&path).unwrap();
 
     let mut old = started(&world);

@@ -7,7 +7,9 @@
 
 use std::time::Duration;
 
-use super::{Driver, Ending, RunError};
+use tokio::task::JoinError;
+
+use super::{Driver, Ending, Job, RunError};
 use crate::{
     budget::{Mark, Measure, Tokens},
     event::{Event, Outcome, Priced, SpentSoFar},
@@ -49,7 +51,7 @@ impl Driver {
 
     /// Returns how the run ends for its limit, once nothing of it goes on: not where all is done.
     pub(super) fn limited(&self) -> Option<Ending> {
-        let reason = self.limit.as_ref()?;
+        let reason = self.limit.as_ref().filter(|_| self.jobs.is_empty())?;
         let over = [Outcome::Done, Outcome::Failed].map(Action::Finish);
         let next = self.queue.next(0);
         (!next.iter().any(|action| over.contains(action))).then(|| self.at_limit(reason))
@@ -82,10 +84,23 @@ impl Driver {
         }
     }
 
-    /// Returns whether a budget keeps a task from another session.
-    pub(super) fn is_barred(&self, task: &TaskId) -> bool {
-        let standing = self.queue.get(task);
-        standing.is_some_and(|standing| self.status.budget.barred(&standing.task.role).is_some())
+    /// Returns whether no budget keeps a task from another session; the claim before it may have
+    /// been the last that one allows.
+    pub(super) fn may_begin(&mut self, task: &TaskId) -> Result<bool, RunError> {
+        self.hold_to_budgets()?;
+        let standing = self.queue.get(task).filter(|_| self.limit.is_none());
+        Ok(standing.is_some_and(|one| self.status.budget.barred(&one.task.role).is_none()))
+    }
+
+    /// Takes note of a job that ended, or that was ended for a limit: what that had written is kept.
+    pub(super) fn ended(
+        &mut self,
+        job: Result<Job, JoinError>,
+    ) -> Result<Option<Ending>, RunError> {
+        match job {
+            Err(ended) if ended.is_cancelled() => Ok(None),
+            job => self.settle(job?),
+        }
     }
 
     /// Waits until time alone crosses a line of a budget; for ever where none would.

@@ -210,13 +210,11 @@ impl Driver {
                         return Ok(ending);
                     }
                 }
-                Some(job) = self.jobs.join_next() => match job {
-                    // It was ended for a limit; what it had written is kept.
-                    Err(ended) if ended.is_cancelled() => {}
-                    job => if let Some(ending) = self.settle(job?)? {
+                Some(job) = self.jobs.join_next() => {
+                    if let Some(ending) = self.ended(job)? {
                         return Ok(ending);
-                    },
-                },
+                    }
+                }
                 () = line => {}
             }
         }
@@ -229,9 +227,7 @@ impl Driver {
         if self.jobs.is_empty() && self.stop.is_some() {
             return Ok(Some(self.stopped()));
         }
-        if self.jobs.is_empty()
-            && let Some(ending) = self.limited()
-        {
+        if let Some(ending) = self.limited() {
             return Ok(Some(ending));
         }
         let may = |task: &Task| self.status.budget.barred(&task.role).is_none();
@@ -260,9 +256,7 @@ impl Driver {
     }
 
     fn claim(&mut self, task: &TaskId, version: u64, number: u32) -> Result<(), RunError> {
-        // The claim before it may have been the last that a budget allows.
-        self.hold_to_budgets()?;
-        if self.limit.is_some() || self.is_barred(task) {
+        if !self.may_begin(task)? {
             return Ok(());
         }
         self.write(Event::TaskClaimed {
