@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::{
     advisories::args::AdvisoriesVerb, asked, audit::args as audit, budget,
-    checkpoint::args as checkpoint, egress::args as egress, landing::args as landing,
+    checkpoint::args as checkpoint, egress::args as egress, landing::args as landing, plan,
     policy::args as policy, secrets::args as secrets, work::args as work,
 };
 use crate::name::{CheckpointId, Role, RunId};

@@ -1,12 +1,12 @@
 //! The files for outside tools: their fields, what they are made from, and how large they get.
 
-use std::{collections::BTreeSet, fs, time::Instant};
+use std::{collections::BTreeSet, fs};
 
 use jiff::Timestamp;
 
 use super::*;
 use crate::{
-    budget::{Budget, Budgets, Measure},
+    budget::{Budgets, Measure},
     digest::Digest,
     event::{Event, Isolation, Load, Record, Usage},
     name::TaskId,
@@ -320,7 +320,7 @@ fn the_page_for_whoever_takes_over_has_its_sections_and_no_live_markup() {
 }
 
 #[test]
-fn ten_thousand_tasks_make_no_large_file_and_no_slow_write() {
+fn ten_thousand_tasks_make_no_large_file() {
     let long = "x".repeat(20_000);
     let tasks = (0..10_000).map(|n| planned(&format!("task-{n}"), &long));
     let records = records(vec![
@@ -331,9 +331,7 @@ fn ten_thousand_tasks_make_no_large_file_and_no_slow_write() {
     ]);
     let status = Status::fold(&records);
     let home = tempfile::tempdir().unwrap();
-    let begun = Instant::now();
     write(home.path(), &status).unwrap();
-    let first = begun.elapsed();
     let mut sizes = BTreeSet::new();
     for list in LISTS {
         sizes.insert(
@@ -352,6 +350,4 @@ fn ten_thousand_tasks_make_no_large_file_and_no_slow_write() {
         json(home.path(), "dashboard-state.json")["tasks"]["pending"],
         10_000
     );
-    eprintln!("first write of 10,000 tasks: {first:?}, sizes {sizes:?}");
-    assert_eq!(Budget::default(), status.budget.limits.run);
 }

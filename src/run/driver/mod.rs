@@ -10,12 +10,12 @@ mod taken;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
-    time::Instant,
 };
 
 use tokio::{
     sync::{mpsc, watch},
     task::{AbortHandle, JoinSet},
+    time::Instant,
 };
 
 use crate::{
