@@ -1,7 +1,7 @@
 # Two commands for people: `make demo` and `make test`. The rest is what they are made of.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test build lint deny bench-checkpoint bench-crowd bench-decide bench-egress bench-git bench-inspect bench-journal bench-memory bench-meter bench-redact crowd fuzz hostile soak
+.PHONY: help demo test build lint deny bench bench-gate bench-baseline scale bench-checkpoint bench-crowd bench-decide bench-egress bench-git bench-inspect bench-journal bench-memory bench-meter bench-redact crowd fuzz hostile soak
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -18,7 +18,8 @@ build: ## Builds the program, its guest included.
 lint: ## Formatting, lints and documentation, every warning an error.
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	@# With what tests need, though there is no example: else everything is checked a second time.
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --lib --bins --examples --no-deps --document-private-items
 
 bench-egress: ## Measures what the gateway costs, not inspecting, beside none and other proxies; prints JSON.
 	cargo bench --locked --bench gateway -- open
@@ -67,3 +68,16 @@ bench-journal: ## Measures how fast a journal is written by 100 claimers and ver
 
 bench-git: ## Measures worktrees and the gate beside plain git, `cp -a` and tar; LOKI_BENCH_FILES=100000 for a large one; prints JSON.
 	cargo bench --locked --bench git
+
+bench: ## Measures everything that has a goal beside others that do the same: target/bench/report.md, .json and plots. LOKI_BENCH=quick for fewer rounds.
+	scripts/bench-tools.sh
+	cargo bench --locked --bench numbers -- report
+
+bench-gate: ## Fails when the last report of `make bench` is worse than benches/baseline.json allows, naming each row.
+	cargo bench --locked --bench numbers -- gate
+
+bench-baseline: ## Writes the ratios of the last report of `make bench` to benches/baseline.json; widths stay.
+	cargo bench --locked --bench numbers -- baseline
+
+scale: ## 100 agents at once, 1,000 tasks through 20 slots, 10,000 queued, a day of idleness, on Docker. LOKI_SCALE=0.1 for a tenth.
+	cargo bench --locked --bench numbers -- scale

@@ -1,5 +1,5 @@
 //! What the write meter costs: one program opens files in two sandboxes of one engine, with and
-//! without a meter, in turn.
+//! without a meter, in turn. Prints one JSON object.
 //!
 //! `make bench-meter`, or `LOKI_ENGINE=podman make bench-meter`. The program is made here by
 //! `rustc`, static, so that it runs in any image.
@@ -21,6 +21,7 @@ use std::{path::Path, process::Command};
 mod harness;
 
 use harness::{Engine, Stand, Standing, writing_everywhere};
+use serde_json::json;
 
 const ROUNDS: usize = 5;
 /// Prints, for each kind of open, its name and the median and 95th percentile in nanoseconds.
@@ -92,6 +93,11 @@ fn middle(rounds: &[Times]) -> Times {
         .collect()
 }
 
+/// Nanoseconds as microseconds, with two digits.
+fn us(ns: u64) -> f64 {
+    (f64::from(u32::try_from(ns).unwrap()) / 10.0).round() / 100.0
+}
+
 #[tokio::main]
 async fn main() {
     let engine = match std::env::var("LOKI_ENGINE").as_deref() {
@@ -107,26 +113,21 @@ async fn main() {
         with.push(measure(&metered, "/work/file").await);
         exempt.push(measure(&metered, "target/file").await);
     }
-    println!("{engine:?}, {ROUNDS} rounds in turn; us per open and close, p50/p95");
-    println!("| kind | no meter | meter | added | uncounted directory |\n|---|---|---|---|---|");
-    let us = |ns: u64| f64::from(u32::try_from(ns).unwrap()) / 1000.0;
-    let rows = middle(&without)
-        .into_iter()
-        .zip(middle(&with))
-        .zip(middle(&exempt));
-    for ((bare, metered), exempt) in rows {
-        println!(
-            "| {} | {:.2}/{:.2} | {:.2}/{:.2} | {:.2} | {:.2}/{:.2} |",
-            bare.0,
-            us(bare.1),
-            us(bare.2),
-            us(metered.1),
-            us(metered.2),
-            us(metered.1) - us(bare.1),
-            us(exempt.1),
-            us(exempt.2)
-        );
-    }
+    let side = |times: &Times, at: usize| json!({ "p50": us(times[at].1), "p95": us(times[at].2) });
+    let (without, with, exempt) = (middle(&without), middle(&with), middle(&exempt));
+    let row = |(at, (kind, ..)): (usize, &(String, u64, u64))| {
+        json!({
+            "kind": kind, "bare": side(&without, at), "metered": side(&with, at),
+            "uncounted": side(&exempt, at),
+            "added_p50": us(with[at].1.saturating_sub(without[at].1)),
+        })
+    };
+    let rows: Vec<_> = without.iter().enumerate().map(row).collect();
+    let told = json!({
+        "schema": 1, "bench": "meter", "engine": format!("{engine:?}"), "rounds": ROUNDS,
+        "unit": "us for an open and close", "rows": rows,
+    });
+    println!("{told:#}");
     bare.sandbox.end().await.unwrap();
     metered.sandbox.end().await.unwrap();
 }

@@ -34,10 +34,10 @@ say "installing and starting the engines"
 scripts/engines.sh install all
 scripts/engines.sh start all
 
-# Before the tests, which would have to share two processors with a bootstrap of minutes; while they
-# are compiled, since a bootstrap mostly waits for its mirror.
-say "building the images that tests share, and the tests"
-cargo build --locked
+# All at once: what tests need of a library is more than the program needs, and a build of the program
+# alone would compile everything a second time.
+say "building the program and the tests"
+cargo test --locked --workspace --no-run
 target=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 # For git over SSH. Laid out below the target directory, for the package would start a service.
 sshd() {
@@ -51,24 +51,16 @@ if ! [ -x /usr/sbin/sshd ] && ! [ -x "$target/tmp/sshd/usr/sbin/sshd" ]; then
     say "fetching sshd"
     (sshd) || { say "missing: sshd; install it, then run 'make test' again"; exit 4; }
 fi
-images() {
-    local engine start
-    for engine in DOCKER_HOST=unix:///var/run/docker.sock CONTAINER_HOST=unix:///run/podman/podman.sock; do
-        start=$SECONDS
-        env -u DOCKER_HOST -u CONTAINER_HOST -u LOKI_ENGINE "$engine" XDG_CACHE_HOME="$target/tmp/cache" \
-            "$target/debug/loki" image build base full claude </dev/null >/dev/null 2>"$target/images.log" || return 1
-        say "images are there after $((SECONDS - start)) s"
-    done
-}
-images &
-images=$!
-built=0
-cargo test --locked --workspace --no-run "$@" || built=$?
-wait "$images" || { tail -n 20 "$target/images.log" >&2; exit 1; }
-[ "$built" = 0 ] || exit "$built"
+# Before the tests, which would have to share two processors with a bootstrap of minutes.
+for engine in DOCKER_HOST=unix:///var/run/docker.sock CONTAINER_HOST=unix:///run/podman/podman.sock; do
+    start=$SECONDS
+    env -u DOCKER_HOST -u CONTAINER_HOST -u LOKI_ENGINE "$engine" XDG_CACHE_HOME="$target/tmp/cache" \
+        "$target/debug/loki" image build base full claude </dev/null >/dev/null
+    say "the images that tests share are there after $((SECONDS - start)) s"
+done
 
-# Half of what a live test does is waiting for an engine: one test more than there are processors.
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) + 1))}
+# Half of what a live test does is waiting for an engine: two tests more than there are processors.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$(($(nproc) + 2))}
 
 log=$(mktemp)
 again=$(mktemp)

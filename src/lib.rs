@@ -5,9 +5,9 @@
 //!
 //! | layer | modules | rule |
 //! |---|---|---|
-//! | words | [`name`], [`text`], [`digest`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`redact`], [`task`], [`budget`], [`status`], [`vetting`], [`provenance`], [`host_files`] | plain values: no I/O, no async |
-//! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`], [`secrets`], [`advisories`], [`checkpoint`], [`forge`] | each touches one part of the world; no hand holds another |
-//! | ground | [`whole`] | what every hand and face stands on: uses nothing |
+//! | words | [`name`], [`text`], [`digest`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`redact`], [`task`], [`budget`], [`status`], [`vetting`], [`provenance`], [`host_files`], [`install`] | plain values: no I/O, no async |
+//! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`], [`secrets`], [`advisories`], [`checkpoint`], [`forge`], [`deps`] | each touches one part of the world; no hand holds another |
+//! | ground | [`whole`], [`touch`] | what every hand and face stands on: uses nothing |
 //! | play | [`sandbox`], [`run`], [`attest`] | hands joined; only `run` decides order |
 //! | faces | [`cli`] | people and programs |
 //!
@@ -25,6 +25,7 @@ pub mod digest;
 pub mod event;
 pub mod finding;
 pub mod host_files;
+pub mod install;
 pub mod name;
 pub mod policy;
 pub mod provenance;
@@ -35,10 +36,12 @@ pub mod task;
 pub mod text;
 pub mod vetting;
 
+pub mod touch;
 pub mod whole;
 
 pub mod advisories;
 pub mod checkpoint;
+pub mod deps;
 pub mod egress;
 pub mod engine;
 pub mod forge;

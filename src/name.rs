@@ -71,6 +71,28 @@ word!(
     /// A task within a run, such as `store`. Becomes part of a branch name and of paths.
     TaskId, "task", 60
 );
+/// Longest name that is made of a title, in bytes.
+const OF_TITLE: usize = 40;
+
+impl TaskId {
+    /// Makes the name of a task from its title; none where that holds no ASCII letter or digit.
+    #[must_use]
+    pub fn from_title(title: &str) -> Option<Self> {
+        let mut name = String::new();
+        for c in title.chars().flat_map(char::to_lowercase) {
+            if c.is_ascii_alphanumeric() {
+                name.push(c);
+            } else if !name.is_empty() && !name.ends_with('-') {
+                name.push('-');
+            }
+            if name.len() == OF_TITLE {
+                break;
+            }
+        }
+        name.trim_end_matches('-').parse().ok()
+    }
+}
+
 word!(
     /// A run, such as `20261121-073300-1f3a`. Becomes part of a branch name and of paths.
     RunId, "run", 40

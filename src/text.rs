@@ -5,25 +5,35 @@
 //! server wrote asks here; nobody keeps a list of his own.
 
 /// Returns whether a terminal, an editor or a line splitter may act on a character instead of
-/// showing it: control characters, line and paragraph separators, direction marks, invisible
-/// spaces and tags.
+/// showing it, or shows nothing at all: control characters, line and paragraph separators, direction
+/// marks, and all that Unicode has a reader ignore (invisible spaces, fillers, joiners, tags) but the
+/// selectors that pictographs are made with. The blank pattern of Braille is one, too.
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
             | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Returns whether a character has no place in a text that people write for agents, because what
-/// it hides can pass a reviewer: every hidden one but line breaks, tabs, and the joiners and
-/// variation selectors that scripts and pictographs are made with.
+/// it hides can pass a reviewer: every hidden one but line breaks, tabs, the joiners and variation
+/// selectors that scripts and pictographs are made with, and the space of Braille.
 #[must_use]
 pub fn is_hostile(c: char) -> bool {
     let written = matches!(
         c,
-        '\n' | '\r' | '\t' | '\u{200c}' | '\u{200d}' | '\u{e0080}'..='\u{e0fff}'
+        '\n' | '\r'
+            | '\t'
+            | '\u{180b}'..='\u{180d}'
+            | '\u{180f}'
+            | '\u{200c}'
+            | '\u{200d}'
+            | '\u{2800}'
+            | '\u{e0080}'..='\u{e0fff}'
     );
     is_hidden(c) && !written
 }
@@ -36,6 +46,24 @@ pub fn visible(text: &str) -> String {
     for c in text.chars() {
         if is_hidden(c) {
             shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Returns JSON in which every hidden character is escaped, which is the same JSON: it is read by
+/// programs and by people with `cat` alike. Line breaks are its layout: inside texts they are escaped
+/// already.
+#[must_use]
+pub fn visible_json(plain: &str) -> String {
+    let mut shown = String::with_capacity(plain.len());
+    let mut units = [0; 2];
+    for c in plain.chars() {
+        if c != '\n' && is_hidden(c) {
+            let units = c.encode_utf16(&mut units).iter();
+            shown.extend(units.map(|unit| format!("\\u{unit:04x}")));
         } else {
             shown.push(c);
         }
@@ -77,6 +105,23 @@ mod tests {
     }
 
     #[test]
+    fn attack_s8_json_hides_nothing_and_stays_the_same() {
+        let hostile = "\u{9b}31m\u{202e}\u{e0041}\u{feff}ä\n\t\u{1b}]0;x\u{7}\u{2028}";
+        let value = serde_json::json!({ hostile: [hostile, 1] });
+        for plain in [value.to_string(), format!("{value:#}")] {
+            let shown = visible_json(&plain);
+            assert!(
+                !shown.chars().any(|c| c != '\n' && is_hidden(c)),
+                "{shown:?}"
+            );
+            assert_eq!(
+                serde_json::from_str::<serde_json::Value>(&shown).unwrap(),
+                value
+            );
+        }
+    }
+
+    #[test]
     fn text_is_cut_between_characters() {
         for (most, expected) in [(0, ""), (1, "a"), (2, "a"), (3, "aä"), (9, "aäb")] {
             let mut text = "aäb".to_owned();
@@ -106,8 +151,20 @@ mod tests {
             '\u{2066}',
             '\u{feff}',
             '\u{e0041}',
+            '\u{34f}',
+            '\u{115f}',
+            '\u{17b4}',
+            '\u{180e}',
+            '\u{3164}',
+            '\u{fff0}',
+            '\u{1bca0}',
+            '\u{1d173}',
         ] {
             assert!(is_hostile(c), "{c:?}");
+            assert!(visible(&c.to_string()).is_ascii(), "{c:?}");
+        }
+        for c in ['\u{180b}', '\u{2800}', '\u{200d}'] {
+            assert!(visible(&c.to_string()).is_ascii(), "{c:?}");
         }
     }
 }

@@ -24,6 +24,8 @@ mod others;
 mod report;
 mod server;
 mod sides;
+#[path = "../numbers/words.rs"]
+mod words;
 
 use report::{Better, Report};
 use server::Server;
@@ -45,13 +47,8 @@ const BYTES: usize = 256 << 20;
 const MB: f64 = 1e6;
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words = words::words();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    // Cargo adds `--bench`.
-    let words: Vec<&str> = words
-        .into_iter()
-        .filter(|word| *word != "--bench")
-        .collect();
     match words[..] {
         ["gateways", order] => child::serve(order),
         ["open"] => return open(),

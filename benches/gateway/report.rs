@@ -82,6 +82,7 @@ impl<'a> Report<'a> {
         }
         for (index, (name, unit, better)) in what.iter().enumerate() {
             let values: Vec<Option<f64>> = taken.iter().map(|one| median(&one[index])).collect();
+            let tail = |at: usize| tail(&taken[at][index], *better);
             let direct = values[0];
             for (at, side) in self.sides.iter().enumerate() {
                 let ratio = values[at].zip(direct).map(|(value, direct)| value / direct);
@@ -92,6 +93,8 @@ impl<'a> Report<'a> {
                     "better": format!("{better:?}").to_lowercase(),
                     "side": side.name,
                     "value": values[at].map(rounded),
+                    "p95": tail(at).map(rounded),
+                    "rounds": rounds,
                     "of_direct": ratio.map(|ratio| (ratio * 100.0).round() / 100.0),
                     "cpu_ns_each": side.used().map(|_| (each * 1e9 * 100.0).round() / 100.0),
                     "failed": failed[at],
@@ -180,6 +183,17 @@ fn median(numbers: &[f64]) -> Option<f64> {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied()
+}
+
+/// What 95 of 100 rounds were at least as good as.
+fn tail(numbers: &[f64], better: Better) -> Option<f64> {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    if better == Better::More {
+        sorted.reverse();
+    }
+    let at = (sorted.len() * 95).div_ceil(100).checked_sub(1)?;
+    sorted.get(at).copied()
 }
 
 /// Bytes as megabytes, with one digit.

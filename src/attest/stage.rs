@@ -256,6 +256,7 @@ impl Scene {
                 owner: self.owner.clone(),
             },
             home: Vec::new(),
+            given: Vec::new(),
             image: self.image.clone(),
         };
         let slot = Slot::at(self.slots.join(word));

@@ -14,9 +14,9 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{Budget, Measure, Price, amount};
 use crate::{
-    diagnostic::{Diagnostic, closest},
+    diagnostic::Diagnostic,
     name::Role,
-    policy::config::{Leaf, Part, Wrong, judge},
+    policy::plain::{self, Node, Reading},
 };
 
 /// What one file says.
@@ -39,118 +39,110 @@ const KINDS: [&str; 4] = ["input", "cache_write", "cache_read", "output"];
 /// # Errors
 /// Every fault of it, with its place.
 pub fn read(file: &Path, text: &str) -> Result<Config, Vec<Diagnostic>> {
-    let mut config = Config::default();
-    let mut version = false;
-    judge(file, text, |leaf| {
-        version |= leaf.path.first().is_some_and(|key| key == "version");
-        config.take(leaf)
-    })?;
-    if version {
-        return Ok(config);
-    }
-    Err(vec![Diagnostic {
-        file: file.to_owned(),
-        line: 0,
-        column: 1,
-        width: 1,
-        picture: String::new(),
-        message: "the version is missing".to_owned(),
-        help: Some("begin the file with `version: 1`".to_owned()),
-    }])
+    plain::read(file, text, |reading, root| {
+        let mut config = Config::default();
+        let pairs = reading.map(root, "the file", &TOP);
+        if !pairs.iter().any(|(key, _)| *key == "version") {
+            let help = "begin the file with `version: 1`";
+            reading.fault(root.spot(), "the version is missing", Some(help));
+        }
+        for (key, value) in pairs {
+            match key {
+                "version" => version(reading, value),
+                "run" => config.run = budget(reading, value, "`run`"),
+                "roles" => config.roles = roles(reading, value),
+                _ => config.prices = prices(reading, value),
+            }
+        }
+        config
+    })
 }
 
-impl Config {
-    fn take(&mut self, leaf: &Leaf) -> Result<(), Wrong> {
-        let path: Vec<&str> = leaf.path.iter().map(String::as_str).collect();
-        match path[..] {
-            ["version"] if leaf.value == "1" => Ok(()),
-            ["version"] => Err(value(
-                format!("there is no version `{}`", leaf.value.escape_debug()),
-                "write `version: 1`",
-            )),
-            ["run", measure] => limit(&mut self.run, (measure, 1), &leaf.value),
-            ["roles", role, measure] => {
-                role_key(role)?;
-                let budget = self.roles.entry(role.to_owned()).or_default();
-                limit(budget, (measure, 2), &leaf.value)
+fn version(reading: &mut Reading<'_>, node: Node<'_>) {
+    let number = reading.text(node, "`version`");
+    if let Some(other) = number.filter(|number| *number != "1") {
+        let message = format!("there is no version `{}`", other.escape_debug());
+        reading.fault(node.spot(), message, Some("write `version: 1`"));
+    }
+}
+
+fn budget(reading: &mut Reading<'_>, node: Node<'_>, what: &str) -> Budget {
+    let mut budget = Budget::default();
+    for (key, value) in reading.map(node, what, &MEASURES) {
+        let named = Measure::ALL.into_iter().find(|one| one.word() == key);
+        let text = reading.text(value, &format!("a budget of {key}"));
+        let Some((measure, text)) = named.zip(text) else {
+            continue;
+        };
+        match measure.read(text) {
+            Ok(amount) => budget.set(measure, Some(amount)),
+            Err(wrong) => {
+                let message = format!("`{}` is no budget of {key}", text.escape_debug());
+                reading.fault(value.spot(), message, Some(&wrong.to_string()));
             }
-            ["prices", model, kind] => {
-                let price = self.prices.entry(model.to_owned()).or_default();
-                set_price(price, kind, &leaf.value)
-            }
-            [top @ ("version" | "run" | "roles" | "prices"), ..] => Err(value(
-                format!("`{top}` is not written so"),
-                "write as in docs/budgets.md: `run: { money: 5USD }`, `roles: { eng-*: { tokens: 2M } }`",
-            )),
-            [other, ..] => Err(unknown((other, 0), &TOP)),
-            [] => Err(value(
-                "the file is one value".to_owned(),
-                "write as in docs/budgets.md: `version: 1`, then `run: { money: 5USD }`",
-            )),
         }
     }
+    budget
 }
 
-fn limit(budget: &mut Budget, key: (&str, usize), text: &str) -> Result<(), Wrong> {
-    let measure = Measure::ALL
-        .into_iter()
-        .find(|measure| measure.word() == key.0)
-        .ok_or_else(|| unknown(key, &MEASURES))?;
-    let amount = measure.read(text).map_err(|wrong| {
-        value(
-            format!("`{}` is no budget of {}", text.escape_debug(), key.0),
-            &wrong.to_string(),
-        )
-    })?;
-    budget.set(measure, Some(amount));
-    Ok(())
+fn roles(reading: &mut Reading<'_>, node: Node<'_>) -> BTreeMap<String, Budget> {
+    let mut roles = BTreeMap::new();
+    for (name, spot, value) in reading.named(node, "`roles`") {
+        if !is_role(name) {
+            let message = format!("`{}` names no role", name.escape_debug());
+            let help = "write a role, a pattern such as `eng-*`, or `default`";
+            reading.fault(spot, message, Some(help));
+        }
+        let budget = budget(reading, value, "the budget of a role");
+        roles.insert(name.to_owned(), budget);
+    }
+    roles
 }
 
-fn set_price(price: &mut Price, kind: &str, text: &str) -> Result<(), Wrong> {
-    let place = match kind {
-        "input" => &mut price.input,
-        "cache_write" => &mut price.cache_write,
-        "cache_read" => &mut price.cache_read,
-        "output" => &mut price.output,
-        other => return Err(unknown((other, 2), &KINDS)),
-    };
-    *place = amount::money(text).map_err(|wrong| {
-        let message = format!("`{}` is no price", text.escape_debug());
-        value(message, &format!("{wrong}, for a million tokens"))
-    })?;
-    Ok(())
-}
-
-fn role_key(key: &str) -> Result<(), Wrong> {
+fn is_role(key: &str) -> bool {
     let stem = key
         .strip_suffix('*')
         .map_or(key, |stem| stem.trim_end_matches('-'));
-    if key == "*" || stem.parse::<Role>().is_err() {
-        return Err(Wrong {
-            part: Part::Key(1),
-            message: format!("`{}` names no role", key.escape_debug()),
-            help: "write a role, a pattern such as `eng-*`, or `default`".to_owned(),
-        });
-    }
-    Ok(())
+    key != "*" && stem.parse::<Role>().is_ok()
 }
 
-fn value(message: String, help: &str) -> Wrong {
-    Wrong {
-        part: Part::Value,
-        message,
-        help: help.to_owned(),
-    }
+fn prices(reading: &mut Reading<'_>, node: Node<'_>) -> BTreeMap<String, Price> {
+    let models = reading.named(node, "`prices`").into_iter();
+    models
+        .map(|(model, spot, value)| {
+            let pairs = reading.map(value, "a price", &KINDS);
+            // What is left out would cost nothing, and a budget hold nothing.
+            let missing = |kind: &&str| !pairs.iter().any(|(key, _)| key == kind);
+            if let Some(kind) = KINDS.iter().find(|kind| missing(kind)) {
+                let help =
+                    "write all of input, cache_write, cache_read and output, 0USD for what is free";
+                reading.fault(spot, format!("the price lacks `{kind}`"), Some(help));
+            }
+            (model.to_owned(), price(reading, &pairs))
+        })
+        .collect()
 }
 
-fn unknown((key, at): (&str, usize), known: &[&str]) -> Wrong {
-    let help = match closest(key, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("known here: {}", known.join(", ")),
-    };
-    Wrong {
-        part: Part::Key(at),
-        message: format!("there is no key `{}`", key.escape_debug()),
-        help,
+fn price(reading: &mut Reading<'_>, pairs: &[(&str, Node<'_>)]) -> Price {
+    let mut price = Price::default();
+    for (kind, value) in pairs {
+        let Some(text) = reading.text(*value, "a price") else {
+            continue;
+        };
+        let place = match *kind {
+            "input" => &mut price.input,
+            "cache_write" => &mut price.cache_write,
+            "cache_read" => &mut price.cache_read,
+            _ => &mut price.output,
+        };
+        match amount::money(text) {
+            Ok(money) => *place = money,
+            Err(wrong) => {
+                let message = format!("`{}` is no price", text.escape_debug());
+                let help = format!("{wrong}, for a million tokens");
+                reading.fault(value.spot(), message, Some(&help));
+            }
+        }
     }
+    price
 }

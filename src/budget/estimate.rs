@@ -109,10 +109,15 @@ impl History {
         }
         let mut roles: HashMap<&TaskId, &Role> = HashMap::new();
         let mut sessions: BTreeMap<(&TaskId, u32), Session> = BTreeMap::new();
+        let mut uncounted: HashMap<&TaskId, u32> = HashMap::new();
         for record in records {
             match &record.event {
                 Event::Planned { tasks } => {
                     roles.extend(tasks.iter().map(|task| (&task.id, &task.role)));
+                }
+                Event::TaskAdded { task, .. } => drop(roles.insert(&task.id, &task.role)),
+                Event::Interrupted { task, .. } | Event::TaskDeferred { task, .. } => {
+                    *uncounted.entry(task).or_default() += 1;
                 }
                 Event::AgentEnded {
                     task,
@@ -136,8 +141,9 @@ impl History {
                 }
                 Event::TaskDone { task, attempt, .. } => {
                     if let Some(role) = roles.get(task) {
+                        let uncounted = uncounted.get(task).copied().unwrap_or_default();
                         let tries = self.tries.entry((*role).clone()).or_default();
-                        tries.push(u64::from(*attempt));
+                        tries.push(u64::from(attempt.saturating_sub(uncounted)));
                     }
                 }
                 _ => {}

@@ -7,109 +7,19 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use super::{Budget, Budgets, Mark, Measure, Passed};
+use super::{
+    Budget, Budgets, Mark, Measure, Passed,
+    spending::{Charge, Spending, charge},
+};
 use crate::{
-    event::{Event, Priced, Record, SpentSoFar},
+    event::{Event, Record},
     name::{Role, TaskId},
 };
 
 /// Four fifths: where a budget is nearly used up.
 const NEAR: (u64, u64) = (4, 5);
-
-/// Tokens by kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Tokens {
-    /// Read anew.
-    pub input: u64,
-    /// Kept for later.
-    pub cache_written: u64,
-    /// Kept from earlier.
-    pub cache_read: u64,
-    /// Came back.
-    pub output: u64,
-}
-
-impl Tokens {
-    /// Returns all of them together.
-    #[must_use]
-    pub fn all(&self) -> u64 {
-        let parts = [self.cache_written, self.cache_read, self.output];
-        parts.into_iter().fold(self.input, u64::saturating_add)
-    }
-
-    fn with(self, other: Self, change: impl Fn(u64, u64) -> u64) -> Self {
-        Self {
-            input: change(self.input, other.input),
-            cache_written: change(self.cache_written, other.cache_written),
-            cache_read: change(self.cache_read, other.cache_read),
-            output: change(self.output, other.output),
-        }
-    }
-}
-
-/// What was spent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Spending {
-    /// Millionths of a US dollar, as far as it is known.
-    pub money_micros: u64,
-    /// Tokens.
-    pub tokens: Tokens,
-    /// Of them those whose price nobody knows.
-    pub unpriced_tokens: u64,
-    /// Time, in milliseconds.
-    #[serde(rename = "time_ms", serialize_with = "as_millis")]
-    pub time: Duration,
-    /// Agent sessions.
-    pub iterations: u64,
-}
-
-impl Spending {
-    /// Returns how much of one measure was used, in its unit.
-    #[must_use]
-    pub fn of(&self, measure: Measure) -> u64 {
-        match measure {
-            Measure::Money => self.money_micros,
-            Measure::Tokens => self.tokens.all(),
-            Measure::Time => u64::try_from(self.time.as_millis()).unwrap_or(u64::MAX),
-            Measure::Iterations => self.iterations,
-        }
-    }
-
-    fn charge(&mut self, more: &Charge) {
-        self.money_micros = self.money_micros.saturating_add(more.money_micros);
-        self.tokens = self.tokens.with(more.tokens, u64::saturating_add);
-        self.unpriced_tokens = self.unpriced_tokens.saturating_add(more.unpriced);
-    }
-}
-
-/// What one attempt cost so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Charge {
-    tokens: Tokens,
-    money_micros: u64,
-    unpriced: u64,
-}
-
-impl Charge {
-    fn new(tokens: Tokens, (money_micros, priced): (u64, Priced)) -> Self {
-        let unknown = priced == Priced::Unknown;
-        Self {
-            tokens,
-            money_micros,
-            unpriced: if unknown { tokens.all() } else { 0 },
-        }
-    }
-
-    fn with(self, other: Self, change: impl Fn(u64, u64) -> u64 + Copy) -> Self {
-        Self {
-            tokens: self.tokens.with(other.tokens, change),
-            money_micros: change(self.money_micros, other.money_micros),
-            unpriced: change(self.unpriced, other.unpriced),
-        }
-    }
-}
 
 /// What a run and its roles may spend and have spent. Equal records give an equal ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -164,8 +74,11 @@ impl Ledger {
                     self.working.insert(task.clone(), role.clone());
                 }
             }
+            Event::Batched { tasks } => self.join(tasks, role),
             Event::AgentEnded { task, .. } => drop(self.working.remove(task)),
             Event::TaskDone { task, .. }
+            | Event::TaskDeferred { task, .. }
+            | Event::TaskCancelled { task, .. }
             | Event::TaskFailed { task, .. }
             | Event::TaskConflicted { task, .. }
             | Event::Waiting { task, .. }
@@ -185,6 +98,21 @@ impl Ledger {
                     self.charge((task, role), charge);
                 }
             }
+        }
+    }
+
+    /// Takes sessions of several tasks, each counted already, for one: that of the first.
+    fn join<'q>(&mut self, tasks: &[TaskId], role: impl FnOnce(&TaskId) -> Option<&'q Role>) {
+        let Some((lead, mates)) = tasks.split_first() else {
+            return;
+        };
+        for mate in mates {
+            self.working.remove(mate);
+        }
+        let fewer = |sessions: &mut u64| *sessions = sessions.saturating_sub(mates.len() as u64);
+        fewer(&mut self.run.iterations);
+        if let Some(role) = role(lead).and_then(|role| self.roles.get_mut(role)) {
+            fewer(&mut role.iterations);
         }
     }
 
@@ -293,6 +221,12 @@ impl Ledger {
         over(None).or_else(|| over(Some(role)))
     }
 
+    /// Returns whose budgets are used up; none is the run's.
+    pub fn used_up(&self) -> impl Iterator<Item = Option<&Role>> {
+        let over = self.passed.iter().filter(|one| one.mark != Mark::Near);
+        over.map(|one| one.role.as_ref())
+    }
+
     /// Returns how long after the last record the next line is crossed by time alone.
     #[must_use]
     pub fn next_line(&self) -> Option<Duration> {
@@ -343,42 +277,4 @@ fn line(
         used,
         mark,
     })
-}
-
-fn charge(event: &Event) -> Option<(&TaskId, Charge)> {
-    match event {
-        Event::AgentSpent {
-            task,
-            input,
-            cache_written,
-            cache_read,
-            output,
-            cost_micros,
-            priced,
-            ..
-        }
-        | Event::AgentSpending(SpentSoFar {
-            task,
-            input,
-            cache_written,
-            cache_read,
-            output,
-            cost_micros,
-            priced,
-            ..
-        }) => {
-            let tokens = Tokens {
-                input: *input,
-                cache_written: *cache_written,
-                cache_read: *cache_read,
-                output: *output,
-            };
-            Some((task, Charge::new(tokens, (*cost_micros, *priced))))
-        }
-        _ => None,
-    }
-}
-
-fn as_millis<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }

@@ -15,6 +15,7 @@ mod config;
 mod estimate;
 mod ledger;
 mod prices;
+mod spending;
 
 use std::collections::BTreeMap;
 
@@ -25,8 +26,9 @@ use crate::name::Role;
 pub use amount::AmountError;
 pub use config::{Config, read};
 pub use estimate::{Estimate, History, Part, Range, Telling, estimate, waves};
-pub use ledger::{Ledger, Spending, Tokens};
+pub use ledger::Ledger;
 pub use prices::{Price, Prices};
+pub use spending::{Spending, Tokens};
 
 /// What can be limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use crate::{
     digest::Digest,
     event::{Event, Outcome, Priced, Record, SpentSoFar},
     name::TaskId,
-    task::Task,
+    task::{Priority, Task},
 };
 
 fn id(text: &str) -> TaskId {
@@ -29,6 +29,8 @@ fn task(name: &str, by: &str, depends_on: &[&str]) -> Task {
         description: String::new(),
         depends_on: depends_on.iter().map(|name| id(name)).collect(),
         accept: Vec::new(),
+        files: Vec::new(),
+        priority: Priority::default(),
     }
 }
 
@@ -317,6 +319,54 @@ fn a_larger_budget_lets_go_on_and_charges_what_was_spent_before() {
         book.crossed(),
         ["the run's budget of money is used up: 3 USD of 3 USD"]
     );
+}
+
+#[test]
+fn tasks_that_are_done_together_are_one_session_until_it_ends_however_that_is() {
+    let text = "version: 1\nroles: { eng-backend: { iterations: 2, time: 10s } }\n";
+    let mut book = Book::new(Budgets::of_files(Budget::default(), &[config(text)]));
+    let names = ["a", "b", "c"];
+    for name in names {
+        book.claim(name, 1);
+    }
+    book.tell(Event::Batched {
+        tasks: names.map(id).into(),
+    });
+    let spent = |book: &Book| book.ledger.roles[&role("eng-backend")];
+    assert_eq!(
+        (spent(&book).iterations, book.ledger.run.iterations),
+        (1, 1)
+    );
+    assert_eq!(book.crossed(), Vec::<String>::new());
+    // Its time is spent once, too.
+    assert_eq!(book.ledger.next_line(), Some(Duration::from_millis(8_001)));
+    assert!(book.ledger.works(&id("a")).is_some() && book.ledger.works(&id("b")).is_none());
+    let until = book.now;
+    book.after(3).tell(Event::TaskDeferred {
+        task: id("a"),
+        version: 1,
+        attempt: 1,
+        reason: "busy".to_owned(),
+        until,
+        provider_until: None,
+    });
+    book.after(60).claim("d", 1);
+    assert_eq!(spent(&book).of(Measure::Time), 3_000);
+    book.after(4).tell(Event::TaskCancelled {
+        task: id("d"),
+        by: "p".to_owned(),
+        reason: None,
+    });
+    book.after(60);
+    assert_eq!(book.ledger.next_line(), None);
+    assert_eq!(spent(&book).of(Measure::Time), 7_000);
+    let used_up: Vec<_> = book.ledger.used_up().collect();
+    assert_eq!(used_up, []);
+    let told = book.crossed();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("of iterations is used up"), "{told:?}");
+    let used_up: Vec<_> = book.ledger.used_up().collect();
+    assert_eq!(used_up, [Some(&role("eng-backend"))]);
 }
 
 #[test]

@@ -5,9 +5,14 @@
 //! was admitted can be unpacked below one directory and touches nothing else: a directory is there
 //! before anything in it, nothing is there twice, and nothing lies below a link or a file.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use super::entry::{Entry, EntryPath, Kind};
+use jiff::SignedDuration;
+
+use super::{
+    entry::{Entry, EntryPath, Kind},
+    error::CheckpointError,
+};
 
 /// The longest path, in bytes; the kernel takes no longer one.
 pub(super) const PATH: usize = 4000;
@@ -25,6 +30,20 @@ pub struct Caps {
     pub entries: u64,
     /// Bytes of all files.
     pub bytes: u64,
+    /// Bytes that all paths, and what links say, take as they are written in a listing.
+    pub paths: u64,
+    /// How long it may take to keep them; none for as long as it takes.
+    pub time: Option<Duration>,
+}
+
+impl Caps {
+    /// Fails when it took longer than it may.
+    pub(super) fn in_time(self, took: SignedDuration) -> Result<(), CheckpointError> {
+        let late = |most: &Duration| took > SignedDuration::try_from(*most).unwrap_or_default();
+        self.time
+            .filter(late)
+            .map_or(Ok(()), |most| Err(CheckpointError::Late(most)))
+    }
 }
 
 impl Default for Caps {
@@ -32,6 +51,8 @@ impl Default for Caps {
         Self {
             entries: 2_000_000,
             bytes: 256 << 30,
+            paths: 256 << 20,
+            time: None,
         }
     }
 }
@@ -72,6 +93,9 @@ pub enum Refusal {
     /// Too many bytes.
     #[error("the files together are larger than may be")]
     Large,
+    /// Names that fill the memory of whoever reads them.
+    #[error("the names of all entries together are longer than may be")]
+    Names,
     /// Compressed data that grows beyond measure.
     #[error("it grows more than a thousandfold when unpacked")]
     Ratio,
@@ -102,8 +126,36 @@ pub(super) struct Admission {
     strictness: Strictness,
     directories: HashMap<EntryPath, bool>,
     folded: HashMap<String, ()>,
+    total: Total,
+}
+
+/// What was counted so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Total {
     entries: u64,
     bytes: u64,
+    paths: u64,
+}
+
+impl Total {
+    /// Counts one thing more: its path, what it says if it is a link, and its bytes.
+    pub(super) fn add(
+        &mut self,
+        (path, target): (&EntryPath, Option<&EntryPath>),
+        bytes: u64,
+        caps: Caps,
+    ) -> Result<(), Refusal> {
+        let names = path.written() + target.map_or(0, EntryPath::written);
+        self.entries += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.paths = self.paths.saturating_add(names);
+        match () {
+            () if self.entries > caps.entries => Err(Refusal::Many),
+            () if self.bytes > caps.bytes => Err(Refusal::Large),
+            () if self.paths > caps.paths => Err(Refusal::Names),
+            () => Ok(()),
+        }
+    }
 }
 
 impl Admission {
@@ -115,8 +167,7 @@ impl Admission {
             strictness,
             directories: HashMap::new(),
             folded: HashMap::new(),
-            entries: 0,
-            bytes: 0,
+            total: Total::default(),
         }
     }
 
@@ -132,15 +183,8 @@ impl Admission {
                 return Err(Refusal::Leaves);
             }
         }
-        self.entries += 1;
-        self.bytes = self.bytes.saturating_add(entry.size());
-        if self.entries > self.caps.entries {
-            return Err(Refusal::Many);
-        }
-        if self.bytes > self.caps.bytes {
-            return Err(Refusal::Large);
-        }
-        Ok(())
+        let names = (&entry.path, entry.target());
+        self.total.add(names, entry.size(), self.caps)
     }
 
     /// Returns whether something of this path was admitted.
@@ -235,6 +279,7 @@ mod tests {
         let caps = Caps {
             entries: 6,
             bytes: 100,
+            ..Caps::default()
         };
         let mut strict = Admission::new(caps, Folding::One, Strictness::Refused);
         strict.admit(&entry("work", Kind::Directory)).unwrap();

@@ -23,11 +23,11 @@ use crate::{name::CheckpointId, redact::Redactor};
 
 use super::{
     admit::Caps,
-    cut,
     entry::{EntryPath, LeftOut, Listing},
     error::CheckpointError,
     intake::Intake,
-    manifest::{Head, Origin, Parts, Signer, Stillness, Tree, Trusted},
+    known::Known,
+    manifest::{Head, Origin, Signer, Stillness, Tree, Trusted},
     pack::{Room, Writer},
     read::Reader,
     reading::{Reading, Sorted, TICK, by_path, hidden, is_settled, kind},
@@ -92,7 +92,7 @@ pub struct Tools<'a> {
     /// Checks what was signed before.
     pub trusted: Trusted<'a>,
     /// The time.
-    pub now: &'a dyn Fn() -> Timestamp,
+    pub now: &'a (dyn Fn() -> Timestamp + Sync),
     /// Told of bytes read, and of bytes that are to be read as far as is known.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
 }
@@ -105,6 +105,28 @@ pub(super) struct Pass {
     pub(super) listing: Listing,
     /// A file that was changed while it was read.
     pub(super) changed: Option<EntryPath>,
+}
+
+/// Lets a sandbox go on whatever happens, also where keeping it panics.
+struct Paused<'h>(Option<&'h mut dyn FnMut(Hold) -> std::io::Result<()>>);
+
+impl Paused<'_> {
+    fn ask(&mut self, what: Hold) -> std::io::Result<()> {
+        self.0.as_mut().map_or(Ok(()), |hold| hold(what))
+    }
+
+    fn resume(mut self) -> std::io::Result<()> {
+        let resumed = self.ask(Hold::Resume);
+        self.0 = None;
+        resumed
+    }
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        // Whoever drops it unasked has something worse to tell.
+        self.ask(Hold::Resume).ok();
+    }
 }
 
 /// One making of a checkpoint.
@@ -162,6 +184,7 @@ pub(super) fn keep(
     ) -> Result<(Pass, Stillness), CheckpointError>,
 ) -> Result<Head, CheckpointError> {
     let _turn = store.wait_for_turn()?;
+    let begun = (tools.now)();
     let id = new_id((tools.now)())?;
     let mut reader = store.reader()?;
     let base = newest(store, asked, tools, &mut reader)?;
@@ -169,16 +192,18 @@ pub(super) fn keep(
         used: store.size()?,
         quota: asked.quota,
     };
-    let known = reader.index().chunks().map(|(digest, _)| *digest).collect();
+    let known = Known::new(store, reader.index(), tools);
+    let in_time = || asked.caps.in_time((tools.now)().duration_since(begun));
     let (done, total) = (AtomicU64::new(0), AtomicU64::new(0));
     let progress = |bytes: u64| {
         let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
         (tools.progress)(done, total.load(Ordering::Relaxed));
     };
     let writer = Writer::new(&store.packs, id.as_str(), room);
-    let intake = Intake::new(writer, known, asked.secrets, &progress);
+    let intake = Intake::new(writer, known, asked.secrets, (&progress, &in_time));
     let (pass, stillness) = read(&intake, &total, base.as_ref().map(|(_, pass)| pass))?;
-    let listing = keep_listing(&intake, &pass.listing)?;
+    let listing = intake.list(&pass.listing)?;
+    let (written, known) = intake.finish()?;
     let head = Head {
         version: Head::VERSION,
         id,
@@ -190,12 +215,13 @@ pub(super) fn keep(
         entries: pass.listing.entries.len() as u64,
         left_out: pass.listing.left_out.len() as u64,
         bytes: pass.listing.bytes(),
-        stored: intake.finish()?,
+        stored: written.bytes,
         listing,
     };
     let mut file = store.heads.begin(&format!("{}.json", head.id))?;
     file.write(&head.seal(tools.signer))?;
     file.finish()?;
+    known.keep(store, &written.packs, tools);
     Ok(head)
 }
 
@@ -254,17 +280,6 @@ fn newest(
     Ok(None)
 }
 
-/// Keeps a listing like a file, in smaller chunks.
-fn keep_listing(intake: &Intake<'_, '_>, listing: &Listing) -> Result<Parts, CheckpointError> {
-    let mut bytes = Vec::new();
-    let written = listing.write(&mut bytes);
-    written.map_err(|source| CheckpointError::io("write", Path::new("the listing"), source))?;
-    Ok(Parts {
-        bytes: bytes.len() as u64,
-        chunks: intake.add(cut::listing(&bytes))?,
-    })
-}
-
 impl Making<'_, '_, '_> {
     /// Reads until what was read is of one moment.
     fn quietly(
@@ -288,10 +303,11 @@ impl Making<'_, '_, '_> {
                     let path = self.asked.origin.sandbox.clone().unwrap_or_default();
                     move |source| CheckpointError::io(doing, Path::new(&path), source)
                 };
-                let held = hold(Hold::Pause).map_err(fail("pause"));
+                let mut paused = Paused(Some(hold));
+                let held = paused.ask(Hold::Pause).map_err(fail("pause"));
                 let read =
                     held.and_then(|()| self.until(Some(&running), |pass| Ok(pass.changed.clone())));
-                let resumed = hold(Hold::Resume).map_err(fail("resume"));
+                let resumed = paused.resume().map_err(fail("resume"));
                 let read = read?;
                 resumed?;
                 Ok((read, Stillness::Paused))

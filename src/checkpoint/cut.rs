@@ -116,11 +116,58 @@ fn give_out<E>(
     Ok(at)
 }
 
-/// Cuts a listing.
-pub(super) fn listing(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let (shortest, usual, longest) = LISTING;
-    FastCDC::new(bytes, shortest, usual, longest)
-        .map(|chunk| &bytes[chunk.offset..chunk.offset + chunk.length])
+/// Cuts a listing while it is written, and gives out its chunks.
+pub(super) struct Listed<'g> {
+    buffer: Vec<u8>,
+    give: &'g mut dyn FnMut(&[u8]) -> io::Result<()>,
+}
+
+impl<'g> Listed<'g> {
+    /// Begins a listing.
+    pub(super) fn new(give: &'g mut dyn FnMut(&[u8]) -> io::Result<()>) -> Self {
+        let buffer = Vec::with_capacity(BUFFER);
+        Self { buffer, give }
+    }
+
+    /// Gives out what is left.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        self.give_out(Rest::None)
+    }
+
+    /// Cuts as far as the ends of chunks are certain: as if all had been there at once.
+    fn give_out(&mut self, rest: Rest) -> io::Result<()> {
+        let (shortest, usual, longest) = LISTING;
+        let cutter = FastCDC::new(&self.buffer, shortest, usual, longest);
+        let mut at = 0;
+        while at < self.buffer.len() {
+            let left = self.buffer.len() - at;
+            if rest == Rest::Comes && left < longest {
+                break;
+            }
+            let end = match left <= shortest {
+                true => self.buffer.len(),
+                false => cutter.cut(at, left).1,
+            };
+            (self.give)(&self.buffer[at..end])?;
+            at = end;
+        }
+        self.buffer.drain(..at);
+        Ok(())
+    }
+}
+
+impl io::Write for Listed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= BUFFER {
+            self.give_out(Rest::Comes)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Reads until the buffer is full or nothing is left, and returns which.

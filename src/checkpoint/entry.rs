@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize, de};
 
 use crate::{digest::Digest, text};
 
+/// Of a hexadecimal number.
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// A path as the agent's file system has it: bytes, relative, parted by `/`, the first part being
 /// the name of a root. As text every byte that is not UTF-8 is `\xHH`, and a backslash is two.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
@@ -60,10 +63,30 @@ impl EntryPath {
         for part in self.0.utf8_chunks() {
             text.push_str(&part.valid().replace('\\', "\\\\"));
             for byte in part.invalid() {
-                text.push_str(&format!("\\x{byte:02x}"));
+                text.push_str("\\x");
+                text.extend(
+                    [byte >> 4, byte & 15].map(|half| char::from(DIGITS[usize::from(half)])),
+                );
             }
         }
         text
+    }
+
+    /// Returns how many bytes the text form takes in JSON: for a name that somebody chose to be
+    /// expensive, six times as many as it has.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        let plain = |c: char| match c {
+            '"' | '\n' | '\r' | '\t' | '\x08' | '\x0c' => 2,
+            '\\' => 4,
+            '\0'..'\x20' => 6,
+            c => c.len_utf8(),
+        };
+        let part = |part: std::str::Utf8Chunk<'_>| {
+            let valid: usize = part.valid().chars().map(plain).sum();
+            valid + part.invalid().len() * 5
+        };
+        self.0.utf8_chunks().map(part).sum::<usize>() as u64
     }
 
     fn unescaped(text: &str) -> Option<Self> {
@@ -194,6 +217,15 @@ impl Entry {
         }
     }
 
+    /// Returns what a link says; none for anything else.
+    #[must_use]
+    pub fn target(&self) -> Option<&EntryPath> {
+        match &self.is {
+            Kind::Link { target } => Some(target),
+            Kind::Directory | Kind::File { .. } => None,
+        }
+    }
+
     /// Returns what a file is made of; nothing for anything else.
     #[must_use]
     pub fn chunks(&self) -> &[Digest] {
@@ -249,11 +281,58 @@ pub struct LeftOut {
 }
 
 /// A line of a listing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
     Entry(Entry),
     LeftOut(LeftOut),
+}
+
+/// A line to be written.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum LineRef<'a> {
+    Entry(&'a Entry),
+    LeftOut(&'a LeftOut),
+}
+
+/// A listing that is read piece by piece, so that its text is never in memory as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    unfinished: Vec<u8>,
+    listing: Listing,
+}
+
+impl Lines {
+    /// Takes the next bytes; none when they are no listing.
+    pub(super) fn take(&mut self, mut bytes: &[u8]) -> Option<()> {
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
+            bytes = rest;
+            if self.unfinished.is_empty() {
+                self.line(line)?;
+            } else {
+                let mut whole = std::mem::take(&mut self.unfinished);
+                whole.extend_from_slice(line);
+                self.line(&whole)?;
+            }
+        }
+        self.unfinished.extend_from_slice(bytes);
+        Some(())
+    }
+
+    fn line(&mut self, line: &[u8]) -> Option<()> {
+        match serde_json::from_slice(line).ok()? {
+            Line::Entry(entry) => self.listing.entries.push(entry),
+            Line::LeftOut(one) => self.listing.left_out.push(one),
+        }
+        Some(())
+    }
+
+    /// Returns what was read; none when its last line is cut short.
+    pub(super) fn finish(self) -> Option<Listing> {
+        self.unfinished.is_empty().then_some(self.listing)
+    }
 }
 
 /// All that a checkpoint holds, in order, and all it does not.
@@ -268,29 +347,13 @@ pub struct Listing {
 impl Listing {
     /// Writes it as lines of JSON.
     pub(super) fn write(&self, mut to: impl io::Write) -> io::Result<()> {
-        let entries = self.entries.iter().cloned().map(Line::Entry);
-        let left_out = self.left_out.iter().cloned().map(Line::LeftOut);
+        let entries = self.entries.iter().map(LineRef::Entry);
+        let left_out = self.left_out.iter().map(LineRef::LeftOut);
         for line in entries.chain(left_out) {
             serde_json::to_writer(&mut to, &line)?;
             to.write_all(b"\n")?;
         }
         Ok(())
-    }
-
-    /// Reads what [`Listing::write`] wrote; none for anything else.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let mut listing = Self::default();
-        let lines = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-        if lines.is_empty() {
-            return Some(listing);
-        }
-        for line in lines.split(|byte| *byte == b'\n') {
-            match serde_json::from_slice(line).ok()? {
-                Line::Entry(entry) => listing.entries.push(entry),
-                Line::LeftOut(one) => listing.left_out.push(one),
-            }
-        }
-        Some(listing)
     }
 
     /// Bytes of all files.
@@ -313,6 +376,7 @@ mod tests {
             let path = EntryPath::new(bytes);
             let json = serde_json::to_string(&path).unwrap();
             prop_assert!(!json.contains('\n'));
+            prop_assert_eq!(path.written(), json.len() as u64 - 2);
             prop_assert_eq!(serde_json::from_str::<EntryPath>(&json).unwrap(), path);
         }
     }
@@ -355,8 +419,15 @@ mod tests {
         };
         let mut bytes = Vec::new();
         listing.write(&mut bytes).unwrap();
-        assert_eq!(Listing::read(&bytes), Some(listing));
-        assert_eq!(Listing::read(&bytes[..bytes.len() - 2]), None);
-        assert_eq!(Listing::read(b""), Some(Listing::default()));
+        let read = |bytes: &[u8], step: usize| {
+            let mut lines = Lines::default();
+            let taken = bytes.chunks(step).try_for_each(|part| lines.take(part));
+            taken.and_then(|()| lines.finish())
+        };
+        for step in [1, 7, bytes.len()] {
+            assert_eq!(read(&bytes, step).as_ref(), Some(&listing));
+        }
+        assert_eq!(read(&bytes[..bytes.len() - 2], 9), None);
+        assert_eq!(read(b"", 1), Some(Listing::default()));
     }
 }

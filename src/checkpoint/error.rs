@@ -1,6 +1,6 @@
 //! Why a checkpoint could not be made, believed or unpacked.
 
-use std::{io, path::Path, path::PathBuf};
+use std::{io, path::Path, path::PathBuf, time::Duration};
 
 use crate::{digest::Digest, name::CheckpointId};
 
@@ -69,6 +69,9 @@ pub enum CheckpointError {
         /// Bytes allowed.
         quota: u64,
     },
+    /// It took longer than it may.
+    #[error("keeping it took longer than {} s, which is all it may: `loki checkpoint create --dir DIR` takes its time", .0.as_secs())]
+    Late(Duration),
     /// The place to unpack to is taken.
     #[error("`{}` exists and is not an empty directory: give one that does not exist", .0.display())]
     Taken(PathBuf),

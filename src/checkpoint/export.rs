@@ -46,8 +46,7 @@ pub fn export(
     trusted: Trusted<'_>,
     to: &mut dyn Write,
 ) -> Result<(Head, Vec<EntryPath>), CheckpointError> {
-    let (head, listing) = store.verify(asked.id, trusted, &|_, _| {})?;
-    let mut reader = store.reader()?;
+    let (head, listing, mut reader) = store.verified(asked.id, trusted, &|_, _| {})?;
     let mut links = Vec::new();
     let mut write = |to: &mut dyn Write| {
         let mut tar = tar::Builder::new(to);

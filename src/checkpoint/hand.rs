@@ -1,7 +1,8 @@
 //! A worker of the intake: reads, searches, cuts, hashes and packs.
 
 use std::{
-    io::{self, Read},
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
     os::fd::AsFd,
     path::Path,
 };
@@ -15,8 +16,9 @@ use super::{
     entry::Why,
     error::CheckpointError,
     intake::{BLOCKS, Intake, Job, Next, Taken, lock},
-    pack::{Block, Packer},
+    pack::{Block, CHUNK, Packer},
     walk::stat,
+    zeros::{self, ZEROS, next_hole},
 };
 
 /// A worker's own tools.
@@ -75,7 +77,7 @@ impl<'i, 's, 'd> Hand<'i, 's, 'd> {
             return Ok(Taken::Gone);
         }
         let mut chunks = Vec::new();
-        match self.read(&file, before.size, &mut chunks) {
+        match self.file(&file, before.size, &mut chunks) {
             Ok(Cut::Whole(size)) => {
                 let changed = size != before.size || stat(file.as_fd(), b"") != Ok(before);
                 Ok(Taken::Kept {
@@ -122,13 +124,60 @@ impl<'i, 's, 'd> Hand<'i, 's, 'd> {
     /// Keeps a chunk, unless it is there already.
     pub(super) fn keep(&mut self, chunk: &[u8]) -> Result<Digest, CheckpointError> {
         let digest = Digest::of(chunk);
-        if lock(&self.intake.known).insert(digest) {
+        self.keep_as(digest, chunk)?;
+        Ok(digest)
+    }
+
+    fn keep_as(&mut self, digest: Digest, chunk: &[u8]) -> Result<(), CheckpointError> {
+        (self.intake.in_time)()?;
+        if self.intake.known.claims(&digest) {
             self.block.push(digest, chunk);
             if self.block.is_full() {
                 self.hand_on()?;
             }
         }
-        Ok(digest)
+        Ok(())
+    }
+
+    /// Reads a file of this length; its holes are not read.
+    fn file(&mut self, mut file: &File, size: u64, chunks: &mut Vec<Digest>) -> Result<Cut, Halt> {
+        let mut at = 0;
+        loop {
+            let (hole, behind) = match size < CHUNK as u64 {
+                true => (size, size),
+                false => next_hole(file, at, size),
+            };
+            if size >= CHUNK as u64 {
+                file.seek(SeekFrom::Start(at))?;
+            }
+            match self.read(file, hole - at, chunks)? {
+                Cut::Secret => return Ok(Cut::Secret),
+                Cut::Whole(read) if read < hole - at => return Ok(Cut::Whole(at + read)),
+                Cut::Whole(_) => {}
+            }
+            self.hole(behind - hole, chunks)?;
+            at = behind;
+            if at == size {
+                return Ok(Cut::Whole(size));
+            }
+        }
+    }
+
+    /// Keeps so many zeros.
+    fn hole(&mut self, length: u64, chunks: &mut Vec<Digest>) -> Result<(), CheckpointError> {
+        let most = CHUNK as u64;
+        if length >= most {
+            let digest = zeros::digest();
+            self.keep_as(digest, &ZEROS)?;
+            let times = usize::try_from(length / most).expect("memory has room for them");
+            chunks.resize(chunks.len() + times, digest);
+        }
+        let rest = usize::try_from(length % most).expect("less than a chunk");
+        if rest > 0 {
+            chunks.push(self.keep(&ZEROS[..rest])?);
+        }
+        (self.intake.progress)(length);
+        Ok(())
     }
 
     /// Gives a full block to whoever is free, or packs it here when nobody comes after it.

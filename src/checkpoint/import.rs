@@ -1,6 +1,9 @@
 //! Makes checkpoints of archives that somebody else made.
 
-use std::io::Read;
+use std::{
+    fs::File,
+    io::{self, Read, Seek, Write},
+};
 
 use super::{
     archive,
@@ -11,6 +14,47 @@ use super::{
     reading::hidden,
     store::Store,
 };
+
+/// Reads an archive to its end and judges all of it, before anybody has to wait for that: it may come
+/// slowly, or never end. Returns a copy to read again, which has no name.
+fn judged(
+    store: &Store,
+    (root, asked): (&str, &Asked<'_>),
+    from: &mut dyn Read,
+) -> Result<File, CheckpointError> {
+    let fail = |source| CheckpointError::io("copy the archive to", store.path(), source);
+    let mut copy = tempfile::tempfile_in(store.path()).map_err(fail)?;
+    let mut copied = Copied {
+        from,
+        to: &mut copy,
+        left: asked.quota,
+    };
+    archive::read(root, &mut copied, asked.caps, &mut |entry, contents| {
+        let read = io::copy(contents, &mut io::sink());
+        read.map(drop)
+            .map_err(|cause| archive::unread(&entry.path, cause))
+    })?;
+    copy.rewind().map_err(fail)?;
+    Ok(copy)
+}
+
+/// What is read, with a copy of it.
+struct Copied<'a> {
+    from: &'a mut dyn Read,
+    to: &'a mut File,
+    /// Bytes that may still be copied.
+    left: u64,
+}
+
+impl Read for Copied<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(into)?;
+        let left = self.left.checked_sub(count as u64);
+        self.left = left.ok_or_else(|| io::Error::other("it is larger than `--quota` allows"))?;
+        self.to.write_all(&into[..count])?;
+        Ok(count)
+    }
+}
 
 /// Makes a checkpoint of an archive that somebody else made, under the name of the one source, and
 /// returns its head.
@@ -24,6 +68,8 @@ pub fn import(
     tools: Tools<'_>,
 ) -> Result<Head, CheckpointError> {
     let root = asked.sources.first().map_or("files", |source| source.name);
+    let mut from = judged(store, (root, asked), from)?;
+    let from = &mut from;
     keep(store, asked, tools, |intake, _, _| {
         let mut listing = Listing::default();
         let started = (tools.now)();

@@ -9,18 +9,24 @@
 //! read by one while the others pack. What waits is bounded, so memory does not grow with files.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     io,
+    path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{digest::Digest, redact::Redactor};
 
 use super::{
-    entry::{EntryPath, Why},
+    admit::Refusal,
+    cut::Listed,
+    entry::{EntryPath, Listing, Why},
     error::CheckpointError,
     hand::{Hand, packing},
-    pack::{Block, Writer},
+    known::Known,
+    manifest::Parts,
+    pack::{Block, Writer, Written},
+    read::LISTING,
     walk::{Root, Stat},
 };
 
@@ -79,14 +85,19 @@ pub(super) struct Intake<'s, 'd> {
     /// Told whenever something may go on.
     pub(super) moved: Condvar,
     /// Chunks that are kept, or about to be.
-    pub(super) known: Mutex<HashSet<Digest>>,
+    pub(super) known: Known<'s>,
     /// Where new ones go.
     pub(super) writer: Mutex<Writer<'d>>,
     /// What is left out.
     pub(super) secrets: &'s Redactor,
     /// Told how many bytes were read.
     pub(super) progress: &'s (dyn Fn(u64) + Sync),
+    /// Fails once it took longer than it may.
+    pub(super) in_time: &'s InTime<'s>,
 }
+
+/// Asks whether there is time left.
+pub(super) type InTime<'s> = dyn Fn() -> Result<(), CheckpointError> + Sync + 's;
 
 /// Taken over by whoever finds a lock poisoned: the panic is passed on by the thread that had it.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -94,12 +105,12 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<'s, 'd> Intake<'s, 'd> {
-    /// Begins; `known` are the chunks that are there already.
+    /// Begins; `known` are the chunks that are there already, `in_time` fails when it took too long.
     pub(super) fn new(
         writer: Writer<'d>,
-        known: HashSet<Digest>,
+        known: Known<'s>,
         secrets: &'s Redactor,
-        progress: &'s (dyn Fn(u64) + Sync),
+        (progress, in_time): (&'s (dyn Fn(u64) + Sync), &'s InTime<'s>),
     ) -> Self {
         Self {
             state: Mutex::new(State {
@@ -111,10 +122,11 @@ impl<'s, 'd> Intake<'s, 'd> {
                 fault: None,
             }),
             moved: Condvar::new(),
-            known: Mutex::new(known),
+            known,
             writer: Mutex::new(writer),
             secrets,
             progress,
+            in_time,
         }
     }
 
@@ -145,22 +157,7 @@ impl<'s, 'd> Intake<'s, 'd> {
 
     /// Returns whether all these chunks are kept.
     pub(super) fn has(&self, chunks: &[Digest]) -> bool {
-        let known = lock(&self.known);
-        chunks.iter().all(|chunk| known.contains(chunk))
-    }
-
-    /// Adds chunks that were not read from a file.
-    pub(super) fn add<'c>(
-        &self,
-        chunks: impl Iterator<Item = &'c [u8]>,
-    ) -> Result<Vec<Digest>, CheckpointError> {
-        let mut hand = Hand::new(self)?;
-        let mut digests = Vec::new();
-        for chunk in chunks {
-            digests.push(hand.keep(chunk)?);
-        }
-        hand.flush()?;
-        Ok(digests)
+        chunks.iter().all(|chunk| self.known.has(chunk))
     }
 
     /// Returns a worker for contents that come one after the other.
@@ -168,10 +165,44 @@ impl<'s, 'd> Intake<'s, 'd> {
         Hand::new(self)
     }
 
-    /// Makes what was added durable, and returns how many bytes that took.
-    pub(super) fn finish(self) -> Result<u64, CheckpointError> {
+    /// Keeps a listing like a file, in smaller chunks, while it is written.
+    pub(super) fn list(&self, listing: &Listing) -> Result<Parts, CheckpointError> {
+        let mut hand = self.hand()?;
+        let (mut bytes, mut chunks) = (0, Vec::new());
+        let mut fault = None;
+        let mut give = |chunk: &[u8]| {
+            bytes += chunk.len() as u64;
+            let kept = match bytes > LISTING {
+                true => Err(too_long()),
+                false => hand.keep(chunk),
+            };
+            let kept = kept.map_err(|cause| {
+                fault = Some(cause);
+                io::Error::other("a part of it cannot be kept")
+            });
+            kept.map(|digest| chunks.push(digest))
+        };
+        let mut cut = Listed::new(&mut give);
+        let written = listing.write(&mut cut).and_then(|()| cut.finish());
+        match (fault, written) {
+            (Some(fault), _) => return Err(fault),
+            (None, Err(source)) => {
+                return Err(CheckpointError::io(
+                    "write",
+                    Path::new("the listing"),
+                    source,
+                ));
+            }
+            (None, Ok(())) => hand.flush()?,
+        }
+        Ok(Parts { bytes, chunks })
+    }
+
+    /// Makes what was added durable, and returns what that took, and what is known now.
+    pub(super) fn finish(self) -> Result<(Written, Known<'s>), CheckpointError> {
         let writer = self.writer.into_inner();
-        writer.unwrap_or_else(PoisonError::into_inner).finish()
+        let writer = writer.unwrap_or_else(PoisonError::into_inner);
+        Ok((writer.finish()?, self.known))
     }
 
     /// Gives a job to whoever is free first; false when there is no use in more.
@@ -230,6 +261,13 @@ impl<'s, 'd> Intake<'s, 'd> {
                 .unwrap_or_else(PoisonError::into_inner);
         }
     }
+}
+
+/// What nobody would read is not written.
+fn too_long() -> CheckpointError {
+    let path = EntryPath::new("the listing");
+    let refusal = Refusal::Names;
+    CheckpointError::Refused { path, refusal }
 }
 
 /// Ends the others when a worker panics: they would wait for its file for ever.

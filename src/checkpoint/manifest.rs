@@ -94,16 +94,43 @@ pub struct Head {
     pub listing: Parts,
 }
 
-/// The file that a head is kept in.
+/// A signed text, as a head is kept in.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Sealed {
-    /// The head, byte for byte as it was signed.
+pub(super) struct Letter {
+    /// The text, byte for byte as it was signed.
     head: String,
     /// The public key, in hexadecimal.
     key: String,
     /// The signature, in hexadecimal.
     signature: String,
+}
+
+impl Letter {
+    /// Signs a text.
+    pub(super) fn sign(text: String, signer: Signer<'_>) -> Self {
+        Self {
+            signature: (signer.sign)(text.as_bytes()),
+            key: signer.key.to_owned(),
+            head: text,
+        }
+    }
+
+    /// Returns the bytes of its file.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("texts are JSON")
+    }
+
+    /// Reads a file; none when it is no signed text.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+
+    /// Returns the text; none when no trusted key signed it.
+    pub(super) fn opened(self, trusted: Trusted<'_>) -> Option<String> {
+        let trusted = trusted.of(&self.key)?;
+        (trusted.fits)(self.head.as_bytes(), &self.signature).then_some(self.head)
+    }
 }
 
 /// Signs heads.
@@ -115,7 +142,7 @@ pub struct Signer<'a> {
     pub sign: &'a (dyn Fn(&[u8]) -> String + Sync),
 }
 
-/// Checks signatures of the one key that is trusted.
+/// Checks signatures of the keys that are trusted.
 #[derive(Clone, Copy)]
 pub struct Trusted<'a> {
     /// The public key, as text.
@@ -123,6 +150,16 @@ pub struct Trusted<'a> {
     /// Returns whether a signature, as text, is the key's over [`PURPOSE`], a line break and these
     /// bytes.
     pub fits: &'a (dyn Fn(&[u8], &str) -> bool + Sync),
+    /// The keys before it and after it, whose signatures count as well.
+    pub around: &'a [Self],
+}
+
+impl<'a> Trusted<'a> {
+    /// Returns what checks signatures of this key; none when it is not trusted.
+    fn of(self, key: &str) -> Option<Self> {
+        let mut all = std::iter::once(self).chain(self.around.iter().copied());
+        all.find(|one| one.key == key)
+    }
 }
 
 impl Head {
@@ -132,12 +169,7 @@ impl Head {
     /// Returns the bytes of its file.
     pub(super) fn seal(&self, signer: Signer<'_>) -> Vec<u8> {
         let head = serde_json::to_string(self).expect("a head is plain text and numbers");
-        let sealed = Sealed {
-            signature: (signer.sign)(head.as_bytes()),
-            key: signer.key.to_owned(),
-            head,
-        };
-        serde_json::to_vec(&sealed).expect("texts are JSON")
+        Letter::sign(head, signer).bytes()
     }
 
     /// Reads a file that [`Head::seal`] made: signed by the trusted key, and the head of `id`.
@@ -147,13 +179,12 @@ impl Head {
         trusted: Trusted<'_>,
     ) -> Result<Self, CheckpointError> {
         let malformed = |what| Flaw::Malformed(what).of(id);
-        let sealed: Sealed =
-            serde_json::from_slice(bytes).map_err(|_| malformed("it is no signed JSON"))?;
-        if sealed.key != trusted.key {
+        let sealed = Letter::read(bytes).ok_or_else(|| malformed("it is no signed JSON"))?;
+        let Some(trusted) = trusted.of(&sealed.key) else {
             // Whatever it holds is shown to a person: a key is nothing but digits.
             let shown = sealed.key.chars().filter(char::is_ascii_hexdigit).take(64);
             return Err(Flaw::Stranger(shown.collect()).of(id));
-        }
+        };
         if !(trusted.fits)(sealed.head.as_bytes(), &sealed.signature) {
             return Err(Flaw::Forged.of(id));
         }

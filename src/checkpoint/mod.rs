@@ -26,7 +26,9 @@ mod error;
 mod export;
 mod hand;
 mod import;
+mod index;
 mod intake;
+mod known;
 mod manifest;
 mod pack;
 mod place;
@@ -38,6 +40,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod zeros;
 
 pub use admit::{Caps, Refusal};
 pub use create::{Asked, Hold, Quiet, Source, Tools, create};

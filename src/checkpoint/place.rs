@@ -39,7 +39,9 @@ impl Dir {
     pub(super) fn make(&self, name: &str) -> Result<Self, CheckpointError> {
         let path = self.path.join(name);
         match rustix::fs::mkdirat(&self.fd, name, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
+            // Else a power cut takes it, with all that was synced in it.
+            Ok(()) => self.sync()?,
+            Err(Errno::EXIST) => {}
             Err(errno) => return Err(CheckpointError::io("create", &path, errno)),
         }
         let fd = rustix::fs::openat(&self.fd, name, directory(), Mode::empty())
@@ -131,6 +133,15 @@ impl Dir {
     /// Makes what was added and removed durable.
     pub(super) fn sync(&self) -> Result<(), CheckpointError> {
         rustix::fs::fsync(&self.fd).map_err(|errno| CheckpointError::io("sync", &self.path, errno))
+    }
+
+    /// Replaces a file by one that may be gone after a power cut, and does not wait for the disk.
+    pub(super) fn leave(&self, name: &str, bytes: &[u8]) -> Result<(), CheckpointError> {
+        let mut fresh = self.begin(name)?;
+        fresh.write(bytes)?;
+        let temporary = fresh.temporary.take().expect("it was begun just now");
+        let renamed = rustix::fs::renameat(&self.fd, &temporary, &self.fd, name);
+        renamed.map_err(|errno| CheckpointError::io("write", &self.path.join(name), errno))
     }
 
     /// Begins a file that gets its name only once it is whole.

@@ -8,9 +8,10 @@ use crate::{digest::Digest, name::CheckpointId};
 
 use super::{
     create::new_id,
-    error::CheckpointError,
+    error::{CheckpointError, Flaw},
+    index::Index,
     manifest::{Head, Trusted},
-    pack::{Block, Index, Packer, Room, Writer},
+    pack::{Block, Packer, Room, Writer},
     read::Reader,
     store::Store,
 };
@@ -31,6 +32,9 @@ pub struct Pruned {
     pub removed: Vec<CheckpointId>,
     /// How many stay.
     pub kept: usize,
+    /// Those that somebody else signed: they stay, and so does every part, for what they need is
+    /// not known.
+    pub strangers: Vec<CheckpointId>,
     /// Bytes of the store before.
     pub before: u64,
     /// Bytes of the store afterwards; as long as nothing is removed, the same.
@@ -60,7 +64,8 @@ impl Retention {
 /// Removes checkpoints and what only they needed. With `pretend` nothing is.
 ///
 /// # Errors
-/// When a checkpoint that stays cannot be believed, nothing is removed: what it needs is not known.
+/// When a checkpoint is not what was signed, nothing is removed: what it needs is not known. One that
+/// somebody else signed is named, and only parts stay because of it.
 pub fn prune(
     store: &Store,
     rule: Retention,
@@ -69,12 +74,7 @@ pub fn prune(
     pretend: Pretend,
 ) -> Result<Pruned, CheckpointError> {
     let _turn = store.wait_for_turn()?;
-    let heads: Result<Vec<Head>, _> = store
-        .ids()?
-        .iter()
-        .map(|id| store.head(id, trusted))
-        .collect();
-    let heads = heads?;
+    let (heads, strangers) = heads(store, trusted)?;
     let removed = rule.goes(&heads, now);
     let mut reader = store.reader()?;
     let staying = heads.iter().filter(|head| !removed.contains(&head.id));
@@ -99,14 +99,36 @@ pub fn prune(
         }
         // Chunks may go only once nothing names them, whatever happens in between.
         store.heads.sync()?;
-        sweep(store, reader, &needed, now)?;
+        if strangers.is_empty() {
+            sweep(store, reader, &needed, now)?;
+        }
     }
     Ok(Pruned {
         kept: heads.len() - removed.len(),
         removed,
+        strangers,
         before,
         after: store.size()?,
     })
+}
+
+/// Reads all heads, and names those of other keys.
+fn heads(
+    store: &Store,
+    trusted: Trusted<'_>,
+) -> Result<(Vec<Head>, Vec<CheckpointId>), CheckpointError> {
+    let (mut heads, mut strangers) = (Vec::new(), Vec::new());
+    for id in store.ids()? {
+        match store.head(&id, trusted) {
+            Ok(head) => heads.push(head),
+            Err(CheckpointError::Broken {
+                flaw: Flaw::Stranger(_),
+                ..
+            }) => strangers.push(id),
+            Err(cause) => return Err(cause),
+        }
+    }
+    Ok((heads, strangers))
 }
 
 /// Whether something is only to be looked at.
@@ -132,8 +154,12 @@ fn sweep(
             moved.push(*digest);
         }
     }
-    // Block after block, as they are read.
-    moved.sort_by_key(|digest| reader.index().find(digest).map(|place| place.block));
+    // Block after block, as they are read; what lies in several places is moved once.
+    moved.sort_by_key(|digest| {
+        let place = reader.index().find(digest);
+        (place.map(|place| (place.block, place.offset())), digest.0)
+    });
+    moved.dedup();
     let unread = gather(store, &mut reader, &moved, now)?;
     for (number, pack) in (0_u32..).zip(&reader.index().packs) {
         if sparse.contains(&number) && !unread.contains(&number) {
@@ -163,7 +189,7 @@ fn gather(
     for digest in moved {
         match reader.chunk(digest) {
             Ok(bytes) => block.push(*digest, bytes),
-            Err(_) => unread.extend(reader.index().find(digest).map(|place| place.block.0)),
+            Err(_) => unread.extend(reader.index().places(digest).map(|place| place.block.0)),
         }
         if block.is_full() {
             writer.add(&block, &packer.pack(&block).map_err(packing)?)?;

@@ -1,25 +1,35 @@
 //! Reads chunks, and never gives out one whose hash is not the one asked for.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use crate::{digest::Digest, name::CheckpointId};
 
 use super::{
-    entry::{Entry, EntryPath, Kind},
+    entry::{Entry, EntryPath, Kind, Lines, Listing},
     error::{CheckpointError, Flaw},
+    index::{Index, Place},
     manifest::Parts,
-    pack::Index,
+    zeros::{self, ZEROS},
 };
 
 /// Unpacked blocks that are kept: neighbours in a listing mostly lie in the same one.
 const KEPT: usize = 24;
-/// The longest listing.
-const LISTING: u64 = 4 << 30;
+/// The longest listing: none longer is written or read.
+pub(super) const LISTING: u64 = 4 << 30;
 
 /// Reads chunks out of packs, in constant memory.
 pub struct Reader {
     index: Index,
     blocks: VecDeque<((u32, u32), Vec<u8>)>,
+}
+
+/// A part of a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Piece<'b> {
+    /// These bytes.
+    Bytes(&'b [u8]),
+    /// So many zeros.
+    Zeros(u64),
 }
 
 /// Why there is no chunk.
@@ -46,23 +56,35 @@ impl Reader {
 
     /// Returns a chunk.
     pub(super) fn chunk(&mut self, digest: &Digest) -> Result<&[u8], Lost> {
-        let place = self.index.find(digest).ok_or(Lost::Missing)?;
-        let at = match self.blocks.iter().position(|(key, _)| *key == place.block) {
-            Some(at) => at,
-            None => {
-                let block = self.index.block(place.block).ok_or(Lost::Damaged)?;
-                if self.blocks.len() == KEPT {
-                    self.blocks.pop_front();
-                }
-                self.blocks.push_back((place.block, block));
-                self.blocks.len() - 1
-            }
-        };
-        let bytes = place.of(&self.blocks[at].1).ok_or(Lost::Damaged)?;
-        match Digest::of(bytes) == *digest {
-            true => Ok(bytes),
-            false => Err(Lost::Damaged),
+        if *digest == zeros::digest() {
+            return Ok(&ZEROS);
         }
+        let mut lost = Lost::Missing;
+        let places: Vec<Place> = self.index.places(digest).collect();
+        for place in places {
+            lost = Lost::Damaged;
+            if let Some(at) = self.block(place.block)
+                && let Some(bytes) = place.of(&self.blocks[at].1)
+                && Digest::of(bytes) == *digest
+            {
+                // Not `bytes`: a loan that is returned in a loop would last for all of it.
+                return place.of(&self.blocks[at].1).ok_or(lost);
+            }
+        }
+        Err(lost)
+    }
+
+    /// Returns which of the unpacked blocks this one is.
+    fn block(&mut self, block: (u32, u32)) -> Option<usize> {
+        let known = self.blocks.iter().position(|(key, _)| *key == block);
+        known.or_else(|| {
+            let bytes = self.index.block(block)?;
+            if self.blocks.len() == KEPT {
+                self.blocks.pop_front();
+            }
+            self.blocks.push_back((block, bytes));
+            Some(self.blocks.len() - 1)
+        })
     }
 
     /// Returns a part of a file of a checkpoint.
@@ -81,13 +103,18 @@ impl Reader {
         &mut self,
         id: &CheckpointId,
         entry: &Entry,
-        mut take: impl FnMut(&[u8]) -> Result<(), CheckpointError>,
+        mut take: impl FnMut(Piece<'_>) -> Result<(), CheckpointError>,
     ) -> Result<(), CheckpointError> {
         let mut length = 0;
         for digest in entry.chunks() {
+            if *digest == zeros::digest() {
+                length += ZEROS.len() as u64;
+                take(Piece::Zeros(ZEROS.len() as u64))?;
+                continue;
+            }
             let bytes = self.part(id, entry, digest)?;
             length += bytes.len() as u64;
-            take(bytes)?;
+            take(Piece::Bytes(bytes))?;
         }
         let path = entry.path.clone();
         match length == entry.size() {
@@ -96,18 +123,28 @@ impl Reader {
         }
     }
 
-    /// Reads all of a file that is not among those seen, and returns its length.
-    pub(super) fn check(&mut self, entry: &Entry, seen: &mut HashSet<Digest>) -> Result<u64, Flaw> {
+    /// Reads all of a file that is not among those seen, whose lengths it adds, and returns its
+    /// length.
+    pub(super) fn check(
+        &mut self,
+        entry: &Entry,
+        seen: &mut HashMap<Digest, u64>,
+    ) -> Result<u64, Flaw> {
         let Kind::File { size, chunks } = &entry.is else {
             return Ok(0);
         };
         let mut length = 0;
         for digest in chunks {
-            if seen.insert(*digest) {
-                self.chunk(digest)
-                    .map_err(|lost| lost.of(&entry.path, digest))?;
-            }
-            length += self.index.find(digest).map_or(0, |place| place.length());
+            let known = seen.get(digest).copied();
+            length += match known {
+                Some(known) => known,
+                None => {
+                    let read = self.chunk(digest);
+                    let read = read.map_err(|lost| lost.of(&entry.path, digest))?.len() as u64;
+                    seen.insert(*digest, read);
+                    read
+                }
+            };
         }
         match length == *size {
             true => Ok(length),
@@ -119,29 +156,33 @@ impl Reader {
 
     /// Returns whether packs have all of a file, or what is missing.
     pub(super) fn has(&self, entry: &Entry) -> Result<(), Flaw> {
-        let missing = |digest: &&Digest| self.index.find(digest).is_none();
+        let missing =
+            |digest: &&Digest| **digest != zeros::digest() && self.index.find(digest).is_none();
         match entry.chunks().iter().find(missing) {
             Some(digest) => Err(Lost::Missing.of(&entry.path, digest)),
             None => Ok(()),
         }
     }
 
-    /// Returns the bytes of a listing.
-    pub(super) fn listing(&mut self, parts: &Parts) -> Result<Vec<u8>, Flaw> {
+    /// Reads a listing, part by part.
+    pub(super) fn listing(&mut self, parts: &Parts) -> Result<Listing, Flaw> {
         let path = EntryPath::new("the listing");
         if parts.bytes > LISTING {
             return Err(Flaw::Length { path });
         }
-        let mut bytes = Vec::new();
+        let malformed = || Flaw::Malformed("its listing is not of its version");
+        let mut lines = Lines::default();
+        let mut length = 0;
         for digest in &parts.chunks {
             let part = self.chunk(digest).map_err(|lost| lost.of(&path, digest))?;
-            bytes.extend_from_slice(part);
-            if bytes.len() as u64 > parts.bytes {
+            length += part.len() as u64;
+            if length > parts.bytes {
                 break;
             }
+            lines.take(part).ok_or_else(malformed)?;
         }
-        match bytes.len() as u64 == parts.bytes {
-            true => Ok(bytes),
+        match length == parts.bytes {
+            true => lines.finish().ok_or_else(malformed),
             false => Err(Flaw::Length { path }),
         }
     }

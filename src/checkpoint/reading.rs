@@ -12,7 +12,7 @@ use rustix::fs::FileType;
 use crate::redact::Redactor;
 
 use super::{
-    admit::Refusal,
+    admit::Total,
     create::{Making, Pass},
     entry::{Entry, EntryPath, Kind, LeftOut, Listing, Moment, Why},
     error::CheckpointError,
@@ -86,7 +86,7 @@ pub(super) struct Reading<'a, 'm, 's, 'd> {
     started: Timestamp,
     entries: Vec<Entry>,
     left_out: Vec<LeftOut>,
-    bytes: u64,
+    total: Total,
 }
 
 impl<'a, 'm, 's, 'd> Reading<'a, 'm, 's, 'd> {
@@ -98,7 +98,7 @@ impl<'a, 'm, 's, 'd> Reading<'a, 'm, 's, 'd> {
             started: (making.tools.now)(),
             entries: Vec::new(),
             left_out: Vec::new(),
-            bytes: 0,
+            total: Total::default(),
         }
     }
 
@@ -113,9 +113,10 @@ impl<'a, 'm, 's, 'd> Reading<'a, 'm, 's, 'd> {
             Sorted::Kept(stat, is) => (stat, is),
             Sorted::LeftOut(one) => {
                 self.left_out.push(one);
-                return self.count(&found.path, 0);
+                return self.count(&found, 0);
             }
         };
+        (self.making.intake.in_time)()?;
         let known = self.unchanged(&found.path, &stat);
         let to_read = known.is_none() && matches!(is, Kind::File { .. });
         let size = if matches!(is, Kind::File { .. }) {
@@ -130,7 +131,7 @@ impl<'a, 'm, 's, 'd> Reading<'a, 'm, 's, 'd> {
             mtime: stat.mtime,
             seen: Some(stat.seen),
         });
-        self.count(&found.path, size)?;
+        self.count(&found, size)?;
         if to_read {
             self.making.total.fetch_add(size, Ordering::Relaxed);
             let (number, path) = (self.entries.len() - 1, found.path);
@@ -150,16 +151,13 @@ impl<'a, 'm, 's, 'd> Reading<'a, 'm, 's, 'd> {
         (same && self.making.intake.has(entry.chunks())).then(|| entry.is.clone())
     }
 
-    fn count(&mut self, path: &EntryPath, size: u64) -> Result<(), CheckpointError> {
-        let caps = self.making.asked.caps;
-        self.bytes = self.bytes.saturating_add(size);
-        let refusal = match () {
-            () if (self.entries.len() + self.left_out.len()) as u64 > caps.entries => Refusal::Many,
-            () if self.bytes > caps.bytes => Refusal::Large,
-            () => return Ok(()),
-        };
-        let path = path.clone();
-        Err(CheckpointError::Refused { path, refusal })
+    fn count(&mut self, found: &Found, size: u64) -> Result<(), CheckpointError> {
+        let names = (&found.path, found.target.as_ref());
+        let counted = self.total.add(names, size, self.making.asked.caps);
+        counted.map_err(|refusal| {
+            let path = found.path.clone();
+            CheckpointError::Refused { path, refusal }
+        })
     }
 
     /// Joins the walk with what came of the files.

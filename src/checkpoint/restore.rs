@@ -6,7 +6,7 @@
 
 use std::{
     fs::File,
-    io::Write,
+    io::{Seek, Write},
     os::fd::{AsFd, OwnedFd},
     os::unix::fs::fchown,
     path::{Path, PathBuf},
@@ -24,7 +24,7 @@ use super::{
     entry::{Entry, EntryPath, Kind, Listing, Moment},
     error::CheckpointError,
     manifest::{Head, Trusted},
-    read::Reader,
+    read::{Piece, Reader},
     store::Store,
     walk::beneath,
 };
@@ -95,9 +95,8 @@ pub fn restore(
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Unpacked, CheckpointError> {
     let place = Target::at(asked.to)?;
-    let (head, mut listing) = store.verify(asked.id, trusted, progress)?;
+    let (head, mut listing, mut reader) = store.verified(asked.id, trusted, progress)?;
     listing.entries.retain(|entry| asked.wants(entry));
-    let mut reader = store.reader()?;
     let part = place.begin()?;
     let mut unpack = || {
         let mut tree = Tree {
@@ -284,7 +283,20 @@ impl Tree<'_> {
         let made = rustix::fs::openat(parent, name, flags | OFlags::CLOEXEC, mode);
         let mut file = File::from(made.map_err(|errno| fault(&entry.path, errno))?);
         let fail = |source| CheckpointError::io("write", Path::new(&entry.path.escaped()), source);
-        reader.file(self.id, entry, |bytes| file.write_all(bytes).map_err(fail))?;
+        let mut ends_in_zeros = false;
+        reader.file(self.id, entry, |part| {
+            ends_in_zeros = matches!(part, Piece::Zeros(_));
+            match part {
+                Piece::Bytes(bytes) => file.write_all(bytes).map_err(fail),
+                Piece::Zeros(count) => {
+                    let count = i64::try_from(count).expect("a part is short");
+                    file.seek_relative(count).map_err(fail)
+                }
+            }
+        })?;
+        if ends_in_zeros {
+            file.set_len(entry.size()).map_err(fail)?;
+        }
         if entry.mode & 0o7000 != 0 {
             self.unpacked.set_id.push(entry.path.clone());
         }

@@ -10,7 +10,7 @@
 //! at most chunks that nothing names, which the next prune removes.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     fs::{File, TryLockError},
     path::Path,
 };
@@ -21,8 +21,8 @@ use super::{
     admit::{Admission, Caps, Folding, Strictness},
     entry::Listing,
     error::{CheckpointError, Flaw},
+    index::Index,
     manifest::{Head, Trusted},
-    pack::Index,
     place::Dir,
     read::Reader,
 };
@@ -147,11 +147,8 @@ impl Store {
     /// # Errors
     /// What is wrong with it.
     pub fn listing(&self, head: &Head, reader: &mut Reader) -> Result<Listing, CheckpointError> {
-        let bytes = reader
-            .listing(&head.listing)
-            .map_err(|flaw| flaw.of(&head.id))?;
-        let malformed = || Flaw::Malformed("its listing is not of its version").of(&head.id);
-        let listing = Listing::read(&bytes).ok_or_else(malformed)?;
+        let listing = reader.listing(&head.listing);
+        let listing = listing.map_err(|flaw| flaw.of(&head.id))?;
         let counted = (
             listing.entries.len() as u64,
             listing.left_out.len() as u64,
@@ -197,10 +194,35 @@ impl Store {
         trusted: Trusted<'_>,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<(Head, Listing), CheckpointError> {
-        let head = self.head(id, trusted)?;
-        let mut reader = self.reader()?;
+        let (head, listing, _) = self.verified(id, trusted, progress)?;
+        Ok((head, listing))
+    }
+
+    /// Reads a head, and prepares reading all that it needs: also while others are pruned.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Unknown`], also where it was removed meanwhile, or what is wrong with it.
+    pub fn look(
+        &self,
+        id: &CheckpointId,
+        trusted: Trusted<'_>,
+    ) -> Result<(Head, Reader), CheckpointError> {
+        self.head(id, trusted)?;
+        let reader = self.reader()?;
+        // What a head needs is removed after the head: while it is there, all was there above.
+        Ok((self.head(id, trusted)?, reader))
+    }
+
+    /// Verifies a checkpoint, and returns what can read it on.
+    pub(super) fn verified(
+        &self,
+        id: &CheckpointId,
+        trusted: Trusted<'_>,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<(Head, Listing, Reader), CheckpointError> {
+        let (head, mut reader) = self.look(id, trusted)?;
         let listing = self.listing(&head, &mut reader)?;
-        let mut seen: HashSet<Digest> = HashSet::new();
+        let mut seen: HashMap<Digest, u64> = HashMap::new();
         let mut done = 0;
         for entry in &listing.entries {
             let length = reader
@@ -209,6 +231,6 @@ impl Store {
             done += length;
             progress(done, head.bytes);
         }
-        Ok((head, listing))
+        Ok((head, listing, reader))
     }
 }

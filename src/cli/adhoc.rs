@@ -182,6 +182,7 @@ impl Place {
                 owner: sandbox::owner(),
             },
             home: Vec::new(),
+            given: Vec::new(),
             image: asked.image.clone(),
         };
         // Decisions of a throw-away sandbox belong to no run, so there is no journal for them.

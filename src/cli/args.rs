@@ -5,9 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use super::{
-    advisories::args::AdvisoriesVerb, asked, audit::args as audit, budget,
+    advisories::args::AdvisoriesVerb, asked, audit::args as audit, budget, cache::args as cache,
     checkpoint::args as checkpoint, egress::args as egress, landing::args as landing, plan,
-    policy::args as policy, secrets::args as secrets, work::args as work,
+    policy::args as policy, secrets::args as secrets, task::args::TaskVerb, work::args as work,
 };
 use crate::name::{CheckpointId, Role, RunId};
 
@@ -46,6 +46,9 @@ pub(super) enum Command {
     Events(Events),
     /// Ask the running orchestrator to end: agents finish, nothing new starts
     Stop(Stop),
+    /// List the tasks of a run, add some, cancel them, try them anew
+    #[command(subcommand)]
+    Task(TaskVerb),
     /// Take back what a task landed, by a commit on the run's branch
     Revert(landing::Revert),
     /// Push a run's branch and open a pull request for it
@@ -86,6 +89,9 @@ pub(super) enum Command {
     /// Keep, look at and unpack signed copies of what sandboxes wrote
     #[command(subcommand)]
     Checkpoint(checkpoint::Verb),
+    /// List and remove what installs made and is kept for the next run
+    #[command(subcommand)]
+    Cache(cache::Verb),
     /// Seal journals, verify them, and turn them into what other tools read
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -127,6 +133,9 @@ pub(super) struct Start {
     /// How many agents work at once
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(super) parallel: u16,
+    /// Do each task in a session of its own, small related ones, too
+    #[arg(long)]
+    pub(super) no_batch: bool,
     /// Once the run is done: push its branch and open a pull request (see `loki ship`)
     #[arg(long)]
     pub(super) ship: bool,
@@ -157,6 +166,9 @@ pub(super) struct Resume {
     /// How many agents work at once (default: as at the start)
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(super) parallel: Option<u16>,
+    /// Do each task in a session of its own, small related ones, too
+    #[arg(long)]
+    pub(super) no_batch: bool,
     #[command(flatten)]
     pub(super) budget: budget::Given,
 }
@@ -317,7 +329,7 @@ pub(super) struct SandboxRm {
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyVerb {
     /// Report every fault of all policy files
-    Check(PolicyCheck),
+    Check(policy::Check),
     /// Show what a role may do and where each right was written
     Show(policy::Show),
     /// Say whether a role may do something, by which rule, and what holds it to that
@@ -331,28 +343,7 @@ pub(super) enum PolicyVerb {
     /// Write the policy with the least rights that a recorded run needed
     Suggest(policy::Suggest),
     /// Show what this project's own policy would widen and, once agreed, let it
-    Trust(PolicyTrust),
-}
-
-/// `loki policy trust`.
-#[derive(Debug, Args)]
-pub(super) struct PolicyTrust {
-    /// Trust without asking
-    #[arg(long)]
-    pub(super) yes: bool,
-    /// Take the trust back
-    #[arg(long, conflicts_with = "yes")]
-    pub(super) remove: bool,
-}
-
-/// `loki policy check`.
-#[derive(Debug, Args)]
-pub(super) struct PolicyCheck {
-    /// Files to check on top of the built-in, organisation's and user's
-    pub(super) files: Vec<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub(super) json: bool,
+    Trust(policy::Trust),
 }
 
 /// `loki egress …`.

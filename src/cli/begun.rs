@@ -72,12 +72,17 @@ impl<'a> Begun<'a> {
         Ok(begun)
     }
 
-    /// The plan, once there is one.
-    pub(super) fn tasks(&self) -> Option<&[Task]> {
-        self.records.iter().find_map(|record| match &record.event {
-            Event::Planned { tasks } => Some(tasks.as_slice()),
-            _ => None,
-        })
+    /// The plan, once there is one, with what was added to it.
+    pub(super) fn tasks(&self) -> Option<Vec<Task>> {
+        let mut plan: Option<Vec<Task>> = None;
+        for record in self.records {
+            match &record.event {
+                Event::Planned { tasks } => plan = Some(tasks.clone()),
+                Event::TaskAdded { task, .. } => plan.get_or_insert_default().push(task.clone()),
+                _ => {}
+            }
+        }
+        plan
     }
 
     /// Reads everything again as it was read at the start, from where that was, and refuses what
@@ -132,6 +137,7 @@ impl<'a> Begun<'a> {
             replayed: replayed.as_ref().map(Into::into),
             policy: policy.iter().map(Into::into).collect(),
             parallel: args.parallel.unwrap_or(*parallel),
+            no_batch: args.no_batch,
             ship: false,
             plan_only: false,
             budget: args.budget.over(budget::given(self.records)),
@@ -198,7 +204,8 @@ fn repeated(of: &CutOff, changed: &[String], wanted: Option<&String>) -> Option<
 
 /// Takes an attempt whose commit was lost, as by a power cut, for one that came to nothing.
 fn known(repository: &Repository, mut of: CutOff) -> Result<CutOff, Fault> {
-    if let Came::Committed(commit) | Came::Landing { commit, .. } = &of.came
+    if let Came::Committed(commit) | Came::Landing { commit, .. } | Came::Together { to: commit } =
+        &of.came
         && !repository.has_commit(commit).or_exit(Exit::Failed)?
     {
         of.came = Came::Working;

@@ -1,11 +1,12 @@
 //! Budgets as a person gives them: on the command line and in `budget.yaml` files.
 
-use std::{fs, io, path::Path};
+use std::path::Path;
 
 use clap::Args;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    budget::{self, Budget, Budgets, Config, Measure, Prices, Telling},
+    budget::{self, Budget, Budgets, Measure, Prices, Telling},
     event::{Event, Record, SpentSoFar},
     provider::Provider,
 };
@@ -13,16 +14,17 @@ use crate::{
 use super::{
     env::Environment,
     exit::{Exit, Fault},
+    settings::{self, Links},
     setup, ui,
 };
 
-/// Largest budget file that is read.
-const LARGEST: u64 = 1 << 20;
 /// The file of an organisation.
 const ORGANISATION: &str = "/etc/loki/budget.yaml";
+const HELP: &str = "mend or remove it: budgets are never left out unsaid (docs/budgets.md)";
 
 /// What the command line says about budgets.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[command(next_help_heading = "Budgets (see also budget.yaml; the smaller wins)")]
 pub(super) struct Given {
     /// The most the run may cost by list price, such as 5USD
@@ -40,7 +42,7 @@ pub(super) struct Given {
 }
 
 /// One limit, or the word that lifts it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Limit {
     At(u64),
     None,
@@ -123,11 +125,16 @@ pub(super) fn read(
 ) -> Result<(Budgets, Prices), Fault> {
     let user = env.config.as_ref().map(|config| config.join("budget.yaml"));
     let project = root.map(|root| root.join(".loki/config/budget.yaml"));
-    let places = [Some(ORGANISATION.into()), user, project];
+    let places = [
+        (Some(ORGANISATION.into()), Links::Followed),
+        (user, Links::Followed),
+        (project, Links::Refused),
+    ];
     let mut files = Vec::new();
     let mut faults = Vec::new();
-    for place in places.into_iter().flatten() {
-        if let Some(text) = text(&place)? {
+    for (place, links) in places {
+        let Some(place) = place else { continue };
+        if let Some(text) = settings::text(&place, links, HELP)? {
             match budget::read(&place, &text) {
                 Ok(config) => files.push(config),
                 Err(found) => faults.extend(found),
@@ -137,43 +144,7 @@ pub(super) fn read(
     if !faults.is_empty() {
         return Err(setup::diagnostics(&faults));
     }
-    Ok((Budgets::of_files(given, &files), own_prices(&files)))
-}
-
-fn own_prices(files: &[Config]) -> Prices {
-    Prices::of_files(files)
-}
-
-/// Reads one file, none where there is none. Only a regular file counts, so that a link planted in
-/// a repository shows nothing else of this machine.
-fn text(path: &Path) -> Result<Option<String>, Fault> {
-    let shown = || ui::visible(&path.to_string_lossy());
-    let unreadable = |cause: io::Error| {
-        Fault::new(
-            Exit::Invalid,
-            format!("`{}` cannot be read: {cause}", shown()),
-        )
-        .hint("mend or remove it: budgets are never left out unsaid (docs/budgets.md)")
-    };
-    let facts = match fs::symlink_metadata(path) {
-        Ok(facts) => facts,
-        Err(cause)
-            if matches!(
-                cause.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            return Ok(None);
-        }
-        Err(cause) => return Err(unreadable(cause)),
-    };
-    if !facts.is_file() {
-        return Err(unreadable(io::Error::other("it is not a regular file")));
-    }
-    if facts.len() > LARGEST {
-        return Err(unreadable(io::Error::other("it is larger than 1 MiB")));
-    }
-    fs::read_to_string(path).map(Some).map_err(unreadable)
+    Ok((Budgets::of_files(given, &files), Prices::of_files(&files)))
 }
 
 /// Refuses budgets that nobody could hold: what a program does not tell cannot be counted.
@@ -255,19 +226,5 @@ mod tests {
         };
         assert_eq!(now.over(before).limits().written(), "8 USD, 9 tokens");
         assert!(money("8EUR").unwrap_err().contains("only US dollars"));
-    }
-
-    #[test]
-    fn a_file_that_is_no_file_is_refused_and_a_missing_one_is_none() {
-        let place = tempfile::tempdir().unwrap();
-        assert!(
-            text(&place.path().join("none/budget.yaml"))
-                .unwrap()
-                .is_none()
-        );
-        let link = place.path().join("budget.yaml");
-        std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
-        assert_eq!(text(&link).unwrap_err().exit, Exit::Invalid);
-        assert_eq!(text(place.path()).unwrap_err().exit, Exit::Invalid);
     }
 }

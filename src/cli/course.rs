@@ -12,7 +12,7 @@ use crate::{
     git::{Repository, run_branch},
     journal::Writer,
     name::{RunId, TaskId},
-    run::{self, Cut, Ending, Keeper, RunError, Session, Subject, Work},
+    run::{self, Admission, Cut, Ending, Keeper, Rules, RunError, Session, Subject, Work},
     sandbox::{self, Launcher, Slot},
     text::visible,
 };
@@ -35,6 +35,7 @@ pub(super) struct Course {
     pub(super) cut: Vec<Cut>,
     pub(super) parallel: u16,
     pub(super) begins: Begins,
+    pub(super) rules: Rules,
     pub(super) prices: Prices,
 }
 
@@ -66,6 +67,8 @@ impl Course {
             parallel: usize::from(self.parallel),
             controls,
             observer,
+            admission: Arc::new(Admission::new(usize::from(self.parallel), Arc::new(now))),
+            rules: self.rules,
             prices: self.prices,
         };
         let (ending, ()) = tokio::join!(

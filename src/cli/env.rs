@@ -78,6 +78,12 @@ pub(super) struct Environment {
     pub(super) editor: Option<String>,
     /// `SSL_CERT_FILE`: the authorities that Loki's own calls believe, instead of the machine's.
     pub(super) certificates: Option<PathBuf>,
+    /// `LOKI_MAX_RETRIES`: how often in a row a busy provider is waited for.
+    pub(super) max_retries: Option<String>,
+    /// `LOKI_BASE_WAIT`: the first wait, in seconds.
+    pub(super) base_wait: Option<String>,
+    /// `LOKI_MAX_WAIT`: the longest, in seconds.
+    pub(super) max_wait: Option<String>,
     /// The secrets of this machine and project, once they were needed.
     pub(super) secrets: OnceLock<Arc<Values>>,
     /// `LOKI_KILL_AT_WRITE`, for tests: at which write of a journal this process dies.
@@ -125,6 +131,9 @@ impl Environment {
             home: text("HOME").map(PathBuf::from),
             editor: text("VISUAL").or_else(|| text("EDITOR")),
             certificates: text("SSL_CERT_FILE").map(PathBuf::from),
+            max_retries: text("LOKI_MAX_RETRIES"),
+            base_wait: text("LOKI_BASE_WAIT"),
+            max_wait: text("LOKI_MAX_WAIT"),
             secrets: OnceLock::new(),
             #[cfg(debug_assertions)]
             kill_at_write: text("LOKI_KILL_AT_WRITE"),

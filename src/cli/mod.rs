@@ -9,6 +9,7 @@ mod attest;
 mod audit;
 mod begun;
 mod budget;
+mod cache;
 mod checkpoint;
 mod choice;
 mod clean;
@@ -30,10 +31,12 @@ mod resume;
 mod roles;
 mod sandbox;
 mod secrets;
+mod settings;
 mod setup;
 mod signals;
 mod start;
 mod taken;
+mod task;
 mod terminal;
 mod ui;
 mod views;
@@ -94,6 +97,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Logs(logs) => views::logs(&logs),
         Command::Events(events) => views::events(&events).await,
         Command::Stop(stop) => views::stop(&stop).await,
+        Command::Task(verb) => task::run(&env, &verb).await,
         Command::Audit(verb) => audit::run(&env, verb).await,
         Command::Egress(EgressVerb::Log(log)) => egress::log(&log).await,
         Command::Egress(EgressVerb::Top(sums)) => egress::top(&sums),
@@ -118,6 +122,7 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
         Command::Policy(PolicyVerb::Trust(trust)) => policy::trust(&env, &trust),
         Command::Secrets(asked) => secrets::run(&env, &asked).await,
         Command::Advisories(verb) => advisories::run(&env, &verb),
+        Command::Cache(verb) => cache::run(&env, verb).await,
         Command::Checkpoint(verb) => checkpoint::run(&env, verb).await,
         Command::Agents(AgentsVerb::List(json)) => roles::list(&env, &json),
         Command::Show(asked) => work::show(&asked),

@@ -12,9 +12,9 @@ use crate::{
 };
 
 use super::{
-    budget,
+    budget, cache,
     landed::{self, short},
-    taken, ui, work,
+    taken, task, ui, work,
 };
 
 /// What is on the screen.
@@ -54,6 +54,8 @@ impl Progress {
             Event::TaskDone { task, .. }
             | Event::TaskFailed { task, .. }
             | Event::TaskConflicted { task, .. }
+            | Event::TaskDeferred { task, .. }
+            | Event::TaskCancelled { task, .. }
             | Event::Waiting { task, .. }
             | Event::Interrupted { task, .. } => {
                 if let Some(bar) = self.running.remove(task) {
@@ -77,6 +79,7 @@ fn is_news(event: &Event) -> bool {
             | Event::Committed { .. }
             | Event::Landing { .. }
             | Event::Verified { .. }
+            | Event::InstallReused { .. }
             | Event::Egress { allowed: true, .. }
             | Event::EgressClosed { .. }
     )
@@ -93,8 +96,10 @@ pub(super) fn line(event: &Event) -> String {
         .or_else(|| of_task(event))
         .or_else(|| of_person(event))
         .or_else(|| budget::line(event))
+        .or_else(|| task::line(event))
         .or_else(|| work::line(event))
         .or_else(|| of_egress(event))
+        .or_else(|| cache::line(event))
         .or_else(|| landed::line(event))
         .unwrap_or_default()
 }

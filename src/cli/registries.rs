@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use crate::policy::{Protocol, RegistryHost, RegistryKind, Source};
+use crate::policy::{Layer, Protocol, RegistryHost, RegistryKind, Source};
 
 use super::env::Environment;
 
@@ -25,14 +25,17 @@ const STEP: Duration = Duration::from_millis(20);
 /// The most that is read of what a tool says.
 const LONGEST: u64 = 256 * 1024;
 
-/// Returns the hosts of every registry that some policy names.
+/// Returns the hosts of every registry that some policy names. Those that only the shipped ones
+/// name are asked for when something is installed.
 pub(super) fn find(
     env: &Environment,
     sources: &[Source],
 ) -> BTreeMap<RegistryKind, Vec<RegistryHost>> {
     let named = |kind: RegistryKind| {
         let names = |text: &str| text.contains("registry:") && text.contains(kind.name());
-        sources.iter().any(|source| names(&source.text))
+        let own = |source: &&Source| source.layer != Layer::BuiltIn;
+        let mut sources = sources.iter().filter(own);
+        sources.any(|source| names(&source.text))
     };
     let kinds = [
         RegistryKind::Npm,
@@ -40,19 +43,61 @@ pub(super) fn find(
         RegistryKind::Crates,
         RegistryKind::Debian,
     ];
-    let ask = |kind: RegistryKind| {
-        let tools = Tools::new(env)?;
-        Some(match kind {
-            RegistryKind::Npm => npm(&tools),
-            RegistryKind::Pypi => pypi(&tools),
-            RegistryKind::Crates => crates(&tools),
-            RegistryKind::Debian => debian(&tools),
-        })
-    };
     let named = kinds.into_iter().filter(|kind| named(*kind));
-    named
-        .map(|kind| (kind, hosts(&ask(kind).unwrap_or_default())))
-        .collect()
+    named.map(|kind| (kind, ask(env, kind).hosts)).collect()
+}
+
+/// What this machine says of a registry.
+#[derive(Default)]
+pub(super) struct Registry {
+    /// Its hosts.
+    pub(super) hosts: Vec<RegistryHost>,
+    /// The address of its index, without what proves who asks, where it is another than what the
+    /// tool has built in.
+    pub(super) index: Option<String>,
+}
+
+/// Asks this machine's tool for its registry.
+pub(super) fn ask(env: &Environment, kind: RegistryKind) -> Registry {
+    let Some(tools) = Tools::new(env) else {
+        return Registry::default();
+    };
+    let said = match kind {
+        RegistryKind::Npm => npm(&tools),
+        RegistryKind::Pypi => pypi(&tools),
+        RegistryKind::Crates => crates(&tools),
+        RegistryKind::Debian => Said {
+            urls: debian(&tools),
+            index: None,
+        },
+    };
+    Registry {
+        hosts: hosts(&said.urls),
+        index: said.index.and_then(|url| bare(&url)),
+    }
+}
+
+/// The URLs that a tool names.
+#[derive(Default)]
+struct Said {
+    urls: Vec<String>,
+    /// That of the index, where it was configured.
+    index: Option<String>,
+}
+
+/// Returns a URL without its user and password.
+fn bare(url: &str) -> Option<String> {
+    let RegistryHost {
+        host: name,
+        port,
+        protocol,
+        prefix,
+    } = host(url.trim())?;
+    let scheme = match protocol {
+        Protocol::Http => "http",
+        _ => "https",
+    };
+    Some(format!("{scheme}://{name}:{port}{prefix}"))
 }
 
 /// Where tools are asked, and with what.
@@ -125,24 +170,29 @@ fn text(mut said: File) -> Option<String> {
     Some(text)
 }
 
-fn npm(tools: &Tools<'_>) -> Vec<String> {
+fn npm(tools: &Tools<'_>) -> Said {
     let said = tools.ask(&["npm", "config", "get", "registry"], &[]);
-    said.lines().map(str::to_owned).collect()
+    let urls: Vec<String> = said.lines().map(str::to_owned).collect();
+    Said {
+        index: urls.iter().find(|url| host(url.trim()).is_some()).cloned(),
+        urls,
+    }
 }
 
 /// What pip has built in, where it says so.
 const BUILT_IN: &str = "from pip._internal.models.index import PyPI\n\
     print(PyPI.simple_url)\nprint('https://' + PyPI.file_storage_domain)";
 
-fn pypi(tools: &Tools<'_>) -> Vec<String> {
+fn pypi(tools: &Tools<'_>) -> Said {
     let own = indexes(&tools.ask(&["pip", "config", "list"], &[]));
-    let is_moved = own.iter().any(|(key, _)| key == "index-url");
+    let index = own.iter().find(|(key, _)| key == "index-url");
+    let index = index.map(|(_, url)| url.clone());
     let mut urls: Vec<String> = own.into_iter().map(|(_, url)| url).collect();
-    if !is_moved {
+    if index.is_none() {
         let said = tools.ask(&["python3", "-I", "-c", BUILT_IN], &[]);
         urls.extend(said.lines().map(str::to_owned));
     }
-    urls
+    Said { urls, index }
 }
 
 /// Returns the URLs of `global.index-url='…'` and its like, each with the last word of its key.
@@ -167,14 +217,14 @@ fn indexes(said: &str) -> Vec<(String, String)> {
 const PACKAGE: &str = "[workspace]\n[package]\nname = \"asks\"\nversion = \"0.1.0\"\nedition = \"2021\"\n\
     [lib]\npath = \"lib.rs\"\n[dependencies]\ncfg-if = \"1\"\n";
 
-fn crates(tools: &Tools<'_>) -> Vec<String> {
+fn crates(tools: &Tools<'_>) -> Said {
     let directory = tools.directory.path();
     let package = [("Cargo.toml", PACKAGE), ("lib.rs", "")];
     for (name, text) in package {
         use std::io::Write as _;
         let written = File::create_new(directory.join(name));
         if !written.is_ok_and(|mut file| file.write_all(text.as_bytes()).is_ok()) {
-            return Vec::new();
+            return Said::default();
         }
     }
     // With its home elsewhere and no way out it has nothing kept, and says where it would look.
@@ -191,11 +241,11 @@ fn crates(tools: &Tools<'_>) -> Vec<String> {
         ("CARGO_NET_RETRY", "0"),
     ];
     if !copied || settings[0].1.is_empty() {
-        return Vec::new();
+        return Said::default();
     }
     let said = tools.ask(&["cargo", "fetch"], &settings);
     let Some(index) = index_of(&said) else {
-        return Vec::new();
+        return Said::default();
     };
     let mut urls = vec![index.to_owned()];
     let kept = configured.join("registry/index");
@@ -206,10 +256,17 @@ fn crates(tools: &Tools<'_>) -> Vec<String> {
     }
     if files.is_empty() {
         // An index without its files would only fail later.
-        return Vec::new();
+        return Said::default();
     }
     urls.extend(files);
-    urls
+    let moved = ["config.toml", "config"].iter().any(|name| {
+        let text = fs::read_to_string(home.join(name));
+        text.is_ok_and(|text| text.contains("replace-with"))
+    });
+    Said {
+        index: moved.then(|| index.to_owned()),
+        urls,
+    }
 }
 
 /// Returns the index that cargo could not reach.

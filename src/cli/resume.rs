@@ -10,6 +10,7 @@ use crate::{
     name::RunId,
     sandbox,
     status::{Phase, Status},
+    task::Batching,
 };
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
     exit::{Exit, Fault, OrExit},
     restart, setup,
     start::{Planned, described, new_run, now, roles},
-    ui,
+    task, ui,
 };
 
 /// Runs the verb.
@@ -35,14 +36,14 @@ pub(super) async fn resume(env: &Environment, args: &args::Resume) -> Result<Exi
             return Ok(Exit::Done);
         }
         let lock = Lock::acquire(&state, &new_run()?, now()).or_exit(Exit::Failed)?;
-        tidy_unheard(&repository, &lock)?;
+        tidy_unheard(env, &repository, &lock)?;
         if lock.abandoned().is_some() {
             remove_leftovers(env, &repository).await?;
         }
         return Ok(Exit::Done);
     };
     let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
-    tidy_unheard(&repository, &lock)?;
+    tidy_unheard(env, &repository, &lock)?;
     let records = journal::read(&journal::path(&state, &run)).or_exit(Exit::Failed)?;
     let status = Status::fold(&records);
     if let Some(outcome @ (Outcome::Done | Outcome::Failed)) = status.outcome {
@@ -61,9 +62,11 @@ async fn go_on(
     planned: Planned,
     (args, begun, run): (&args::Resume, &Begun<'_>, RunId),
 ) -> Result<Exit, Fault> {
-    let tasks = begun.tasks().unwrap_or(&planned.tasks).to_vec();
+    let tasks = begun.tasks().unwrap_or_else(|| planned.tasks.clone());
     let repository = &planned.repository;
     let state = repository.root().join(".loki");
+    let batching = (!args.no_batch).then(Batching::default);
+    let rules = task::rules(env, repository.root(), batching)?;
     let cut = begun.cut(&planned, args)?;
     let launcher = planned.launcher(env, &tasks).await?;
     let keeper = course::keeper(env, &state)?;
@@ -101,9 +104,11 @@ async fn go_on(
         cut,
         parallel: args.parallel.unwrap_or(begun.asked.parallel),
         begins: Begins::Again,
+        rules,
         prices: planned.prices.clone(),
     };
-    let work = planned.work(run, launcher, (images, Arc::clone(&keeper)));
+    let installs = planned.installs(env, &launcher)?;
+    let work = planned.work(run, launcher, (images, Arc::clone(&keeper), installs));
     let exit = course.drive(&work).await;
     course::forget_old_checkpoints(keeper).await;
     exit
@@ -146,9 +151,20 @@ pub(super) fn name_unfinished(state: &Path) {
 
 /// Removes what an orchestrator that died left of runs that are not to be gone on with: a journal
 /// that never began, and the task branches of a run that was done.
-pub(super) fn tidy_unheard(repository: &Repository, lock: &Lock) -> Result<(), Fault> {
+pub(super) fn tidy_unheard(
+    env: &Environment,
+    repository: &Repository,
+    lock: &Lock,
+) -> Result<(), Fault> {
     let state = repository.root().join(".loki");
-    journal::forget_unbegun(&state).or_exit(Exit::Failed)?;
+    let anchors = audit::anchors(env, repository.root()).ok();
+    let unbegun = journal::forget_unbegun(&state, anchors.as_deref()).or_exit(Exit::Failed)?;
+    for run in unbegun.destroyed {
+        ui::warning(format!(
+            "the journal of run {run} has no record any more, though records of it were sealed: \
+             it stays as it is; `loki audit verify --run {run}` says what it held"
+        ));
+    }
     let Some(dead) = lock.abandoned() else {
         return Ok(());
     };

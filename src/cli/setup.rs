@@ -28,6 +28,7 @@ use super::{
 const POLICY_MAX: u64 = 1 << 20;
 
 /// All layers of policy, read, and what the check must know besides.
+#[derive(Clone)]
 pub(super) struct Gathered {
     pub(super) sources: Vec<Source>,
     pub(super) facts: Facts,
@@ -164,8 +165,17 @@ pub(super) fn policy(
 pub(super) fn policy_with(
     env: &Environment,
     given: &[PathBuf],
-    (root, provider): (Option<&Path>, Option<Role>),
+    rooted: (Option<&Path>, Option<Role>),
 ) -> Result<Policy, Fault> {
+    gathered_policy(env, given, rooted).map(|(_, policy)| policy)
+}
+
+/// Checks all layers like [`policy_with`], and keeps what they were.
+pub(super) fn gathered_policy(
+    env: &Environment,
+    given: &[PathBuf],
+    (root, provider): (Option<&Path>, Option<Role>),
+) -> Result<(Gathered, Policy), Fault> {
     if provider.is_some() {
         secrets::values(env, root, &Policy::builtin_sources())?;
     }
@@ -173,7 +183,7 @@ pub(super) fn policy_with(
     gathered.facts.provider = provider;
     let policy = gathered.check().map_err(|faults| diagnostics(&faults))?;
     say_notes(&gathered, &policy);
-    Ok(policy)
+    Ok((gathered, policy))
 }
 
 /// Says what a person should know although nothing is wrong.

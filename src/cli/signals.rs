@@ -1,5 +1,6 @@
-//! Signals, the signal files and the requests of `loki egress allow`, `approve` and `reject`, as requests to a run. Hang-up drains; Ctrl-C drains, and stops
-//! the second time; TERM stops.
+//! Signals, the signal files, the requests of `loki egress allow`, `approve`, `reject` and `task`, and
+//! the inbox, as requests to a run. Hang-up drains; Ctrl-C drains, and stops the second time; TERM
+//! stops.
 
 use std::{
     io,
@@ -13,16 +14,17 @@ use std::{
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
+    task::JoinSet,
 };
 
 use crate::{
     egress::Opening,
     journal::{JournalError, Requests, Signal, Signals, Unbelieved},
-    run::Control,
-    task::Decision,
+    run::{Answer, Control},
+    task::{Decision, TaskRequest},
 };
 
-use super::ui;
+use super::{task::Intake, ui};
 
 /// Why signals cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +73,8 @@ pub(super) fn watch(state: &Path) -> Result<(mpsc::Receiver<Control>, Caught), W
     let mut files = Signals::watch(state)?;
     let mut requests = Requests::watch(state)?;
     let (send, receive) = mpsc::channel(4);
+    let mut intake = Intake::watch(state, send.clone())?;
+    let mut answers = JoinSet::new();
     let caught = Caught::default();
     let number = Arc::clone(&caught.0);
     #[expect(
@@ -103,8 +107,14 @@ pub(super) fn watch(state: &Path) -> Result<(mpsc::Receiver<Control>, Caught), W
                     Some(control) => control,
                     None => continue,
                 },
+                Some(dropped) = intake.next() => {
+                    intake.take(&dropped).await;
+                    continue;
+                }
+                Some(_) = answers.join_next() => continue,
                 () = send.closed() => return,
             };
+            let control = heard(control, &mut answers);
             if send.send(control).await.is_err() {
                 return;
             }
@@ -113,11 +123,28 @@ pub(super) fn watch(state: &Path) -> Result<(mpsc::Receiver<Control>, Caught), W
     Ok((receive, caught))
 }
 
+/// Has what becomes of a change told to whoever watches, where it is refused.
+fn heard(control: Control, answers: &mut JoinSet<()>) -> Control {
+    let Control::Change(request, _) = control else {
+        return control;
+    };
+    let (answer, mut told) = Answer::new();
+    answers.spawn(async move {
+        if let Some(Err(why)) = told.recv().await {
+            ui::warning(format!("a request is refused: {}", ui::visible(&why)));
+        }
+    });
+    Control::Change(request, answer)
+}
+
 /// Reads a request. One that says nothing is told to whoever watches, and is nothing.
 fn asked(request: Result<String, Unbelieved>) -> Option<Control> {
     let read = request.map_err(|cause| cause.to_string()).and_then(|text| {
         if let Ok(decision) = serde_json::from_str::<Decision>(&text) {
             return Ok(Control::Decide(decision));
+        }
+        if let Ok(request) = serde_json::from_str::<TaskRequest>(&text) {
+            return Ok(Control::Change(Box::new(request), Answer::new().0));
         }
         let opening = serde_json::from_str::<Opening>(&text);
         opening

@@ -17,19 +17,21 @@ use crate::{
     name::{Role, RunId},
     policy::{self, Policy, Rights},
     provider::Provider,
-    run::{self, Keeper, Work},
+    run::{self, Installs, Keeper, Work},
     sandbox::Launcher,
     spec::{self, Spec},
-    task::{self, Task},
+    task::{self, Batching, Task},
 };
 
 use super::{
-    answers, args, audit, budget,
+    answers, args, audit, budget, cache,
     choice::choose,
     course::{self, Begins, Course},
     env::Environment,
     exit::{Exit, Fault, OrExit},
-    landing, restart, resume, setup, ui,
+    landing, restart, resume,
+    setup::{self, Gathered},
+    task as task_verbs, ui,
 };
 
 /// A specification that was read and checked.
@@ -44,6 +46,8 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let mut planned = Planned::read(env, args)?;
     let shipment = planned.shipment.take();
     let tasks = planned.tasks.clone();
+    let batching = (!args.no_batch).then(Batching::default);
+    let rules = task_verbs::rules(env, planned.repository.root(), batching)?;
     let launcher = planned.launcher(env, &tasks).await?;
     let (repository, run) = (&planned.repository, new_run()?);
     let state = repository.root().join(".loki");
@@ -51,7 +55,7 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let keeper = course::keeper(env, &state)?;
     answers::keep(env, &launcher, &state)?;
     restart::charge(&launcher.threads, (&state, &planned.policy), now());
-    resume::tidy_unheard(repository, &lock)?;
+    resume::tidy_unheard(env, repository, &lock)?;
     resume::name_unfinished(&state);
     course::sweep(repository, &launcher, &keeper).await?;
     let engine = launcher.engine.as_ref();
@@ -77,9 +81,11 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
         cut: Vec::new(),
         parallel: args.parallel,
         begins: Begins::New,
+        rules,
         prices: planned.prices.clone(),
     };
-    let work = planned.work(run, launcher, (images, Arc::clone(&keeper)));
+    let installs = planned.installs(env, &launcher)?;
+    let work = planned.work(run, launcher, (images, Arc::clone(&keeper), installs));
     let exit = course.drive(&work).await;
     course::forget_old_checkpoints(keeper).await;
     let exit = landing::after(env, &work, (exit, shipment)).await;
@@ -96,6 +102,7 @@ pub(super) struct Planned {
     pub(super) budgets: Budgets,
     pub(super) prices: Prices,
     pub(super) provider: Arc<dyn Provider>,
+    gathered: Gathered,
     shipment: Option<landing::Shipment>,
 }
 
@@ -116,7 +123,8 @@ impl Planned {
         repository.refuse_tracked_state().or_exit(Exit::Usage)?;
         let shipment = landing::shipment(env, &repository, args)?;
         let needs = policy::entry_of(choice.name());
-        let policy = setup::policy_with(env, &args.policy, (Some(repository.root()), needs))?;
+        let rooted = (Some(repository.root()), needs);
+        let (gathered, policy) = setup::gathered_policy(env, &args.policy, rooted)?;
         check_plan(&tasks, &policy, &intake.file)?;
         let provider = choice.open()?;
         let (budgets, prices) = budget::read(env, Some(repository.root()), args.budget.limits())?;
@@ -129,6 +137,7 @@ impl Planned {
             tasks,
             repository,
             policy,
+            gathered,
             shipment,
         })
     }
@@ -145,16 +154,26 @@ impl Planned {
         setup::launcher(env, setup::engine(env).await?, &rights)
     }
 
+    /// Makes ready what installs for the run; nothing is asked of this machine before it must be.
+    pub(super) fn installs(
+        &self,
+        env: &Environment,
+        launcher: &Launcher,
+    ) -> Result<Arc<Installs>, Fault> {
+        cache::installs(env, (&self.repository, &self.gathered), launcher)
+    }
+
     /// Puts everything together.
     pub(super) fn work(
         self,
         run: RunId,
         launcher: Launcher,
-        (images, keeper): (BTreeMap<String, String>, Arc<Keeper>),
+        (images, keeper, installs): (BTreeMap<String, String>, Arc<Keeper>, Arc<Installs>),
     ) -> Arc<Work> {
         Arc::new(Work {
             run,
             keeper: Some(keeper),
+            installs: Some(installs),
             repository: Arc::new(self.repository),
             spec: self.intake.spec,
             policy: self.policy,

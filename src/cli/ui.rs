@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use super::exit::{Exit, Fault};
 use crate::redact::{self, Redactor};
 pub(super) use crate::text::visible;
+use crate::text::visible_json;
 
 /// What keeps secret values out of everything printed here.
 static MASK: OnceLock<Redactor> = OnceLock::new();
@@ -49,8 +50,14 @@ pub(super) fn is_read(line: impl AsRef<str>) -> bool {
 /// Prints a value as one JSON document.
 pub(super) fn json(value: &impl serde::Serialize) -> Result<(), Fault> {
     let text = serde_json::to_string_pretty(value).map_err(|cause| Fault::new(Exit::Bug, cause))?;
-    data(text);
+    data(visible_json(&text));
     Ok(())
+}
+
+/// Prints a value as one line of JSON and returns whether somebody may still read the next.
+pub(super) fn is_json_read(value: &impl serde::Serialize) -> Result<bool, Fault> {
+    let text = serde_json::to_string(value).map_err(|cause| Fault::new(Exit::Bug, cause))?;
+    Ok(is_read(visible_json(&text)))
 }
 
 /// Prints bytes as they are.

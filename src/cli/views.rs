@@ -111,7 +111,7 @@ pub(super) async fn events(events: &Events) -> Result<Exit, Fault> {
     };
     let print = |record: &Record| -> Result<bool, Fault> {
         Ok(if events.shown.json {
-            ui::is_read(serde_json::to_string(record).or_exit(Exit::Bug)?)
+            ui::is_json_read(record)?
         } else {
             let text = progress::line(&record.event);
             ui::is_read(format!(

@@ -22,9 +22,9 @@ use super::{
         gone_is_fine, is_podman_word, is_settling, split_tag, with_algorithm, within,
     },
     discovery::Candidate,
-    raw,
+    facts, raw,
     service::{PrivateService, most_processes},
-    socket::{Peer, open, peer},
+    socket::{open, peer},
 };
 
 /// A connected engine.
@@ -55,7 +55,7 @@ impl Client {
         let docker = open(&socket)?;
         let report = EngineReport {
             endpoint: format!("unix://{}", socket.display()),
-            ..ask(&docker, peer).await?
+            ..facts::ask(&docker, &socket, peer).await?
         };
         admission::usable(&report)?;
         let dialect = Dialect::of(&report, most_processes());
@@ -134,17 +134,6 @@ impl Client {
             ..found
         })
     }
-}
-
-/// Asks each question once, and both at once: Podman 4.3 starts programs to answer them, and needs
-/// half a second for its version. The library's negotiation would ask for the version again, to no
-/// use: no call of it names one.
-async fn ask(docker: &Docker, peer: Peer) -> Result<EngineReport, EngineError> {
-    let (version, info) = futures_util::try_join!(
-        within("tell its version", ASK, docker.version()),
-        within("describe itself", ASK, docker.info())
-    )?;
-    Ok(EngineReport::of(&version, &info, peer))
 }
 
 impl Engine for Client {

@@ -1,10 +1,20 @@
-//! What an engine says about itself, read once when it is connected.
+//! What an engine says about itself, read once when it is connected: here of Docker's answers,
+//! in `libpod` of Podman's.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, path::Path};
 
-use bollard::models::{SystemInfo, SystemInfoCgroupVersionEnum, SystemVersion};
+use bollard::{
+    Docker,
+    models::{SystemInfo, SystemInfoCgroupVersionEnum, SystemVersion},
+};
 
-use super::socket::Peer;
+use super::{
+    EngineError,
+    call::{ASK, within},
+    libpod::Description,
+    raw,
+    socket::Peer,
+};
 
 /// How the host groups processes to limit them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -24,6 +34,14 @@ impl Cgroup {
     /// Reads what this host has.
     pub(super) fn of_host() -> Self {
         Self::of_mounts(&std::fs::read_to_string("/proc/self/mounts").unwrap_or_default())
+    }
+
+    /// Returns what this host has for an engine that does not use the one hierarchy.
+    pub(super) fn old() -> Self {
+        match Self::of_host() {
+            found @ (Self::V1 | Self::Hybrid) => found,
+            _ => Self::None,
+        }
     }
 
     /// Tells from the mount table: what counts is which kind holds the controllers of memory.
@@ -99,22 +117,20 @@ pub struct EngineReport {
 }
 
 impl EngineReport {
-    /// Joins the engine's answers with what the socket told.
+    /// Joins Docker's answers with what the socket told.
     pub(super) fn of(version: &SystemVersion, info: &SystemInfo, peer: Peer) -> Self {
         let options = info.security_options.clone().unwrap_or_default();
         let has = |name: &str| options.iter().any(|option| option.starts_with(name));
-        let podman = component(version, "Podman").is_some();
         let rootless = peer == Peer::User || has("name=rootless");
         let runtime = info.default_runtime.clone().unwrap_or_default();
-        let cgroup = match (info.cgroup_version, Cgroup::of_host()) {
-            (Some(SystemInfoCgroupVersionEnum::_2), _) => Cgroup::V2,
-            (_, found @ (Cgroup::V1 | Cgroup::Hybrid)) => found,
-            _ => Cgroup::None,
+        let cgroup = match info.cgroup_version {
+            Some(SystemInfoCgroupVersionEnum::_2) => Cgroup::V2,
+            _ => Cgroup::old(),
         };
         let components = components(version);
         let held = [info.memory_limit, info.pids_limit, info.cpu_cfs_quota];
         Self {
-            name: if podman { "podman" } else { "docker" },
+            name: "docker",
             version: version.version.clone().unwrap_or_default(),
             api_version: version.api_version.clone().unwrap_or_default(),
             rootless,
@@ -129,7 +145,7 @@ impl EngineReport {
             endpoint: String::new(),
             limits: held.iter().all(|limit| *limit == Some(true))
                 && !(rootless && cgroup != Cgroup::V2),
-            tmpfs_inodes: !podman,
+            tmpfs_inodes: true,
         }
     }
 
@@ -140,30 +156,38 @@ impl EngineReport {
     }
 }
 
-fn component<'a>(version: &'a SystemVersion, name: &str) -> Option<&'a str> {
-    let components = version.components.as_deref().unwrap_or_default();
-    let found = components
-        .iter()
-        .find(|component| component.name.starts_with(name))?;
-    Some(&found.version)
+/// Asks an engine for everything it says of itself. The library's negotiation would ask for the
+/// version once more, to no end.
+pub(super) async fn ask(
+    docker: &Docker,
+    socket: &Path,
+    peer: Peer,
+) -> Result<EngineReport, EngineError> {
+    let server = raw::ping(socket).await?;
+    if let Some(libpod) = server.libpod {
+        let path = format!("/v{libpod}/libpod/info");
+        let told: Description = raw::get(socket, &path, "describe itself").await?;
+        return Ok(told.report(server.api, peer));
+    }
+    let (version, info) = futures_util::try_join!(
+        within("tell its version", ASK, docker.version()),
+        within("describe itself", ASK, docker.info())
+    )?;
+    Ok(EngineReport::of(&version, &info, peer))
 }
 
-/// Docker names a component after its program; Podman puts a runtime in brackets, and repeats what
-/// the program printed: `runc version 1.1.5` and more lines, `conmon version 2.1.6, commit: …`.
 fn components(version: &SystemVersion) -> BTreeMap<String, String> {
-    let each = version.components.iter().flatten().map(|component| {
-        let name = component
-            .name
-            .split_once(['(', ')'])
-            .map_or(component.name.as_str(), |(_, inside)| {
-                inside.trim_end_matches(')')
-            });
-        let line = component.version.lines().next().unwrap_or_default();
-        let printed = line.split_once(" version ").map_or(line, |(_, rest)| rest);
-        let number = printed.split([',', ' ']).next().unwrap_or_default();
-        (name.to_lowercase(), number.to_owned())
-    });
-    each.collect()
+    let each = version.components.iter().flatten();
+    each.map(|one| (one.name.to_lowercase(), number(&one.version).to_owned()))
+        .collect()
+}
+
+/// Finds the number in what a program prints when it is asked for its version:
+/// `runc version 1.1.5` and more lines, `conmon version 2.1.6, commit: …`.
+pub(super) fn number(printed: &str) -> &str {
+    let line = printed.lines().next().unwrap_or_default();
+    let number = line.split_once(" version ").map_or(line, |(_, rest)| rest);
+    number.split([',', ' ']).next().unwrap_or_default()
 }
 
 fn seccomp(options: &[String]) -> String {
@@ -185,7 +209,7 @@ mod tests {
     use crate::engine::recorded;
 
     #[test]
-    fn podman_is_known_by_its_component() {
+    fn podman_names_its_parts() {
         let report = recorded::report("podman-4.3-rootful", Peer::Root);
         assert_eq!(
             (report.name, report.runtime_version.as_str()),
@@ -224,28 +248,31 @@ mod tests {
     fn limits_hold_where_every_controller_is_there_and_an_ordinary_user_has_them() {
         let of = |change: fn(&mut serde_json::Value), peer| {
             let mut answers = recorded::answers("podman-4.3-rootful");
-            answers["info"]["CgroupVersion"] = "2".into();
+            answers["libpod"]["host"]["cgroupVersion"] = "v2".into();
             change(&mut answers);
             recorded::read(answers, peer)
         };
         assert!(of(|_| {}, Peer::Root).limits);
         assert!(of(|_| {}, Peer::User).limits);
-        assert!(
-            !of(
-                |answers| answers["info"]["PidsLimit"] = false.into(),
-                Peer::Root
-            )
-            .limits
-        );
         let absent = |answers: &mut serde_json::Value| {
-            answers["info"].as_object_mut().unwrap().remove("PidsLimit");
+            answers["libpod"]["host"]["cgroupControllers"] = serde_json::json!(["cpu", "memory"]);
         };
         assert!(!of(absent, Peer::Root).limits);
-        // What Podman claims of memory and processes is not so for a user on old cgroups.
+        // A user on old cgroups holds nothing, whatever the service says.
         let old = |answers: &mut serde_json::Value| {
-            answers["info"]["CgroupVersion"] = "1".into();
+            answers["libpod"]["host"]["cgroupVersion"] = "v1".into();
         };
         assert!(!of(old, Peer::User).limits);
+    }
+
+    #[test]
+    fn a_docker_without_one_of_the_limits_holds_none() {
+        let mut answers = recorded::answers("docker-20.10-rootful");
+        assert!(recorded::read(answers.clone(), Peer::Root).limits);
+        answers["info"]["PidsLimit"] = false.into();
+        assert!(!recorded::read(answers.clone(), Peer::Root).limits);
+        answers["info"].as_object_mut().unwrap().remove("PidsLimit");
+        assert!(!recorded::read(answers, Peer::Root).limits);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod facts;
 mod fault;
 mod freeze;
 pub mod images;
+mod libpod;
 mod opened;
 mod raw;
 #[cfg(test)]

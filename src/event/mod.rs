@@ -5,10 +5,10 @@ mod asked;
 mod isolation;
 mod outcome;
 mod overrun;
+mod parts;
+mod record;
 mod spent;
 mod usage;
-
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,13 +18,15 @@ use crate::{
     digest::Digest,
     finding::Finding,
     name::{CheckpointId, Role, RunId, TaskId},
-    task::Task,
+    task::{Circuit, Priority, Task},
 };
 
 pub use asked::Asked;
 pub use isolation::{Held, HeldBy, Isolation};
 pub use outcome::Outcome;
 pub use overrun::{Limit, Overrun};
+pub use parts::{Breach, CacheUse, EgressKind, Need};
+pub use record::{Record, millis};
 pub use spent::{Priced, SpentSoFar};
 pub use usage::{Load, Usage};
 
@@ -317,82 +319,75 @@ pub enum Event {
         outside: Vec<String>,
         by: Option<String>,
     },
+    /// What a lock file names was installed in `sandbox` and is kept under `key`.
+    Installed {
+        task: Option<TaskId>,
+        sandbox: String,
+        tool: String,
+        lock: String,
+        key: Digest,
+        entries: u64,
+        bytes: u64,
+        elapsed_ms: u64,
+    },
+    /// What was installed before was held against its digest and is given to `sandbox`.
+    InstallReused {
+        task: Option<TaskId>,
+        sandbox: String,
+        tool: String,
+        lock: String,
+        key: Digest,
+    },
+    /// Nothing was installed from a lock file, or what was kept under `key` is not what was
+    /// installed and was put away.
+    InstallRefused {
+        task: Option<TaskId>,
+        tool: String,
+        lock: String,
+        key: Option<Digest>,
+        reason: String,
+    },
+    /// An attempt came to nothing because its provider was busy or broke off: it counts as none,
+    /// and the task rests until `until`. Nothing at all is asked of the provider before
+    /// `provider_until`.
+    TaskDeferred {
+        task: TaskId,
+        version: u64,
+        attempt: u32,
+        reason: String,
+        until: Timestamp,
+        provider_until: Option<Timestamp>,
+    },
+    /// These tasks, each claimed already, are done in one session; the first leads.
+    Batched { tasks: Vec<TaskId> },
+    /// A circuit breaker changed: what a role asks of a provider is held, tried or let through.
+    Breaker {
+        role: Role,
+        provider: String,
+        state: Circuit,
+        failures: u32,
+        until: Option<Timestamp>,
+    },
+    /// A task came to the plan that has begun.
+    TaskAdded { task: Task, by: String },
+    /// A person cancelled a task, and with it all that waits for it.
+    TaskCancelled {
+        task: TaskId,
+        by: String,
+        reason: Option<String>,
+    },
+    /// A person has a task that failed for good tried again, as if it never had been.
+    TaskRetried { task: TaskId, by: String },
+    /// A person gave a task another priority.
+    TaskPrioritised {
+        task: TaskId,
+        by: String,
+        priority: Priority,
+    },
     /// What the run may spend from now on.
     BudgetSet(Budgets),
     /// A budget is nearly used up, or used up.
     BudgetPassed(Passed),
     /// What an agent's program has said of its model so far.
     AgentSpending(SpentSoFar),
-}
-
-/// What an egress decision was about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EgressKind {
-    /// A name was asked for.
-    Name,
-    /// A connection was opened.
-    Connect,
-    /// Something was asked on a connection.
-    Request,
-    /// A connection waits for a person, who is asked whether to open it.
-    Ask,
-}
-
-/// What the cache did for a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CacheUse {
-    /// It answered: the server was not asked.
-    Hit,
-    /// The server said that the kept answer has not changed, and that was given.
-    Validated,
-}
-
-/// Why work may not leave a sandbox.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Breach {
-    /// The rule, such as `write-globs`.
-    pub rule: String,
-    /// The path, hidden characters escaped.
-    pub path: String,
-    /// One sentence.
-    pub message: String,
-}
-
-/// What a person must approve before work may land.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Need {
-    /// The rule, such as `host-executable`.
-    pub rule: String,
-    /// The path, hidden characters escaped.
-    pub path: String,
-    /// Which kind of file that the host runs; none by another rule.
-    pub kind: Option<String>,
-    /// Names path, mode and contents: an approval is for exactly these.
-    pub digest: String,
-    /// One sentence.
-    pub message: String,
-}
-
-/// How long something took, as whole milliseconds for events.
-#[must_use]
-pub fn millis(elapsed: Duration) -> u64 {
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// One event as it stands in the journal: numbered, timed and chained.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// Its number in the run, from 1, without gaps.
-    pub seq: u64,
-    /// When it was written, UTC, whole microseconds.
-    pub ts: Timestamp,
-    /// The hash of the record before it, zeros for the first.
-    pub prev: Digest,
-    /// What happened.
-    pub event: Event,
-    /// The hash of this record, which covers everything above.
-    pub hash: Digest,
 }

@@ -117,7 +117,6 @@ fn code(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::{
-        digest::Digest,
         event::{Event, Outcome, Record},
         task::Task,
     };
@@ -130,6 +129,8 @@ mod tests {
             description: String::new(),
             depends_on: Vec::new(),
             accept: Vec::new(),
+            files: Vec::new(),
+            priority: crate::task::Priority::default(),
         };
         let id = || "store".parse().unwrap();
         let events = [
@@ -159,14 +160,7 @@ mod tests {
                 reason: None,
             },
         ];
-        let record = |(at, event)| Record {
-            seq: at as u64 + 1,
-            ts: jiff::Timestamp::UNIX_EPOCH,
-            prev: Digest::default(),
-            event,
-            hash: Digest::default(),
-        };
-        let records: Vec<Record> = events.into_iter().enumerate().map(record).collect();
+        let records = Record::row(Vec::from(events));
         Status::fold(&records)
     }
 

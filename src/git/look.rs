@@ -18,9 +18,9 @@ pub fn refusals(path: &str, write: &Globs) -> Vec<Breach> {
     let ends = path.match_indices('/').map(|(at, _)| at);
     let directories = ends.filter_map(|end| path.get(..end));
     let mut entries: Vec<Entry> = directories
-        .map(|directory| entry(directory, Kind::Directory))
+        .map(|directory| Entry::listed(directory.as_bytes(), Kind::Directory))
         .collect();
-    entries.push(entry(path, Kind::File));
+    entries.push(Entry::listed(path.as_bytes(), Kind::File));
     let walk = Walk {
         entries,
         ..Walk::default()
@@ -31,21 +31,9 @@ pub fn refusals(path: &str, write: &Globs) -> Vec<Breach> {
         new_mode: b"100644".to_vec(),
         ..Difference::default()
     };
-    let mut remarks = inspect::names(&walk, &BTreeSet::new());
+    let mut remarks = inspect::names(&walk, &BTreeSet::new(), &|_| None);
     remarks.extend(inspect::changes(&[created], &walk.entries, write));
     remarks.iter().map(inspect::Remark::breach).collect()
-}
-
-fn entry(path: &str, kind: Kind) -> Entry {
-    Entry {
-        path: path.as_bytes().to_vec(),
-        kind,
-        mode: 0o644,
-        size: 0,
-        links: 1,
-        inode: (0, 0),
-        unreadable: false,
-    }
 }
 
 impl Repository {

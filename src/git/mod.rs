@@ -33,6 +33,7 @@ mod look;
 mod modules;
 mod object;
 mod patch;
+mod pick;
 mod pointers;
 mod protected;
 mod push;
@@ -54,13 +55,14 @@ pub use decoy::make_decoy;
     reason = "an error is named after what failed"
 )]
 pub use error::GitError;
-pub use hand_over::{Caps, Change, HandOver, Terms, is_approvable};
+pub use hand_over::{Caps, Change, HandOver, Sides, Terms, is_approvable};
 pub use history::{Blamed, Commit};
 pub use home::Brought;
 pub use inspect::patterns::ids as secret_patterns;
 pub use land::{Conflict, Conflicted, Holds, Join, Moved, Signature, Undone, moved};
 pub use look::refusals;
 pub use object::ObjectId;
+pub use pick::{Below, Kind, Named};
 pub use protected::Protected;
 pub use push::Way;
 pub use refs::{run_branch, task_branch};

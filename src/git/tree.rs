@@ -47,6 +47,21 @@ pub(super) struct Entry {
     pub(super) unreadable: bool,
 }
 
+impl Entry {
+    /// A name of a tree, which has no owner, time or place on a disk.
+    pub(super) fn listed(path: &[u8], kind: Kind) -> Self {
+        Self {
+            path: path.to_vec(),
+            kind,
+            mode: 0o644,
+            size: 0,
+            links: 1,
+            inode: (0, 0),
+            unreadable: false,
+        }
+    }
+}
+
 /// What stands behind a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {

@@ -6,9 +6,12 @@
 //! apart that some file system holds for one: names are compared without case, without invisible
 //! characters, and without what Windows drops at their ends.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::LazyLock,
+};
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
 use crate::text::is_hidden;
@@ -23,7 +26,8 @@ pub struct Kind {
     pub paths: Vec<String>,
     /// What runs or obeys it, and when.
     pub runs: String,
-    /// Only a change to one of these keys of a JSON object counts; empty is any change.
+    /// Only a change to one of these keys of a JSON object counts; empty is any change. A key that
+    /// begins with `*` is every key that ends so; of these only what comes from no registry counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
     /// Which files of that name count; none is all.
@@ -46,7 +50,10 @@ struct Table {
     /// Which kind each glob is of.
     owners: Vec<usize>,
     /// Directories that a kind's globs name: a link in place of one brings all that is in it.
-    directories: BTreeSet<(String, usize)>,
+    directories: HashMap<String, BTreeSet<usize>>,
+    /// The same, of directories with names that only a pattern tells.
+    patterns: GlobSet,
+    pattern_owners: Vec<usize>,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(include_str!("kinds.yaml")));
@@ -54,33 +61,90 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(include_str!("kinds.
 impl Table {
     fn new(text: &str) -> Self {
         let kinds: Vec<Kind> = serde_yaml::from_str(text).expect("a test reads the shipped kinds");
-        let mut globs = GlobSetBuilder::new();
-        let mut owners = Vec::new();
-        let mut directories = BTreeSet::new();
+        let (mut globs, mut owners) = (GlobSetBuilder::new(), Vec::new());
+        let (mut patterns, mut pattern_owners) = (GlobSetBuilder::new(), Vec::new());
+        let mut directories = HashMap::<_, BTreeSet<usize>>::new();
         for (at, kind) in kinds.iter().enumerate() {
             for path in &kind.paths {
-                let mut glob = GlobBuilder::new(path);
-                let glob = glob.literal_separator(true).empty_alternates(true);
-                globs.add(glob.build().expect("a test builds the shipped globs"));
+                globs.add(glob(path));
                 owners.push(at);
-                let above = path.rsplit_once('/').map_or("", |(above, _)| above);
-                let named = above.split('/').filter(|name| is_plain(name));
-                directories.extend(named.map(|name| (name.to_owned(), at)));
+                for name in directories_of(path) {
+                    if name.contains(['*', '?', '[']) {
+                        patterns.add(glob(&name));
+                        pattern_owners.push(at);
+                    } else {
+                        directories.entry(name).or_default().insert(at);
+                    }
+                }
             }
         }
-        let globs = globs.build().expect("a test builds the shipped globs");
+        let built = "a test builds the shipped globs";
         Self {
             kinds,
-            globs,
+            globs: globs.build().expect(built),
             owners,
             directories,
+            patterns: patterns.build().expect(built),
+            pattern_owners,
         }
+    }
+
+    /// Returns the kinds that have a directory of this name.
+    fn of_directory(&self, name: &str) -> BTreeSet<usize> {
+        let mut found = self.directories.get(name).cloned().unwrap_or_default();
+        let matched = self.patterns.matches(name).into_iter();
+        found.extend(matched.map(|at| self.pattern_owners[at]));
+        found
     }
 }
 
-/// Returns whether a part of a glob is a name and no pattern.
-fn is_plain(part: &str) -> bool {
-    !part.is_empty() && !part.contains(['*', '?', '{', '['])
+fn glob(text: &str) -> Glob {
+    let mut glob = GlobBuilder::new(text);
+    let glob = glob.literal_separator(true).empty_alternates(true);
+    glob.build().expect("a test builds the shipped globs")
+}
+
+/// Returns the names, or patterns of names, of the directories that a glob goes through.
+fn directories_of(glob: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for path in alternatives(glob) {
+        let above = path.rsplit_once('/').map_or("", |(above, _)| above);
+        let told = |name: &&str| !matches!(*name, "" | "*" | "**");
+        names.extend(above.split('/').filter(told).map(str::to_owned));
+    }
+    names
+}
+
+/// Returns what a glob stands for when each of its braces is one of its choices.
+fn alternatives(glob: &str) -> Vec<String> {
+    let Some((before, rest)) = glob.split_once('{') else {
+        return vec![glob.to_owned()];
+    };
+    let mut depth = 1;
+    let mut ends = rest.char_indices().filter(|(_, c)| {
+        depth += match c {
+            '{' => 1,
+            '}' => -1,
+            _ => 0,
+        };
+        depth == 0 || depth == 1 && *c == ','
+    });
+    let (mut choices, mut from) = (Vec::new(), 0);
+    let close = loop {
+        let Some((at, c)) = ends.next() else {
+            return vec![glob.to_owned()];
+        };
+        choices.extend(rest.get(from..at));
+        from = at + 1;
+        if c == '}' {
+            break from;
+        }
+    };
+    let after = rest.get(close..).unwrap_or_default();
+    let chosen = choices
+        .into_iter()
+        .map(|choice| format!("{before}{choice}{after}"));
+    chosen.flat_map(|one| alternatives(&one)).collect()
 }
 
 /// Returns every kind, in the order of the file.
@@ -109,10 +173,9 @@ pub fn of(path: &[u8]) -> Vec<&'static Kind> {
 pub fn of_link(path: &[u8]) -> Vec<&'static Kind> {
     let folded = fold(path);
     let name = folded.rsplit('/').next().unwrap_or_default();
-    let brought = TABLE.directories.iter().filter(|(known, _)| known == name);
     let mut kinds = of(path);
-    for (_, at) in brought {
-        let kind = &TABLE.kinds[*at];
+    for at in TABLE.of_directory(name) {
+        let kind = &TABLE.kinds[at];
         if !kinds.contains(&kind) {
             kinds.push(kind);
         }
@@ -124,7 +187,7 @@ pub fn of_link(path: &[u8]) -> Vec<&'static Kind> {
 #[must_use]
 pub fn is_looked_for(path: &[u8]) -> bool {
     let folded = fold(path);
-    let known = |name: &str| TABLE.directories.iter().any(|(known, _)| known == name);
+    let known = |name: &str| TABLE.directories.contains_key(name) || TABLE.patterns.is_match(name);
     folded.split('/').any(known) || TABLE.globs.is_match(&folded)
 }
 

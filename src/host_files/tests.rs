@@ -1,4 +1,4 @@
-use super::{Only, is_looked_for, kinds, named, of, of_link};
+use super::{Only, alternatives, directories_of, is_looked_for, kinds, named, of, of_link};
 
 /// Paths that an agent may plant, and of which kind each is.
 const MATRIX: &[(&str, &str)] = &[
@@ -61,6 +61,29 @@ const MATRIX: &[(&str, &str)] = &[
     ("x.code-workspace", "vscode"),
     (".zed/tasks.json", "zed"),
     (".env", "dotenv"),
+    ("hooks/reference-transaction", "git-hooks"),
+    (".hg/hgrc", "other-vcs"),
+    (".jj/repo/config.toml", "other-vcs"),
+    (".envrc.local", "direnv"),
+    (".rvmrc", "node-version"),
+    ("a/.bsp/x.json", "sbt"),
+    (".luarc.json", "editor-project"),
+    ("native/binding.gyp", "npm-config"),
+    ("Procfile.dev", "deploy-hooks"),
+    ("App.slnx", "visual-studio"),
+    ("Properties/launchSettings.json", "visual-studio"),
+    ("prisma/schema.prisma", "js-config"),
+    ("docs/conf.py", "python-startup"),
+    ("docs/source/conf.py", "python-startup"),
+    ("src/__pycache__/app.cpython-312.pyc", "python-startup"),
+    ("src/fast.so", "python-startup"),
+    ("config/runtime.exs", "other-builds"),
+    ("DEPS", "other-builds"),
+    ("renovate.json", "other-ci"),
+    (".github/agents/x.md", "other-agents"),
+    ("app.config.ts", "js-config"),
+    ("tsconfig.build.json", "typescript"),
+    ("libs/a/project.json", "nx"),
 ];
 
 fn names(path: &str) -> Vec<&'static str> {
@@ -120,6 +143,13 @@ fn ordinary_sources_are_of_no_kind() {
         "api/openapi.yaml",
         "src/Main.java",
         "data/package.csv",
+        "src/app/app.config.ts",
+        "shop/tasks/__init__.py",
+        "analysis/model.do",
+        "deps/left-pad.js",
+        "src/project.ts",
+        "src/moon.ts",
+        "src/prisma.ts",
     ] {
         assert_eq!(names(path), Vec::<&str>::new(), "{path}");
     }
@@ -166,4 +196,41 @@ fn conditions_are_those_of_the_file() {
     assert!(scripts.keys.contains(&"bin".to_owned()));
     assert_eq!(named("programs").unwrap().only, Some(Only::Executable));
     assert_eq!(named("makefile").unwrap().only, None);
+}
+
+#[test]
+fn attack_g11_a_link_counts_by_every_directory_that_a_kind_has() {
+    let mut names = 0;
+    for kind in kinds() {
+        for name in kind.paths.iter().flat_map(|path| directories_of(path)) {
+            names += 1;
+            let link = format!("src/{}", name.replace('*', "x"));
+            let brought = of_link(link.as_bytes());
+            assert!(brought.contains(&kind), "{link} is not of {}", kind.name);
+            assert!(is_looked_for(link.as_bytes()), "{link}");
+        }
+    }
+    assert!(names > 100, "{names}");
+    for link in [".venv", "venv", ".mise", "mise", ".roo", "App.xcodeproj"] {
+        assert!(
+            !of_link(format!("src/{link}").as_bytes()).is_empty(),
+            "{link}"
+        );
+    }
+}
+
+#[test]
+fn braces_stand_for_each_of_their_choices() {
+    for (glob, all) in [
+        ("a/b", vec!["a/b"]),
+        ("{.,}venv/**", vec![".venv/**", "venv/**"]),
+        (
+            ".config/mise{.toml,/**}",
+            vec![".config/mise.toml", ".config/mise/**"],
+        ),
+        ("{a,b}{,c/d}", vec!["a", "ac/d", "b", "bc/d"]),
+        ("{a,{b,c}d}e", vec!["ae", "bde", "cde"]),
+    ] {
+        assert_eq!(alternatives(glob), all, "{glob}");
+    }
 }

@@ -234,7 +234,11 @@ pub(super) fn make(settings: &Path, name: &str) -> Result<(), KeyError> {
         .and_then(|()| file.as_file().sync_all())
         .map_err(fail)?;
     match rustix::fs::linkat(CWD, file.path(), CWD, settings.join(name), AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        // Also where it was there already: whoever made it may have been cut off before this.
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {
+            let folder = File::open(settings);
+            folder.and_then(|folder| folder.sync_all()).map_err(fail)
+        }
         Err(errno) => Err(fail(errno.into())),
     }
 }

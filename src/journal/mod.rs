@@ -3,7 +3,7 @@
 //! One [`Writer`] per run appends JSON lines to `.loki/journal/<run>.jsonl`; the format is in
 //! `docs/journal.md`. [`read`] and [`verify`] check the whole chain, [`Follow`] waits for more.
 //! [`Lock`] keeps a repository to one orchestrator, [`Signals`] watches `STOP` and `PAUSE`,
-//! [`Requests`] what a person asks of a running one, and [`views`] writes the files other tools read.
+//! [`Requests`] what a person asks of a running one, [`Inbox`] files that come, and [`views`] writes the files other tools read.
 //!
 //! A writer that was given a [`Sealing`] signs what it wrote; [`audit`] holds a journal against its
 //! seals and against the newest one, which is kept outside of the repository. [`export`] turns
@@ -19,9 +19,11 @@
 pub mod audit;
 mod chain;
 mod check;
+mod durable;
 mod error;
 pub mod export;
 mod follow;
+mod inbox;
 mod key;
 #[cfg(debug_assertions)]
 mod kill;
@@ -58,16 +60,17 @@ use chain::{Chain, Step};
 )]
 pub use error::{Fault, JournalError};
 pub use follow::{Follow, From};
+pub use inbox::{Dropped, Inbox};
 pub use key::{Forged, Key, KeyError, NotHex, PublicKey, Signature};
 #[cfg(debug_assertions)]
 pub use kill::{Fate, KillPoint, NoKillPoint};
 pub use line::FORMAT;
 pub use lock::{Holder, Lock, LockError};
 pub use requests::{Requests, Unbelieved};
-pub use seal::{Facts, PURPOSE as SEAL_PURPOSE, Seal, SealFault};
+pub use seal::{Facts, Link, PURPOSE as SEAL_PURPOSE, Seal, SealFault};
 pub use sealer::Sealing;
 pub use signals::{Signal, Signals};
-pub use unbegun::{forget, forget_unbegun};
+pub use unbegun::{Unbegun, forget, forget_unbegun};
 pub use writer::{Reopened, Writer};
 
 /// What [`verify`] found in a sound journal.
@@ -134,31 +137,70 @@ pub fn each(
     Ok(())
 }
 
-/// Returns the runs that have a journal, newest last, by the time of their first record; one that
-/// has none yet, or an unreadable one, counts as oldest.
+/// Returns the runs that have a journal, newest last, by the time of their first record. One that
+/// has none, or an unreadable one, stands where its name says that it began: a journal does not
+/// become an old one by being destroyed.
 ///
 /// # Errors
 ///
 /// Fails when the directory exists and cannot be read.
 pub fn runs(home: &Path) -> Result<Vec<RunId>, JournalError> {
+    let found = listed(home)?.into_iter();
+    Ok(found.map(|(_, _, run)| run).collect())
+}
+
+/// Returns the runs whose journal does not begin with a whole record, in the order of [`runs`].
+///
+/// # Errors
+///
+/// Fails when the directory exists and cannot be read.
+pub fn without_beginning(home: &Path) -> Result<Vec<RunId>, JournalError> {
+    let found = listed(home)?.into_iter();
+    let headless = found.filter(|(_, began, _)| *began == Began::Unknown);
+    Ok(headless.map(|(_, _, run)| run).collect())
+}
+
+/// Whether a journal says when its run began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Began {
+    /// Its first record cannot be read, or is not there.
+    Unknown,
+    /// Its first record says so.
+    Said,
+}
+
+/// All journals by the time that they began.
+fn listed(home: &Path) -> Result<Vec<(Option<Timestamp>, Began, RunId)>, JournalError> {
     let dir = home.join("journal");
     let entries = match std::fs::read_dir(&dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(JournalError::io("list", &dir, source)),
     };
-    let mut runs: Vec<(Option<Timestamp>, RunId)> = Vec::new();
+    let mut runs = Vec::new();
     for entry in entries {
         let name = entry
             .map_err(|source| JournalError::io("list", &dir, source))?
             .file_name();
         let stem = name.to_str().and_then(|name| name.strip_suffix(".jsonl"));
         if let Some(run) = stem.and_then(|stem| stem.parse().ok()) {
-            runs.push((started(&path(home, &run)), run));
+            let (began, said) = match started(&path(home, &run)) {
+                Some(time) => (Some(time), Began::Said),
+                None => (named(&run), Began::Unknown),
+            };
+            runs.push((began, said, run));
         }
     }
     runs.sort();
-    Ok(runs.into_iter().map(|(_, run)| run).collect())
+    Ok(runs)
+}
+
+/// The time that a run's name says, such as `20261121-073300-1f3a`; none for other names.
+fn named(run: &RunId) -> Option<Timestamp> {
+    let time = run.as_str().get(..15)?;
+    let time = jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", time).ok()?;
+    let time = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(time.timestamp())
 }
 
 /// When the first record of a journal was written.

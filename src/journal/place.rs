@@ -42,16 +42,32 @@ impl Dir {
     pub(super) fn beneath(path: &Path) -> Result<Self, JournalError> {
         use std::os::unix::fs::DirBuilderExt as _;
         let mut builder = std::fs::DirBuilder::new();
+        let missing = path.ancestors().take_while(|above| !above.exists());
+        let missing: Vec<&Path> = missing.filter_map(Path::parent).collect();
         let made = builder.recursive(true).mode(0o700).create(path);
         made.map_err(|source| JournalError::io("create", path, source))?;
+        for above in missing {
+            let above = if above.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                above
+            };
+            let synced = File::open(above).and_then(|above| above.sync_all());
+            synced.map_err(|source| JournalError::io("sync", above, source))?;
+        }
         Self::home(path)
     }
 
     /// Opens a directory in this one, creating it with `mode` where it is missing.
     pub(super) fn within(&self, name: &str, mode: u32) -> Result<Self, JournalError> {
         let path = self.path.join(name);
-        let made = rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode));
-        made_or_there(made).map_err(|errno| JournalError::io("create", &path, errno))?;
+        match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
+            // Else a power cut takes it, with all that was synced in it.
+            Ok(()) => self.sync()?,
+            made => {
+                made_or_there(made).map_err(|errno| JournalError::io("create", &path, errno))?;
+            }
+        }
         let fd = rustix::fs::openat(&self.fd, name, directory(), Mode::empty())
             .map_err(|errno| JournalError::io("open the directory", &path, errno))?;
         Ok(Self { path, fd })

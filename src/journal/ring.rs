@@ -81,19 +81,30 @@ pub struct Handover {
 
 /// The keys whose seals count.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trusted(Vec<PublicKey>);
+pub struct Trusted {
+    keys: Vec<PublicKey>,
+    /// When each but the last was followed by the next.
+    ended: Vec<(PublicKey, Timestamp)>,
+}
 
 impl Trusted {
     /// Returns whether a key is one of them.
     #[must_use]
     pub fn holds(&self, key: &PublicKey) -> bool {
-        self.0.contains(key)
+        self.keys.contains(key)
     }
 
     /// The keys, oldest first.
     #[must_use]
     pub fn keys(&self) -> &[PublicKey] {
-        &self.0
+        &self.keys
+    }
+
+    /// Returns when a key was followed by another; none for one that was not.
+    #[must_use]
+    pub fn ended(&self, key: &PublicKey) -> Option<Timestamp> {
+        let mut ended = self.ended.iter();
+        ended.find(|(one, _)| one == key).map(|(_, when)| *when)
     }
 }
 
@@ -161,7 +172,9 @@ impl Ring {
             last = one.new;
             keys.push(last);
         }
-        Trusted(keys)
+        let followed = self.handovers.iter().filter(|one| keys.contains(&one.old));
+        let ended = followed.map(|one| (one.old, one.ts)).collect();
+        Trusted { keys, ended }
     }
 }
 
@@ -171,12 +184,17 @@ impl Ring {
 /// # Errors
 /// When a key or the list of changes cannot be read or written.
 pub fn rotate(settings: &Path, now: Timestamp) -> Result<Handover, RingError> {
-    let old = Key::open(settings)?.ok_or(RingError::Missing)?;
     let path = settings.join(NAME);
-    // Two changes at once would give one key two successors.
-    let folder = File::open(settings).map_err(|source| fail("open", settings, source))?;
+    // Two changes at once would give one key two successors. The key is read by who has the turn:
+    // one that was read before may by then have a successor already.
+    let folder = match File::open(settings) {
+        Ok(folder) => folder,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Err(RingError::Missing),
+        Err(source) => return Err(fail("open", settings, source)),
+    };
     rustix::fs::flock(&folder, FlockOperation::LockExclusive)
         .map_err(|errno| fail("lock", settings, errno.into()))?;
+    let old = Key::open(settings)?.ok_or(RingError::Missing)?;
     let mut ring = Ring::open(settings)?;
     key::make(settings, NEXT)?;
     let next = Key::open_as(settings, NEXT)?.ok_or(RingError::Missing)?;

@@ -2,9 +2,11 @@
 //! everything before it, which the hash covers, is what was written.
 //!
 //! One line of JSON, in `<run>.seals` beside the journal:
-//! `{"format":1,"run":"…","seq":12,"hash":"…","ts":"…","key":"…","signature":"…"}`. The signature
-//! covers [`PURPOSE`], a line break, and the bytes of the line without `,"signature":"…"`. A seal
-//! is read only in the one form that it is written in.
+//! `{"format":2,"run":"…","seq":12,"hash":"…","ts":"…","seal":3,"before":"…","key":"…","signature":"…"}`.
+//! The signature covers [`PURPOSE`], a line break, and the bytes of the line without
+//! `,"signature":"…"`. `before` is the hash of the line before it, so that none in between can be
+//! removed; format 1, which is read still, has neither that nor `seal`. A seal is read only in the one
+//! form that it is written in.
 
 use std::str::FromStr;
 
@@ -45,6 +47,17 @@ pub struct Facts {
     /// The first record that a new writer found unsealed, where its predecessor died: those from
     /// here on were sealed later than they were written.
     pub taken_over: Option<u64>,
+    /// Which seal of its run it is; none in those of older versions.
+    pub link: Option<Link>,
+}
+
+/// What joins a seal to the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Its number among the seals of the run, from 1.
+    pub seal: u64,
+    /// The hash of the line before it, without its break; zeros for the first.
+    pub before: Digest,
 }
 
 /// Why a line is no seal.
@@ -68,6 +81,9 @@ pub enum SealFault {
         /// That key.
         found: PublicKey,
     },
+    /// It is not the one that came after the one before it.
+    #[error("it does not follow the seal before it: one was removed, or put in between")]
+    Chain,
     /// It covers less than the one before it, or the same otherwise.
     #[error("it says record {seq} after one that says record {before}")]
     Order {
@@ -91,6 +107,12 @@ impl Seal {
         }
     }
 
+    /// Returns the hash of its line, which the next one names.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.to_string().as_bytes())
+    }
+
     /// Checks the signature by the key it names; whether that key is trusted is another question.
     ///
     /// # Errors
@@ -109,11 +131,16 @@ fn body(facts: &Facts, key: &PublicKey) -> String {
         hash,
         ts,
         taken_over,
+        link,
     } = facts;
+    let format = 1 + u64::from(link.is_some());
+    let link = link.map_or_else(String::new, |Link { seal, before }| {
+        format!("\"seal\":{seal},\"before\":\"{before}\",")
+    });
     let taken_over =
         taken_over.map_or_else(String::new, |first| format!("\"taken_over\":{first},"));
     format!(
-        "{{\"format\":1,\"run\":\"{run}\",\"seq\":{seq},\"hash\":\"{hash}\",\"ts\":\"{ts:.6}\",{taken_over}\"key\":\"{key}\"}}"
+        "{{\"format\":{format},\"run\":\"{run}\",\"seq\":{seq},\"hash\":\"{hash}\",\"ts\":\"{ts:.6}\",{link}{taken_over}\"key\":\"{key}\"}}"
     )
 }
 
@@ -137,6 +164,8 @@ impl FromStr for Seal {
             seq: u64,
             hash: Digest,
             ts: Timestamp,
+            seal: Option<u64>,
+            before: Option<Digest>,
             taken_over: Option<u64>,
             key: String,
             signature: String,
@@ -145,6 +174,8 @@ impl FromStr for Seal {
             return Err(SealFault::Form);
         }
         let line: Line = serde_json::from_str(text).map_err(|_| SealFault::Form)?;
+        let link = line.seal.zip(line.before);
+        let link = link.map(|(seal, before)| Link { seal, before });
         let seal = Self {
             facts: Facts {
                 run: line.run,
@@ -152,11 +183,13 @@ impl FromStr for Seal {
                 hash: line.hash,
                 ts: line.ts,
                 taken_over: line.taken_over,
+                link,
             },
             key: line.key.parse().map_err(|_| SealFault::Form)?,
             signature: line.signature.parse().map_err(|_| SealFault::Form)?,
         };
-        let is_canonical = line.format == 1 && seal.to_string() == text;
+        // The format follows from the rest, so it is compared with it.
+        let is_canonical = line.format <= 2 && seal.to_string() == text;
         is_canonical.then_some(seal).ok_or(SealFault::Form)
     }
 }

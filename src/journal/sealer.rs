@@ -24,10 +24,11 @@ use rustix::fs::OFlags;
 use super::{
     audit::seals,
     check::check,
+    durable::Durable,
     error::JournalError,
     key::Key,
     place::Dir,
-    seal::{Facts, Seal},
+    seal::{Facts, Link, Seal},
 };
 use crate::{digest::Digest, name::RunId};
 
@@ -87,13 +88,15 @@ struct Shared {
 struct Output {
     run: RunId,
     sealing: Sealing,
-    journal: Arc<File>,
+    journal: Arc<Durable>,
     journal_path: PathBuf,
     seals: File,
     seals_path: PathBuf,
     anchors: Dir,
     sealed: u64,
     taken_over: Option<u64>,
+    /// What the next seal says of the one before it.
+    link: Link,
 }
 
 /// Seals one journal.
@@ -106,7 +109,7 @@ pub(super) struct Sealer {
 pub(super) struct Subject<'a> {
     pub(super) home: &'a std::path::Path,
     pub(super) run: &'a RunId,
-    pub(super) journal: Arc<File>,
+    pub(super) journal: Arc<Durable>,
     pub(super) path: PathBuf,
     /// Its last record.
     pub(super) newest: Position,
@@ -241,12 +244,18 @@ impl Output {
             seals_path,
             anchors,
             sealed,
+            link: Link {
+                seal: found.count + 1,
+                before: found
+                    .last
+                    .map_or_else(Digest::default, |last| last.digest()),
+            },
         })
     }
 
     fn seal(&mut self, newest: Position) -> Result<(), JournalError> {
         self.journal
-            .sync_data()
+            .sync()
             .map_err(|source| JournalError::io("sync", &self.journal_path, source))?;
         let facts = Facts {
             run: self.run.clone(),
@@ -254,12 +263,18 @@ impl Output {
             hash: newest.hash,
             ts: (self.sealing.clock)(),
             taken_over: self.taken_over,
+            link: Some(self.link),
         };
-        let line = format!("{}\n", Seal::sign(facts, &self.sealing.key));
+        let seal = Seal::sign(facts, &self.sealing.key);
+        let line = format!("{seal}\n");
         let written = self.write(line.as_bytes());
         written.map_err(|source| JournalError::io("append to", &self.seals_path, source))?;
         self.sealed = newest.seq;
         self.taken_over = None;
+        self.link = Link {
+            seal: self.link.seal + 1,
+            before: seal.digest(),
+        };
         let name = seals::anchor_name(&self.run);
         self.anchors.replace(&name, line.as_bytes())
     }

@@ -4,12 +4,13 @@
 //! once. It runs nothing while nothing is written.
 
 use std::{
-    fs::File,
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard},
     thread::JoinHandle,
     time::Duration,
 };
+
+use super::durable::Durable;
 
 /// How long a written record may wait for its sync.
 const GROUP: Duration = Duration::from_millis(50);
@@ -21,8 +22,6 @@ struct State {
     dirty: bool,
     /// The writer is gone.
     closed: bool,
-    /// Why the last sync failed; the writer takes it with its next call.
-    failure: Option<io::Error>,
 }
 
 #[derive(Default)]
@@ -41,13 +40,13 @@ impl Shared {
 
 /// Syncs one file, in groups or at once.
 pub(super) struct Syncer {
-    file: Arc<File>,
+    file: Arc<Durable>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Syncer {
-    pub(super) fn new(file: Arc<File>) -> io::Result<Self> {
+    pub(super) fn new(file: Arc<Durable>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let thread = std::thread::Builder::new()
             .name("journal-sync".to_owned())
@@ -74,13 +73,12 @@ impl Syncer {
     /// Syncs everything written so far before it returns.
     pub(super) fn now(&self) -> io::Result<()> {
         self.shared.state().dirty = false;
-        self.file.sync_data()?;
-        self.failure()
+        self.file.sync()
     }
 
-    /// Returns the failure of a sync in the background, once.
+    /// Returns the failure of any sync of this file.
     pub(super) fn failure(&self) -> io::Result<()> {
-        self.shared.state().failure.take().map_or(Ok(()), Err)
+        self.file.failure()
     }
 }
 
@@ -94,7 +92,7 @@ impl Drop for Syncer {
     }
 }
 
-fn sync_in_groups(file: &File, shared: &Shared) {
+fn sync_in_groups(file: &Durable, shared: &Shared) {
     let poisoned = "nothing panics while it holds this lock";
     let mut state = shared.state();
     loop {
@@ -113,10 +111,8 @@ fn sync_in_groups(file: &File, shared: &Shared) {
         }
         state.dirty = false;
         drop(state);
-        let synced = file.sync_data();
+        // It keeps a failure, which the writer takes with its next call.
+        file.sync().ok();
         state = shared.state();
-        if let Err(error) = synced {
-            state.failure = Some(error);
-        }
     }
 }

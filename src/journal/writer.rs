@@ -22,6 +22,7 @@ use rustix::{
 
 use super::{
     chain::{Chain, Step},
+    durable::Durable,
     error::JournalError,
     line::{self, Body, FORMAT, LONGEST},
     path,
@@ -38,7 +39,7 @@ use crate::{
 /// Appends the events of one run. Holds the journal's lock for as long as it lives.
 pub struct Writer {
     path: PathBuf,
-    file: Arc<File>,
+    file: Arc<Durable>,
     syncer: Syncer,
     /// None in a journal that nobody signs.
     sealer: Option<Sealer>,
@@ -133,8 +134,9 @@ impl Writer {
         if torn.is_some() {
             let cut = writer
                 .file
+                .file()
                 .set_len(chain.sound())
-                .and_then(|()| writer.file.sync_all());
+                .and_then(|()| writer.file.file().sync_all());
             cut.map_err(|source| JournalError::io("cut the torn end of", &writer.path, source))?;
         }
         writer.records = chain.records();
@@ -157,7 +159,7 @@ impl Writer {
             Err(Errno::WOULDBLOCK) => return Err(JournalError::Held { path }),
             Err(errno) => return Err(JournalError::io("lock", &path, errno)),
         }
-        let file = Arc::new(file);
+        let file = Arc::new(Durable::new(file));
         let syncer = Syncer::new(Arc::clone(&file))
             .map_err(|source| JournalError::io("start syncing", &path, source))?;
         Ok(Self {
@@ -320,9 +322,9 @@ impl Writer {
 
     fn write(&mut self) -> Result<(), JournalError> {
         #[cfg(debug_assertions)]
-        let written = self.countdown.write(&self.file, &self.line);
+        let written = self.countdown.write(self.file.file(), &self.line);
         #[cfg(not(debug_assertions))]
-        let written = std::io::Write::write_all(&mut &*self.file, &self.line);
+        let written = std::io::Write::write_all(&mut self.file.file(), &self.line);
         self.failing("append to", written)
     }
 

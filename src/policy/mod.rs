@@ -14,7 +14,6 @@
 
 mod address;
 mod assemble;
-pub mod config;
 mod cover;
 mod decide;
 mod delivery;
@@ -32,6 +31,7 @@ pub mod host_files;
 mod layers;
 mod limits;
 mod names;
+pub mod plain;
 mod programs;
 mod provider;
 mod request;
@@ -170,6 +170,7 @@ impl Policy {
             ("growth", include_str!("../../policies/growth.yaml")),
             ("review", include_str!("../../policies/review.yaml")),
             ("providers", include_str!("../../policies/providers.yaml")),
+            ("install", include_str!("../../policies/install.yaml")),
         ];
         let source = |(name, text): (&str, &str)| Source {
             layer: Layer::BuiltIn,

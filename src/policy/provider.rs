@@ -21,10 +21,11 @@ pub fn entry_of(provider: &str) -> Option<Role> {
     })
 }
 
-/// Returns whether nobody works as this role: Loki's own checks, and the entries of providers.
+/// Returns whether nobody works as this role: Loki's own checks and installs, and the entries of
+/// providers.
 #[must_use]
 pub fn is_internal(role: &Role) -> bool {
-    role.as_str() == "check" || role.as_str().starts_with("provider-")
+    matches!(role.as_str(), "check" | "install") || role.as_str().starts_with("provider-")
 }
 
 /// Adds what `needs` lists to a role's programs, hosts and secrets, its denials, and its image on

@@ -51,7 +51,7 @@ impl Needs {
             Event::SandboxStarted { role, .. } => drop(self.of(role)),
             Event::Egress { .. } => self.egress(event),
             Event::Gated { task, breaches, .. } => self.gated(task, breaches),
-            Event::Committed { task, commit, .. } => {
+            Event::Committed { task, commit, .. } | Event::Waiting { task, commit, .. } => {
                 if let Some(need) = self.of_task(task) {
                     for path in paths(commit) {
                         *need.wrote.entry(path).or_default() += 1;

@@ -187,7 +187,7 @@ impl Tree {
             sheet.fault(
                 at,
                 "a second document begins here",
-                Some("a policy file is one document: use a file each".to_owned()),
+                Some("a file is one document: use a file each".to_owned()),
             );
         }
     }
@@ -196,14 +196,14 @@ impl Tree {
         if anchor != 0 {
             sheet.fault(
                 at,
-                "anchors are not used in policies",
+                "anchors are not used here",
                 Some("write the value out where it is needed".to_owned()),
             );
         }
         if tagged {
             sheet.fault(
                 at,
-                "tags are not used in policies",
+                "tags are not used here",
                 Some("remove the `!…`".to_owned()),
             );
         }
@@ -217,7 +217,7 @@ impl Tree {
         };
         sheet.fault(
             at,
-            "an unquoted `*` begins a YAML alias, and policies have none",
+            "an unquoted `*` begins a YAML alias, and none is used here",
             Some(help),
         );
         self.put(Node {

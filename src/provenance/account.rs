@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::Trailers;
 use crate::{
+    digest::Digest,
     event::{Breach, Event, Record},
     name::{RunId, TaskId},
     status::{Check, Review},
@@ -52,6 +53,19 @@ pub struct Attempt {
     pub egress_denied: u64,
     /// What waited for a person, and what he answered, as it stands in the journal.
     pub approvals: Vec<Value>,
+    /// What was installed for its agent or its checks, each once.
+    pub installs: Vec<Install>,
+}
+
+/// Something that was installed and given to an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Install {
+    /// By which tool.
+    pub tool: String,
+    /// From which lock file.
+    pub lock: String,
+    /// Under which key it is kept.
+    pub key: Digest,
 }
 
 /// Where a commit comes from, by its journal.
@@ -231,6 +245,12 @@ fn made<'a>(told: Told<'a>) -> Option<(u64, Kind, &'a TaskId, Option<u32>)> {
                 task,
                 attempt,
                 commit,
+            }
+            | Event::Waiting {
+                task,
+                attempt,
+                commit,
+                ..
             } => (Kind::Work, task, Some(*attempt), commit),
             Event::Landing {
                 task,
@@ -254,6 +274,7 @@ fn attempt(records: &[Record], id: &TaskId, wanted: u32) -> Attempt {
         egress_allowed: 0,
         egress_denied: 0,
         approvals: Vec::new(),
+        installs: Vec::new(),
     };
     let mut now = 0;
     for event in records.iter().map(|record| &record.event) {
@@ -306,7 +327,37 @@ fn take(attempt: &mut Attempt, id: &TaskId, event: &Event) {
             true => attempt.egress_allowed += count,
             false => attempt.egress_denied += count,
         },
+        Event::Installed { .. } | Event::InstallReused { .. } => given(attempt, id, event),
         other => attempt.approvals.extend(answered(id, other)),
+    }
+}
+
+/// Takes what an attempt was given of what is installed, once.
+fn given(attempt: &mut Attempt, id: &TaskId, event: &Event) {
+    let (Event::Installed {
+        task: Some(task),
+        tool,
+        lock,
+        key,
+        ..
+    }
+    | Event::InstallReused {
+        task: Some(task),
+        tool,
+        lock,
+        key,
+        ..
+    }) = event
+    else {
+        return;
+    };
+    let one = Install {
+        tool: tool.clone(),
+        lock: lock.clone(),
+        key: *key,
+    };
+    if task == id && !attempt.installs.contains(&one) {
+        attempt.installs.push(one);
     }
 }
 

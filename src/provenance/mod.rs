@@ -8,7 +8,7 @@
 mod account;
 mod trailers;
 
-pub use account::{Account, Attempt, Gate, Kind, PERSON, Told};
+pub use account::{Account, Attempt, Gate, Install, Kind, PERSON, Told};
 pub use trailers::{BadTrailers, Trailers, trailers};
 
 #[cfg(test)]

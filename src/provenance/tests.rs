@@ -2,7 +2,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    digest::Digest,
     event::{Event, Record},
     task::Task,
 };
@@ -21,18 +20,9 @@ fn task(id: &str, role: &str, depends_on: &[&str]) -> Task {
         description: String::new(),
         depends_on: depends_on.iter().map(|id| id.parse().unwrap()).collect(),
         accept: Vec::new(),
+        files: Vec::new(),
+        priority: crate::task::Priority::default(),
     }
-}
-
-fn records(events: Vec<Event>) -> Vec<Record> {
-    let number = |(at, event)| Record {
-        seq: at as u64 + 1,
-        ts: jiff::Timestamp::UNIX_EPOCH,
-        prev: Digest::default(),
-        event,
-        hash: Digest::default(),
-    };
-    events.into_iter().enumerate().map(number).collect()
 }
 
 fn event(value: Value) -> Event {
@@ -60,7 +50,7 @@ fn run() -> Vec<Record> {
             json!({ "attempt": attempt, "files": 1, "breaches": breaches }),
         )
     };
-    records(vec![
+    Record::row(vec![
         event(json!({
             "type": "run_started", "run": "r1", "loki": "0.1.0", "spec": "todo.md",
             "spec_sha256": "00", "title": "Todo", "provider": "replay", "base": "a",

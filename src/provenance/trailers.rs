@@ -9,6 +9,8 @@ pub struct Trailers {
     pub run: RunId,
     /// The task; none for work of the run itself.
     pub task: Option<TaskId>,
+    /// Other tasks that were done with it, in one session.
+    pub mates: Vec<TaskId>,
     /// The role that did the work.
     pub role: Role,
     /// The hash of the policy in force.
@@ -54,6 +56,10 @@ pub fn trailers(message: &str) -> Result<Option<Trailers>, BadTrailers> {
         }
     };
     let must = |name: &'static str| maybe(name)?.ok_or(BadTrailers::Missing(name));
+    let mates = last
+        .lines()
+        .filter_map(|line| line.strip_prefix("Loki-With: "))
+        .map(str::parse);
     let policy = must("Loki-Policy")?;
     if policy.is_empty() || !policy.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return Err(BadTrailers::Value("Loki-Policy"));
@@ -62,6 +68,7 @@ pub fn trailers(message: &str) -> Result<Option<Trailers>, BadTrailers> {
     Ok(Some(Trailers {
         run: must("Loki-Run")?.parse()?,
         task: maybe("Loki-Task")?.map(str::parse).transpose()?,
+        mates: mates.collect::<Result<_, _>>()?,
         role: must("Loki-Role")?.parse()?,
         policy: policy.to_owned(),
         journal: journal.map_err(|_| BadTrailers::Value("Loki-Journal"))?,

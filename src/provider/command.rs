@@ -67,6 +67,10 @@ impl Provider for Agent {
         "command"
     }
 
+    fn joins(&self) -> bool {
+        true
+    }
+
     fn launch(&self, assignment: &Assignment<'_>) -> Result<Launch, ProviderError> {
         Ok(Launch {
             program: self.program.clone(),

@@ -12,7 +12,7 @@ use super::script::needs;
 use crate::{
     diagnostic::Diagnostic,
     name::{Role, TaskId},
-    task::Task,
+    task::{Priority, Task},
     text::{aligned, is_hostile},
 };
 
@@ -63,6 +63,10 @@ struct Planned {
     depends_on: Vec<TaskId>,
     #[serde(default)]
     accept: Vec<String>,
+    #[serde(default)]
+    files: Vec<String>,
+    #[serde(default)]
+    priority: Priority,
 }
 
 impl From<Planned> for Task {
@@ -74,6 +78,8 @@ impl From<Planned> for Task {
             description,
             depends_on,
             accept,
+            files,
+            priority,
         } = planned;
         Self {
             id,
@@ -82,6 +88,8 @@ impl From<Planned> for Task {
             description: description.trim().to_owned(),
             depends_on,
             accept,
+            files,
+            priority,
         }
     }
 }

@@ -64,6 +64,11 @@ pub trait Provider: Send + Sync {
         Telling::Silent
     }
 
+    /// Returns whether its program can be given several small tasks in one brief.
+    fn joins(&self) -> bool {
+        false
+    }
+
     /// Returns what reads the program's standard output during one attempt; none when its exit
     /// code says how it went and its output is for people.
     fn reader(&self) -> Option<Box<dyn Reader>> {

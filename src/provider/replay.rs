@@ -137,6 +137,8 @@ pub(super) mod tests {
             description: String::new(),
             depends_on: Vec::new(),
             accept: vec!["make".to_owned()],
+            files: Vec::new(),
+            priority: crate::task::Priority::default(),
         }
     }
 

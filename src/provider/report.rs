@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// Reads a program's standard output as it comes, in constant memory.
 pub trait Reader: Send {
     /// Takes the next bytes, which may begin and end anywhere.
@@ -44,6 +46,8 @@ pub enum Remedy {
     Again,
     /// Another attempt, not earlier than this: whoever was asked is busy.
     Wait(Duration),
+    /// Another attempt once this time has come, which whoever was asked has named.
+    Until(Timestamp),
     /// Only a person.
     Person,
 }

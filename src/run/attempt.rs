@@ -1,24 +1,25 @@
 //! One attempt at one task: worktree, sandbox, agent, gate, commit.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use loki_guest::PathRule;
 use tokio::time::Instant;
 
 use crate::{
     diagnostic::explained,
-    event::{Event, Need, millis},
+    event::{Breach, Event, Need, millis},
     finding::Finding,
     git::{self, HandOver, ObjectId},
     name::TaskId,
     provider::{self, Assignment, Launch, Reader, Report},
     sandbox::{Grant, Home, Sandbox},
-    task::{self, Task},
+    task::Task,
 };
 
 use super::{
     checks,
     failure::Failure,
+    install,
     land::{both_sides, land},
     output::{End, Heard, Talk, last_lines},
     recorder::Recorder,
@@ -35,8 +36,6 @@ const HOME: &str = "/home/agent";
 pub(super) const KILLED: i32 = 137;
 /// Breaches that are told to the next attempt.
 const BREACHES: usize = 20;
-/// The longest pause before a next attempt.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// A claim as the driver made it.
 #[derive(Debug, Clone)]
@@ -51,6 +50,17 @@ pub(super) struct Claim {
     pub(super) evidence: Vec<String>,
     /// Digests of what people have approved in this run.
     pub(super) approved: Arc<BTreeSet<String>>,
+    /// Other tasks that are done with it, each with its attempt.
+    pub(super) mates: Vec<(TaskId, u32)>,
+}
+
+impl Claim {
+    /// Returns the names of its tasks, the one that leads first.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mates = self.mates.iter().map(|(task, _)| task);
+        let all = std::iter::once(&self.task.id).chain(mates);
+        all.map(TaskId::to_string).collect()
+    }
 }
 
 /// How an attempt that did not fail ended.
@@ -62,6 +72,9 @@ pub(super) enum Finished {
     Conflicted(Vec<String>),
     /// The work is committed, and a person must approve some of it before it lands.
     Waiting(ObjectId, Vec<Need>),
+    /// Nothing landed of several tasks that were done together: this one is to be done alone, and
+    /// the attempt counts as none.
+    Apart(String),
 }
 
 /// Makes one attempt and lands what comes of it.
@@ -76,13 +89,6 @@ pub(super) async fn attempt(
     let mut room = work.room(recorder, &name, Some(&task.id), &task.role)?;
     let outcome = within(&mut room, claim, launch).await;
     room.remove().await?;
-    if let Err(Failure {
-        pause: Some(pause), ..
-    }) = outcome
-        && claim.tries < task::MAX_ATTEMPTS
-    {
-        tokio::time::sleep(longer(pause, claim.tries)).await;
-    }
     outcome
 }
 
@@ -91,15 +97,12 @@ pub(super) fn room_name(task: &TaskId, attempt: u32) -> String {
     format!("{task}-{attempt}")
 }
 
-/// Doubles a pause with each attempt, up to a bound.
-fn longer(pause: Duration, attempt: u32) -> Duration {
-    let times = 2_u32.saturating_pow(attempt.saturating_sub(1));
-    pause.saturating_mul(times).min(LONGEST_PAUSE)
-}
-
 /// The part of an attempt that needs its room.
 async fn within(room: &mut Room<'_>, claim: &Claim, launch: Launch) -> Result<Finished, Failure> {
     room.check_out(&claim.task.id).await?;
+    let base = room.worktree()?.base().clone();
+    let given = install::for_agent(room, &base).await?;
+    room.give(given);
     let sandbox = room.launch(home(&launch)).await?;
     let spoken = room
         .watching(
@@ -165,8 +168,14 @@ async fn agent(
     let mut env = launch.env;
     env.push(("LOKI_TASK".to_owned(), claim.task.id.to_string()));
     env.push(("LOKI_ATTEMPT".to_owned(), claim.tries.to_string()));
+    env.extend(room.given().environment());
+    if !claim.mates.is_empty() {
+        env.push(("LOKI_TASKS".to_owned(), claim.names().join(" ")));
+    }
     let begun = Instant::now();
-    let process = sandbox.exec(&argv, &env, &grant()).await?;
+    let process = sandbox
+        .exec(&argv, &env, &room.given().grant(grant()))
+        .await?;
     let mut reader = room.work().provider.reader();
     let so_far = SoFar::default();
     let talk = Talk {
@@ -245,6 +254,9 @@ async fn judge(room: &Room<'_>, claim: &Claim, stdout: &[u8]) -> Result<Finished
             breaches,
         })
         .await?;
+    if !claim.mates.is_empty() && handed.passed().is_none() {
+        return Ok(Finished::Apart(refused(&handed).reason));
+    }
     if let Some(tree) = handed.waits() {
         let commit = room.lay_aside(claim, tree).await?;
         return Ok(Finished::Waiting(commit, handed.needs));
@@ -280,15 +292,15 @@ pub(super) async fn land_approved(
 
 /// Tells the next attempt everything the gate did not like.
 fn refused(handed: &HandOver) -> Failure {
-    let remarks = handed.remarks();
+    let lines = listed(&handed.remarks());
+    Failure::retry(format!("the hand-over gate refused the work:\n{lines}"))
+}
+
+/// Lists what the gate found for the next attempt, a line each.
+pub(super) fn listed(remarks: &[Breach]) -> String {
     let each = remarks.iter().take(BREACHES);
-    let lines: Vec<String> = each
-        .map(|one| format!("`{}` ({}): {}", one.path, one.rule, one.message))
-        .collect();
-    Failure::retry(format!(
-        "the hand-over gate refused the work:\n{}",
-        lines.join("\n")
-    ))
+    let lines = each.map(|one| format!("`{}` ({}): {}", one.path, one.rule, one.message));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Judges an attempt that changed nothing: only checks that pass can show that nothing was needed.

@@ -16,6 +16,7 @@ use super::{
     attempt::KILLED,
     count::tests_run,
     failure::Failure,
+    install,
     output::{End, Talk, last_lines},
     recorder::Recorder,
     room::Room,
@@ -26,7 +27,7 @@ use super::{
 const TAIL_LINES: usize = 30;
 
 /// The role that runs checks: no network, no interpreter left out, a throw-away copy.
-const CHECKER: &str = "check";
+pub(super) const CHECKER: &str = "check";
 
 /// What a check came to.
 struct Checked {
@@ -75,8 +76,8 @@ pub(super) async fn ask(
         || "final-checks".to_owned(),
         |task| format!("{task}-checks"),
     );
-    let room = work.room(recorder, &name, task, &role)?;
-    let outcome = within(&room, tree, (musts, tests)).await;
+    let mut room = work.room(recorder, &name, task, &role)?;
+    let outcome = within(&mut room, tree, (musts, tests)).await;
     room.remove().await?;
     outcome
 }
@@ -84,10 +85,12 @@ pub(super) async fn ask(
 type Commands<'a> = (&'a [String], &'a [String]);
 
 async fn within(
-    room: &Room<'_>,
+    room: &mut Room<'_>,
     tree: &ObjectId,
     commands: Commands<'_>,
 ) -> Result<Answers, Failure> {
+    let given = install::for_checks(room, tree).await?;
+    room.give(given);
     room.export(tree).await?;
     let sandbox = room.launch(Vec::new()).await?;
     let outcome = room.watching(&sandbox, all(room, &sandbox, commands)).await;
@@ -121,7 +124,9 @@ async fn all(
 async fn check(room: &Room<'_>, sandbox: &Sandbox, command: &str) -> Result<Checked, Failure> {
     let begun = Instant::now();
     let argv = ["sh", "-c", command].map(str::to_owned);
-    let process = sandbox.exec(&argv, &[], &Grant::default()).await?;
+    let given = room.given();
+    let grant = given.grant(Grant::default());
+    let process = sandbox.exec(&argv, &given.environment(), &grant).await?;
     let heard = room.attend(sandbox, process, Talk::from(&b""[..])).await?;
     let text = format!(
         "{}\n{}",
@@ -162,7 +167,10 @@ fn failure(command: &str, checked: &Checked) -> Failure {
     } else {
         "failed"
     };
-    Failure::retry(format!("check `{command}` {why}:\n{}", checked.tail))
+    Failure {
+        check: Some(command.to_owned()),
+        ..Failure::retry(format!("check `{command}` {why}:\n{}", checked.tail))
+    }
 }
 
 /// Commands of the whole run, in order: its tests, then its acceptance checks.

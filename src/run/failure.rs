@@ -2,6 +2,8 @@
 
 use std::{error::Error, io::ErrorKind, time::Duration};
 
+use jiff::Timestamp;
+
 use crate::{
     diagnostic::explained,
     engine::EngineError,
@@ -21,10 +23,21 @@ pub(super) struct Failure {
     /// Whether another attempt may do better.
     pub(super) retry: bool,
     /// How long to leave alone first what was too busy. Then it is no fault of the work either.
-    pub(super) pause: Option<Duration>,
+    pub(super) pause: Option<Pause>,
+    /// The check that failed, where it was one.
+    pub(super) check: Option<String>,
     /// The machine lacks something that only a person can give it, such as room on its disk: the
     /// attempt counts as none, and the run stops.
     pub(super) lacks: Option<&'static str>,
+}
+
+/// How long to leave alone what was too busy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pause {
+    /// At least this long.
+    AtLeast(Duration),
+    /// Until a time that it named.
+    Until(Timestamp),
 }
 
 impl Failure {
@@ -34,6 +47,7 @@ impl Failure {
             reason,
             retry: true,
             pause: None,
+            check: None,
             lacks: None,
         }
     }
@@ -44,6 +58,7 @@ impl Failure {
             reason,
             retry: false,
             pause: None,
+            check: None,
             lacks: None,
         }
     }
@@ -73,6 +88,7 @@ impl From<SandboxError> for Failure {
             reason: explained(&cause),
             retry: !hopeless,
             pause: None,
+            check: None,
         }
     }
 }
@@ -83,8 +99,10 @@ impl From<Trouble> for Failure {
             reason,
             retry: remedy != Remedy::Person,
             lacks: None,
+            check: None,
             pause: match remedy {
-                Remedy::Wait(pause) => Some(pause),
+                Remedy::Wait(pause) => Some(Pause::AtLeast(pause)),
+                Remedy::Until(time) => Some(Pause::Until(time)),
                 Remedy::Again | Remedy::Person => None,
             },
         }

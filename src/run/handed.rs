@@ -4,10 +4,15 @@ use std::sync::Arc;
 
 use crate::{
     event::{Breach, Event},
-    git::{Caps, HandOver, ObjectId, Terms},
+    git::{Caps, HandOver, Join, ObjectId, Sides, Terms},
 };
 
-use super::{attempt::Claim, failure::Failure, room::Room};
+use super::{
+    attempt::{Claim, listed},
+    failure::Failure,
+    room::Room,
+    verify::{self, Candidate},
+};
 
 impl Room<'_> {
     /// Has the gate look at what the agent left. Refused work is kept for people: under a ref, or,
@@ -48,7 +53,56 @@ impl Room<'_> {
         .await
     }
 
-    /// Commits a tree that a person must see first, beside all branches.
+    /// Has the gate look at what work and what landed meanwhile are together. What is found there
+    /// is for the next attempt: it is made on the branch as it is, and judged as a whole.
+    pub(super) async fn judge_merged(
+        &self,
+        claim: &Claim,
+        candidate: &Candidate,
+    ) -> Result<(), Failure> {
+        if !matches!(candidate.join, Join::Merge(_)) {
+            return Ok(());
+        }
+        let base = verify::base(self, &candidate.commit).await?;
+        let (made, approved) = (candidate.clone(), Arc::clone(&claim.approved));
+        let (files, granted) = (self.rights().files.clone(), self.rights().host_kinds());
+        let secrets = self.work().launcher.redactor.clone();
+        let judge = self.work().git(move |repository, _| {
+            let sides = Sides {
+                head: &made.head,
+                work: &made.commit,
+                base: base.as_ref().unwrap_or(&made.head),
+            };
+            let terms = Terms {
+                files: &files,
+                caps: &Caps::default(),
+                secrets: &secrets,
+                granted: &granted,
+                approved: &approved,
+            };
+            repository.judge_merged(sides, &made.tree, &terms)
+        });
+        let handed = judge.await?;
+        let breaches = handed.remarks();
+        if breaches.is_empty() {
+            return Ok(());
+        }
+        let lines = listed(&breaches);
+        let gated = Event::Gated {
+            task: claim.task.id.clone(),
+            attempt: claim.attempt,
+            files: handed.changes.len(),
+            breaches,
+        };
+        self.recorder().record(gated).await?;
+        Err(Failure::retry(format!(
+            "the work passed the hand-over gate, but not together with what landed meanwhile, and did not land:\n{lines}\nDo the task again on the files as they are now."
+        )))
+    }
+
+    /// Commits a tree that a person must see first, beside all branches. The journal hears of that
+    /// commit only together with what a person must approve: one that it knew alone would land
+    /// after a crash.
     pub(super) async fn lay_aside(
         &self,
         claim: &Claim,
@@ -57,21 +111,12 @@ impl Room<'_> {
         let worktree = self.worktree()?;
         let (tree, stamp, title) = (tree.clone(), self.stamp(claim), claim.task.title.clone());
         let attempt = claim.attempt;
-        let commit = self
-            .work()
+        self.work()
             .git(move |repository, run| {
                 let signature = stamp.sign(run);
                 repository.lay_aside(&worktree, (&tree, attempt), &title, &signature)
             })
-            .await?;
-        self.recorder()
-            .record(Event::Committed {
-                task: claim.task.id.clone(),
-                attempt: claim.attempt,
-                commit: commit.to_string(),
-            })
-            .await?;
-        Ok(commit)
+            .await
     }
 }
 

@@ -18,21 +18,26 @@ use tokio::{runtime::Handle, sync::watch};
 use crate::{
     checkpoint::{
         self, Asked, Caps, CheckpointError, Head, Hold, Origin, PURPOSE, Pretend, Pruned, Quiet,
-        Retention, Signer, Source, Store, Tools, Trusted,
+        Retention, Signer, Source, Store, Tools,
     },
     diagnostic::explained,
     engine::{ContainerId, Engine},
     event::Event,
-    journal::{Key, KeyError},
+    journal::{
+        Key,
+        ring::{Ring, RingError},
+    },
     name::{RunId, TaskId},
     redact::Redactor,
     sandbox::{Sandbox, Slot},
 };
 
-use super::{failure::Failure, room::Room};
+use super::{believed::Believed, failure::Failure, room::Room};
 
 /// How often a working agent's files are kept.
 const EVERY: Duration = Duration::from_secs(600);
+/// How long keeping one sandbox may take: an agent chooses what there is to read.
+const MOST: Duration = Duration::from_secs(900);
 /// What a run leaves of all checkpoints when it ends.
 const STAYS: Retention = Retention {
     keep: 50,
@@ -68,6 +73,7 @@ impl Subject {
 /// Makes the checkpoints of a repository.
 pub struct Keeper {
     key: Key,
+    believed: Believed,
     state: PathBuf,
     quota: u64,
     now: fn() -> Timestamp,
@@ -81,16 +87,18 @@ impl Keeper {
     /// repository's `.loki` is.
     ///
     /// # Errors
-    /// When there is no key to sign with.
+    /// When there is no key to sign with, or it cannot be told which keys were before it.
     pub fn new(
         settings: &Path,
         state: PathBuf,
         quota: u64,
         now: fn() -> Timestamp,
-    ) -> Result<Self, KeyError> {
+    ) -> Result<Self, RingError> {
         let key = Key::open_or_make(settings)?;
+        let believed = Believed::new(key.public(), &Ring::open(settings)?);
         Ok(Self {
             key,
+            believed,
             state,
             quota,
             now,
@@ -170,7 +178,10 @@ impl Keeper {
             sources,
             origin: subject.origin.clone(),
             secrets,
-            caps: Caps::default(),
+            caps: Caps {
+                time: subject.origin.sandbox.is_some().then_some(MOST),
+                ..Caps::default()
+            },
             quota: self.quota,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
         }
@@ -181,24 +192,19 @@ impl Keeper {
         progress: &(dyn Fn(u64, u64) + Sync),
         call: impl FnOnce(Tools<'_>) -> T,
     ) -> T {
-        let public = self.key.public();
-        let key = public.to_string();
+        let key = self.key.public().to_string();
         let sign = |bytes: &[u8]| self.key.sign(PURPOSE, bytes).to_string();
-        let fits = |bytes: &[u8], signature: &str| {
-            let signature = signature.parse().ok();
-            signature.is_some_and(|one| public.verify(PURPOSE, bytes, &one).is_ok())
+        let signer = Signer {
+            key: &key,
+            sign: &sign,
         };
-        call(Tools {
-            signer: Signer {
-                key: &key,
-                sign: &sign,
-            },
-            trusted: Trusted {
-                key: &key,
-                fits: &fits,
-            },
-            now: &self.now,
-            progress,
+        self.believed.with(|trusted| {
+            call(Tools {
+                signer,
+                trusted,
+                now: &self.now,
+                progress,
+            })
         })
     }
 

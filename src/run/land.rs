@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!  commit ─▶ join with the head ─▶ checked, beside others ─▶ its turn ─▶ the head moved?
-//!                 │ conflict                                              │ no: same tree, same
-//!                 ▼                                                       │     evidence
-//!             back to the queue, both sides in the next brief             │ yes: join and check
-//!                                                                         ▼     again, alone
+//!                 │ conflict, or the gate                                 │ no: same tree, same
+//!                 ▼ refuses what both are together                        │     evidence
+//!             back to the queue, the next brief says why                  │ yes: join, judge and
+//!                                                                         ▼     check again, alone
 //!                                        branch moves ◀─ `landing` ◀─ `verified`
 //! ```
 
@@ -43,12 +43,16 @@ pub(super) async fn land(
         Ok(candidate) => candidate,
         Err(finished) => return Ok(finished),
     };
+    room.judge_merged(claim, &ahead).await?;
     let known = verify::verify(room, claim, &ahead, None).await?;
     let _turn = work.landing.lock().await;
     let candidate = match join(room, claim, &commit).await? {
         Ok(candidate) => candidate,
         Err(finished) => return Ok(finished),
     };
+    if (&candidate.head, &candidate.tree) != (&ahead.head, &ahead.tree) {
+        room.judge_merged(claim, &candidate).await?;
+    }
     let before = known.count_of(&candidate.tree);
     let known = verify::verify(room, claim, &candidate, Some(known)).await?;
     verify::record(room, claim, &candidate, (&known, before)).await?;
@@ -80,7 +84,9 @@ async fn join(
         }
         Join::Conflict(files) => {
             let listed = listed(files);
-            work.landings().add_conflict(&claim.task.id, commit.clone());
+            if claim.mates.is_empty() {
+                work.landings().add_conflict(&claim.task.id, commit.clone());
+            }
             return Ok(Err(Finished::Conflicted(listed)));
         }
         Join::Forward(tree) | Join::Merge(tree) => tree.clone(),
@@ -103,13 +109,16 @@ async fn advance(
 ) -> Result<(), Failure> {
     let work = room.work();
     let turn: Turn = work.git(|repository, _| repository.turn()).await?;
-    let landing = Event::Landing {
-        task: claim.task.id.clone(),
-        attempt: claim.attempt,
-        from: head.to_string(),
-        commit: new.to_string(),
-    };
-    room.recorder().record(landing).await?;
+    let own = (claim.task.id.clone(), claim.attempt);
+    for (task, attempt) in std::iter::once(&own).chain(&claim.mates) {
+        let landing = Event::Landing {
+            task: task.clone(),
+            attempt: *attempt,
+            from: head.to_string(),
+            commit: new.to_string(),
+        };
+        room.recorder().record(landing).await?;
+    }
     let (from, to) = (head.clone(), new.clone());
     work.git(move |repository, run| repository.advance(run, &from, &to))
         .await?;

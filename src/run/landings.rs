@@ -59,7 +59,10 @@ impl Landings {
                     .map(|task| (task.id.clone(), task.clone()))
                     .collect();
             }
-            Event::Committed { task, commit, .. } => {
+            Event::TaskAdded { task, .. } => {
+                self.tasks.insert(task.id.clone(), task.clone());
+            }
+            Event::Committed { task, commit, .. } | Event::Waiting { task, commit, .. } => {
                 if let Ok(commit) = commit.parse() {
                     self.committed.insert(task.clone(), commit);
                 }
@@ -107,7 +110,8 @@ impl Landings {
 
     /// Puts a landing where it belongs; one that is known already changes nothing.
     fn insert(&mut self, landing: Landing) {
-        if self.landed.iter().any(|one| one.commit == landing.commit) {
+        let same = |one: &Landing| (&one.task, &one.commit) == (&landing.task, &landing.commit);
+        if self.landed.iter().any(same) {
             return;
         }
         let at = self.landed.partition_point(|one| one.order < landing.order);

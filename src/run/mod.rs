@@ -10,13 +10,17 @@
 //! One task, the driver, owns the journal and the queue; attempts run beside it and send it
 //! events, which it writes before it answers. So nothing happens that is not in the journal.
 
+mod admission;
 mod attempt;
+mod batch;
+mod believed;
 mod budget;
 mod checks;
 mod count;
 mod driver;
 mod failure;
 mod handed;
+mod install;
 mod keeper;
 mod land;
 mod landings;
@@ -26,14 +30,18 @@ mod recorder;
 mod resume;
 mod room;
 mod spending;
+mod stamp;
 mod verify;
 mod work;
 
+pub use admission::{Admission, Clock, Gate, Hold, Memory, Seat, Ticket, Want};
+pub use believed::Believed;
 #[expect(
     clippy::module_name_repetitions,
     reason = "an error is named after what failed"
 )]
-pub use driver::{Control, Ending, RunError, Session, begin, drive};
+pub use driver::{Answer, Control, Ending, Rules, RunError, Session, begin, drive};
+pub use install::{Installs, Ready, Registry};
 pub use keeper::{Holder, Keeper, Subject};
 pub use landings::{Landing, Landings};
 pub use resume::{Came, Cut, CutOff, cut_off, outside};

@@ -5,7 +5,7 @@ use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use crate::{
     event::{Event, Load, Overrun, Usage},
-    git::{self, Checkout, ObjectId, Owner, Signature, SlotSpec},
+    git::{self, Checkout, ObjectId, Owner, SlotSpec},
     link::Process,
     name::{Role, TaskId},
     policy::Rights,
@@ -14,9 +14,12 @@ use crate::{
 
 use super::{
     attempt::Claim,
+    checks::CHECKER,
     failure::Failure,
+    install::Given,
     output::{End, Heard, Log, Talk, listen},
     recorder::Recorder,
+    stamp::Stamp,
     work::{Work, logs},
 };
 
@@ -33,6 +36,7 @@ pub(super) struct Room<'a> {
     pub(super) slot: Slot,
     user: (u32, u32),
     worktree: Option<Arc<git::Slot>>,
+    given: Given,
 }
 
 impl Work {
@@ -44,16 +48,28 @@ impl Work {
         task: Option<&TaskId>,
         role: &Role,
     ) -> Result<Room<'a>, Failure> {
-        Ok(Room {
+        Ok(self.room_with(recorder, name, task, self.rights(role)?))
+    }
+
+    /// Names a room for a sandbox with rights that were made for it.
+    pub(super) fn room_with<'a>(
+        self: &'a Arc<Self>,
+        recorder: &'a Recorder,
+        name: &str,
+        task: Option<&TaskId>,
+        rights: Rights,
+    ) -> Room<'a> {
+        Room {
             work: self,
             recorder,
             name: name.to_owned(),
             task: task.cloned(),
-            rights: self.rights(role)?,
+            rights,
             slot: Slot::at(self.slots().join(name)),
             user: self.launcher.user(),
             worktree: None,
-        })
+            given: Given::default(),
+        }
     }
 
     /// Where the slots of this run are.
@@ -86,6 +102,34 @@ impl Room<'_> {
     /// What the room's role may do.
     pub(super) fn rights(&self) -> &Rights {
         &self.rights
+    }
+
+    /// Whether it is one for checks.
+    pub(super) fn is_check(&self) -> bool {
+        self.rights.role.as_str() == CHECKER
+    }
+
+    /// The user that its programs run as.
+    pub(super) fn user(&self) -> (u32, u32) {
+        self.user
+    }
+
+    /// The digest of its role's image.
+    pub(super) fn image(&self) -> Result<String, Failure> {
+        let image = self.work.images.get(&self.rights.image).cloned();
+        image.ok_or_else(|| {
+            Failure::fatal(format!("image `{}` was not made ready", self.rights.image))
+        })
+    }
+
+    /// Gives its sandbox what was installed; before it is launched.
+    pub(super) fn give(&mut self, given: Given) {
+        self.given = given;
+    }
+
+    /// What its sandbox is given of what was installed.
+    pub(super) fn given(&self) -> &Given {
+        &self.given
     }
 
     /// Checks out the run's head on a branch of the task's own, with the files the role may read.
@@ -142,14 +186,14 @@ impl Room<'_> {
     }
 
     /// Starts the sandbox.
-    pub(super) async fn launch(&self, home: Vec<Home>) -> Result<Sandbox, Failure> {
+    pub(super) async fn launch(&self, mut home: Vec<Home>) -> Result<Sandbox, Failure> {
+        home.extend(self.given.home());
         let run = self.work.run.to_string();
         let task = self
             .task
             .as_ref()
             .map_or("checks", TaskId::as_str)
             .to_owned();
-        let image = self.work.images.get(&self.rights.image).cloned();
         let occupant = Occupant {
             name: format!("loki-{run}-{}", self.name),
             rights: self.rights.clone(),
@@ -160,9 +204,8 @@ impl Room<'_> {
                 owner: owner(),
             },
             home,
-            image: image.ok_or_else(|| {
-                Failure::fatal(format!("image `{}` was not made ready", self.rights.image))
-            })?,
+            image: self.image()?,
+            given: self.given.mounts(),
         };
         let record = self
             .recorder
@@ -296,13 +339,16 @@ impl Room<'_> {
                 repository.commit(&worktree, &tree, &title, &stamp.sign(run))
             })
             .await?;
-        self.recorder
-            .record(Event::Committed {
-                task: claim.task.id.clone(),
-                attempt: claim.attempt,
-                commit: commit.to_string(),
-            })
-            .await?;
+        let own = (claim.task.id.clone(), claim.attempt);
+        for (task, attempt) in std::iter::once(&own).chain(&claim.mates) {
+            self.recorder
+                .record(Event::Committed {
+                    task: task.clone(),
+                    attempt: *attempt,
+                    commit: commit.to_string(),
+                })
+                .await?;
+        }
         Ok(commit)
     }
 
@@ -311,6 +357,7 @@ impl Room<'_> {
         let journal = self.recorder.position();
         Stamp {
             task: claim.task.id.clone(),
+            mates: claim.mates.iter().map(|(task, _)| task.clone()).collect(),
             role: claim.task.role.clone(),
             policy: self.work.policy.sha256(),
             journal: journal.seq,
@@ -341,27 +388,4 @@ fn is_news((usage, load): (Usage, Load), (before, held): (Usage, Load)) -> bool 
     counted(usage) != counted(before)
         || usage.cpu_ms.saturating_sub(before.cpu_ms) >= 1000
         || load.differs(&held)
-}
-
-/// Who did a piece of work, ready to sign commits.
-pub(super) struct Stamp {
-    task: TaskId,
-    role: Role,
-    policy: String,
-    journal: u64,
-    time: i64,
-}
-
-impl Stamp {
-    /// Returns the trailers of a commit.
-    pub(super) fn sign<'a>(&'a self, run: &'a crate::name::RunId) -> Signature<'a> {
-        Signature {
-            run,
-            task: Some(&self.task),
-            role: &self.role,
-            policy: &self.policy,
-            journal: self.journal,
-            time: self.time,
-        }
-    }
 }

@@ -17,7 +17,7 @@ use crate::{
     spec::Spec,
 };
 
-use super::{failure::Failure, keeper::Keeper, landings::Landings};
+use super::{failure::Failure, install::Installs, keeper::Keeper, landings::Landings};
 
 /// A run's fixed facts and the tools its attempts use.
 pub struct Work {
@@ -37,6 +37,8 @@ pub struct Work {
     pub images: BTreeMap<String, String>,
     /// Keeps what agents write; none keeps nothing.
     pub keeper: Option<Arc<Keeper>>,
+    /// Installs what lock files name; none installs nothing.
+    pub installs: Option<Arc<Installs>>,
     /// Held by whoever is landing: merges go one at a time.
     pub landing: Mutex<()>,
     /// What landed so far. A run that is taken up again begins with [`Landings::fold`].

@@ -10,7 +10,7 @@ use tokio::sync::{RwLock, oneshot};
 
 use crate::{
     egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, SecretValues, Threads},
-    engine::{ContainerId, ContainerSpec, Engine, EngineError},
+    engine::{ContainerId, ContainerSpec, Engine, EngineError, Mount},
     event::Isolation,
     link::{Link, Listener, guest_binary},
     policy::Rights,
@@ -23,7 +23,7 @@ use super::{
     confine::writable_directories,
     disk::Disk,
     fault::SandboxError,
-    held,
+    given, held,
     isolation::{Shortfall, landlock_lacks, limits_hold, minimum, of_process},
     meter,
     slot::{Home, Slot},
@@ -52,6 +52,8 @@ pub struct Occupant {
     pub home: Vec<Home>,
     /// The image, by digest.
     pub image: String,
+    /// What else is mounted, such as packages that were installed.
+    pub given: Vec<Mount>,
 }
 
 /// Everything that starting sandboxes needs, shared by all of an orchestrator.
@@ -155,6 +157,7 @@ impl Launcher {
             &place,
             &occupant.labels,
         );
+        let spec = given::add(spec, &occupant.given, (slot, user))?;
         let guard = self.create(spec).await?;
         let container = guard.container().clone();
         let (link, disk) = self

@@ -21,6 +21,7 @@ mod confine;
 mod delivery;
 mod disk;
 mod fault;
+mod given;
 mod held;
 mod hierarchy;
 mod idle;

@@ -1,7 +1,7 @@
 //! What the rules of a role are for any globs at all: everything that a glob allows is covered,
 //! and nothing outside the directories that the globs are widened to.
 
-use std::path::Path;
+use std::{path::Path, sync::LazyLock};
 
 use loki_guest::PathRule;
 use proptest::prelude::{Strategy, prop, prop_assert, prop_assert_eq, proptest};
@@ -38,9 +38,14 @@ fn matching(glob: &Glob) -> String {
         .replace('?', "q")
 }
 
-fn rights(write: Vec<Glob>, run: Vec<Glob>) -> Rights {
+/// The policy is read once: that takes longer than all that is tried on it.
+static BUILDER: LazyLock<Rights> = LazyLock::new(|| {
     let policy = Policy::check(&Policy::builtin_sources()).unwrap();
-    let mut rights = policy.rights(&"eng-backend".parse().unwrap()).unwrap();
+    policy.rights(&"eng-backend".parse().unwrap()).unwrap()
+});
+
+fn rights(write: Vec<Glob>, run: Vec<Glob>) -> Rights {
+    let mut rights = BUILDER.clone();
     rights.files.write = Globs(write);
     rights.programs = run.into_iter().map(Program::Worktree).collect();
     rights

@@ -151,7 +151,7 @@ pub(super) fn directory(path: &Path, mode: u32) -> io::Result<()> {
 
 /// Creates a directory in the worktree, part by part, following no link that a commit may hold:
 /// where a part is something else than a directory, there is nothing to create.
-fn beneath(work: &Path, path: &str, user: (u32, u32)) -> io::Result<()> {
+pub(super) fn beneath(work: &Path, path: &str, user: (u32, u32)) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut at = fs::openat(fs::CWD, work, flags, Mode::empty())?;
     for part in path.split('/').filter(|part| !part.is_empty()) {

@@ -1,14 +1,15 @@
 //! Specifications: Markdown text, checked and taken apart.
 //!
-//! A specification has a title, prose for the agents, and three sections that Loki itself reads:
-//! `## Tasks` (the plan), `## Tests` (commands that run the whole suite on the merged tree) and
-//! `## Acceptance` (criteria, each with a command or as prose). docs/specs.md shows the format.
+//! A specification has a title, prose for the agents, and four sections that Loki itself reads:
+//! `## Tasks` (the plan), `## Tests` (commands that run the whole suite on the merged tree),
+//! `## Acceptance` (criteria, each with a command or as prose) and `## Install`. docs/specs.md shows the format.
 //!
 //! Refuses: what is not text, what cannot be verified by any command, and text that would look
 //! different from what it is. It reads no file, and it does not judge the plan: unknown roles,
 //! unknown dependencies and cycles are found where tasks and policy meet.
 
 mod checks;
+mod install;
 mod outline;
 mod source;
 mod tasks;
@@ -21,7 +22,7 @@ use self::{
     outline::{Piece, Section, span},
     source::{Source, whole},
 };
-use crate::{diagnostic::Diagnostic, task::Task, text::is_hostile};
+use crate::{diagnostic::Diagnostic, install::Asked, task::Task, text::is_hostile};
 
 /// Largest specification, in bytes. Whoever reads the file stops after this many and one.
 pub const MAX_BYTES: usize = 1024 * 1024;
@@ -45,6 +46,9 @@ pub struct Spec {
     pub tests: Vec<String>,
     /// What must hold at the end.
     pub acceptance: Vec<Criterion>,
+    /// What is installed before checks, under `## Install`; none when there is no such section:
+    /// then the project's lock files say it.
+    pub install: Option<Vec<Asked>>,
 }
 
 /// One item under `## Acceptance`.
@@ -83,6 +87,7 @@ impl Spec {
             read(&["tasks"]),
             read(&["tests"]),
             read(&["acceptance", "acceptance criteria"]),
+            read(&["install"]),
         );
         let spec = Self {
             title,
@@ -99,6 +104,7 @@ impl Spec {
                 .2
                 .map(|s| checks::acceptance(&source, s, &mut faults))
                 .unwrap_or_default(),
+            install: parts.3.map(|s| install::read(&source, s, &mut faults)),
         };
         if faults.is_empty() && !spec.is_verifiable() {
             faults.push(unverifiable(file));

@@ -12,19 +12,17 @@ use super::{
 use crate::{
     diagnostic::Diagnostic,
     name::{NameError, Role, TaskId},
-    task::Task,
+    task::{Priority, Task},
 };
 
 /// Who does a task that names no role.
 const DEFAULT_ROLE: &str = "eng-backend";
 /// Longest title, in characters.
 const TITLE_MAX: usize = 200;
-/// Longest name made from a title.
-const SLUG_MAX: usize = 40;
 /// Most dependencies of one task.
 const DEPENDS_MAX: usize = 100;
 const SHAPE: &str = "write ``- `name` (role): Title``, for example ``- `store` (eng-backend): Keep todos in a file``";
-const KEYS: &str = "known are ``- depends on: `task` ``, ``- accept: `command` `` and `- files: …`; write prose without a leading `word:`";
+const KEYS: &str = "known are ``- depends on: `task` ``, ``- accept: `command` ``, `- files: …` and `- priority: high`; write prose without a leading `word:`";
 
 /// Reads every list under the heading, one task an item.
 pub(super) fn read(
@@ -89,6 +87,8 @@ fn task(source: &Source<'_>, item: &[Piece<'_>], faults: &mut Vec<Diagnostic>) -
         description,
         depends_on: known.depends_on,
         accept: known.accept,
+        files: known.files,
+        priority: known.priority,
     })
 }
 
@@ -156,7 +156,8 @@ fn head(pieces: &[Piece<'_>]) -> Result<Head, Wrong> {
             help: "put what follows the first sentence on the next line",
         });
     }
-    let id = id.map_or_else(|| slug(title), Ok)?;
+    let named = id.or_else(|| TaskId::from_title(title));
+    let id = named.ok_or_else(|| wrong(title, "no name can be made from this title"))?;
     Ok(Head {
         id,
         role,
@@ -191,29 +192,13 @@ fn role_and_title<'t>(text: &'t str, id: Option<&TaskId>) -> Result<(Role, &'t s
     Ok((parsed, title))
 }
 
-/// Makes a name from a title.
-fn slug(title: &str) -> Result<TaskId, Wrong> {
-    let mut name = String::new();
-    for c in title.chars().flat_map(char::to_lowercase) {
-        if c.is_ascii_alphanumeric() {
-            name.push(c);
-        } else if !name.is_empty() && !name.ends_with('-') {
-            name.push('-');
-        }
-        if name.len() == SLUG_MAX {
-            break;
-        }
-    }
-    name.trim_end_matches('-')
-        .parse()
-        .map_err(|_: NameError| wrong(title, "no name can be made from this title"))
-}
-
 /// What the nested list of a task says.
 #[derive(Default)]
 struct Keys {
     depends_on: Vec<TaskId>,
     accept: Vec<String>,
+    files: Vec<String>,
+    priority: Priority,
     /// Where these stood; they are not part of the description.
     ranges: Vec<Range<usize>>,
 }
@@ -231,7 +216,12 @@ fn keys(source: &Source<'_>, rest: &[Piece<'_>], faults: &mut Vec<Diagnostic>) -
                 .depends_on
                 .extend(depends_on(source, first, value, faults)),
             "accept" => keys.accept.extend(accept(source, first, after, faults)),
-            "files" => continue,
+            // It is told to the agent, too.
+            "files" => {
+                keys.files.extend(files(first));
+                continue;
+            }
+            "priority" => keys.priority = priority(source, item, value, faults),
             key => {
                 if looks_like_key(key) {
                     let at = source.locate(span(item), text.split(':').next().unwrap_or_default());
@@ -283,6 +273,27 @@ fn depends_on(
         }
     }
     found
+}
+
+/// Returns the paths that stand in backticks.
+fn files(first: &[Piece<'_>]) -> Vec<String> {
+    let paths = codes(first).into_iter().map(|(path, _)| path);
+    paths.filter(|path| !path.is_empty()).collect()
+}
+
+fn priority(
+    source: &Source<'_>,
+    item: &[Piece<'_>],
+    value: &str,
+    faults: &mut Vec<Diagnostic>,
+) -> Priority {
+    let parsed = value.trim().parse::<Priority>();
+    parsed.unwrap_or_else(|wrong| {
+        let help = "``- priority: high``: the task goes before those that name none";
+        let at = source.locate(span(item), value.trim());
+        faults.push(source.fault(&at, wrong.to_string(), help));
+        Priority::default()
+    })
 }
 
 fn accept(
@@ -371,6 +382,7 @@ mod tests {
             "   - accept: `make a` and `make b`\n",
             "   - accept:\n     ```\n     make c\n     ```\n",
             "   - files: `src/x.py`\n",
+            "   - priority: high\n",
             "   - It must be fast\n",
         ));
         assert_eq!((task.id.as_str(), task.role.as_str()), ("store", "eng-qa"));
@@ -383,6 +395,10 @@ mod tests {
             ["model", "page"]
         );
         assert_eq!(task.accept, ["make a", "make b", "make c"]);
+        assert_eq!(
+            (task.files, task.priority),
+            (vec!["src/x.py".to_owned()], Priority::High)
+        );
         assert_eq!(
             task.description,
             "The store has add.\n\nSecond paragraph.\n- files: `src/x.py`\n- It must be fast"
@@ -438,6 +454,10 @@ mod tests {
             (
                 "- `a`: x\n  - accept: it works\n",
                 "6:5+16 `accept` names no command",
+            ),
+            (
+                "- `a`: x\n  - priority: urgent\n",
+                "6:15+6 `urgent` is no priority",
             ),
         ];
         for (list, expected) in table {

@@ -31,6 +31,8 @@ pub struct Counts {
     pub reverted: usize,
     /// Tasks whose work waits for a person.
     pub waiting: usize,
+    /// Tasks that a person took out of the plan.
+    pub cancelled: usize,
 }
 
 /// Decisions of the gateways and the bytes they carried.
@@ -58,6 +60,7 @@ impl Counts {
             State::Failed => &mut self.failed,
             State::Blocked => &mut self.blocked,
             State::Reverted => &mut self.reverted,
+            State::Cancelled => &mut self.cancelled,
         }
     }
 }

@@ -2,12 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::{
-    Agent, Check, Counts, Overran, Phase, Progress, Review, Status, elapsed_ms, notable, resources,
-};
+use super::{Check, Counts, Phase, Progress, Review, Status, elapsed_ms, notable, resources};
 use crate::{
-    event::{EgressKind, Event, Load, Record, Usage},
-    name::{Role, TaskId},
+    event::{Event, Outcome, Record},
+    name::TaskId,
     task::{Standing, State, Stopping},
 };
 
@@ -19,6 +17,8 @@ impl Status {
         let refused = self.queue.apply(&record.event).err();
         self.faults
             .extend(refused.map(|error| format!("record {}: {error}", record.seq)));
+        self.fuses.apply(&record.event);
+        self.breakers = self.fuses.tripped().collect();
         self.take_run(&record.event);
         self.take_task(record.ts, &record.event);
         self.take_sandbox(record.ts, &record.event);
@@ -59,6 +59,16 @@ impl Status {
                 self.reason.clone_from(reason);
             }
             Event::Shipped { url, .. } => self.shipped = Some(url.clone()),
+            Event::TaskDeferred { provider_until, .. } => {
+                self.spared = self.spared.max(*provider_until);
+            }
+            // The queue says whether it can be gone on with now.
+            Event::TaskAdded { .. } | Event::TaskCancelled { .. } | Event::TaskRetried { .. }
+                if self.outcome == Some(Outcome::Failed) && self.queue.may_resume() =>
+            {
+                self.outcome = Some(Outcome::Stopped);
+                self.reason = Some("its plan has changed since it failed".to_owned());
+            }
             Event::Resumed { engine, .. } if self.queue.is_open() => {
                 self.resumed += 1;
                 self.outcome = None;
@@ -87,7 +97,14 @@ impl Status {
             Event::TaskDone { task, commit, .. } => {
                 self.change(task, |task| task.commit.clone_from(commit));
             }
-            Event::TaskFailed { task, reason, .. } => {
+            Event::TaskAdded { .. } => {
+                let known = self.tasks.len();
+                let added = self.queue.tasks().skip(known);
+                self.tasks.extend(added.map(|one| Progress::new(one.task)));
+            }
+            Event::TaskRetried { task, .. } => self.change(task, |task| task.finished = None),
+            Event::TaskCancelled { .. } | Event::TaskPrioritised { .. } => {}
+            Event::TaskDeferred { task, reason, .. } | Event::TaskFailed { task, reason, .. } => {
                 self.change(task, |task| task.last_error = Some(reason.clone()));
             }
             Event::TaskConflicted { task, files, .. } => {
@@ -119,113 +136,6 @@ impl Status {
             _ => return,
         }
         self.follow_queue(ts, event);
-    }
-
-    fn take_sandbox(&mut self, ts: Timestamp, event: &Event) {
-        match event {
-            Event::SandboxStarted {
-                sandbox,
-                task,
-                role,
-                container,
-                image,
-                isolation,
-            } => {
-                self.agents.push(Agent {
-                    sandbox: sandbox.clone(),
-                    role: role.clone(),
-                    task: task.clone(),
-                    container: container.clone(),
-                    image: image.clone(),
-                    isolation: isolation.clone(),
-                    since: ts,
-                    usage: Usage::default(),
-                    load: Load::default(),
-                });
-                self.load = resources::by_role(&mut self.roles, &self.agents);
-            }
-            Event::Overrun {
-                sandbox,
-                task,
-                role,
-                limit,
-                allowed,
-                seen,
-            } => self.overruns.push(Overran {
-                sandbox: sandbox.clone(),
-                task: task.clone(),
-                role: role.clone(),
-                limit: *limit,
-                allowed: *allowed,
-                seen: *seen,
-            }),
-            Event::SandboxUsed {
-                sandbox,
-                task,
-                role,
-                usage,
-                load,
-            } => self.take_usage(sandbox, (task.as_ref(), role), (*usage, *load)),
-            Event::SandboxEnded { sandbox } => {
-                self.agents.retain(|agent| agent.sandbox != *sandbox);
-                self.load = resources::by_role(&mut self.roles, &self.agents);
-            }
-            _ => self.take_egress(event),
-        }
-    }
-
-    fn take_egress(&mut self, event: &Event) {
-        match event {
-            // What came of it follows as a decision of its own.
-            Event::Egress {
-                kind: EgressKind::Ask,
-                ..
-            } => {}
-            Event::Egress {
-                allowed: true,
-                count,
-                ..
-            } => self.egress.allowed += count,
-            Event::Egress {
-                allowed: false,
-                count,
-                ..
-            } => self.egress.denied += count,
-            Event::EgressClosed { sent, received, .. } => {
-                self.egress.sent = self.egress.sent.saturating_add(*sent);
-                self.egress.received = self.egress.received.saturating_add(*received);
-            }
-            _ => {}
-        }
-    }
-
-    /// Adds what came since the sandbox last said it: it counts from its own start.
-    fn take_usage(
-        &mut self,
-        sandbox: &str,
-        (task, role): (Option<&TaskId>, &Role),
-        (usage, load): (Usage, Load),
-    ) {
-        let found = self
-            .agents
-            .iter_mut()
-            .find(|agent| agent.sandbox == sandbox);
-        // One that is not known to stand counts from nothing.
-        let before = found.map_or_else(Usage::default, |agent| {
-            agent.load = load;
-            std::mem::replace(&mut agent.usage, usage)
-        });
-        let more = usage.with(before, u64::saturating_sub);
-        self.usage = self.usage.with(more, u64::saturating_add);
-        let role = self.roles.entry(role.clone()).or_default();
-        role.usage = role.usage.with(more, u64::saturating_add);
-        role.load.memory_peak = role.load.memory_peak.max(load.memory_peak);
-        self.load = resources::by_role(&mut self.roles, &self.agents);
-        if let Some(task) = task {
-            self.change(task, |task| {
-                task.usage = task.usage.with(more, u64::saturating_add);
-            });
-        }
     }
 
     fn take_verdict(&mut self, event: &Event) {
@@ -261,7 +171,7 @@ impl Status {
         }
     }
 
-    fn change(&mut self, id: &TaskId, change: impl FnOnce(&mut Progress)) {
+    pub(super) fn change(&mut self, id: &TaskId, change: impl FnOnce(&mut Progress)) {
         let found = self.place(id).and_then(|at| self.tasks.get_mut(at));
         if let Some(task) = found {
             change(task);
@@ -284,6 +194,8 @@ impl Status {
         let alone = match event {
             Event::TaskClaimed { task, .. }
             | Event::TaskDone { task, .. }
+            | Event::TaskDeferred { task, .. }
+            | Event::TaskPrioritised { task, .. }
             | Event::Waiting { task, .. }
             | Event::Gated { task, .. } => self.place(task),
             _ => None,
@@ -362,6 +274,9 @@ fn follow(task: &mut Progress, standing: &Standing<'_>, ts: Timestamp) {
     task.attempt = standing.attempts;
     task.interrupted = standing.interrupted;
     task.version = standing.version;
+    task.priority = standing.task.priority;
+    task.deferrals = standing.deferrals;
+    task.until = standing.until;
     if task.state != State::Claimed {
         task.claimed = None;
     }
@@ -370,7 +285,7 @@ fn follow(task: &mut Progress, standing: &Standing<'_>, ts: Timestamp) {
     task.waiting = commit.map(str::to_owned);
     task.needs
         .retain(|need| standing.outstanding.contains(&need.digest));
-    if matches!(task.state, State::Done | State::Failed) {
+    if matches!(task.state, State::Done | State::Failed | State::Cancelled) {
         task.finished.get_or_insert(ts);
     }
 }

@@ -9,8 +9,10 @@ mod counts;
 mod fold;
 mod notable;
 mod resources;
+mod sandboxes;
 mod text;
 mod text_budget;
+mod waits;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,13 +24,14 @@ use crate::{
     event::{Isolation, Limit, Load, Need, Outcome, Record, Usage},
     finding::Finding,
     name::{Role, RunId, TaskId},
-    task::{Queue, State},
+    task::{Breaker, Breakers, Priority, Queue, State},
 };
 
 pub use counts::{Counts, EgressCounts};
 pub use notable::Decided;
 pub use resources::RoleUse;
 pub use text::text;
+pub use waits::Waits;
 
 /// The version of the fields of [`Status`] as JSON.
 pub const SCHEMA: u32 = 1;
@@ -99,8 +102,15 @@ pub struct Status {
     pub decisions: Vec<Decided>,
     /// How often the run was taken up again.
     pub resumed: u32,
+    /// Circuit breakers that are not closed.
+    pub breakers: Vec<Breaker>,
     #[serde(skip)]
     queue: Queue,
+    #[serde(skip)]
+    fuses: Breakers,
+    /// Before when nothing is asked of the provider.
+    #[serde(skip)]
+    spared: Option<Timestamp>,
     #[serde(skip)]
     places: HashMap<TaskId, usize>,
     /// A task moved since the last count.
@@ -173,6 +183,14 @@ pub struct Progress {
     pub needs: Vec<Need>,
     /// The work that waits for that, or was approved and has not landed.
     pub waiting: Option<String>,
+    /// Files and directories it is about, as far as the plan says.
+    pub files: Vec<String>,
+    /// Which of the tasks that could begin goes first.
+    pub priority: Priority,
+    /// How often in a row its provider put it off.
+    pub deferrals: u32,
+    /// Before when it is not tried again, none where it does not rest.
+    pub until: Option<Timestamp>,
 }
 
 /// One sandbox that stands.
@@ -278,7 +296,10 @@ impl Default for Status {
             budget: Ledger::default(),
             decisions: Vec::new(),
             resumed: 0,
+            breakers: Vec::new(),
             queue: Queue::default(),
+            fuses: Breakers::default(),
+            spared: None,
             places: HashMap::new(),
             moved: false,
             running: Vec::new(),
@@ -291,11 +312,16 @@ impl Status {
     #[must_use]
     pub fn fold<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
         let mut status = Self::default();
-        for record in records {
-            status.take(record);
-        }
-        status.settle();
+        status.apply_all(records);
         status
+    }
+
+    /// Takes more records into account, which costs less than one at a time.
+    pub fn apply_all<'a>(&mut self, records: impl IntoIterator<Item = &'a Record>) {
+        for record in records {
+            self.take(record);
+        }
+        self.settle();
     }
 
     /// Takes one more record into account.
@@ -354,6 +380,10 @@ impl Progress {
             reverted: None,
             needs: Vec::new(),
             waiting: None,
+            files: task.files.clone(),
+            priority: task.priority,
+            deferrals: 0,
+            until: None,
         }
     }
 }

@@ -38,6 +38,15 @@ fn sentence(event: &Event) -> Option<String> {
         Event::EgressOpened {
             role, host, port, ..
         } => format!("a person opened {host}:{port} to role `{role}`"),
+        Event::TaskAdded { task, by } => format!("{by} added task `{}`", task.id),
+        Event::TaskCancelled { task, by, reason } => match reason {
+            Some(reason) => format!("{by} cancelled task `{task}`: {reason}"),
+            None => format!("{by} cancelled task `{task}`"),
+        },
+        Event::TaskRetried { task, by } => format!("{by} had task `{task}` tried anew"),
+        Event::TaskPrioritised { task, by, priority } => {
+            format!("{by} gave task `{task}` priority {priority}")
+        }
         Event::StopRequested { by, .. } => format!("asked to stop by {by}"),
         Event::Resumed { .. } => "the run was resumed".to_owned(),
         Event::BudgetSet(budgets) if budgets.run.is_empty() => {

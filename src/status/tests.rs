@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    digest::Digest,
+    budget::{Budgets, Mark, Measure, Passed},
     event::{EgressKind, Event},
     task::Task,
 };
@@ -23,6 +23,8 @@ fn task(name: &str, depends_on: &[&str]) -> Task {
         description: String::new(),
         depends_on: depends_on.iter().map(|name| id(name)).collect(),
         accept: Vec::new(),
+        files: Vec::new(),
+        priority: crate::task::Priority::default(),
     }
 }
 
@@ -71,19 +73,6 @@ fn egress(allowed: bool, count: u64) -> Event {
     }
 }
 
-/// Records a second apart.
-fn records(events: Vec<Event>) -> Vec<Record> {
-    let numbered = (1..).zip(events);
-    let record = |(seq, event): (u64, Event)| Record {
-        seq,
-        ts: Timestamp::from_second(1_800_000_000 + i64::try_from(seq).unwrap()).unwrap(),
-        prev: Digest::default(),
-        event,
-        hash: Digest::default(),
-    };
-    numbered.map(record).collect()
-}
-
 fn small_run() -> Vec<Record> {
     let failed = |attempt: u32, retry| Event::TaskFailed {
         task: id("api"),
@@ -92,7 +81,7 @@ fn small_run() -> Vec<Record> {
         reason: "2 tests failed\r\x1b[1A".to_owned(),
         retry,
     };
-    records(vec![
+    Record::row(vec![
         started(),
         Event::Planned {
             tasks: vec![
@@ -203,7 +192,7 @@ fn what_was_used_adds_up_over_sandboxes_of_one_name_and_is_kept_at_their_end() {
         ended(),
     ];
     let second = [sandbox("s", "store"), used(2, 0)];
-    let status = Status::fold(&records(first.into_iter().chain(second).collect()));
+    let status = Status::fold(&Record::row(first.into_iter().chain(second).collect()));
     let numbers = |usage: Usage| (usage.writes, usage.calls);
     assert_eq!(numbers(status.usage), (11, 1));
     assert_eq!(numbers(status.tasks[0].usage), (11, 1));
@@ -239,9 +228,9 @@ fn phases_follow_the_run() {
             tasks: vec![task("a", &[])],
         },
     ];
-    let phase = |events: &Vec<Event>| Status::fold(&records(events.clone())).phase;
+    let phase = |events: &Vec<Event>| Status::fold(&Record::row(events.clone())).phase;
     assert_eq!(
-        Status::fold(&records(vec![started()])).phase,
+        Status::fold(&Record::row(vec![started()])).phase,
         Phase::Planning
     );
     assert_eq!(phase(&events), Phase::Building);
@@ -277,7 +266,7 @@ fn what_cannot_have_happened_is_shown_and_not_hidden() {
         attempt: 1,
         commit: None,
     };
-    let status = Status::fold(&records(vec![started(), impossible]));
+    let status = Status::fold(&Record::row(vec![started(), impossible]));
     assert_eq!(status.faults, ["record 2: task `ghost` is not in the plan"]);
     assert!(text(&status).contains("Fault: record 2: task `ghost` is not in the plan\n"));
 }
@@ -315,7 +304,7 @@ fn a_run_whose_orchestrator_is_gone_shows_nothing_as_running() {
         claim("api"),
         sandbox("api-1", "api"),
     ];
-    let status = Status::fold(&records(events)).orphaned();
+    let status = Status::fold(&Record::row(events)).orphaned();
     assert_eq!(status.phase, Phase::Interrupted);
     assert_eq!(
         (status.counts.in_progress, status.counts.interrupted),
@@ -335,7 +324,7 @@ fn a_run_whose_orchestrator_is_gone_shows_nothing_as_running() {
         outcome: Outcome::Failed,
         reason: None,
     };
-    let over = Status::fold(&records(vec![started(), two_planned(), end]));
+    let over = Status::fold(&Record::row(vec![started(), two_planned(), end]));
     assert_eq!(
         over.clone().orphaned(),
         over,
@@ -357,13 +346,13 @@ fn a_run_that_is_gone_on_with_is_no_longer_ended() {
         torn: 0,
     };
     let mut events = vec![started(), two_planned(), claim("api"), ended];
-    let stopped = Status::fold(&records(events.clone()));
+    let stopped = Status::fold(&Record::row(events.clone()));
     assert_eq!(
         (stopped.phase, stopped.counts.interrupted),
         (Phase::Ended, 1)
     );
     events.push(resumed);
-    let status = Status::fold(&records(events));
+    let status = Status::fold(&Record::row(events));
     assert_eq!((status.phase, status.outcome), (Phase::Building, None));
     assert_eq!(
         (status.reason.as_deref(), &*status.engine),
@@ -400,4 +389,55 @@ fn a_clock_that_jumps_changes_nothing_but_times() {
         // Drawing subtracts times, too.
         assert!(text(&status).contains("Phase: "));
     }
+}
+
+#[test]
+fn a_task_waits_for_the_budget_or_the_provider_that_holds_it_back_and_else_for_a_slot() {
+    let mut limits = Budgets::default();
+    limits.run.set(Measure::Iterations, Some(1));
+    let passed = Passed {
+        role: None,
+        measure: Measure::Iterations,
+        allowed: 1,
+        used: 1,
+        mark: Mark::Reached,
+    };
+    let until: Timestamp = "2027-01-15T09:00:00Z".parse().unwrap();
+    let mut events = vec![
+        started(),
+        Event::BudgetSet(limits),
+        Event::Planned {
+            tasks: vec![task("one", &[]), task("two", &[])],
+        },
+        Event::TaskClaimed {
+            task: id("one"),
+            version: 1,
+            attempt: 1,
+        },
+    ];
+    let waits = |events: &[Event], now: &str| {
+        let status = Status::fold(&Record::row(events.to_vec()));
+        assert_eq!(status.faults, Vec::<String>::new());
+        status.waits(&status.tasks[1], now.parse().unwrap())
+    };
+    let (before, after) = ("2027-01-15T08:30:00Z", "2027-01-15T09:00:00Z");
+    assert_eq!(waits(&events, before), Some(Waits::Slot));
+    events.push(Event::TaskDeferred {
+        task: id("one"),
+        version: 1,
+        attempt: 1,
+        reason: "busy".to_owned(),
+        until,
+        provider_until: Some(until),
+    });
+    assert_eq!(waits(&events, before), Some(Waits::Rest { until }));
+    assert_eq!(waits(&events, after), Some(Waits::Slot));
+    events.push(Event::BudgetPassed(passed.clone()));
+    let budget = waits(&events, before);
+    assert_eq!(budget, Some(Waits::Budget { passed }));
+    let shown = serde_json::to_value(budget).unwrap();
+    assert_eq!(
+        (&shown["on"], &shown["passed"]["used"]),
+        (&"budget".into(), &1.into())
+    );
 }

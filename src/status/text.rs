@@ -62,6 +62,10 @@ fn draw(page: &mut String, status: &Status) -> std::fmt::Result {
     if counts.reverted > 0 {
         writeln!(page, "  Reverted:    {}", counts.reverted)?;
     }
+    if counts.cancelled > 0 {
+        writeln!(page, "  Cancelled:   {}", counts.cancelled)?;
+    }
+    draw_breakers(page, status)?;
     writeln!(page)?;
     draw_tasks(page, status)?;
     draw_evidence(page, status)?;
@@ -134,11 +138,26 @@ fn draw_tasks(page: &mut String, status: &Status) -> std::fmt::Result {
         .tasks
         .iter()
         .filter(|task| task.state == State::Pending);
+    let mut more = status.tasks.len();
     for task in lively.chain(next).take(TASKS) {
         draw_task(page, task)?;
+        more -= 1;
     }
-    let more = status.tasks.len() - TASKS;
     writeln!(page, "  and {more} more: `loki status --json` lists all")
+}
+
+/// Draws the circuit breakers that are not closed.
+fn draw_breakers(page: &mut String, status: &Status) -> std::fmt::Result {
+    for one in &status.breakers {
+        let role = one.role.as_str();
+        let provider = cut(&one.provider, WIDTH);
+        let until = match one.until {
+            Some(until) => format!("open until {until:.0}"),
+            None => "half open: one attempt decides".to_owned(),
+        };
+        writeln!(page, "  Breaker:     {role} on {provider}: {until}")?;
+    }
+    Ok(())
 }
 
 fn draw_task(page: &mut String, task: &Progress) -> std::fmt::Result {
@@ -152,6 +171,7 @@ fn draw_task(page: &mut String, task: &Progress) -> std::fmt::Result {
         State::Waiting => "[?]",
         State::Approved => "[>]",
         State::Interrupted => "[~]",
+        State::Cancelled => "[/]",
     };
     write!(
         page,
@@ -160,8 +180,14 @@ fn draw_task(page: &mut String, task: &Progress) -> std::fmt::Result {
         task.role,
         cut(&task.title, WIDTH)
     )?;
+    if !task.priority.is_usual() {
+        write!(page, ", {}", task.priority)?;
+    }
     if task.attempt > 1 {
         write!(page, ", attempt {}", task.attempt)?;
+    }
+    if let Some(until) = task.until {
+        write!(page, ", rests until {until:.0}")?;
     }
     writeln!(page)?;
     draw_needs(page, task)?;

@@ -4,16 +4,31 @@
 //! journal into what is claimed, done and lost, and says what may be claimed next. Neither starts
 //! anything.
 
+mod backoff;
+mod breaker;
 mod decision;
+pub mod intake;
 pub mod plan;
+mod priority;
 mod queue;
+mod request;
 
 use serde::{Deserialize, Serialize};
 
 use crate::name::{Role, TaskId};
 
+pub use backoff::{Backoff, Chance};
+pub use breaker::{Breaker, Breakers, Circuit, Fuse, Fuses};
 pub use decision::{Decision, Verdict};
-pub use queue::{Action, MAX_ATTEMPTS, Queue, QueueError, Standing, State, Stopping};
+pub use priority::{NoPriority, Priority};
+pub use queue::{
+    Action, Batching, Claimable, MAX_ATTEMPTS, Queue, QueueError, Standing, State, Stopping, Terms,
+};
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "read far from here, where `Request` says nothing"
+)]
+pub use request::{Change, TaskRequest};
 
 /// One unit of work for one role, as planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,4 +48,10 @@ pub struct Task {
     /// Shell commands that must exit 0 on the merged tree before it lands.
     #[serde(default)]
     pub accept: Vec<String>,
+    /// Files and directories it is about, as far as the plan says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+    /// Which of the tasks that could begin goes first.
+    #[serde(default, skip_serializing_if = "Priority::is_usual")]
+    pub priority: Priority,
 }

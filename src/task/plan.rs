@@ -168,6 +168,8 @@ mod tests {
             description: String::new(),
             depends_on: depends_on.iter().map(|id| id.parse().unwrap()).collect(),
             accept: Vec::new(),
+            files: Vec::new(),
+            priority: crate::task::Priority::default(),
         }
     }
 

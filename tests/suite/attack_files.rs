@@ -120,6 +120,7 @@ impl Attempt {
         let signature = Signature {
             run: &self.run,
             task: Some(&self.task),
+            mates: &[],
             role: &role,
             policy: "p0",
             journal: 1,

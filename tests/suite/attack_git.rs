@@ -68,6 +68,7 @@ impl World {
         Signature {
             run: &self.run,
             task: Some(&self.task),
+            mates: &[],
             role: &self.role,
             policy: "p0",
             journal: 1,

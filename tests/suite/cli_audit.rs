@@ -348,3 +348,36 @@ fn every_verb_that_writes_a_journal_seals_it() {
         );
     }
 }
+
+#[test]
+fn attack_s16_a_destroyed_newest_journal_is_found_without_its_name() {
+    let world = world();
+    lived(
+        &world,
+        "20261120-080000-0001",
+        1,
+        Some("2026-11-20T08:00:00Z"),
+    );
+    lived(&world, RUN, 2, None);
+    let journal = file(&world, RUN, "jsonl");
+    let text = fs::read_to_string(&journal).unwrap();
+    for destroyed in [
+        String::new(),
+        text.replacen("\"seq\":1", "\"seq\":7", 1),
+        text.replace('\n', ""),
+    ] {
+        fs::write(&journal, destroyed).unwrap();
+        audit(&world, "verify").exits(1);
+    }
+    fs::write(&journal, &text).unwrap();
+    audit(&world, "verify").exits(0);
+    // Also when another was made to look newer, and the seals are gone with it.
+    fs::remove_file(file(&world, RUN, "seals")).unwrap();
+    fs::remove_dir_all(anchors(&world)).unwrap();
+    for lines in [0, 1] {
+        let left: String = text.split_inclusive('\n').take(lines).collect();
+        fs::write(&journal, left).unwrap();
+        let said = audit(&world, "verify").exits(1);
+        drop(said.says(&["no seal", RUN]));
+    }
+}

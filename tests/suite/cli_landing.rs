@@ -66,6 +66,7 @@ fn land(
     let signature = Signature {
         run: &run,
         task: Some(&name),
+        mates: &[],
         role: &role,
         policy: "p0",
         journal: seq,

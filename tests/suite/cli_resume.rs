@@ -1,60 +1,19 @@
 //! `loki resume` where nothing is started: what it refuses, and what it says of runs that are over.
 
-use loki::{
-    event::{Asked, Event, Outcome},
-    journal::Writer,
-    name::RunId,
-};
+use loki::event::{Event, Outcome};
 
-use super::harness::World;
+use super::harness::{World, recorded_run};
 
 const SPEC: &str =
     "# Page\n\n## Tasks\n\n1. `page` (eng-backend): Write it.\n\n## Tests\n\n- `true`\n";
 
-fn run() -> RunId {
-    "20270115-080000-ab12".parse().unwrap()
-}
-
 /// A repository with a specification of one task.
 fn world() -> World {
-    let world = World::new();
-    world.write("spec.md", SPEC);
-    world.write("agent.sh", "#!/bin/sh\ntrue\n");
-    world.commit();
-    world
+    World::with_spec(SPEC)
 }
 
 fn started(world: &World) -> Event {
-    Event::RunStarted {
-        run: run(),
-        loki: "0".to_owned(),
-        spec: "spec.md".to_owned(),
-        spec_sha256: loki::digest::Digest::of(SPEC.as_bytes()).to_string(),
-        title: "Page".to_owned(),
-        provider: "command".to_owned(),
-        base: world.git(&["rev-parse", "HEAD"]).trim().to_owned(),
-        branch: format!("loki/{}", run()),
-        engine: "none".to_owned(),
-        policy_sha256: "another".to_owned(),
-        asked: Some(Asked {
-            directory: String::new(),
-            command: Some("./agent.sh".to_owned()),
-            replayed: None,
-            policy: Vec::new(),
-            parallel: 1,
-        }),
-    }
-}
-
-/// Writes the journal of a run, as an orchestrator that died left it.
-fn recorded(world: &World, events: &[Event]) -> std::path::PathBuf {
-    let clock = || "2027-01-15T08:00:00Z".parse().unwrap();
-    let mut journal = Writer::create(&world.path(".loki"), &run(), clock).unwrap();
-    for event in events {
-        drop(journal.append(event).unwrap());
-    }
-    journal.sync().unwrap();
-    journal.path().to_owned()
+    world.run_started(SPEC)
 }
 
 fn ended(outcome: Outcome) -> Event {
@@ -87,9 +46,9 @@ fn where_no_run_was_made_there_is_nothing_to_resume() {
 #[test]
 fn a_run_that_failed_is_over_and_resume_says_so() {
     let world = world();
-    recorded(&world, &[started(&world), ended(Outcome::Failed)]);
+    world.record(&[started(&world), ended(Outcome::Failed)]);
     world
-        .loki(&["resume", run().as_str()])
+        .loki(&["resume", recorded_run().as_str()])
         .exits(1)
         .says(&["has failed and cannot be gone on with", "`loki start`"]);
     world
@@ -101,7 +60,7 @@ fn a_run_that_failed_is_over_and_resume_says_so() {
 #[test]
 fn what_changed_since_the_start_is_taken_only_on_a_persons_word() {
     let world = world();
-    recorded(&world, &[started(&world)]);
+    world.record(&[started(&world)]);
     world
         .loki(&["resume"])
         .exits(3)
@@ -125,7 +84,7 @@ fn what_changed_since_the_start_is_taken_only_on_a_persons_word() {
 #[test]
 fn a_journal_of_a_newer_loki_is_refused_and_an_older_one_says_what_is_missing() {
     let world = world();
-    let path = recorded(&world, &[started(&world)]);
+    let path = world.record(&[started(&world)]);
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("{\"format\":4,", "{\"format\":5,")).unwrap();
     world
@@ -138,7 +97,7 @@ fn a_journal_of_a_newer_loki_is_refused_and_an_older_one_says_what_is_missing() 
     if let Event::RunStarted { asked, .. } = &mut old {
         *asked = None;
     }
-    recorded(&world, &[old]);
+    world.record(&[old]);
     world
         .loki(&["resume"])
         .exits(1)
@@ -148,7 +107,7 @@ fn a_journal_of_a_newer_loki_is_refused_and_an_older_one_says_what_is_missing() 
 #[test]
 fn a_journal_that_was_changed_is_not_gone_on_with() {
     let world = world();
-    let path = recorded(&world, &[started(&world)]);
+    let path = world.record(&[started(&world)]);
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("\"Page\"", "\"Rage\"")).unwrap();
     world

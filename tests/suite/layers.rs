@@ -33,9 +33,10 @@ const TABLE: &[(Layer, &[&str])] = &[
             "vetting",
             "provenance",
             "host_files",
+            "install",
         ],
     ),
-    (Layer::Ground, &["whole"]),
+    (Layer::Ground, &["whole", "touch"]),
     (
         Layer::Hands,
         &[
@@ -51,6 +52,7 @@ const TABLE: &[(Layer, &[&str])] = &[
             "notify",
             "advisories",
             "forge",
+            "deps",
         ],
     ),
     (

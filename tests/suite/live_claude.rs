@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
+    time::Duration,
 };
 
 use serde_json::json;
@@ -121,8 +122,15 @@ fn keep(world: &World, name: &str, value: &str) {
     world.loki_fed(&["secrets", "set", name], value).exits(0);
 }
 
+/// No run of these takes longer.
+const LIMIT: Duration = Duration::from_secs(600);
+
 fn start(world: &World) -> Run {
-    world.loki(&["start", "spec.md", "--provider", "claude", "--sandbox"])
+    let loki = env!("CARGO_BIN_EXE_loki");
+    let patience = ["LOKI_BASE_WAIT=1", "LOKI_MAX_RETRIES=4"];
+    let words = ["start", "spec.md", "--provider", "claude", "--sandbox"];
+    let argv = [&patience[..], &[loki], &words].concat();
+    world.start("env", &argv).wait(LIMIT).never_panicked()
 }
 
 /// Returns what this model is asked in a run whose only task fails, and what the run says.
@@ -320,10 +328,12 @@ fn live_a_busy_server_is_waited_for_and_the_run_goes_on() {
         "answered 429 (rate_limit_error)",
         "answered 529 (overloaded_error)",
     ]);
-    assert_eq!(world.events_of("task_failed").len(), 2, "{said}");
-    let third = model.asked().iter().any(|one| one.mentions("(attempt 3)"));
+    assert_eq!(world.events_of("task_deferred").len(), 2, "{said}");
+    assert_eq!(world.events_of("task_failed").len(), 0, "{said}");
+    assert_eq!(world.events_of("task_claimed").len(), 3, "{said}");
+    let second = model.asked().iter().any(|one| one.mentions("(attempt 2)"));
     assert!(
-        third && !model.asked().iter().any(|one| one.mentions("Learnings")),
+        !second && !model.asked().iter().any(|one| one.mentions("Learnings")),
         "no fault of the work"
     );
 }
@@ -333,6 +343,9 @@ fn live_a_server_that_hangs_up_for_good_fails_the_run_with_the_reason() {
     let (world, said, asked) = failing(CANARY, |_| Reply::Dropped);
     said.says(&["failed: ", "was answered 502", "its server broke off"]);
     let failures = world.events_of("task_failed");
-    assert_eq!(failures.len(), 5, "{failures:?}");
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    let reason = failures[0]["reason"].as_str().unwrap();
+    assert!(reason.contains("4 times in a row"), "{reason}");
+    assert_eq!(world.events_of("task_deferred").len(), 4);
     assert!(asked.len() <= 15, "{} requests", asked.len());
 }

@@ -82,6 +82,43 @@ fn live_a_run_killed_at_a_write_of_its_journal_goes_on_and_nothing_is_lost() {
     );
 }
 
+/// THREATS G11: between the gate's answer and the word that work waits, nothing in the journal may
+/// read as work that lands.
+#[test]
+fn attack_g11_live_no_crash_lands_work_that_waits_for_a_person() {
+    let waiting = || {
+        let world = replayed(Engine::Docker);
+        let script =
+            "#!/bin/sh\nmkdir -p src\necho first > src/first\nprintf 'all:\\n' > src/Makefile\n";
+        world.write("m/first-1.sh", script);
+        world.git(&[
+            "commit",
+            "--quiet",
+            "--all",
+            "--message=makes what make runs",
+        ]);
+        world
+    };
+    let whole = waiting();
+    drop(whole.loki(&REPLAY).exits(5));
+    let at = |kind: &str| {
+        let all = whole.events();
+        let found = all.iter().find(|one| one["event"]["type"] == kind);
+        found.expect(kind)["seq"].as_u64().unwrap()
+    };
+    let points: Vec<u64> = (at("gated")..=at("waiting")).collect();
+    assert!(points.len() > 1, "{points:?}");
+    each(&points, |point| {
+        let world = waiting();
+        drop(dying(&world, &format!("{point}:after"), &REPLAY).exits(137));
+        let resumed = world.loki(&["resume"]).exits(5);
+        drop(resumed.says(&["`src/Makefile` (makefile)", "loki approve"]));
+        assert_eq!(world.events_of("landing").len(), 0, "after {point}");
+        let landed = world.git(&["ls-tree", "-r", "--name-only", &world.run_branch()]);
+        assert!(!landed.contains("Makefile"), "after {point}: {landed}");
+    });
+}
+
 type Points = Vec<(Engine, String)>;
 
 const WAYS: [&str; 3] = ["before", "after", "torn"];

@@ -483,6 +483,7 @@ fn occupant(name: &str, image: &str, landlock: u32) -> Occupant {
             owner: loki::sandbox::owner(),
         },
         home: Vec::new(),
+        given: Vec::new(),
         image: image.to_owned(),
     }
 }

@@ -152,3 +152,51 @@ fn all_verified(world: &World, events: &[Value]) {
         "{verified:?}"
     );
 }
+
+const PACKAGE: &str = "{\n  \"name\": \"a\",\n  \"x\": {\n    \"p\": 1,\n    \"q\": 2,\n    \"r\": 3,\n    \"s\": 4\n  },\n  \"end\": 1\n}\n";
+
+/// First attempts wait until both have begun. One writes a script where it runs nothing, the other
+/// takes away what it stands in.
+const PAIR: &str = r#"#!/bin/sh
+cat > src/brief-$LOKI_TASK-$LOKI_ATTEMPT.txt
+test $LOKI_ATTEMPT = 1 && sleep 2
+case $LOKI_TASK-$LOKI_ATTEMPT in
+nest-1) sed -i '/"q"/a\    "scripts": {"postinstall": "evil"},' src/package.json ;;
+flat-1) sed -i -e '/"x": {/d' -e '/^  },/d' -e 's/"s": 4$/"s": 4,/' src/package.json ;;
+*) echo done > src/$LOKI_TASK.txt ;;
+esac
+"#;
+
+/// THREATS G11: what each of two tasks may hand over, and both together may not, does not land.
+#[test]
+fn attack_g11_live_what_two_tasks_make_together_is_judged_before_it_lands() {
+    let world = World::on(Engine::Docker);
+    world.write(
+        "spec.md",
+        "# Pair\n\nTwo at once.\n\n## Tasks\n\n1. `nest` (eng-backend): Add.\n2. `flat` (eng-backend): Flatten.\n\n## Tests\n\n```sh\ntest -s src/package.json\n```\n",
+    );
+    world.write("agent.sh", PAIR);
+    world.write("src/package.json", PACKAGE);
+    let chmod = world.start("chmod", &["+x", "agent.sh"]);
+    chmod.wait(SOON).exits(0);
+    world.commit();
+    drop(world.loki(&START).exits(0));
+    let events = world.events();
+    let failed = of(&events, "task_failed");
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    let reason = failed[0]["reason"].as_str().unwrap();
+    for part in [
+        "not together with what landed meanwhile",
+        "`src/package.json` (host-executable)",
+    ] {
+        assert!(reason.contains(part), "{reason}");
+    }
+    let late = failed[0]["task"].as_str().unwrap();
+    let brief = landed(&world, &format!("src/brief-{late}-2.txt"));
+    assert!(brief.contains("not together with"), "{brief}");
+    let package: Value = serde_json::from_str(&landed(&world, "src/package.json")).unwrap();
+    assert_eq!(package["scripts"], Value::Null, "{package}");
+    let refused = of(&events, "gated").into_iter();
+    let refused = refused.filter(|one| one["breaches"] != serde_json::json!([]));
+    assert_eq!(refused.count(), 1);
+}

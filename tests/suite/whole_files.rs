@@ -15,7 +15,7 @@ const NAMING: [&str; 7] = [
 ];
 
 /// Who may, and why a power cut costs nothing there.
-const ELSEWHERE: [(&str, &str, &str); 12] = [
+const ELSEWHERE: [(&str, &str, &str); 16] = [
     ("src/whole.rs", "rename(", "this is the one function"),
     ("src/whole.rs", "renameat(", "this is the one function"),
     ("src/whole.rs", "renameat_with(", "this is the one function"),
@@ -58,6 +58,26 @@ const ELSEWHERE: [(&str, &str, &str); 12] = [
         "src/engine/service.rs",
         "fs::write(",
         "the settings of a service of this process, which ends with it",
+    ),
+    (
+        "src/checkpoint/place.rs",
+        "renameat(",
+        "what was found sound is found again where a power cut takes the note of it",
+    ),
+    (
+        "src/deps/store.rs",
+        "renameat(",
+        "a directory is put out of the way, to be removed",
+    ),
+    (
+        "src/deps/store.rs",
+        "renameat_with(",
+        "a directory; one that a power cut tore does not fit its signed manifest",
+    ),
+    (
+        "src/journal/inbox.rs",
+        "renameat_with(",
+        "a person's file is taken in or put aside as it is",
     ),
     (
         "src/journal/key.rs",

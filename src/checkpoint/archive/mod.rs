@@ -29,6 +29,8 @@ use fields::{Bounded, Counted, fill, octal};
 
 /// Bytes of a header, and what contents are rounded up to.
 const BLOCK: usize = 512;
+/// The most emptiness behind the end: programs fill up to whole records, of 10 KiB usually.
+const PADDING: usize = 1 << 20;
 /// The most bytes of an extension: a path has 4,000.
 const EXTENSION: u64 = 64 << 10;
 
@@ -342,7 +344,7 @@ impl Archive {
     fn end(&self, from: &mut dyn Read) -> Result<(), CheckpointError> {
         let mut block = [0; BLOCK];
         self.exactly(from, &mut block)?;
-        loop {
+        for _ in 0..PADDING / BLOCK {
             if block.iter().any(|byte| *byte != 0) {
                 return Err(self.wrong("something stands behind its end"));
             }
@@ -352,6 +354,7 @@ impl Archive {
             }
             block[have..].fill(0);
         }
+        Err(self.wrong("more than a mebibyte stands behind its end"))
     }
 }
 

@@ -263,6 +263,7 @@ fn refuses(bytes: &[u8], why: &str) {
         Caps {
             entries: 1000,
             bytes: 1 << 30,
+            ..Caps::default()
         },
     )
     .unwrap_err()
@@ -426,10 +427,7 @@ fn attack_c6_names_that_fold_are_refused() {
 fn an_archive_becomes_a_checkpoint_like_any_other() {
     let mut world = World::new();
     let value = "canary-value-of-a-secret";
-    let values: Values = [("KEY".to_owned(), Zeroizing::new(value.to_owned()))]
-        .into_iter()
-        .collect();
-    world.secrets = Redactor::new(&values);
+    world.keep_out(value);
     let large = noise(8, 1_500_000);
     let size = u64::try_from(large.len()).unwrap();
     let bytes = archive_of(&[
@@ -459,15 +457,6 @@ impl World {
             quota: u64::MAX,
             workers: 1,
         };
-        let tools = Tools {
-            signer: Signer {
-                key: "aa",
-                sign: &sign,
-            },
-            trusted: TRUSTED,
-            now: &Timestamp::now,
-            progress: &|_, _| {},
-        };
-        import(&self.store, &asked, &mut bytes, tools)
+        import(&self.store, &asked, &mut bytes, TOOLS)
     }
 }

@@ -52,8 +52,8 @@ pub(super) fn rotate(env: &Environment, json: &Json) -> Result<Exit, Fault> {
     ui::data(handover.new.to_string());
     ui::note(format!(
         "it follows {}, whose private half is gone; both signed that. A run that goes on seals \
-         with the old key until it ends; checkpoints and attestations it signed are checked with \
-         `--key {}`",
+         with the old key until it ends; checkpoints it signed are trusted as before, attestations are \
+         checked with `--key {}`",
         handover.old, handover.old
     ));
     Ok(Exit::Done)

@@ -48,7 +48,7 @@ pub(super) async fn run(env: &Environment, verb: Verb) -> Result<Exit, Fault> {
 }
 
 /// Where the newest seals of a repository are kept, outside of it.
-fn anchors(env: &Environment, root: &Path) -> Result<PathBuf, Fault> {
+pub(super) fn anchors(env: &Environment, root: &Path) -> Result<PathBuf, Fault> {
     Ok(env.state()?.join("anchors").join(repository_label(root)))
 }
 

@@ -13,7 +13,7 @@ use crate::{
     },
     diagnostic::explained,
     journal::{
-        self, JournalError, Key, PublicKey, SealFault,
+        self, JournalError, Key, Lock, PublicKey, SealFault,
         audit::{self, Against, Audit, AuditError},
         ring::{Ring, Trusted},
     },
@@ -49,10 +49,16 @@ pub(super) fn verify(env: &Environment, asked: &Verify) -> Result<Exit, Fault> {
         ui::note("no run was made in this repository: `loki start SPEC.md` makes one");
         return Ok(Exit::Failed);
     }
+    // A run that begins right now has a journal before it has a seal.
+    let begins = Lock::holder(&state).ok().flatten().map(|held| held.run);
     let mut exit = Exit::Done;
     let mut all = Vec::new();
     for run in &runs {
-        let judged = Judged::of(run, audit::audit(&state, run, against), asked);
+        let accepted = match asked.unsealed || begins.as_ref() == Some(run) {
+            true => Accepted::Any,
+            false => Accepted::Sealed,
+        };
+        let judged = Judged::of(run, audit::audit(&state, run, against), accepted);
         if asked.json {
             all.push(judged.json());
         } else {
@@ -85,6 +91,12 @@ fn runs(state: &Path, asked: &Verify, missing: &[RunId]) -> Result<Vec<RunId>, F
         runs.extend(audit::pruned_runs(state).or_exit(Exit::Failed)?);
     } else {
         runs = runs.pop().into_iter().collect();
+        // The newest may be the one that was destroyed, or stand in the place of it.
+        for run in journal::without_beginning(state).or_exit(Exit::Failed)? {
+            if !runs.contains(&run) {
+                runs.push(run);
+            }
+        }
     }
     runs.extend(missing.iter().cloned());
     Ok(runs)
@@ -139,6 +151,15 @@ fn given(file: &Path) -> Result<journal::Seal, Fault> {
     }
 }
 
+/// Which journals can be sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Accepted {
+    /// Those that have a seal.
+    Sealed,
+    /// Those without any, too.
+    Any,
+}
+
 /// What came of one run.
 struct Judged {
     run: RunId,
@@ -154,22 +175,11 @@ struct Wrong {
 }
 
 impl Judged {
-    fn of(run: &RunId, found: Result<Audit, AuditError>, asked: &Verify) -> Self {
+    fn of(run: &RunId, found: Result<Audit, AuditError>, accepted: Accepted) -> Self {
         let run = run.clone();
         match found {
-            Ok(found) if found.sealed == 0 && found.records > 1 && !asked.unsealed => Self {
-                fault: Some(Wrong {
-                    kind: "unsealed",
-                    message: format!(
-                        "no seal covers any of the {} records of run {run}",
-                        found.records
-                    ),
-                    hint: if found.format < 3 {
-                        "a version that did not seal may have written it: `--unsealed` checks its chain alone"
-                    } else {
-                        "the file of its seals was removed, or it was put here by somebody else"
-                    },
-                }),
+            Ok(found) if found.sealed == 0 && accepted == Accepted::Sealed => Self {
+                fault: Some(Wrong::unsealed(&found)),
                 run,
                 found: Some(found),
             },
@@ -235,6 +245,15 @@ fn say_seals(found: &Audit) {
             ui::counted(usize::try_from(found.seals).unwrap_or(usize::MAX), "seal")
         ));
     }
+    if found.loose > 0 {
+        ui::note(format!(
+            "the first {} of an older form that does not name the one before: one of them that was removed would not be missed",
+            match found.loose {
+                1 => "seal is".to_owned(),
+                seals => format!("{seals} seals are"),
+            }
+        ));
+    }
     if found.unsealed > 0 {
         ui::warning(format!(
             "no seal covers the last {}: whoever wrote them, or changed them, is not known",
@@ -262,6 +281,29 @@ fn say_seals(found: &Audit) {
 }
 
 impl Wrong {
+    fn unsealed(found: &Audit) -> Self {
+        let run = &found.run;
+        let message = match found.records {
+            0 => format!("the journal of run {run} has no whole record, and no seal"),
+            1 => format!("no seal covers the one record of run {run}"),
+            records => format!("no seal covers any of the {records} records of run {run}"),
+        };
+        let hint = match (found.records, found.format) {
+            (0, _) => {
+                "it was emptied, or its writer died before it wrote any: the next `loki start` says which"
+            }
+            (_, ..3) => {
+                "a version that did not seal may have written it: `--unsealed` checks its chain alone"
+            }
+            _ => "the file of its seals was removed, or it was put here by somebody else",
+        };
+        Self {
+            kind: "unsealed",
+            message,
+            hint,
+        }
+    }
+
     fn of(error: &AuditError) -> Self {
         let (kind, hint) = match error {
             AuditError::Journal(JournalError::Broken { .. }) => {

@@ -8,9 +8,8 @@ use crate::{
 };
 
 use super::{
-    Believed,
     args::{Diff, Listed, One, Verify},
-    bytes, state, told, ui,
+    believed, bytes, state, told, ui,
 };
 use crate::cli::{
     env::Environment,
@@ -47,7 +46,7 @@ pub(super) fn list(env: &Environment, asked: &Listed) -> Result<Exit, Fault> {
     if let Some(store) = store()? {
         let ids = store.ids().map_err(|cause| told(&cause))?;
         if !ids.is_empty() {
-            let believed = Believed::new(env, &asked.trust)?;
+            let believed = believed(env, &asked.trust)?;
             for id in ids {
                 match believed.with(|trusted| store.head(&id, trusted)) {
                     Ok(head) => heads.push(head),
@@ -106,10 +105,10 @@ pub(super) fn show(env: &Environment, asked: &One) -> Result<Exit, Fault> {
     let Some(store) = store()? else {
         return Err(unknown(&asked.id));
     };
-    let believed = Believed::new(env, &asked.trust)?;
+    let believed = believed(env, &asked.trust)?;
     let read = || {
-        let head = believed.with(|trusted| store.head(&asked.id, trusted))?;
-        let listing = store.listing(&head, &mut store.reader()?)?;
+        let (head, mut reader) = believed.with(|trusted| store.look(&asked.id, trusted))?;
+        let listing = store.listing(&head, &mut reader)?;
         Ok((head, listing))
     };
     let (head, listing) = read().map_err(|cause| told(&cause))?;
@@ -188,10 +187,10 @@ pub(super) fn diff(env: &Environment, asked: &Diff) -> Result<Exit, Fault> {
     let Some(store) = store()? else {
         return Err(unknown(&asked.before));
     };
-    let believed = Believed::new(env, &asked.trust)?;
+    let believed = believed(env, &asked.trust)?;
     let read = |id: &CheckpointId| {
-        let head = believed.with(|trusted| store.head(id, trusted))?;
-        store.listing(&head, &mut store.reader()?)
+        let (head, mut reader) = believed.with(|trusted| store.look(id, trusted))?;
+        store.listing(&head, &mut reader)
     };
     let before = read(&asked.before).map_err(|cause| told(&cause))?;
     let after = read(&asked.after).map_err(|cause| told(&cause))?;
@@ -235,7 +234,7 @@ pub(super) fn verify(env: &Environment, asked: &Verify) -> Result<Exit, Fault> {
     if ids.is_empty() {
         return Ok(Exit::Done);
     }
-    let believed = Believed::new(env, &asked.trust)?;
+    let believed = believed(env, &asked.trust)?;
     let mut exit = Exit::Done;
     for id in ids {
         let bar = super::create::Bar::new("verifying");

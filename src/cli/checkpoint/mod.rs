@@ -12,11 +12,12 @@ use std::{
 };
 
 use crate::{
-    checkpoint::{self, CheckpointError, Links, PURPOSE, Store, Trusted, Unpacking},
+    checkpoint::{self, CheckpointError, Links, Store, Unpacking},
     diagnostic::explained,
-    journal::{Key, PublicKey},
+    journal::{Key, ring::Ring},
     name::CheckpointId,
     policy::Globs,
+    run::Believed,
 };
 
 use super::{
@@ -60,41 +61,23 @@ pub(super) fn settings(env: &Environment) -> Result<&Path, Fault> {
     })
 }
 
-/// The key whose signatures count.
-struct Believed {
-    key: PublicKey,
-    text: String,
-}
-
-impl Believed {
-    /// Takes the key that was named, else this user's own.
-    fn new(env: &Environment, trust: &Trust) -> Result<Self, Fault> {
-        let key = match &trust.key {
-            Some(text) => text.parse().or_exit(Exit::Usage)?,
-            None => {
-                let own = Key::open(settings(env)?).or_exit(Exit::Failed)?;
-                let none = || {
-                    Fault::new(Exit::Usage, "there is no key of this user to check with")
-                        .hint("`loki checkpoint create` makes one; `--key PUB` trusts another")
-                };
-                own.ok_or_else(none)?.public()
-            }
-        };
-        let text = key.to_string();
-        Ok(Self { key, text })
-    }
-
-    /// Calls something with what checks signatures.
-    fn with<T>(&self, call: impl FnOnce(Trusted<'_>) -> T) -> T {
-        let fits = |bytes: &[u8], signature: &str| {
-            let signature = signature.parse().ok();
-            signature.is_some_and(|one| self.key.verify(PURPOSE, bytes, &one).is_ok())
-        };
-        call(Trusted {
-            key: &self.text,
-            fits: &fits,
-        })
-    }
+/// Trusts the key that was named, else this user's own, and those before and after it.
+fn believed(env: &Environment, trust: &Trust) -> Result<Believed, Fault> {
+    let settings = env.config.as_deref();
+    let key = match &trust.key {
+        Some(text) => text.parse().or_exit(Exit::Usage)?,
+        None => {
+            let own = Key::open(self::settings(env)?).or_exit(Exit::Failed)?;
+            let none = || {
+                Fault::new(Exit::Usage, "there is no key of this user to check with")
+                    .hint("`loki checkpoint create` makes one; `--key PUB` trusts another")
+            };
+            own.ok_or_else(none)?.public()
+        }
+    };
+    let ring = settings.map(Ring::open).transpose();
+    let ring = ring.or_exit(Exit::Failed)?.unwrap_or_default();
+    Ok(Believed::new(key, &ring))
 }
 
 /// Returns what fills a slot with a checkpoint: its home directory, and of its worktree what may be
@@ -105,7 +88,7 @@ pub(super) fn filler(
     readable: Globs,
 ) -> Result<Filler, Fault> {
     let state = state()?;
-    let believed = Believed::new(env, &Trust { key: None })?;
+    let believed = believed(env, &Trust { key: None })?;
     Ok(Box::new(move |slot, user| {
         let root = rustix::process::geteuid().is_root();
         let fill = |to: &Path, tree, readable| {

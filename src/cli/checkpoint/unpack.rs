@@ -7,9 +7,8 @@ use crate::checkpoint::{
 };
 
 use super::{
-    Believed,
     args::{Export, Format, Prune, Restore},
-    bytes,
+    believed, bytes,
     create::Bar,
     looks::{store, unknown},
     told, ui,
@@ -28,7 +27,7 @@ pub(super) fn restore(env: &Environment, asked: &Restore) -> Result<Exit, Fault>
     let Some(store) = store()? else {
         return Err(unknown(&asked.id));
     };
-    let believed = Believed::new(env, &asked.trust)?;
+    let believed = believed(env, &asked.trust)?;
     let unpacking = Unpacking {
         id: &asked.id,
         to: &asked.to,
@@ -82,7 +81,7 @@ pub(super) fn export(env: &Environment, asked: &Export) -> Result<Exit, Fault> {
     let Some(store) = store()? else {
         return Err(unknown(&asked.id));
     };
-    let believed = Believed::new(env, &asked.trust)?;
+    let believed = believed(env, &asked.trust)?;
     let wanted = checkpoint::Export {
         id: &asked.id,
         packing: match asked.format {
@@ -144,7 +143,7 @@ pub(super) fn prune(env: &Environment, asked: &Prune) -> Result<Exit, Fault> {
     let Some(store) = store()? else {
         return Ok(Exit::Done);
     };
-    let believed = Believed::new(env, &asked.trust)?;
+    let believed = believed(env, &asked.trust)?;
     let rule = Retention {
         keep: asked.keep.unwrap_or(0),
         younger: asked.older_than,
@@ -162,6 +161,12 @@ pub(super) fn prune(env: &Environment, asked: &Prune) -> Result<Exit, Fault> {
     }
     for id in &pruned.removed {
         ui::data(id.to_string());
+    }
+    for id in &pruned.strangers {
+        ui::warning(format!(
+            "checkpoint {id} was signed by a key that is not trusted here: it stays, and so does every \
+             part that it may need; `--key PUB` trusts one"
+        ));
     }
     let word = if asked.dry_run {
         "would remove"

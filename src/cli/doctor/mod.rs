@@ -281,6 +281,7 @@ async fn probe(env: &Environment, engine: Arc<dyn Engine>) -> Result<Isolation, 
             owner: sandbox::owner(),
         },
         home: Vec::new(),
+        given: Vec::new(),
         image,
     };
     let launched = async {

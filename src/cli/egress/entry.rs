@@ -11,10 +11,7 @@ use crate::{
 };
 
 use super::{
-    super::{
-        exit::{Exit, Fault, OrExit},
-        ui,
-    },
+    super::{exit::Fault, ui},
     args::Log,
     place,
 };
@@ -206,7 +203,7 @@ impl Entry {
     /// Prints it as was asked and returns whether somebody may still read the next.
     pub(super) fn print(&self, asked: &Log) -> Result<bool, Fault> {
         Ok(if asked.json {
-            ui::is_read(serde_json::to_string(self).or_exit(Exit::Bug)?)
+            ui::is_json_read(self)?
         } else {
             ui::is_read(self.line())
         })

@@ -84,7 +84,7 @@ fn stands(records: &[Record], status: &Status, head: &ObjectId) -> Result<Checke
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{digest::Digest, task::Task};
+    use crate::task::Task;
 
     fn id(digit: &str) -> String {
         digit.repeat(40)
@@ -98,6 +98,8 @@ mod tests {
             description: String::new(),
             depends_on: Vec::new(),
             accept: Vec::new(),
+            files: Vec::new(),
+            priority: crate::task::Priority::default(),
         }
     }
 
@@ -158,14 +160,7 @@ mod tests {
             },
         ];
         events.extend(more);
-        let record = |(at, event)| Record {
-            seq: at as u64 + 1,
-            ts: jiff::Timestamp::UNIX_EPOCH,
-            prev: Digest::default(),
-            event,
-            hash: Digest::default(),
-        };
-        let records: Vec<Record> = events.into_iter().enumerate().map(record).collect();
+        let records = Record::row(events);
         let status = Status::fold(&records);
         fit(&records, &status, &head.parse().unwrap()).map_err(|(why, _)| why)
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     event::Event,
-    git::{ObjectId, Repository, Signature, Undone, run_branch},
+    git::{ObjectId, Repository, Sides, Signature, Undone, run_branch},
     journal::Lock,
     name::{Role, RunId, TaskId},
     redact::Redactor,
@@ -42,21 +42,47 @@ pub(in crate::cli) fn revert(env: &Environment, args: &Revert) -> Result<Exit, F
     let turn = repository.turn().or_exit(Exit::Failed)?;
     let head = head(&repository, run)?;
     let tree = undone(&repository, &head, (&landings, &landing))?;
+    judged(
+        &repository,
+        (&head, &landing),
+        &tree,
+        &Redactor::new(&values),
+    )?;
     let commit = commit(&repository, (run, &book, &status), &landing, (&tree, &head))?;
-    book.write(&Event::Reverted {
-        task: args.task.clone(),
-        by: PERSON.to_owned(),
-        from: head.to_string(),
-        commit: commit.to_string(),
-        reverts: landing.commit.to_string(),
-    })?;
+    let gone = together(&landings, &landing);
+    for task in &gone {
+        book.write(&Event::Reverted {
+            task: task.clone(),
+            by: PERSON.to_owned(),
+            from: head.to_string(),
+            commit: commit.to_string(),
+            reverts: landing.commit.to_string(),
+        })?;
+    }
     repository
         .advance(run, &head, &commit)
         .or_exit(Exit::Failed)?;
     drop(turn);
     book.show(state);
     drop(lock);
+    if let [_, others @ ..] = gone.as_slice()
+        && !others.is_empty()
+    {
+        let others: Vec<String> = others.iter().map(|task| format!("`{task}`")).collect();
+        ui::note(format!(
+            "in the same commit landed, and are taken back, too: {}",
+            others.join(", ")
+        ));
+    }
     say(args, run, &commit, &waiting(&status, &args.task))
+}
+
+/// Returns the tasks that landed in one commit, the one that is meant first.
+fn together(landings: &Landings, landing: &Landing) -> Vec<TaskId> {
+    let others = landings.landed().iter();
+    let others = others.filter(|one| one.commit == landing.commit && one.task != landing.task);
+    let tasks = std::iter::once(landing).chain(others);
+    tasks.map(|one| one.task.clone()).collect()
 }
 
 /// Refuses where moving the branch would take something from somebody.
@@ -145,6 +171,35 @@ fn undone(
     }
 }
 
+/// Refuses to leave on the branch what no task could have landed.
+fn judged(
+    repository: &Repository,
+    (head, landing): (&ObjectId, &Landing),
+    tree: &ObjectId,
+    secrets: &Redactor,
+) -> Result<(), Fault> {
+    let sides = Sides {
+        head,
+        work: &landing.from,
+        base: &landing.commit,
+    };
+    let handed = repository.judge_undone(sides, tree, secrets);
+    let remarks = handed.or_exit(Exit::Failed)?.remarks();
+    let Some(first) = remarks.first() else {
+        return Ok(());
+    };
+    let message = format!(
+        "task `{}` cannot be taken back alone: with what came later the hand-over gate would refuse what is left, {} thing(s), the first `{}` ({}): {}",
+        landing.task,
+        remarks.len(),
+        ui::visible(&first.path),
+        first.rule,
+        first.message
+    );
+    Err(Fault::new(Exit::Failed, message)
+        .hint("take back first what came later, or do it by hand with `git revert` and look at it"))
+}
+
 /// Names the later tasks that changed some of these files, newest first.
 fn in_the_way(
     repository: &Repository,
@@ -189,6 +244,7 @@ fn commit(
     let signature = Signature {
         run,
         task: Some(&landing.task),
+        mates: &[],
         role: &role,
         policy,
         journal: book.writer.records(),

@@ -217,6 +217,10 @@ fn tried(attempt: &Attempt, say: &dyn Fn(&str, &str)) {
         let files = ui::counted(gate.files, "changed file");
         say("gate", &format!("{word}, {files}"));
     }
+    for one in &attempt.installs {
+        let key = short(&one.key.to_string()).to_owned();
+        say("installed", &format!("{} as {key}", one.lock));
+    }
     for check in &attempt.checks {
         let word = if check.passed { "passed" } else { "FAILED" };
         let tests = check

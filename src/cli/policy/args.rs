@@ -140,3 +140,24 @@ pub(in crate::cli) struct Suggest {
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) policy: Vec<PathBuf>,
 }
+
+/// `loki policy trust`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Trust {
+    /// Trust without asking
+    #[arg(long)]
+    pub(in crate::cli) yes: bool,
+    /// Take the trust back
+    #[arg(long, conflicts_with = "yes")]
+    pub(in crate::cli) remove: bool,
+}
+
+/// `loki policy check`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Check {
+    /// Files to check on top of the built-in, organisation's and user's
+    pub(in crate::cli) files: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+}

@@ -124,7 +124,7 @@ impl Ledger {
                     }
                 }
                 Event::Overrun { .. } => self.unasked += 1,
-                Event::Committed { task, commit, .. } => {
+                Event::Committed { task, commit, .. } | Event::Waiting { task, commit, .. } => {
                     for path in past.changed(commit) {
                         self.write(recorded, tasks.get(task), (&path, true), None);
                     }

@@ -13,19 +13,21 @@ use crate::{
     whole,
 };
 
-use super::super::{
-    args::PolicyTrust,
-    env::Environment,
-    exit::{Exit, Fault},
-    setup::{self, Gathered},
-    ui,
+use super::{
+    super::{
+        env::Environment,
+        exit::{Exit, Fault},
+        setup::{self, Gathered},
+        ui,
+    },
+    args,
 };
 
 /// How many changed lines of a file are shown.
 const MOST_LINES: usize = 40;
 
 /// Shows what the project's policy would widen, asks, and pins it; or takes the trust back.
-pub(in crate::cli) fn trust(env: &Environment, args: &PolicyTrust) -> Result<Exit, Fault> {
+pub(in crate::cli) fn trust(env: &Environment, args: &args::Trust) -> Result<Exit, Fault> {
     let repository = setup::repository()?;
     let root = repository.root();
     let file = pins_file(env, root).ok_or_else(|| {

@@ -204,7 +204,7 @@ async fn decide(env: &Environment, chosen: &Chosen, decision: &Decision) -> Resu
     writer.sync().or_exit(Exit::Failed)?;
     status.apply(&record);
     // Copies for other tools: a failure to write them is no failure of the decision.
-    journal::views::write(&state, &status).ok();
+    journal::views::write(&state, &status.orphaned()).ok();
     Ok(false)
 }
 

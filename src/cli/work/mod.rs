@@ -128,6 +128,9 @@ impl Chosen {
             .find_map(|record| match &record.event {
                 Event::Committed {
                     task: of, commit, ..
+                }
+                | Event::Waiting {
+                    task: of, commit, ..
                 } if of == task => Some(commit.clone()),
                 _ => None,
             });

@@ -20,7 +20,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT},
+    fs::{AtFlags, Mode, OFlags},
     io::Errno,
 };
 
@@ -32,6 +32,7 @@ use super::{
     semantics::{self, HEAD},
     sweep,
 };
+use crate::touch;
 
 /// Where answers are that are not whole yet.
 pub(super) const UNFINISHED: &str = ".unfinished";
@@ -115,7 +116,7 @@ impl Shelf {
         }
         found.sort_by_key(|(meta, ..)| std::cmp::Reverse(meta.made()));
         for (meta, from, file, name) in found {
-            touch(&file);
+            touch::now(&file);
             match draft::body(&self.key, asked, file, from) {
                 Some(body) => return Some(Found { meta, body }),
                 None => remove(&place, &name),
@@ -289,17 +290,4 @@ fn ignore_there(made: Result<(), Errno>) -> Result<(), Errno> {
         Err(Errno::EXIST) => Ok(()),
         made => made,
     }
-}
-
-/// Notes that a file was used now. Where that fails it only goes sooner.
-fn touch(file: &File) {
-    let when = |nanoseconds| Timespec {
-        tv_sec: 0,
-        tv_nsec: nanoseconds,
-    };
-    let times = Timestamps {
-        last_access: when(UTIME_OMIT),
-        last_modification: when(UTIME_NOW),
-    };
-    rustix::fs::futimens(file, &times).ok();
 }

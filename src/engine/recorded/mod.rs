@@ -1,11 +1,12 @@
 //! What real engines said of themselves, for tests of modes that cannot be had on every machine.
-//! Each file holds the answers to `GET /version` and `GET /info` as they came, unneeded fields left
-//! out.
+//! Each file of Docker's holds the answers to `GET /version` and `GET /info` as they came, each of
+//! Podman's the one to `GET /libpod/info` and the version of the API from `GET /_ping`; unneeded
+//! fields are left out.
 
 use bollard::models::{SystemInfo, SystemVersion};
 use serde_json::Value;
 
-use super::{EngineReport, socket::Peer};
+use super::{EngineReport, libpod::Description, socket::Peer};
 
 /// Returns the recorded answers of one engine.
 pub(super) fn answers(name: &str) -> Value {
@@ -18,6 +19,10 @@ pub(super) fn answers(name: &str) -> Value {
 
 /// Returns the report that comes of answers.
 pub(super) fn read(mut answers: Value, peer: Peer) -> EngineReport {
+    if let Some(api) = answers["api"].as_str().map(str::to_owned) {
+        let told: Description = serde_json::from_value(answers["libpod"].take()).unwrap();
+        return told.report(api, peer);
+    }
     let version: SystemVersion = serde_json::from_value(answers["version"].take()).unwrap();
     let info: SystemInfo = serde_json::from_value(answers["info"].take()).unwrap();
     EngineReport::of(&version, &info, peer)

@@ -16,9 +16,11 @@ use std::{
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{ChildStdout, Command, ExitStatus, Stdio},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
+
+use rustix::fs::{Access, access};
 
 use self::settings::{FIXED, neutral};
 use super::{GitError, ObjectId};
@@ -257,7 +259,7 @@ impl Call {
         reason = "the one place where git is started"
     )]
     fn process(&self) -> Command {
-        let mut process = Command::new("git");
+        let mut process = Command::new(program());
         process.env_clear();
         if let Some(path) = std::env::var_os("PATH") {
             process.env("PATH", path);
@@ -304,6 +306,25 @@ impl Call {
             .process_group(0);
         process
     }
+}
+
+/// Returns where git is, as the search path says. By its path a program is started without a copy of
+/// this process's tables of memory, by its name with one: the standard library uses `posix_spawn`
+/// only where it need not search in a path that was set.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "git is searched for where a shell would"
+)]
+fn program() -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut files = std::env::split_paths(&path)
+            .filter(|directory| directory.is_absolute())
+            .map(|directory| directory.join("git"));
+        let found = files.find(|file| file.is_file() && access(file, Access::EXEC_OK).is_ok());
+        found.unwrap_or_else(|| PathBuf::from("git"))
+    })
 }
 
 fn code_of(status: ExitStatus) -> i32 {

@@ -58,6 +58,10 @@ pub(super) const FIXED: &[(&str, &str)] = &[
     ("core.warnAmbiguousRefs", "false"),
     ("i18n.commitEncoding", "UTF-8"),
     ("merge.renormalize", "false"),
+    // What lands at a path is what somebody wrote to that path.
+    ("merge.renames", "false"),
+    ("diff.renames", "false"),
+    ("merge.directoryRenames", "false"),
     ("worktree.useRelativePaths", "false"),
     ("worktree.guessRemote", "false"),
 ];

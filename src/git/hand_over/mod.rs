@@ -10,13 +10,23 @@
 //!
 //! It assumes that nothing runs in the sandbox any more.
 
+mod gate;
 mod keep;
+mod merged;
 mod needs;
 mod report;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use self::report::{LISTED, LISTED_BYTES, breaches};
+pub use self::merged::Sides;
+pub(super) use self::needs::blobs;
+use self::{
+    gate::Gate,
+    report::{LISTED, LISTED_BYTES, breaches},
+};
 use super::{
     GitError, ObjectId, Repository, Signature, Slot,
     command::{Answer, Place},
@@ -24,17 +34,13 @@ use super::{
     modules, pointers,
     refs::quarantine_ref,
     repository::printable,
-    spelling,
-    tree::{self, Entry, Walk},
+    spelling, tree,
 };
 use crate::{
     event::{Breach, Need},
     policy::Files,
     redact::Redactor,
 };
-
-/// How many files become an object file each; git's own bound for what it fetches.
-const LOOSE: usize = 100;
 
 /// How much may leave a sandbox at once. Ignored files do not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +51,8 @@ pub struct Caps {
     pub total_bytes: u64,
     /// How many files may change.
     pub files: usize,
+    /// How long contents may be looked at.
+    pub time: Duration,
 }
 
 impl Default for Caps {
@@ -53,6 +61,7 @@ impl Default for Caps {
             file_bytes: 50 << 20,
             total_bytes: 500 << 20,
             files: 100_000,
+            time: Duration::from_secs(300),
         }
     }
 }
@@ -168,7 +177,9 @@ impl Repository {
             slot,
         };
         let walk = tree::walk(slot.work())?;
-        let mut remarks = gate.unless_ignored(inspect::names(&walk, &slot.absent))?;
+        let beginning = |path: &[u8]| contents::beginning(slot, path);
+        let names = inspect::names(&walk, &slot.absent, &beginning);
+        let mut remarks = gate.unless_old(gate.unless_ignored(names)?)?;
         remarks.extend(modules::entered(&walk.entries, &slot.modules));
         let mut sights = BTreeMap::new();
         let mut count = 0;
@@ -177,7 +188,8 @@ impl Repository {
             count = candidates.len();
             remarks.extend(inspect::sizes(&candidates, terms.caps));
             if !remarks.iter().any(Remark::stops_git) {
-                let seen = contents::look(slot, &candidates, terms.secrets)?;
+                let deadline = contents::Deadline::after(terms.caps.time);
+                let seen = contents::look(slot, &candidates, (terms.secrets, deadline))?;
                 remarks.extend(seen.values);
                 sights = seen.sights;
             }
@@ -191,13 +203,16 @@ impl Repository {
             });
         }
         let tree = gate.take(count)?;
-        let differences = gate.differences(&tree)?;
+        let differences = differences(&gate.place, &slot.base, &tree)?;
         let write = &terms.files.write;
-        remarks.extend(inspect::changes(&differences, &walk.entries, write));
+        let mut changed = inspect::changes(&differences, &walk.entries, write);
+        gate.pardon(&mut changed, &differences)?;
+        remarks.extend(changed);
         remarks.extend(spelling::twins(&differences, &walk.entries, &slot.absent));
         remarks.extend(pointers::replaced(self, slot, &differences)?);
         let found = needs::Found {
-            slot,
+            absent: needs::absent_links(&gate.place, slot)?,
+            landed: None,
             changes: &differences,
             entries: &walk.entries,
             sights: &sights,
@@ -256,99 +271,24 @@ impl From<&Difference> for Change {
     }
 }
 
-/// A slot under judgement.
-struct Gate<'a> {
-    place: Place,
-    slot: &'a Slot,
-}
-
-impl Gate<'_> {
-    /// Leaves out what the tree's `.gitignore` names, unless the base tracks files below it: these
-    /// git would look at all the same.
-    fn unless_ignored(&self, remarks: Vec<Remark>) -> Result<Vec<Remark>, GitError> {
-        if remarks.is_empty() {
-            return Ok(remarks);
-        }
-        let index = &self.slot.files.index;
-        let tracked = self
-            .place
-            .reading("ls-files")
-            .index(index)
-            .arg("-z")
-            .run()?;
-        let tracked: BTreeSet<&[u8]> = tracked.records().flat_map(ancestors).collect();
-        // This command knows no literal paths; behind `./` nothing in a name means anything.
-        let input: Vec<u8> = remarks
-            .iter()
-            .flat_map(|remark| [b"./", &remark.path[..], b"\0"].concat())
-            .collect();
-        let call = self
-            .place
-            .reading("check-ignore")
-            .index(index)
-            .args(["-z", "--stdin"]);
-        let call = call.env("GIT_LITERAL_PATHSPECS", "0");
-        // 128: git cannot tell, as for a path behind a link. Then nothing is ignored.
-        let answer = call.accept(&[0, 1, 128]).input(input).run()?;
-        let ignored: BTreeSet<&[u8]> = if answer.code == 0 {
-            answer
-                .records()
-                .filter_map(|path| path.strip_prefix(b"./"))
-                .collect()
-        } else {
-            BTreeSet::new()
-        };
-        let judged = |remark: &Remark| {
-            let path = remark.path.as_slice();
-            !ignored.contains(path) || tracked.contains(path)
-        };
-        Ok(remarks.into_iter().filter(judged).collect())
-    }
-
-    /// Returns what git would read: untracked files that are not ignored, and changed ones.
-    fn candidates<'w>(&self, walk: &'w Walk) -> Result<Vec<&'w Entry>, GitError> {
-        let call = self.place.reading("ls-files").index(&self.slot.files.index);
-        let listed = call
-            .args(["-z", "--others", "--modified", "--exclude-standard"])
-            .run()?;
-        let entries: BTreeMap<&[u8], &Entry> = walk
-            .entries
-            .iter()
-            .map(|entry| (entry.path.as_slice(), entry))
-            .collect();
-        let paths: BTreeSet<&[u8]> = listed.records().collect();
-        Ok(paths
-            .into_iter()
-            .filter_map(|path| entries.get(path).copied())
-            .collect())
-    }
-
-    /// Puts the work into the object store: many files into one pack, not into a file each.
-    fn take(&self, count: usize) -> Result<ObjectId, GitError> {
-        let index = &self.slot.files.index;
-        let mut add = self.place.git("add");
-        if count > LOOSE {
-            add = add.setting("core.bigFileThreshold", "1");
-            add = add.setting("pack.compression", "1");
-        }
-        add.index(index).args(["--all", "--", "."]).run()?;
-        self.place.git("write-tree").index(index).run()?.id()
-    }
-
-    fn differences(&self, tree: &ObjectId) -> Result<Vec<Difference>, GitError> {
-        let call = self.place.reading("diff-tree");
-        let call = call.args([
-            "-r",
-            "-z",
-            "--raw",
-            "--no-renames",
-            "--no-ext-diff",
-            "--no-textconv",
-        ]);
-        let call = call.arg("--ignore-submodules=none");
-        let answer = call.args([self.slot.base.as_str(), tree.as_str()]).run()?;
-        raw_differences(&answer)
-    }
+/// Returns what differs between two trees or commits, a rename as a removal and a creation.
+pub(super) fn differences(
+    place: &Place,
+    from: &ObjectId,
+    to: &ObjectId,
+) -> Result<Vec<Difference>, GitError> {
+    let call = place.reading("diff-tree");
+    let call = call.args([
+        "-r",
+        "-z",
+        "--raw",
+        "--no-renames",
+        "--no-ext-diff",
+        "--no-textconv",
+    ]);
+    let call = call.arg("--ignore-submodules=none");
+    let answer = call.args([from.as_str(), to.as_str()]).run()?;
+    raw_differences(&answer)
 }
 
 /// Returns a path and every directory above it.

@@ -8,7 +8,7 @@ use super::{
         command::Place,
         inspect::{
             Difference, Remark,
-            contents::Sight,
+            contents::{self, Sight},
             host::{self, Aliases},
             letters,
         },
@@ -24,6 +24,9 @@ const LARGEST: u64 = 8 << 20;
 /// Bytes of contents that are compared with, in one hand-over.
 const TOTAL: u64 = 64 << 20;
 
+/// Things in one file that are told; the others are counted.
+const TOLD: usize = 200;
+
 /// The rules whose breach a person may approve.
 pub(super) const RULES: [&str; 4] = [
     host::RULE,
@@ -34,10 +37,19 @@ pub(super) const RULES: [&str; 4] = [
 
 /// What was found in the worktree and in the changes.
 pub(super) struct Found<'a> {
-    pub(super) slot: &'a Slot,
+    /// Links of the base that are not in the worktree.
+    pub(super) absent: Vec<Entry>,
     pub(super) changes: &'a [Difference],
     pub(super) entries: &'a [Entry],
     pub(super) sights: &'a BTreeMap<Vec<u8>, Vec<Sight>>,
+    pub(super) landed: Option<Landed<'a>>,
+}
+
+/// What the branch got that work did not see when it was judged.
+pub(super) struct Landed<'a> {
+    pub(super) changes: &'a [Difference],
+    /// All that the branch has.
+    pub(super) entries: &'a [Entry],
 }
 
 /// Returns what waits for a person: what no policy grants and nobody has approved.
@@ -46,13 +58,10 @@ pub(super) fn needs(
     found: &Found<'_>,
     terms: &Terms<'_>,
 ) -> Result<Result<Vec<Need>, Remark>, GitError> {
-    let absent = absent_links(place, found.slot)?;
-    let entries: Vec<&Entry> = found.entries.iter().chain(&absent).collect();
-    let aliases = match Aliases::of(&entries) {
-        Ok(aliases) => aliases,
+    let mut hosted = match hosted(found) {
+        Ok(hosted) => hosted,
         Err(breach) => return Ok(Err(breach)),
     };
-    let mut hosted = host::look(found.changes, &aliases);
     hosted.retain(|one| !terms.granted.contains(&one.kind.name));
     let sighted: Vec<(&Difference, &Vec<Sight>)> = found
         .changes
@@ -72,10 +81,13 @@ pub(super) fn needs(
         }
     }
     for (change, sights) in sighted {
-        let base = blobs.get(change.old_id.as_slice());
-        let fresh = |sight: &&Sight| !base.is_some_and(|base| sight.is_old(base));
-        let told = sights.iter().filter(fresh);
+        let fresh = contents::fresh(sights, blobs.get(change.old_id.as_slice()));
+        let told = fresh.iter().take(TOLD);
         needs.extend(told.map(|sight| need(change, sight.rule, None, sight.message.clone())));
+        if let Some(next) = fresh.get(TOLD) {
+            let message = format!("and {} further ones", fresh.len() - TOLD);
+            needs.push(need(change, next.rule, None, message));
+        }
     }
     let created = found
         .changes
@@ -90,9 +102,26 @@ pub(super) fn needs(
     Ok(listed(needs, terms.approved))
 }
 
+/// Returns the changes that a program of the host would act on. Of what landed meanwhile these are
+/// the ones that it would not without a link which the work brings: that link was judged by what it
+/// led to then.
+fn hosted<'a>(found: &Found<'a>) -> Result<Vec<host::Hosted<'a>>, Remark> {
+    let entries: Vec<&Entry> = found.entries.iter().chain(&found.absent).collect();
+    let aliases = Aliases::of(&entries)?;
+    let mut hosted = host::look(found.changes, &aliases);
+    if let Some(landed) = &found.landed {
+        let before: Vec<&Entry> = landed.entries.iter().collect();
+        let known = host::look(landed.changes, &Aliases::of(&before)?);
+        let known: BTreeSet<(&[u8], &str)> = known.iter().map(host::Hosted::key).collect();
+        let now = host::look(landed.changes, &aliases);
+        hosted.extend(now.into_iter().filter(|one| !known.contains(&one.key())));
+    }
+    Ok(hosted)
+}
+
 /// Returns the links of the base that the role may not read: they are not in the worktree, and lend
 /// their names to files all the same.
-fn absent_links(place: &Place, slot: &Slot) -> Result<Vec<Entry>, GitError> {
+pub(super) fn absent_links(place: &Place, slot: &Slot) -> Result<Vec<Entry>, GitError> {
     if slot.absent.is_empty() {
         return Ok(Vec::new());
     }
@@ -106,14 +135,9 @@ fn absent_links(place: &Place, slot: &Slot) -> Result<Vec<Entry>, GitError> {
     });
     let links: Vec<(&[u8], &[u8])> = links.collect();
     let targets = blobs(place, links.iter().map(|(id, _)| *id).collect())?;
-    let entry = |(id, path): (&[u8], &[u8])| Entry {
-        path: path.to_vec(),
-        kind: Kind::Link(targets.get(id).cloned().unwrap_or_default()),
-        mode: 0o777,
-        size: 0,
-        links: 1,
-        inode: (0, 0),
-        unreadable: false,
+    let entry = |(id, path): (&[u8], &[u8])| {
+        let target = targets.get(id).cloned().unwrap_or_default();
+        Entry::listed(path, Kind::Link(target))
     };
     Ok(links.into_iter().map(entry).collect())
 }
@@ -152,7 +176,7 @@ fn need(change: &Difference, rule: &str, kind: Option<String>, message: String) 
 }
 
 /// Names a file's path, mode and contents after the change: what an approval is for.
-fn digest(change: &Difference) -> String {
+pub(super) fn digest(change: &Difference) -> String {
     let parts = [&change.path[..], &change.new_mode, &change.new_id];
     Digest::of(&parts.join(&b'\0')).to_string()
 }
@@ -177,10 +201,13 @@ fn keys_differ(one: &host::Hosted<'_>, blobs: &Blobs<'_>) -> bool {
 }
 
 /// Contents by the id of their object.
-type Blobs<'a> = BTreeMap<&'a [u8], Vec<u8>>;
+pub(in crate::git) type Blobs<'a> = BTreeMap<&'a [u8], Vec<u8>>;
 
 /// Reads contents from the repository. What is too large, or no contents at all, is left out.
-fn blobs<'a>(place: &Place, wanted: BTreeSet<&'a [u8]>) -> Result<Blobs<'a>, GitError> {
+pub(in crate::git) fn blobs<'a>(
+    place: &Place,
+    wanted: BTreeSet<&'a [u8]>,
+) -> Result<Blobs<'a>, GitError> {
     let wanted: Vec<&[u8]> = wanted
         .into_iter()
         .filter(|id| id.iter().any(|digit| *digit != b'0'))
@@ -236,6 +263,7 @@ mod tests {
     use crate::{
         git::{
             Caps, HandOver, Repository, Slot, Terms,
+            hand_over::tests::worked,
             world::{World, globs, write},
         },
         policy::Files,
@@ -264,13 +292,7 @@ mod tests {
 
     /// What waits in a repository with these files committed, after an agent's work on it.
     fn waits(base: &[(&str, &str)], work: impl Fn(&Path)) -> Vec<String> {
-        let world = World::new();
-        base.iter().for_each(|(path, text)| world.file(path, text));
-        world.file("base", "");
-        world.save("base");
-        let repository = world.open();
-        let slot = world.slot(&repository, "store", repository.head());
-        work(slot.work());
+        let (_world, repository, slot) = worked(base, work);
         let handed = judged((&repository, &slot), &[], &[]);
         assert_eq!(handed.breaches, [], "only needs");
         assert_eq!(handed.waits().is_some(), !handed.needs.is_empty());

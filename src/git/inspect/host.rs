@@ -3,7 +3,7 @@
 //! A file counts by its own name, and by every name that a link of the worktree gives it: a link
 //! `.vscode` makes tasks of whatever it leads to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{
     Deserialize, Deserializer,
@@ -11,7 +11,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{Difference, Remark, follow};
+use super::{Difference, Remark, links::Ways};
 use crate::{
     git::tree::{Entry, Kind as EntryKind},
     host_files::{self, Kind, Only},
@@ -33,13 +33,19 @@ pub(in crate::git) struct Hosted<'c> {
 }
 
 impl Hosted<'_> {
+    /// Returns what tells it from others.
+    pub(in crate::git) fn key(&self) -> (&[u8], &str) {
+        (&self.change.path, &self.kind.name)
+    }
+
     /// Says who would act on it.
     pub(in crate::git) fn message(&self) -> String {
         format!("is run or obeyed by {}", self.kind.runs)
     }
 }
 
-/// Other names of files: by where links lead, the links.
+/// Other names of files: by where links lead, the links. A link on the way of another has that one's
+/// name, too: who changes it changes where the other leads.
 pub(in crate::git) struct Aliases(BTreeMap<Vec<u8>, Vec<Vec<u8>>>);
 
 impl Aliases {
@@ -49,6 +55,7 @@ impl Aliases {
     /// A breach, when there are more than can be judged.
     pub(in crate::git) fn of(entries: &[&Entry]) -> Result<Self, Remark> {
         let links = super::links(entries.iter().copied());
+        let mut ways = Ways::new(&links);
         let mut aliases = BTreeMap::<_, Vec<_>>::new();
         let mut count = 0;
         for (path, target) in &links {
@@ -61,11 +68,14 @@ impl Aliases {
                     format!("more than {LINKS} links stand where programs of the host look");
                 return Err(Remark::new("count", b".", message));
             }
-            if let Ok(leads_to) = follow(path, target, &links) {
-                aliases.entry(leads_to).or_default().push(path.to_vec());
+            if let Ok(way) = ways.follow(path, target) {
+                let on_the_way = ways.all_through(&way).into_iter().map(<[u8]>::to_vec);
+                for known_as in on_the_way.chain([way.to.clone()]) {
+                    aliases.entry(known_as).or_default().push(path.to_vec());
+                }
             }
         }
-        Ok(Self(aliases))
+        ways.overrun().map_or(Ok(Self(aliases)), Err)
     }
 
     /// Returns the names that a path has besides its own.
@@ -116,12 +126,11 @@ fn counts(kind: &Kind, change: &Difference) -> bool {
 /// Returns whether two texts of a JSON object differ in one of these keys. What is no such object
 /// differs; nothing at all is an empty one.
 pub(in crate::git) fn differ(old: Option<&[u8]>, new: Option<&[u8]>, keys: &[String]) -> bool {
-    let watched: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
     let read = |text: Option<&[u8]>| match text {
         None => Some(Vec::new()),
         Some(text) => serde_json::from_slice::<Pairs>(text).ok().map(|pairs| {
             let all = pairs.0.into_iter();
-            all.filter(|(key, _)| watched.contains(key.as_str()))
+            all.filter_map(|(key, value)| Some((watched(&key, value, keys)?, key)))
                 .collect::<Vec<_>>()
         }),
     };
@@ -129,6 +138,31 @@ pub(in crate::git) fn differ(old: Option<&[u8]>, new: Option<&[u8]>, keys: &[Str
         (Some(old), Some(new)) => old != new,
         _ => true,
     }
+}
+
+/// Returns what counts of a key's value.
+fn watched(key: &str, value: Value, keys: &[String]) -> Option<Value> {
+    if keys.iter().any(|one| one == key) {
+        return Some(value);
+    }
+    let lower = key.to_lowercase();
+    let mut ends = keys.iter().filter_map(|one| one.strip_prefix('*'));
+    ends.any(|end| lower.ends_with(end)).then_some(())?;
+    let Value::Object(mut packages) = value else {
+        return Some(value);
+    };
+    packages.retain(|_, from| !from.as_str().is_some_and(is_of_registry));
+    (!packages.is_empty()).then_some(Value::Object(packages))
+}
+
+/// Returns whether a package comes from a registry, or from the workspace it is named in: anything
+/// else is an address, a path or a repository, whose scripts run on install.
+fn is_of_registry(from: &str) -> bool {
+    let named = ["npm:", "workspace:", "catalog:", "jsr:"];
+    if let Some(rest) = named.iter().find_map(|prefix| from.strip_prefix(prefix)) {
+        return !rest.contains([':', '\\']) && !rest.contains("..");
+    }
+    !from.contains([':', '/', '\\', '~']) || from.starts_with('~') && !from.contains('/')
 }
 
 /// The pairs of an object in their order, those whose key stands twice included: which of two
@@ -158,7 +192,7 @@ impl<'de> Deserialize<'de> for Pairs {
 }
 
 /// Returns whether an entry is a link.
-pub(super) fn target(entry: &Entry) -> Option<(&[u8], &[u8])> {
+pub(in crate::git) fn target(entry: &Entry) -> Option<(&[u8], &[u8])> {
     match &entry.kind {
         EntryKind::Link(target) => Some((entry.path.as_slice(), target.as_slice())),
         _ => None,
@@ -293,6 +327,51 @@ mod tests {
         for no_object in ["", "[]", "{", "\u{feff}{}", "{} x", "null"] {
             assert!(differ("{}", no_object), "{no_object}");
         }
+    }
+
+    #[test]
+    fn attack_g11_a_package_that_comes_from_no_registry_counts() {
+        let keys = ["scripts".to_owned(), "*dependencies".to_owned()];
+        let differ = |key: &str, from: &str| {
+            let new = format!(r#"{{"{key}":{{"left-pad":"1.0.0","a":"{from}"}}}}"#);
+            let old = format!(r#"{{"{key}":{{"left-pad":"0.9.0"}}}}"#);
+            differ(Some(old.as_bytes()), Some(new.as_bytes()), &keys)
+        };
+        for from in [
+            "http://h.test/a.tgz",
+            "https://h.test/a.tgz",
+            "git+ssh://h.test/a",
+            "git:h.test/a",
+            "file:../a",
+            "link:./a",
+            "portal:./a",
+            "github:o/r",
+            "o/r",
+            "./a",
+            "~/a",
+            "..\\\\a",
+            "workspace:../../a",
+        ] {
+            for key in ["dependencies", "devDependencies", "optionalDependencies"] {
+                assert!(differ(key, from), "{key} {from}");
+            }
+        }
+        for from in [
+            "1.2.3",
+            "^1",
+            "~1.2",
+            ">=1 <2 || 3.x",
+            "latest",
+            "*",
+            "",
+            "npm:@scope/b@1",
+            "workspace:*",
+            "workspace:^",
+            "catalog:",
+        ] {
+            assert!(!differ("dependencies", from), "{from}");
+        }
+        assert!(!differ("description", "o/r"));
     }
 
     #[test]

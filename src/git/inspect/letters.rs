@@ -3,18 +3,18 @@
 //!
 //! It judges lines, and does not know languages: a comment counts like code.
 
+use std::collections::HashSet;
+
 use unicode_script::{Script, UnicodeScript};
 use unicode_security::confusable_detection::skeleton;
 
-use super::contents::{Mark, Sight};
+use super::contents::{Mark, Sight, Sights};
 use crate::text::is_hostile;
 
 /// The rule that hidden characters break.
 pub(in crate::git) const HIDDEN: &str = "hidden-text";
 /// The rule that letters of several scripts in one name break.
 pub(in crate::git) const MIXED: &str = "mixed-scripts";
-/// Most findings in one piece of a file.
-const MOST: usize = 50;
 /// How much of a file is looked at to tell whether it is text, as git does.
 const PROBE: usize = 8000;
 
@@ -24,16 +24,18 @@ pub(super) fn is_binary(beginning: &[u8]) -> bool {
 }
 
 /// Adds what is odd about the letters of a piece of a text file.
-pub(super) fn look(text: &[u8], seen: &mut Vec<Sight>) {
-    let most = seen.len() + MOST;
+pub(super) fn look(text: &[u8], seen: &mut Sights) {
     for line in text.split(|byte| *byte == b'\n') {
+        if seen.is_full() {
+            return;
+        }
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if seen.len() >= most || is_plain(line) {
+        if is_plain(line) {
             continue;
         }
         let shown = String::from_utf8_lossy(line);
         for (rule, message) in odd(&shown) {
-            seen.push(Sight {
+            seen.add(Sight {
                 rule,
                 message,
                 mark: Mark::Line(line.to_vec()),
@@ -88,7 +90,11 @@ fn hidden(line: &str) -> Option<char> {
             // A mark of the byte order.
             '\u{feff}' => !first,
             '\r' => true,
-            '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' => true,
+            // Spaces and selectors of a script, beside letters of it.
+            '\u{2800}' => !before.is_some_and(is_braille),
+            '\u{180b}'..='\u{180d}' | '\u{180f}' => {
+                before.is_none_or(|c| c.script() != Script::Mongolian)
+            }
             '\u{200c}' | '\u{200d}' => is_word(before) && is_word(letters.peek().copied()),
             c if is_variation(c) => before.is_none_or(|c| is_variation(c) || is_word(Some(c))),
             c => is_hostile(c),
@@ -99,6 +105,10 @@ fn hidden(line: &str) -> Option<char> {
         before = Some(c);
     }
     None
+}
+
+fn is_braille(c: char) -> bool {
+    matches!(c, '\u{2800}'..='\u{28ff}')
 }
 
 fn is_word(c: Option<char>) -> bool {
@@ -124,11 +134,16 @@ fn deed(c: char) -> &'static str {
 fn misleading(line: &str) -> Option<(&str, String)> {
     let ends = |c: char| !(c.is_alphanumeric() || c == '_');
     let names = || line.split(ends).filter(|name| !name.is_ascii());
-    let twins: Vec<(&str, String)> = names()
-        .filter_map(|name| Some((name, twin(name)?)))
-        .collect();
+    let mut seen = HashSet::new();
+    let mut twins: Vec<(&str, String)> = Vec::new();
     // A word of another script among words that are plainly of it is just a word.
-    let is_prose = names().any(|name| !twins.iter().any(|(twin, _)| *twin == name));
+    let mut is_prose = false;
+    for name in names().filter(|name| seen.insert(*name)) {
+        match twin(name) {
+            Some(looks) => twins.push((name, looks)),
+            None => is_prose = true,
+        }
+    }
     let mixed = |name: &str| name.contains(|c: char| c.is_ascii_alphabetic());
     let tells = |(name, _): &(&str, String)| mixed(name) || !is_prose;
     twins.into_iter().find(tells)
@@ -158,12 +173,12 @@ fn is_foreign(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{HIDDEN, MIXED, is_binary, look, of_name};
+    use super::{HIDDEN, MIXED, Sights, is_binary, look, of_name};
 
     fn rules(text: &str) -> Vec<&'static str> {
-        let mut seen = Vec::new();
+        let mut seen = Sights::default();
         look(text.as_bytes(), &mut seen);
-        seen.into_iter().map(|sight| sight.rule).collect()
+        seen.all().into_iter().map(|sight| sight.rule).collect()
     }
 
     #[test]
@@ -180,6 +195,12 @@ mod tests {
             "eval(`\u{fe01}\u{fe02}\u{e0101}`)",
             "text \u{feff} in the middle",
             "\u{200f}mark",
+            "let a\u{34f}b = 1;",
+            "x\u{17b4}",
+            "x\u{180b}y",
+            "\u{1d173}\u{1d174}",
+            "a\u{2800}b",
+            "\u{2800}",
         ] {
             assert_eq!(rules(text), [HIDDEN], "{text:?}");
         }
@@ -197,6 +218,8 @@ mod tests {
             "5 µs, Δt, x² + ∑",
             "altı ılık",
             "let café = 1;",
+            "\u{2813}\u{2811}\u{2807}\u{2800}\u{283a}",
+            "\u{182d}\u{180b}",
         ] {
             assert_eq!(rules(text), Vec::<&str>::new(), "{text:?}");
         }
@@ -221,8 +244,9 @@ mod tests {
 
     #[test]
     fn a_message_shows_no_odd_character_itself() {
-        let mut seen = Vec::new();
+        let mut seen = Sights::default();
         look("is\u{410}dmin \u{202e}".as_bytes(), &mut seen);
+        let seen = seen.all();
         assert_eq!(seen.len(), 2);
         assert!(
             seen.iter().all(|sight| sight.message.is_ascii()),
@@ -237,5 +261,17 @@ mod tests {
         assert!(is_binary(b"\x7fELF\0"));
         assert!(!is_binary(b"text"));
         assert!(!is_binary(&[vec![b'a'; 8000], vec![0]].concat()));
+    }
+
+    /// Comparing each name of a line with each other took seconds for one line.
+    #[test]
+    fn many_names_on_one_line_are_looked_at_once_each() {
+        use std::fmt::Write as _;
+
+        let mut line = String::new();
+        for at in 0..200_000 {
+            write!(line, "\u{430}{at:x} ").unwrap();
+        }
+        assert_eq!(rules(&line), [MIXED]);
     }
 }

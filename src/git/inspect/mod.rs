@@ -6,10 +6,13 @@
 pub(super) mod contents;
 pub(super) mod host;
 pub(super) mod letters;
+pub(super) mod links;
+pub(super) mod nested;
 pub(super) mod patterns;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::links::Ways;
 use super::{
     hand_over::Caps,
     repository::printable,
@@ -17,8 +20,9 @@ use super::{
 };
 use crate::{event::Breach, policy::Globs};
 
-/// How many links one path may lead through, as in the kernel.
-const HOPS: usize = 40;
+/// The rule that a link which leads out of the tree breaks.
+pub(super) const ESCAPE: &str = "symlink-escape";
+const RULE_LINK: &str = "must be a file, not a link";
 
 /// A breach whose path is still exact, so that git can be asked whether it is ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +51,11 @@ impl Remark {
         }
     }
 
+    /// Returns whether a base may have it: git stores it, and nobody is to blame who left it alone.
+    pub(super) fn may_be_old(&self) -> bool {
+        self.message == nested::BARE || self.message == RULE_LINK
+    }
+
     /// Returns whether git may not be let loose on a worktree that holds it.
     pub(super) fn stops_git(&self) -> bool {
         !matches!(self.rule, "special-file" | "set-id" | "write-globs")
@@ -65,12 +74,19 @@ pub(super) struct Difference {
     pub(super) new_id: Vec<u8>,
 }
 
-/// Runs every inspector of names.
-pub(super) fn names(walk: &Walk, absent: &BTreeSet<Vec<u8>>) -> Vec<Remark> {
+/// Tells how a file begins, none when it cannot be read.
+pub(super) type Beginning<'a> = &'a dyn Fn(&[u8]) -> Option<Vec<u8>>;
+
+/// Runs every inspector of names. Of contents only those count that make a name what it is.
+pub(super) fn names(
+    walk: &Walk,
+    absent: &BTreeSet<Vec<u8>>,
+    beginning: Beginning<'_>,
+) -> Vec<Remark> {
     let entries = &walk.entries;
     let mut remarks = Vec::new();
     remarks.extend(special_files(entries));
-    remarks.extend(nested_repositories(entries));
+    remarks.extend(nested::repositories(entries, absent, beginning));
     remarks.extend(git_names(entries));
     remarks.extend(set_ids(entries));
     remarks.extend(unreadable(entries));
@@ -103,24 +119,6 @@ fn special_files(entries: &[Entry]) -> impl Iterator<Item = Remark> {
     })
 }
 
-/// Finds `.git` below the top, and directories that git would take for a bare repository.
-fn nested_repositories(entries: &[Entry]) -> impl Iterator<Item = Remark> {
-    let paths: BTreeSet<&[u8]> = entries.iter().map(|entry| entry.path.as_slice()).collect();
-    entries.iter().filter_map(move |entry| {
-        if let Some(inside) = entry.path.strip_suffix(b"/.git") {
-            return Some(Remark::new(
-                "nested-repository",
-                inside,
-                "is a repository of its own",
-            ));
-        }
-        let has = |name: &[u8]| paths.contains([&entry.path, name].concat().as_slice());
-        let bare =
-            entry.kind == Kind::Directory && has(b"/HEAD") && has(b"/objects") && has(b"/refs");
-        bare.then(|| Remark::new("nested-repository", &entry.path, "is a bare repository"))
-    })
-}
-
 fn git_names(entries: &[Entry]) -> impl Iterator<Item = Remark> {
     entries.iter().filter_map(|entry| {
         let name = entry
@@ -135,13 +133,17 @@ fn git_names(entries: &[Entry]) -> impl Iterator<Item = Remark> {
         }
         let rules = [&b".gitmodules"[..], b".gitattributes", b".gitignore"].contains(&name);
         (rules && matches!(entry.kind, Kind::Link(_)))
-            .then(|| Remark::new("git-name", &entry.path, "must be a file, not a link"))
+            .then(|| Remark::new("git-name", &entry.path, RULE_LINK))
     })
 }
 
 /// Returns whether some file system reads a name as `.git`: by case, by NTFS short names, streams,
 /// trailing dots and backslashes, or by characters that HFS+ ignores.
 pub(super) fn folds_to_git(name: &[u8]) -> bool {
+    // The usual case.
+    if name.is_ascii() && !name.iter().any(|byte| byte.eq_ignore_ascii_case(&b'g')) {
+        return false;
+    }
     let text = String::from_utf8_lossy(name);
     let kept = text.chars().filter(|letter| !is_ignored_by_hfs(*letter));
     let folded: String = kept.flat_map(char::to_lowercase).collect();
@@ -300,73 +302,43 @@ fn symlinks(changes: &[Difference], entries: &[Entry]) -> Vec<Remark> {
         .map(|change| change.path.as_slice())
         .collect();
     let links = links(entries);
-    let none = BTreeMap::new();
-    links
-        .iter()
-        .filter(|(path, target)| {
-            changed.contains(*path) || leads_out(path, target, &none).is_none()
-        })
-        .filter_map(|(path, target)| {
-            let why = leads_out(path, target, &links)?;
+    let (mut ways, mut alone) = (Ways::new(&links), Ways::new(&BTreeMap::new()));
+    let mut remarks = Vec::new();
+    for (path, target) in &links {
+        if !changed.contains(path) && alone.follow(path, target).is_err() {
+            continue;
+        }
+        if let Err(why) = ways.follow(path, target) {
             let message = format!("is a link to `{}`, which {why}", printable(target));
-            Some(Remark::new("symlink-escape", path, message))
-        })
-        .collect()
+            remarks.push(Remark::new(ESCAPE, path, message));
+        }
+    }
+    remarks.extend(ways.overrun().or_else(|| alone.overrun()));
+    remarks
+}
+
+/// Returns the links that lead out of a tree.
+pub(super) fn leading_out(entries: &[Entry]) -> BTreeSet<Vec<u8>> {
+    let links = links(entries);
+    let mut ways = Ways::new(&links);
+    let mut out = BTreeSet::new();
+    for (path, target) in &links {
+        if ways.follow(path, target).is_err() {
+            out.insert(path.to_vec());
+        }
+    }
+    out
+}
+
+/// Returns whether a path is another one, or below it.
+pub(super) fn is_within(path: &[u8], other: &[u8]) -> bool {
+    let rest = path.strip_prefix(other);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// Returns the links of a worktree and their targets.
 fn links<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> BTreeMap<&'a [u8], &'a [u8]> {
     entries.into_iter().filter_map(host::target).collect()
-}
-
-/// Says why a link leads out, none when it does not.
-fn leads_out(path: &[u8], target: &[u8], links: &BTreeMap<&[u8], &[u8]>) -> Option<&'static str> {
-    follow(path, target, links).err()
-}
-
-/// Follows a link by its text through the other links of the tree to a path in it, or says why it
-/// leads out.
-fn follow(
-    path: &[u8],
-    target: &[u8],
-    links: &BTreeMap<&[u8], &[u8]>,
-) -> Result<Vec<u8>, &'static str> {
-    if target.starts_with(b"/") {
-        return Err("is absolute");
-    }
-    let parts = |text: &[u8]| -> Vec<Vec<u8>> {
-        text.split(|byte| *byte == b'/')
-            .rev()
-            .map(<[u8]>::to_vec)
-            .collect()
-    };
-    let mut at: Vec<Vec<u8>> = parts(path).into_iter().skip(1).rev().collect();
-    let mut ahead = parts(target);
-    let mut hops = 0;
-    while let Some(part) = ahead.pop() {
-        match part.as_slice() {
-            b"" | b"." => {}
-            b".." if at.pop().is_none() => return Err("leaves the worktree"),
-            b".." => {}
-            name if folds_to_git(name) => return Err("leads into `.git`"),
-            _ => {
-                at.push(part);
-                let Some(next) = links.get(at.join(&b'/').as_slice()) else {
-                    continue;
-                };
-                hops += 1;
-                if hops > HOPS {
-                    return Err("leads through too many links");
-                }
-                if next.starts_with(b"/") {
-                    return Err("leads through an absolute link");
-                }
-                at.pop();
-                ahead.extend(parts(next));
-            }
-        }
-    }
-    Ok(at.join(&b'/'))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 mod conflict;
 mod outcome;
+mod placed;
 mod undo;
 
 use super::{GitError, ObjectId, Repository, Slot, refs, repository::printable};
@@ -24,6 +25,8 @@ pub struct Signature<'a> {
     pub run: &'a RunId,
     /// The task; none for work of the run itself.
     pub task: Option<&'a TaskId>,
+    /// Other tasks that were done with it, in one session.
+    pub mates: &'a [TaskId],
     /// The role that did the work.
     pub role: &'a Role,
     /// The hash of the policy in force.
@@ -125,11 +128,16 @@ impl Repository {
         let tree = tree
             .and_then(|id| id.parse().ok())
             .ok_or_else(|| answer.odd())?;
-        Ok(Merged {
-            tree,
+        let mut merged = Merged {
             names: records.map(<[u8]>::to_vec).collect(),
             is_clean: answer.code == 0,
-        })
+            tree,
+        };
+        if merged.is_clean {
+            merged.names = self.misplaced((ours, theirs), &merged.tree)?;
+            merged.is_clean = merged.names.is_empty();
+        }
+        Ok(merged)
     }
 
     /// Makes the commit that the run's branch moves to: the task's own when it stands on the head,
@@ -224,6 +232,11 @@ fn signed(message: &str, signature: &Signature<'_>) -> String {
         .task
         .map(|task| format!("Loki-Task: {task}\n"))
         .unwrap_or_default();
+    let mates: String = signature
+        .mates
+        .iter()
+        .map(|mate| format!("Loki-With: {mate}\n"))
+        .collect();
     let Signature {
         run,
         role,
@@ -232,7 +245,7 @@ fn signed(message: &str, signature: &Signature<'_>) -> String {
         ..
     } = signature;
     format!(
-        "{message}\n\nLoki-Run: {run}\n{task}Loki-Role: {role}\nLoki-Policy: {policy}\nLoki-Journal: {journal}\n"
+        "{message}\n\nLoki-Run: {run}\n{task}{mates}Loki-Role: {role}\nLoki-Policy: {policy}\nLoki-Journal: {journal}\n"
     )
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{
     super::{
-        JournalError,
+        JournalError, named as began,
         ring::Trusted,
         seal::{Seal, SealFault},
     },
@@ -64,7 +64,10 @@ pub(super) fn believe(seal: &Seal, run: &RunId, keys: &Trusted) -> Result<(), Se
         });
     }
     seal.check().map_err(|_| SealFault::Forged)?;
-    if keys.holds(&seal.key) {
+    // Whoever got hold of a key that was changed seals no run that began afterwards.
+    let ended = keys.ended(&seal.key);
+    let is_late = ended.is_some_and(|ended| began(run).is_some_and(|began| began > ended));
+    if keys.holds(&seal.key) && !is_late {
         Ok(())
     } else {
         Err(SealFault::OtherKey { found: seal.key })
@@ -80,6 +83,9 @@ pub(super) struct ReadSeals {
     pub(super) when: Option<Timestamp>,
     pub(super) torn: u64,
     pub(super) taken_over: Vec<(u64, u64)>,
+    /// Seals of the older form, which do not name the one before.
+    pub(super) loose: u64,
+    last: Digest,
 }
 
 pub(super) fn read_seals(
@@ -146,6 +152,12 @@ impl ReadSeals {
                 before: self.sealed,
             });
         }
+        match facts.link {
+            Some(link) if link.seal == self.count + 1 && link.before == self.last => {}
+            None if self.loose == self.count => self.loose += 1,
+            Some(_) | None => return Err(SealFault::Chain),
+        }
+        self.last = seal.digest();
         if let Some(first) = facts.taken_over {
             self.taken_over.push((first, facts.seq));
         }

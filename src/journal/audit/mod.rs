@@ -79,6 +79,9 @@ pub struct Audit {
     /// Records that were sealed only when the journal was opened again after a crash, as first and
     /// last number.
     pub taken_over: Vec<(u64, u64)>,
+    /// Seals of the older form, which do not name the one before: one of them that was removed would
+    /// not be missed.
+    pub loose: u64,
     /// The record that the seal outside of the repository says; none where there is none.
     pub anchored: Option<u64>,
     /// When it was pruned: then only its first and last record are known.
@@ -131,6 +134,7 @@ pub fn audit(home: &Path, run: &RunId, against: Against<'_>) -> Result<Audit, Au
         torn_seal: (read.torn > 0).then_some(read.torn),
         unsealed: checked.records - read.sealed,
         taken_over: read.taken_over,
+        loose: read.loose,
         anchored: newest,
         pruned: None,
     })

@@ -269,6 +269,7 @@ impl Tombstone {
             sealed: seal.facts.seq,
             sealed_at: Some(seal.facts.ts),
             torn_seal: None,
+            loose: 0,
             unsealed: 0,
             taken_over: Vec::new(),
             anchored: anchors.iter().map(|seal| seal.facts.seq).max(),

@@ -100,6 +100,8 @@ pub(in super::super) struct Found {
     pub(in super::super) last: Option<Seal>,
     pub(in super::super) torn: bool,
     pub(in super::super) sound: u64,
+    /// How many seals there are.
+    pub(in super::super) count: u64,
 }
 
 /// Finds the last seal of an open file.
@@ -121,6 +123,7 @@ pub(in super::super) fn newest(file: &File, path: &Path) -> Result<Found, Journa
         last,
         torn: lines.torn() > 0,
         sound: lines.sound,
+        count: lines.number,
     })
 }
 

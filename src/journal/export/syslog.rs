@@ -46,14 +46,14 @@ pub(super) fn message(run: &RunId, record: &Record) -> String {
     text
 }
 
-/// What a parameter's value looks like: hidden characters shown, and the three that end it behind a
+/// What a parameter's value looks like: hidden characters and those beyond ASCII shown, and the three that end it behind a
 /// backslash.
 fn escaped(value: &str) -> String {
     let mut text = String::new();
     for c in value.chars().take(LONGEST) {
         match c {
             '"' | '\\' | ']' => text.extend(['\\', c]),
-            c if is_hidden(c) => {
+            c if !c.is_ascii() || is_hidden(c) => {
                 // The backslash of an escape is one of the three.
                 write!(text, "\\\\u{{{:x}}}", u32::from(c)).ok();
             }

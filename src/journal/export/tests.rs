@@ -44,11 +44,12 @@ fn of_fixture(text: &str) -> Vec<(Record, &str)> {
         .collect()
 }
 
-/// Every record of two real runs, and one of each kind they do not have.
+/// Every record of three real runs, and one of each kind they do not have.
 fn records() -> Vec<Record> {
     let runs = [
         include_str!("../tests/formats/1.jsonl"),
         include_str!("../tests/formats/2.jsonl"),
+        include_str!("../tests/formats/3.jsonl"),
     ];
     let mut records: Vec<Record> = runs
         .into_iter()
@@ -177,6 +178,7 @@ fn parsed(message: &str) -> (Vec<&str>, BTreeMap<String, String>, &str) {
 fn every_message_is_one_of_rfc_5424_and_no_text_breaks_out_of_it() {
     for record in records() {
         let message = text(Format::Syslog, &record);
+        assert!(message.is_ascii(), "{message}");
         let (header, parameters, rest) = parsed(&message);
         let [priority, time, host, program, process, kind] = header[..] else {
             panic!("{message}");

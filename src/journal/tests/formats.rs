@@ -1,17 +1,15 @@
-//! Journals that older versions wrote, kept as they wrote them: `formats/1.jsonl` and
-//! `formats/2.jsonl` are the example's run by the program of their time.
+//! Journals that older versions wrote, kept as they wrote them: each file of `formats/` is the
+//! example's run by the program of its time.
 
 use super::*;
 
 fn old(format: u64) -> (Home, PathBuf, RunId) {
     let home = home();
-    let bytes: &[u8] = match format {
-        1 => include_bytes!("formats/1.jsonl"),
-        _ => include_bytes!("formats/2.jsonl"),
-    };
-    let name = match format {
-        1 => "20261121-085540-bfd8",
-        _ => "20261121-193214-0dc5",
+    let (name, bytes): (_, &[u8]) = match format {
+        1 => ("20261121-085540-bfd8", include_bytes!("formats/1.jsonl")),
+        2 => ("20261121-193214-0dc5", include_bytes!("formats/2.jsonl")),
+        3 => ("20261121-224144-3349", include_bytes!("formats/3.jsonl")),
+        _ => panic!("add a journal of format {format} to the files"),
     };
     let run: RunId = name.parse().unwrap();
     let path = path(&home.path, &run);
@@ -22,7 +20,13 @@ fn old(format: u64) -> (Home, PathBuf, RunId) {
 
 #[test]
 fn journals_of_every_older_format_are_read_and_fold_to_what_they_were() {
-    for (format, records, usage) in [(1, 94, false), (2, 110, true)] {
+    let held = [(94, 26), (110, 26), (134, 32)];
+    assert_eq!(
+        held.len(),
+        (1..FORMAT).count(),
+        "one journal of each format"
+    );
+    for (format, (records, checks)) in (1..FORMAT).zip(held) {
         let (_home, path, run) = old(format);
         assert_eq!(verify(&path).unwrap().records, records);
         let read = read(&path).unwrap();
@@ -33,14 +37,14 @@ fn journals_of_every_older_format_are_read_and_fold_to_what_they_were() {
         assert_eq!(status.faults, Vec::<String>::new(), "format {format}");
         let counts = &status.counts;
         assert_eq!((counts.total, counts.completed, counts.retries), (6, 6, 1));
-        assert_eq!((status.egress.denied, status.checks.len()), (3, 26));
-        assert_eq!(status.usage.writes > 0, usage, "format {format}");
+        assert_eq!((status.egress.denied, status.checks.len()), (3, checks));
+        assert_eq!(status.usage.writes > 0, format > 1, "format {format}");
     }
 }
 
 #[test]
 fn journals_of_older_formats_have_no_seal_and_are_not_continued() {
-    for format in [1, 2] {
+    for format in 1..FORMAT {
         let (home, path, run) = old(format);
         let (keys, outside) = (trusted(&home), outside(&home));
         let against = audit::Against {

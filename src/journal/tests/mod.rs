@@ -22,6 +22,7 @@ use crate::{
 mod beside;
 mod chain;
 mod changed;
+mod destroyed;
 mod formats;
 mod keys;
 mod pruning;
@@ -74,6 +75,8 @@ fn task(name: &str) -> Task {
         description: "all of it".to_owned(),
         depends_on: Vec::new(),
         accept: vec!["make test".to_owned()],
+        files: Vec::new(),
+        priority: crate::task::Priority::default(),
     }
 }
 

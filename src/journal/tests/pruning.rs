@@ -77,6 +77,7 @@ fn attack_s16_what_pruning_left_cannot_be_forged() {
         hash: Digest::of(b"later"),
         ts: clock()(),
         taken_over: None,
+        link: None,
     };
     let later = Seal::sign(facts, &key(&home, "settings"));
     let anchor = outside(&home).join(format!("{}.seal", run()));

@@ -217,10 +217,10 @@ fn attack_s16_seals_that_were_changed_pasted_or_signed_by_others_are_named() {
         hash: Digest::of(b"x"),
         ts: clock()(),
         taken_over: None,
+        link: None,
     };
     let own = key(&six.home, "settings");
     let stranger = key(&six.home, "stranger");
-    let huge = Seal::sign(facts(&run(), u64::MAX), &own);
     let fault = |lines: &[String]| {
         std::fs::write(&six.seals, lines.concat()).unwrap();
         match six.audit_elsewhere().unwrap_err() {
@@ -242,17 +242,38 @@ fn attack_s16_seals_that_were_changed_pasted_or_signed_by_others_are_named() {
     let moved = seals[1].replace("\"seq\":3", "\"seq\":4");
     assert_eq!(fault(&[seals[0].clone(), moved]), (2, SealFault::Forged));
     let swapped = fault(&[seals[1].clone(), seals[0].clone()]);
-    assert_eq!(swapped, (2, SealFault::Order { seq: 1, before: 3 }));
+    assert_eq!(swapped, (1, SealFault::Chain));
+    let repeated = fault(&[seals[0].clone(), seals[0].clone()]);
+    assert_eq!(repeated, (2, SealFault::Order { seq: 1, before: 1 }));
     for form in [
         "\n".to_owned(),
-        seals[1].replace("\"format\":1", "\"format\":2"),
+        seals[1].replace("\"format\":2", "\"format\":1"),
         seals[1].replace(",\"seq\"", ", \"seq\""),
         seals[1].replace("\"key\"", "\"more\":1,\"key\""),
         "x".repeat(1 << 20),
     ] {
         assert_eq!(fault(&[seals[0].clone(), form]), (2, SealFault::Form));
     }
-    // One that is signed, and says what never was, is as good as a cut journal.
+}
+
+/// S16: a seal that says what never was is as good as a cut journal.
+#[test]
+fn attack_s16_a_seal_of_what_is_not_there_is_a_cut_journal() {
+    let six = six();
+    let seals = six.lines(&six.seals);
+    let own = key(&six.home, "settings");
+    let huge = Facts {
+        run: run(),
+        seq: u64::MAX,
+        hash: Digest::of(b"x"),
+        ts: clock()(),
+        taken_over: None,
+        link: Some(Link {
+            seal: 4,
+            before: Digest::of(seals[2].trim_end().as_bytes()),
+        }),
+    };
+    let huge = Seal::sign(huge, &own);
     std::fs::write(&six.seals, format!("{}{huge}\n", seals.concat())).unwrap();
     let found = six.audit_elsewhere().unwrap_err();
     assert!(
@@ -382,6 +403,10 @@ fn no_changed_byte_of_a_seal_leaves_one_that_fits() {
         hash: Digest::of(b"x"),
         ts: clock()(),
         taken_over: Some(7),
+        link: Some(Link {
+            seal: 3,
+            before: Digest::of(b"y"),
+        }),
     };
     let line = Seal::sign(facts, &key(&home, "settings")).to_string();
     let fits = |text: &[u8]| {

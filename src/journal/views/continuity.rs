@@ -8,7 +8,7 @@ use std::fmt::Write;
 use crate::{
     event::Outcome,
     status::{Progress, Status},
-    task::State,
+    task::{Priority, State},
     text::visible,
 };
 
@@ -40,15 +40,7 @@ fn draw(page: &mut String, status: &Status) -> std::fmt::Result {
         &last.map(named).into_iter().collect::<Vec<_>>(),
     )?;
     section(page, "Active Blockers", &blockers(status))?;
-    let next = status
-        .tasks
-        .iter()
-        .filter(|task| matches!(task.state, State::Pending | State::Interrupted));
-    section(
-        page,
-        "Next Up",
-        &next.take(LINES).map(named).collect::<Vec<_>>(),
-    )?;
+    section(page, "Next Up", &next(status))?;
     let decided = status.decisions.iter().rev().take(LINES);
     let decided: Vec<String> = decided
         .map(|one| format!("{:.0}: {}", one.at, plain(&one.what)))
@@ -127,8 +119,24 @@ fn blockers(status: &Status) -> Vec<String> {
     budgets.chain(tasks).take(LINES).collect()
 }
 
+/// What is to be done yet, a higher priority first.
+fn next(status: &Status) -> Vec<String> {
+    let waits = |task: &&Progress| matches!(task.state, State::Pending | State::Interrupted);
+    let of = |priority| {
+        let tasks = status.tasks.iter().filter(waits);
+        tasks.filter(move |task| task.priority == priority)
+    };
+    let all = Priority::ALL.into_iter().flat_map(of);
+    all.take(LINES).map(named).collect()
+}
+
 fn named(task: &Progress) -> String {
-    format!("{} ({}): {}", task.id, task.role, plain(&task.title))
+    let priority = match task.priority {
+        usual if usual.is_usual() => String::new(),
+        other => format!(", {other}"),
+    };
+    let (id, role) = (&task.id, &task.role);
+    format!("{id} ({role}{priority}): {}", plain(&task.title))
 }
 
 /// Text on one line that is nothing but text.

@@ -50,6 +50,7 @@ fn tasks(status: &Status) -> Value {
         "waiting": counts.waiting,
         "interrupted": counts.interrupted,
         "reverted": counts.reverted,
+        "cancelled": counts.cancelled,
     })
 }
 

@@ -18,7 +18,7 @@ use super::{error::JournalError, place::Dir};
 use crate::{
     event::Outcome,
     status::{self, Phase, Status},
-    text::is_hidden,
+    text::visible_json,
 };
 
 /// Items that a list of tasks holds at most.
@@ -79,10 +79,12 @@ fn session(status: &Status) -> Value {
         (Some(Outcome::Waiting), _) => "waiting",
         (Some(Outcome::Limited), _) => "limited",
         (None, Phase::Stopping) => "stopping",
+        (None, Phase::Interrupted) => "interrupted",
         (None, _) => "running",
     };
-    // Nobody runs a run that has ended.
-    let pid = status.outcome.is_none().then(std::process::id);
+    // Nobody runs a run that has ended, or whose orchestrator is gone.
+    let goes_on = status.outcome.is_none() && status.phase != Phase::Interrupted;
+    let pid = goes_on.then(std::process::id);
     let verb = if status.resumed > 0 {
         "resume"
     } else {
@@ -109,20 +111,7 @@ fn cut(text: &str, most: usize) -> String {
 /// Indented JSON in which hidden characters are escaped, for these files are read with `cat`.
 fn json_text(value: &impl Serialize) -> Result<Vec<u8>, JournalError> {
     let plain = serde_json::to_string_pretty(value).map_err(JournalError::Unwritable)?;
-    let mut text = String::with_capacity(plain.len() + 1);
-    let mut units = [0; 2];
-    for c in plain.chars() {
-        // Line breaks are the layout: inside strings they are escaped already.
-        if c != '\n' && is_hidden(c) {
-            text.extend(
-                c.encode_utf16(&mut units)
-                    .iter()
-                    .map(|unit| format!("\\u{unit:04x}")),
-            );
-        } else {
-            text.push(c);
-        }
-    }
+    let mut text = visible_json(&plain);
     text.push('\n');
     Ok(text.into_bytes())
 }

@@ -24,7 +24,8 @@ enum List {
     Pending,
     InProgress,
     Completed,
-    /// Failed before its last attempt, blocked by one that failed, or taken back by a person.
+    /// Failed before its last attempt, blocked by one that failed, or taken back or cancelled by a
+    /// person.
     Failed,
     /// Failed on its last attempt.
     DeadLetter,
@@ -44,10 +45,8 @@ impl List {
             State::Pending | State::Interrupted => Self::Pending,
             State::Claimed | State::Waiting | State::Approved => Self::InProgress,
             State::Done => Self::Completed,
-            State::Failed if task.attempt - task.interrupted >= status.queue().max_attempts() => {
-                Self::DeadLetter
-            }
-            State::Failed | State::Blocked | State::Reverted => Self::Failed,
+            State::Failed if is_tried_out(task, status) => Self::DeadLetter,
+            State::Failed | State::Blocked | State::Reverted | State::Cancelled => Self::Failed,
         }
     }
 
@@ -60,6 +59,13 @@ impl List {
             Self::DeadLetter => "dead-letter.json",
         }
     }
+}
+
+/// Returns whether a task has had all the attempts it may have.
+fn is_tried_out(task: &Progress, status: &Status) -> bool {
+    let queue = status.queue();
+    let standing = queue.get(&task.id);
+    standing.is_some_and(|standing| standing.tries() >= queue.max_attempts())
 }
 
 /// Returns how many tasks failed on their last attempt.
@@ -116,7 +122,7 @@ fn item(task: &Progress, (status, holders): (&Status, &Holders<'_>)) -> Value {
         "title": cut(&task.title, TEXT),
         "description": cut(&task.description, DESCRIPTION),
         "status": list_status(task.state),
-        "priority": null,
+        "priority": task.priority,
         "source": cut(&status.spec, TEXT),
         "role": task.role,
         "dependencies": task.depends_on.iter().take(FEW).collect::<Vec<_>>(),
@@ -145,5 +151,6 @@ fn list_status(state: State) -> &'static str {
         State::Waiting => "waiting",
         State::Approved => "approved",
         State::Interrupted => "interrupted",
+        State::Cancelled => "cancelled",
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     digest::Digest,
     event::{Event, Isolation, Load, Record, Usage},
     name::TaskId,
-    task::Task,
+    task::{Priority, Task},
 };
 
 /// What other tools read, file by file.
@@ -96,6 +96,8 @@ fn planned(name: &str, description: &str) -> Task {
         description: description.to_owned(),
         depends_on: Vec::new(),
         accept: vec!["true".to_owned()],
+        files: Vec::new(),
+        priority: Priority::default(),
     }
 }
 
@@ -134,16 +136,27 @@ fn claimed(name: &str) -> Event {
     }
 }
 
-/// A run in which one task is done, one failed for good, one is worked on and one waits.
+/// A run in which one task is done, one failed for good, one is worked on, two wait, one of them
+/// before the other, and one was cancelled.
 fn small() -> Vec<Record> {
     let mut limits = Budgets::default();
     limits.run.set(Measure::Money, Some(5_000_000));
-    let names = ["one", "two", "three", "four"];
+    let names = ["one", "two", "three", "four", "five", "six"];
     records(vec![
         started(),
         Event::BudgetSet(limits),
         Event::Planned {
             tasks: names.map(|name| planned(name, "text")).into(),
+        },
+        Event::TaskCancelled {
+            task: id("five"),
+            by: "person".to_owned(),
+            reason: None,
+        },
+        Event::TaskPrioritised {
+            task: id("six"),
+            by: "person".to_owned(),
+            priority: Priority::High,
         },
         claimed("one"),
         Event::TaskDone {
@@ -289,6 +302,38 @@ fn the_dashboard_says_what_agents_use_and_what_is_left_of_a_budget() {
         json!({ "limit": 5_000_000, "used": 0, "remaining": 5_000_000 })
     );
     assert_eq!(state["iteration"], 3);
+}
+
+#[test]
+fn a_task_that_was_cancelled_or_goes_first_is_so_in_every_file() {
+    let home = tempfile::tempdir().unwrap();
+    write(home.path(), &Status::fold(&small())).unwrap();
+    let field = |list: &str, at: usize, name: &str| {
+        json(home.path(), &format!("queue/{list}.json"))[at][name].clone()
+    };
+    assert_eq!(field("failed", 1, "id"), "five");
+    assert_eq!(field("failed", 1, "status"), "cancelled");
+    assert_eq!(field("pending", 1, "id"), "six");
+    assert_eq!(field("pending", 1, "priority"), "high");
+    let tasks = &json(home.path(), "dashboard-state.json")["tasks"];
+    assert_eq!(
+        (&tasks["cancelled"], &tasks["total"]),
+        (&json!(1), &json!(6))
+    );
+    let text = fs::read_to_string(home.path().join("STATUS.txt")).unwrap();
+    assert!(text.contains("  Cancelled:   1\n"), "{text}");
+    assert!(text.contains("[/] five "), "{text}");
+}
+
+#[test]
+fn a_run_whose_orchestrator_is_gone_is_nobodys() {
+    let home = tempfile::tempdir().unwrap();
+    write(home.path(), &Status::fold(&small()).orphaned()).unwrap();
+    let session = json(home.path(), "session.json");
+    assert_eq!(
+        (&session["pid"], &session["status"]),
+        (&Value::Null, &json!("interrupted"))
+    );
 }
 
 #[test]

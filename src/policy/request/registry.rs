@@ -10,7 +10,7 @@ use super::{Credential, PathPattern, RegistryKind, RegistryRule, RequestRule, cr
 use crate::{
     name::HostName,
     policy::{
-        EgressRule, HostPattern, Protocol,
+        EgressRule, HostPattern, Layer, Protocol,
         fields::{items, map, scalar, unknown},
         sheet::{Mark, Sheet},
         units,
@@ -83,7 +83,10 @@ pub(in crate::policy) fn rules(sheet: &mut Sheet<'_>, item: &Node) -> Vec<Egress
     }
     let hosts = sheet.facts().registries.get(&kind);
     let Some(hosts) = hosts.filter(|hosts| !hosts.is_empty()) else {
-        nowhere(sheet, kind, at);
+        // What is shipped names registries that this machine is only asked for when it must be.
+        if sheet.source().layer != Layer::BuiltIn {
+            nowhere(sheet, kind, at);
+        }
         return Vec::new();
     };
     let hosts = hosts.clone();

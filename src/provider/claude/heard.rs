@@ -149,8 +149,8 @@ impl Heard {
     }
 
     fn remedy(&self, ending: &Ending) -> Remedy {
-        if self.limited.is_some() {
-            return Remedy::Person;
+        if let Some(limited) = &self.limited {
+            return resets(limited).map_or(Remedy::Person, Remedy::Until);
         }
         match ending.api_error_status {
             // It read too much; the next one may read less.
@@ -176,10 +176,15 @@ impl Heard {
     }
 }
 
+/// Returns when a plan's limit is no longer used up, where that was said.
+fn resets((_, resets_at): &(String, Option<u64>)) -> Option<jiff::Timestamp> {
+    let seconds = resets_at.and_then(|seconds| i64::try_from(seconds).ok())?;
+    jiff::Timestamp::from_second(seconds).ok()
+}
+
 /// Says which of a plan's limits was met, and until when.
-fn until((kind, resets_at): &(String, Option<u64>)) -> String {
-    let seconds = resets_at.and_then(|seconds| i64::try_from(seconds).ok());
-    let time = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+fn until(limited: &(String, Option<u64>)) -> String {
+    let (kind, time) = (&limited.0, resets(limited));
     let until = time.map_or_else(String::new, |time| format!(" until {time}"));
     format!(" (the plan's limit `{kind}` is used up{until})")
 }

@@ -98,9 +98,15 @@ fn a_connection_that_breaks_is_tried_again_later() {
 }
 
 #[test]
-fn a_plan_that_is_used_up_is_for_a_person_and_says_until_when() {
+fn a_plan_that_is_used_up_is_waited_for_until_the_time_it_names() {
     let limited = r#"{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":1795219841,"rateLimitType":"five_hour","isUsingOverage":false}}"#;
     let (reason, remedy) = trouble(&format!("{limited}\n{}", recorded!("too-many")), 1);
+    assert_eq!(
+        remedy,
+        Remedy::Until("2026-11-21T00:10:41Z".parse().unwrap())
+    );
+    let silent = limited.replace("\"resetsAt\":1795219841,", "");
+    let (_, remedy) = trouble(&format!("{silent}\n{}", recorded!("too-many")), 1);
     assert_eq!(remedy, Remedy::Person);
     assert!(
         reason.contains("`five_hour`") && reason.contains("2026-11-21T00:10:41Z"),

@@ -82,7 +82,9 @@ impl Driver {
     pub(super) fn stopped(&self) -> Ending {
         let by = match &self.stop {
             Some(Control::Drain(by) | Control::Stop(by)) => by.clone(),
-            Some(Control::Open(_) | Control::Decide(_)) | None => "nobody".to_owned(),
+            Some(Control::Open(_) | Control::Decide(_) | Control::Change(..)) | None => {
+                "nobody".to_owned()
+            }
         };
         Ending {
             outcome: Outcome::Stopped,

@@ -7,13 +7,12 @@
 
 use std::time::Duration;
 
-use tokio::task::JoinError;
-
-use super::{Driver, Ending, Job, RunError};
+use super::{Driver, Ending, RunError};
 use crate::{
     budget::{Mark, Measure, Tokens},
     event::{Event, Outcome, Priced, SpentSoFar},
-    name::TaskId,
+    name::{Role, TaskId},
+    run::admission::Hold,
     task::{Action, State},
 };
 
@@ -41,9 +40,9 @@ impl Driver {
             drain: true,
         })?;
         self.limit = Some(reason);
-        for (task, attempt) in &self.attempts {
+        for (task, session) in &self.under_way {
             if self.status.budget.works(task).is_some() {
-                attempt.abort();
+                session.abort.abort();
             }
         }
         Ok(())
@@ -84,23 +83,12 @@ impl Driver {
         }
     }
 
-    /// Returns whether no budget keeps a task from another session; the claim before it may have
-    /// been the last that one allows.
-    pub(super) fn may_begin(&mut self, task: &TaskId) -> Result<bool, RunError> {
+    /// Returns what keeps a role from another session: the claim before may have been the last that
+    /// a budget allows.
+    pub(super) fn barred(&mut self, role: &Role) -> Result<Option<Hold>, RunError> {
         self.hold_to_budgets()?;
-        let standing = self.queue.get(task).filter(|_| self.limit.is_none());
-        Ok(standing.is_some_and(|one| self.status.budget.barred(&one.task.role).is_none()))
-    }
-
-    /// Takes note of a job that ended, or that was ended for a limit: what that had written is kept.
-    pub(super) fn ended(
-        &mut self,
-        job: Result<Job, JoinError>,
-    ) -> Result<Option<Ending>, RunError> {
-        match job {
-            Err(ended) if ended.is_cancelled() => Ok(None),
-            job => self.settle(job?),
-        }
+        let passed = self.status.budget.barred(role);
+        Ok(passed.map(|passed| Hold::Gate(passed.told())))
     }
 
     /// Waits until time alone crosses a line of a budget; for ever where none would.

@@ -1,48 +1,53 @@
 //! The driver: one task that owns journal and queue, makes the claims and decides when a run is
 //! over.
 
+mod change;
+mod claims;
 mod ending;
 mod limit;
+mod outcome;
 mod person;
 mod shown;
 mod taken;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use tokio::{
     sync::{mpsc, watch},
-    task::{AbortHandle, JoinSet},
+    task::JoinSet,
     time::Instant,
 };
 
 use crate::{
     budget::Prices,
     egress::Opening,
+    event::Event,
     event::Record,
-    event::{Event, Outcome},
     journal::{JournalError, Writer},
     name::TaskId,
     redact::Redactor,
     status::Status,
-    task::{Action, Decision, Queue, QueueError, Task},
+    task::{Backoff, Batching, Breakers, Decision, Fuses, Queue, QueueError, TaskRequest},
 };
 
 use super::{
-    attempt::{Claim, Finished, attempt},
-    checks,
+    admission::{Admission, Seat},
+    attempt::{Claim, Finished},
     failure::Failure,
     landings::Landings,
     masked::{Unmaskable, masked},
     recorder::{Message, Position, Recorder},
-    resume::{Cut, lesson, lessons},
+    resume::{Cut, lessons},
     work::Work,
 };
-use shown::Shown;
 
+pub use change::Answer;
+use claims::{Begun, UnderWay};
 pub use ending::Ending;
+use shown::Shown;
 
 /// What a person or a signal asks of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +60,29 @@ pub enum Control {
     Open(Opening),
     /// Let waiting work land, or not.
     Decide(Decision),
+    /// Change the tasks, and tell what became of it.
+    Change(Box<TaskRequest>, Answer),
+}
+
+/// How a run deals with what fails, and with what is small.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// How a busy provider is waited for.
+    pub backoff: Backoff,
+    /// When a role is held back that only fails.
+    pub fuses: Fuses,
+    /// Which small tasks are done together; none does each alone.
+    pub batching: Option<Batching>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            backoff: Backoff::default(),
+            fuses: Fuses::default(),
+            batching: Some(Batching::default()),
+        }
+    }
 }
 
 /// Why a run could not go on.
@@ -90,13 +118,18 @@ pub struct Session {
     pub controls: mpsc::Receiver<Control>,
     /// Told of each record once it is written.
     pub observer: mpsc::UnboundedSender<Record>,
+    /// What it shares with the other runs of this process.
+    pub admission: Arc<Admission>,
+    /// How it deals with what fails, and with what is small.
+    pub rules: Rules,
     /// What tokens cost where a program does not say.
     pub prices: Prices,
 }
 
 /// A job that ended.
 enum Job {
-    Attempt(Claim, u64, Result<Finished, Failure>),
+    /// A session, or what was left to do of one: each task with the version that was claimed.
+    Ended(Vec<(Claim, u64, Result<Finished, Failure>)>),
     Final(Result<(), Failure>),
 }
 
@@ -117,11 +150,16 @@ struct Driver {
     stop: Option<Control>,
     position: watch::Sender<Position>,
     shown: Shown,
+    seat: Seat,
+    rules: Rules,
+    breakers: Breakers,
+    /// Sessions under way, by each of their tasks.
+    under_way: HashMap<TaskId, Arc<UnderWay>>,
+    /// When to ask again for what was held.
+    again: Option<jiff::Timestamp>,
     prices: Prices,
     /// When the last record was written.
     told_at: Instant,
-    /// Attempts that can be ended one by one.
-    attempts: HashMap<TaskId, AbortHandle>,
     /// Why the run goes no further, once a limit says so.
     limit: Option<String>,
 }
@@ -145,6 +183,7 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
     let (position, watched) = watch::channel(last.map(Position::of).unwrap_or_default());
     let (recorder, mut messages) = Recorder::new(watched);
     let status = Status::fold(&session.history);
+    let seat = session.admission.join(&work.run);
     *work.landings() = Landings::fold(&session.history);
     let mut driver = Driver {
         shown: Shown::begin(work.state(), status.clone()),
@@ -161,11 +200,17 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
         held: BTreeMap::new(),
         stop: None,
         position,
+        seat,
+        rules: session.rules,
+        breakers: Breakers::fold(&session.history),
+        under_way: HashMap::new(),
+        again: None,
         prices: session.prices,
         told_at: Instant::now(),
-        attempts: HashMap::new(),
         limit: None,
     };
+    driver.keep_apart();
+    driver.spare_again(&session.history);
     let mut controls = session.controls;
     for event in session.opening {
         driver.write(event)?;
@@ -201,7 +246,7 @@ impl Driver {
             if let Some(ending) = self.advance()? {
                 return Ok(ending);
             }
-            let line = self.next_line();
+            let (look, line) = (self.look_again(), self.next_line());
             tokio::select! {
                 biased;
                 Some(message) = messages.recv() => self.take(message)?,
@@ -215,6 +260,8 @@ impl Driver {
                         return Ok(ending);
                     }
                 }
+                () = self.seat.changed() => {}
+                () = tokio::time::sleep(look.unwrap_or_default()), if look.is_some() => {}
                 () = line => {}
             }
         }
@@ -223,129 +270,32 @@ impl Driver {
     /// Starts whatever the queue allows; returns the ending when nothing is left to start or wait
     /// for.
     fn advance(&mut self) -> Result<Option<Ending>, RunError> {
-        let free = self.parallel.saturating_sub(self.jobs.len());
         if self.jobs.is_empty() && self.stop.is_some() {
             return Ok(Some(self.stopped()));
         }
         if let Some(ending) = self.limited() {
             return Ok(Some(ending));
         }
-        let may = |task: &Task| self.status.budget.barred(&task.role).is_none();
-        for action in self.queue.next_of(free, may) {
-            match action {
-                Action::Claim {
-                    task,
-                    version,
-                    attempt,
-                } => self.claim(&task, version, attempt)?,
-                Action::Land {
-                    task,
-                    version,
-                    attempt,
-                    commit,
-                } => self.land((&task, version, attempt), &commit),
-                Action::Finish(outcome) if self.jobs.is_empty() => return self.finish(outcome),
-                Action::Finish(_) => {}
-            }
+        self.trip()?;
+        self.again = None;
+        let mut barred = BTreeSet::new();
+        let held = loop {
+            match self.begin_all(&barred)? {
+                Begun::Role(role) => barred.insert(role),
+                Begun::All => break false,
+                Begun::Held => break true,
+                // A limit may have come just now.
+                Begun::Over(ending) => return Ok(Some(self.limited().unwrap_or(ending))),
+            };
+        };
+        if !held {
+            self.seat.rest();
         }
         if !self.jobs.is_empty() {
             return Ok(None);
         }
-        let rest = (!self.held.is_empty()).then(|| self.waiting());
-        Ok(self.withheld().or(rest))
-    }
-
-    fn claim(&mut self, task: &TaskId, version: u64, number: u32) -> Result<(), RunError> {
-        if !self.may_begin(task)? {
-            return Ok(());
-        }
-        self.write(Event::TaskClaimed {
-            task: task.clone(),
-            version,
-            attempt: number,
-        })?;
-        let claim = self.claim_of(task, number);
-        let (work, recorder) = (Arc::clone(&self.work), self.recorder.clone());
-        let ends = self.jobs.spawn(async move {
-            let outcome = attempt(&work, &recorder, &claim).await;
-            Job::Attempt(claim, version, outcome)
-        });
-        self.attempts.insert(task.clone(), ends);
-        Ok(())
-    }
-
-    /// All tasks ended: the checks of the whole run decide, unless a task already failed.
-    fn finish(&mut self, outcome: Outcome) -> Result<Option<Ending>, RunError> {
-        if outcome != Outcome::Done {
-            return Ok(Some(match outcome {
-                Outcome::Waiting => self.waiting(),
-                _ => Ending {
-                    outcome,
-                    reason: Some(self.failures()),
-                },
-            }));
-        }
-        let (work, recorder) = (Arc::clone(&self.work), self.recorder.clone());
-        self.jobs
-            .spawn(async move { Job::Final(finally(&work, &recorder).await) });
-        Ok(None)
-    }
-
-    fn settle(&mut self, job: Job) -> Result<Option<Ending>, RunError> {
-        let (claim, version, outcome) = match job {
-            Job::Final(checked) => return Ok(Some(self.concluded(checked))),
-            Job::Attempt(claim, version, outcome) => (claim, version, outcome),
-        };
-        if let Err(failure) = &outcome
-            && let Some(lacking) = self.lacking(failure)
-        {
-            return Ok(Some(lacking));
-        }
-        self.landing.remove(&claim.task.id);
-        self.attempts.remove(&claim.task.id);
-        let learnt = !matches!(&outcome, Err(Failure { pause: Some(_), .. }));
-        let event = self.told(claim, version, outcome);
-        if let Some((task, lesson)) = lesson(&event).filter(|_| learnt) {
-            self.evidence.entry(task).or_default().push(lesson);
-        }
-        self.write(event)?;
-        Ok(None)
-    }
-
-    /// Says how an attempt ended.
-    fn told(&self, claim: Claim, version: u64, outcome: Result<Finished, Failure>) -> Event {
-        let (task, attempt) = (claim.task.id, claim.attempt);
-        match outcome {
-            Ok(Finished::Waiting(commit, needs)) => Event::Waiting {
-                task,
-                version,
-                attempt,
-                commit: commit.to_string(),
-                needs,
-            },
-            Ok(Finished::Done(commit)) => Event::TaskDone {
-                task,
-                version,
-                attempt,
-                commit: commit.map(|commit| commit.to_string()),
-            },
-            Ok(Finished::Conflicted(files)) => Event::TaskConflicted {
-                task,
-                version,
-                attempt,
-                files,
-            },
-            Err(Failure { reason, retry, .. }) => {
-                let retry = retry && self.queue.may_retry(&task);
-                Event::TaskFailed {
-                    task,
-                    version,
-                    attempt,
-                    reason,
-                    retry,
-                }
-            }
-        }
+        let rest = !self.queue.has_ready() && !self.held.is_empty();
+        Ok(self.withheld().or(rest.then(|| self.waiting())))
     }
 
     fn obey(&mut self, control: Control) -> Result<Option<Ending>, RunError> {
@@ -358,6 +308,11 @@ impl Driver {
                 return Ok(None);
             }
             Control::Decide(decision) => return self.decide(decision).map(|()| None),
+            Control::Change(request, answer) => {
+                let changed = self.change(request)?;
+                answer.clone().tell(changed);
+                return Ok(None);
+            }
         };
         self.write(Event::StopRequested { by, drain })?;
         self.stop = Some(control);
@@ -381,6 +336,7 @@ impl Driver {
         self.queue.apply(&event)?;
         let record = self.writer.append(&event)?;
         self.work.landings().apply(&event);
+        self.breakers.apply(&event);
         let (seq, ts) = (record.seq, record.ts);
         self.status.apply(&record);
         self.told_at = Instant::now();
@@ -390,10 +346,4 @@ impl Driver {
         self.observer.send(record).ok();
         Ok(seq)
     }
-}
-
-/// Checks of the whole run on the run's branch.
-async fn finally(work: &Arc<Work>, recorder: &Recorder) -> Result<(), Failure> {
-    let head = work.head().await?;
-    checks::run(work, recorder, None, &head, &checks::of_run(&work.spec)).await
 }

@@ -33,7 +33,7 @@ impl Driver {
                 Ok(commit) => land_approved(&work, &recorder, &claim, commit).await,
                 Err(cause) => Err(Failure::from(cause)),
             };
-            Job::Attempt(claim, version, outcome)
+            Job::Ended(vec![(claim, version, outcome)])
         });
     }
 
@@ -47,6 +47,7 @@ impl Driver {
             tries: standing.tries(),
             evidence: self.evidence.get(task).cloned().unwrap_or_default(),
             approved: Arc::new(self.queue.approved().clone()),
+            mates: Vec::new(),
         }
     }
 

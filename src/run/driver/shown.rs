@@ -61,15 +61,16 @@ impl Shown {
 fn keep(state: &Path, mut status: Status, told: &Receiver<Record>) {
     let mut rest = Duration::ZERO;
     while let Ok(first) = told.recv() {
-        status.apply(&first);
+        let mut news = vec![first];
         let until = Instant::now() + rest;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match told.recv_timeout(left) {
-                Ok(record) => status.apply(&record),
+                Ok(record) => news.push(record),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
         }
+        status.apply_all(&news);
         let begun = Instant::now();
         // They are copies: a failure to write one is no failure of the run.
         views::write(state, &status).ok();
@@ -80,17 +81,37 @@ fn keep(state: &Path, mut status: Status, told: &Receiver<Record>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{digest::Digest, event::Event};
+    use crate::{
+        digest::Digest,
+        event::Event,
+        task::{Priority, Task},
+    };
 
     fn record(seq: u64) -> Record {
+        let sandbox = "s".to_owned();
+        happened(seq, Event::SandboxEnded { sandbox })
+    }
+
+    fn happened(seq: u64, event: Event) -> Record {
         Record {
             seq,
             ts: jiff::Timestamp::UNIX_EPOCH,
             prev: Digest::default(),
-            event: Event::SandboxEnded {
-                sandbox: "s".to_owned(),
-            },
+            event,
             hash: Digest::default(),
+        }
+    }
+
+    fn task(number: usize) -> Task {
+        Task {
+            id: format!("task-{number}").parse().unwrap(),
+            role: "eng-backend".parse().unwrap(),
+            title: format!("do the part with number {number}"),
+            description: "all of it, and what follows from it".repeat(20),
+            depends_on: Vec::new(),
+            accept: vec!["make test".to_owned()],
+            files: vec![format!("src/part-{number}.rs")],
+            priority: Priority::default(),
         }
     }
 
@@ -105,5 +126,24 @@ mod tests {
         let text = std::fs::read_to_string(place.path().join("dashboard-state.json")).unwrap();
         let state: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(state["metrics"]["events"], 500);
+    }
+
+    #[tokio::test]
+    async fn with_ten_thousand_tasks_whoever_drives_the_run_waits_for_no_file() {
+        let tasks = (0..10_000).map(task).collect();
+        let status = Status::fold(&[happened(1, Event::Planned { tasks })]);
+        let place = tempfile::tempdir().unwrap();
+        let begun = Instant::now();
+        views::write(place.path(), &status).unwrap();
+        let write = begun.elapsed();
+        let mut shown = Shown::begin(place.path().to_owned(), status);
+        shown.tell(&record(2));
+        let begun = Instant::now();
+        for seq in 3..=1_002 {
+            shown.tell(&record(seq));
+        }
+        let told = begun.elapsed();
+        assert!(told < write, "1000 records: {told:?}, one write: {write:?}");
+        shown.end().await;
     }
 }

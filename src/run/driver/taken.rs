@@ -31,7 +31,7 @@ impl Driver {
         let (work, recorder) = (Arc::clone(&self.work), self.recorder.clone());
         self.jobs.spawn(async move {
             let outcome = go_on(&work, &recorder, (&claim, &of.came)).await;
-            Job::Attempt(claim, of.version, outcome)
+            Job::Ended(vec![(claim, of.version, outcome)])
         });
         Ok(())
     }

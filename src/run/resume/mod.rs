@@ -4,7 +4,7 @@
 //! ```text
 //! last record          what becomes of the attempt
 //! landing ───────────▶ the branch holds the commit: done; else landed again
-//! committed ─────────▶ lands, its checks first
+//! committed ─────────▶ lands, its checks first; made again if the gate found anything in it
 //! reviewed ──────────▶ ends as the verdict says
 //! any other ─────────▶ made again, unless it may have changed something outside: then a person
 //!                      is asked first
@@ -48,13 +48,17 @@ pub struct CutOff {
     pub attempt: u32,
     /// How far it had come.
     pub came: Came,
+    /// Its sandbox: of several tasks that were done together, that of the one that led.
+    pub room: String,
+    /// Whether it was done together with others.
+    pub together: bool,
 }
 
 impl CutOff {
     /// Returns the name of its sandbox.
     #[must_use]
     pub fn sandbox(&self) -> String {
-        room_name(&self.task, self.attempt)
+        self.room.clone()
     }
 }
 
@@ -70,6 +74,12 @@ pub enum Came {
         /// The work.
         commit: ObjectId,
         /// Where the branch was about to move.
+        to: ObjectId,
+    },
+    /// The branch of the run was about to move to what several tasks made together. If it has not,
+    /// each is made again, alone.
+    Together {
+        /// Where.
         to: ObjectId,
     },
     /// A reviewer gave its verdict: why it blocks, none when it does not.
@@ -92,8 +102,13 @@ pub struct Cut {
 pub fn cut_off(records: &[Record]) -> Vec<CutOff> {
     let mut open: Vec<CutOff> = Vec::new();
     let mut queue = Queue::default();
+    let mut gate = Passed::default();
     for record in records {
-        take(&mut open, &record.event);
+        let event = &record.event;
+        gate.take(event);
+        if !matches!(event, Event::Committed { task, .. } if !gate.0.contains(task)) {
+            take(&mut open, event);
+        }
         // What cannot have happened is told by the status, and changes nothing here.
         queue.apply(&record.event).ok();
     }
@@ -103,6 +118,28 @@ pub fn cut_off(records: &[Record]) -> Vec<CutOff> {
     };
     open.retain(under_way);
     open
+}
+
+/// Tasks in whose current attempt the gate found nothing. Only these have a commit that may land
+/// by itself: earlier versions journalled, as a `committed` alone, work that waits for a person too.
+#[derive(Default)]
+struct Passed(BTreeSet<TaskId>);
+
+impl Passed {
+    fn take(&mut self, event: &Event) {
+        match event {
+            Event::TaskClaimed { task, .. } => {
+                self.0.remove(task);
+            }
+            Event::Gated { task, breaches, .. } if breaches.is_empty() => {
+                self.0.insert(task.clone());
+            }
+            Event::Gated { task, .. } => {
+                self.0.remove(task);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn take(open: &mut Vec<CutOff>, event: &Event) {
@@ -116,12 +153,23 @@ fn take(open: &mut Vec<CutOff>, event: &Event) {
             version: *version,
             attempt: *attempt,
             came: Came::Working,
+            room: room_name(task, *attempt),
+            together: false,
         }),
+        Event::Batched { tasks } => join(open, tasks),
         Event::TaskDone { task, .. }
         | Event::TaskFailed { task, .. }
         | Event::TaskConflicted { task, .. }
+        | Event::TaskDeferred { task, .. }
+        | Event::TaskCancelled { task, .. }
         | Event::Waiting { task, .. }
         | Event::Interrupted { task, .. } => open.retain(|one| one.task != *task),
+        Event::Landing { task, commit, .. } if is_together(open, task) => came(open, task, |_| {
+            let to = commit.parse();
+            to.map_or(Came::Working, |to| Came::Together { to })
+        }),
+        // It holds what others made, too, whose checks are not this one's.
+        Event::Committed { task, .. } if is_together(open, task) => {}
         Event::Committed { task, commit, .. } => came(open, task, |_| {
             commit.parse().map_or(Came::Working, Came::Committed)
         }),
@@ -144,6 +192,22 @@ fn take(open: &mut Vec<CutOff>, event: &Event) {
         }),
         _ => {}
     }
+}
+
+/// Joins attempts that are made in one sandbox: that of the first.
+fn join(open: &mut [CutOff], tasks: &[TaskId]) {
+    let lead = open.iter().find(|one| Some(&one.task) == tasks.first());
+    let Some(room) = lead.map(|lead| lead.room.clone()) else {
+        return;
+    };
+    for one in open.iter_mut().filter(|one| tasks.contains(&one.task)) {
+        one.room.clone_from(&room);
+        one.together = true;
+    }
+}
+
+fn is_together(open: &[CutOff], task: &TaskId) -> bool {
+    open.iter().any(|one| one.task == *task && one.together)
 }
 
 fn came(open: &mut [CutOff], task: &TaskId, now: impl FnOnce(Came) -> Came) {
@@ -291,6 +355,12 @@ pub(super) async fn go_on(
         Came::Reviewed(Some(why)) => return Err(Failure::fatal(why.clone())),
         Came::Working => {
             return Err(Failure::fatal("a bug of ours: nothing to land".to_owned()));
+        }
+        Came::Together { to } => {
+            return Ok(match holds(work, to).await? {
+                true => Finished::Done(Some(to.clone())),
+                false => Finished::Apart("its orchestrator ended before it landed".to_owned()),
+            });
         }
         Came::Committed(commit) => commit,
         Came::Landing { commit, to } => {

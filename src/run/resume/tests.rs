@@ -44,6 +44,21 @@ fn committed(name: &str, commit: &str) -> Event {
     }
 }
 
+/// What the gate told of an attempt; something is a thing that a person must approve.
+fn gated(name: &str, found: &[&str]) -> Event {
+    let breach = |path: &&str| crate::event::Breach {
+        rule: "host-executable".to_owned(),
+        path: (*path).to_owned(),
+        message: "is run by make: a person must approve it".to_owned(),
+    };
+    Event::Gated {
+        task: task(name),
+        attempt: 1,
+        files: 1,
+        breaches: found.iter().map(breach).collect(),
+    }
+}
+
 fn landing(name: &str, commit: &str) -> Event {
     Event::Landing {
         task: task(name),
@@ -61,6 +76,8 @@ fn came_of(events: Vec<Event>) -> Vec<(String, Came)> {
         description: String::new(),
         depends_on: Vec::new(),
         accept: Vec::new(),
+        files: Vec::new(),
+        priority: crate::task::Priority::default(),
     });
     let plan = Event::Planned {
         tasks: planned.to_vec(),
@@ -77,7 +94,9 @@ fn the_last_record_of_an_attempt_says_how_far_it_had_come() {
         claimed("a", 1, 1),
         claimed("b", 1, 1),
         claimed("c", 1, 1),
+        gated("b", &[]),
         committed("b", ONE),
+        gated("c", &[]),
         committed("c", ONE),
         landing("c", TWO),
     ]);
@@ -118,12 +137,31 @@ fn an_attempt_with_an_end_is_not_open_and_a_later_one_begins_anew() {
         claimed("a", 1, 1),
         done,
         claimed("b", 1, 1),
+        gated("b", &[]),
         committed("b", ONE),
         failed,
         claimed("b", 2, 2),
         ended,
     ]);
     assert_eq!(found, [("b-2".to_owned(), Came::Working)]);
+}
+
+/// As journals of earlier versions have it: the commit stood there before its needs did.
+#[test]
+fn attack_g11_a_commit_that_the_gate_found_something_in_is_no_work_to_go_on_with() {
+    let unseen = [
+        vec![gated("a", &["src/Makefile"]), committed("a", ONE)],
+        vec![
+            gated("a", &["src/Makefile"]),
+            committed("a", ONE),
+            landing("a", TWO),
+        ],
+        vec![committed("a", ONE)],
+    ];
+    for events in unseen {
+        let found = came_of([vec![claimed("a", 1, 1)], events].concat());
+        assert_eq!(found, [("a-1".to_owned(), Came::Working)]);
+    }
 }
 
 #[test]
@@ -257,4 +295,65 @@ fn what_another_sandbox_did_or_was_denied_counts_for_nothing() {
         changed(serde_json::from_value(json).unwrap()),
         Vec::<String>::new()
     );
+}
+
+#[test]
+fn what_several_made_together_is_done_where_the_branch_holds_it_and_else_made_again() {
+    let id = |text: &str| text.parse::<ObjectId>().unwrap();
+    let batched = Event::Batched {
+        tasks: vec![task("a"), task("b")],
+    };
+    let begun = vec![
+        claimed("a", 1, 1),
+        claimed("b", 1, 1),
+        claimed("c", 1, 1),
+        batched,
+        committed("a", ONE),
+        committed("b", ONE),
+        gated("c", &[]),
+        committed("c", TWO),
+    ];
+    let lead = || "a-1".to_owned();
+    let alone = ("c-1".to_owned(), Came::Committed(id(TWO)));
+    // A commit of one holds what the other made, whose checks may not have run.
+    let expected = [
+        (lead(), Came::Working),
+        (lead(), Came::Working),
+        alone.clone(),
+    ];
+    assert_eq!(came_of(begun.clone()), expected);
+    let moved = [landing("a", TWO), landing("b", TWO)];
+    let together = || Came::Together { to: id(TWO) };
+    let expected = [(lead(), together()), (lead(), together()), alone];
+    assert_eq!(came_of([&begun[..], &moved].concat()), expected);
+}
+
+#[test]
+fn what_was_put_off_or_cancelled_is_no_longer_open() {
+    let deferred = Event::TaskDeferred {
+        task: task("a"),
+        version: 1,
+        attempt: 1,
+        reason: "busy".to_owned(),
+        until: jiff::Timestamp::UNIX_EPOCH,
+        provider_until: None,
+    };
+    let cancelled = Event::TaskCancelled {
+        task: task("b"),
+        by: "uid 1".to_owned(),
+        reason: None,
+    };
+    let retried = Event::TaskRetried {
+        task: task("b"),
+        by: "uid 1".to_owned(),
+    };
+    let found = came_of(vec![
+        claimed("a", 1, 1),
+        deferred,
+        claimed("b", 1, 1),
+        cancelled,
+        retried,
+        claimed("b", 2, 2),
+    ]);
+    assert_eq!(found, [("b-2".to_owned(), Came::Working)]);
 }

@@ -82,6 +82,9 @@ pub enum QueueError {
     /// A run that never had a plan did nothing, which is not done.
     #[error("the run cannot be done: it has no plan")]
     NoPlan,
+    /// Nothing can be added to a plan that is not there.
+    #[error("the run has no plan yet")]
+    Unplanned,
     /// Nothing happens after the end.
     #[error("the run has ended")]
     Ended,

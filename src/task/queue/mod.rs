@@ -28,21 +28,35 @@
 //! | Waiting | `Approved` | Waiting, or Approved with the last digest | stale version, wrong attempt, not asked for |
 //! | Waiting | `Rejected` | Pending or Failed | stale version, wrong attempt |
 //! | Approved | `TaskDone`, `TaskFailed`, `TaskConflicted` | as from Claimed | as from Claimed |
+//! | Claimed | `TaskDeferred` | Pending, rests until its time, the attempt counts as none | stale version, wrong attempt |
 //! | Done | `Reverted` | Reverted; what waits for it is Blocked | it is not Done |
+//! | none | `TaskAdded` | Pending, or Blocked by what is lost | the run is done; the plan would have faults |
+//! | any but Done, Reverted | `TaskCancelled` | Cancelled, with all that waits for it | the run is done |
+//! | Failed, Cancelled | `TaskRetried` | Pending, its attempts forgotten; what it blocked waits again | the run is done; what it waits for is lost |
+//! | any | `TaskPrioritised` | unchanged, elsewhere in the order | the run is done |
 //! | any | `StopRequested` | unchanged, no claims from now on | the run has ended |
 //! | any | `RunEnded` | Claimed becomes Interrupted, nothing from now on but `Resumed` | ended already; `done` with open tasks |
 //! | any | `Resumed` | Interrupted becomes Claimed; claims again | the run is done or failed |
 //!
 //! A person may decide after the end of a run, too: it can be resumed, and what landed taken back.
-//! Failed, Blocked and Reverted are final, and Done but for a revert. All other events pass
-//! through. A refused event changes nothing. The queue refuses to know about time, slots, sandboxes and reasons.
+//! Reverted is final, Done but for a revert, and Failed, Blocked and Cancelled unless a person has
+//! them tried anew. All other events pass through. A refused event changes nothing. The queue knows
+//! the time only as it is told ([`Queue::wake`]) and refuses to know about slots, sandboxes and
+//! reasons. Which of several tasks goes first is told in `ready`, which are done together in `batch`.
 
+mod action;
+mod batch;
+mod change;
 mod error;
 mod moves;
+mod next;
 mod person;
+mod ready;
 mod standing;
 
 use std::collections::{BTreeSet, HashMap};
+
+use jiff::Timestamp;
 
 use super::{Task, plan};
 use crate::{
@@ -50,7 +64,10 @@ use crate::{
     name::TaskId,
 };
 
+pub use action::{Action, Claimable, Terms};
+pub use batch::Batching;
 pub use error::QueueError;
+use ready::Ready;
 pub use standing::{Standing, State};
 
 /// How often a task is tried unless the queue is told otherwise.
@@ -68,33 +85,6 @@ pub enum Stopping {
     Now,
 }
 
-/// What a run should do next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Claim a task, by journalling `TaskClaimed` with these values.
-    Claim {
-        /// The task.
-        task: TaskId,
-        /// The version to claim.
-        version: u64,
-        /// The attempt that begins, from 1.
-        attempt: u32,
-    },
-    /// Land work that a person approved, as the same attempt.
-    Land {
-        /// The task.
-        task: TaskId,
-        /// Its version.
-        version: u64,
-        /// The attempt whose work it is.
-        attempt: u32,
-        /// The work.
-        commit: String,
-    },
-    /// Nothing is left to claim or to wait for.
-    Finish(Outcome),
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     task: Task,
@@ -103,6 +93,12 @@ struct Entry {
     attempts: u32,
     /// Those of them that count as none.
     interrupted: u32,
+    /// Those of the others that a person had forgotten when he had it tried anew.
+    forgiven: u32,
+    /// How often in a row its provider put it off.
+    deferrals: u32,
+    /// Before when it is not tried again.
+    until: Option<Timestamp>,
     /// Dependencies that are not done yet.
     waits: usize,
     /// Tasks that wait for this one, by their place in the plan.
@@ -142,6 +138,8 @@ enum Fate {
     Failed,
     /// It was cut off: it goes back to the queue and counts as no attempt.
     CutOff,
+    /// Its provider put it off until then: it counts as no attempt.
+    Deferred(Timestamp),
 }
 
 /// The queue of a run. Equal events give an equal queue.
@@ -149,8 +147,8 @@ enum Fate {
 pub struct Queue {
     entries: Vec<Entry>,
     index: HashMap<TaskId, usize>,
-    /// Pending tasks without open dependencies, in plan order.
-    ready: BTreeSet<usize>,
+    /// Pending tasks without open dependencies.
+    ready: Ready,
     claimed: usize,
     /// Tasks whose work waits for a person.
     waiting: usize,
@@ -163,6 +161,8 @@ pub struct Queue {
     done: usize,
     /// Tasks that landed and were taken back.
     reverted: usize,
+    /// Tasks that a person took out of the plan.
+    cancelled: usize,
     max_attempts: u32,
     stopping: Stopping,
     ended: Option<Outcome>,
@@ -181,7 +181,7 @@ impl Queue {
         Self {
             entries: Vec::new(),
             index: HashMap::new(),
-            ready: BTreeSet::new(),
+            ready: Ready::default(),
             claimed: 0,
             waiting: 0,
             landing: BTreeSet::new(),
@@ -189,6 +189,7 @@ impl Queue {
             open: 0,
             done: 0,
             reverted: 0,
+            cancelled: 0,
             max_attempts: max_attempts.max(1),
             stopping: Stopping::No,
             ended: None,
@@ -243,33 +244,19 @@ impl Queue {
                 attempt,
                 ..
             } => self.settle(Attempt::new(task, *version, *attempt), Fate::CutOff),
+            Event::TaskDeferred {
+                task,
+                version,
+                attempt,
+                until,
+                ..
+            } => self.settle(
+                Attempt::new(task, *version, *attempt),
+                Fate::Deferred(*until),
+            ),
             Event::Resumed { .. } => self.resume(),
-            _ => Ok(()),
+            _ => self.apply_change(event),
         }
-    }
-
-    /// Returns what to do now that `free` slots are free: approved work to land, named until it has,
-    /// and claims in plan order; or the end, or nothing while there is something to wait for.
-    #[must_use]
-    pub fn next(&self, free: usize) -> Vec<Action> {
-        self.next_of(free, |_| true)
-    }
-
-    /// Returns the same, with claims only of tasks that `may` begin now. There is no end while one
-    /// that may not could still begin later: whoever keeps it from that must say so.
-    #[must_use]
-    pub fn next_of(&self, free: usize, may: impl Fn(&Task) -> bool) -> Vec<Action> {
-        if self.ended.is_some() {
-            return Vec::new();
-        }
-        if self.stopping == Stopping::No && !(self.ready.is_empty() && self.landing.is_empty()) {
-            let landings = self.landing.iter().map(|at| self.landing_of(*at));
-            let ready = self.ready.iter();
-            let ready = ready.filter(|at| may(&self.entries[**at].task));
-            let claims = ready.take(free).map(|at| self.claim_of(*at));
-            return landings.chain(claims).collect();
-        }
-        self.outcome().map(Action::Finish).into_iter().collect()
     }
 
     /// Returns every task in plan order.
@@ -303,6 +290,12 @@ impl Queue {
         self.ended.is_none()
     }
 
+    /// Returns whether the run can be gone on with: it is under way, or ended without being over.
+    #[must_use]
+    pub fn may_resume(&self) -> bool {
+        !matches!(self.ended, Some(Outcome::Done | Outcome::Failed))
+    }
+
     /// Returns how far a request to stop goes.
     #[must_use]
     pub fn stopping(&self) -> Stopping {
@@ -313,41 +306,6 @@ impl Queue {
     #[must_use]
     pub fn max_attempts(&self) -> u32 {
         self.max_attempts
-    }
-
-    /// How the run would end now, none while something is under way or to come.
-    fn outcome(&self) -> Option<Outcome> {
-        if self.claimed > 0 {
-            None
-        } else if self.open > 0 || self.entries.is_empty() {
-            match self.stopping {
-                Stopping::No => (self.waiting > 0).then_some(Outcome::Waiting),
-                Stopping::Drain | Stopping::Now => Some(Outcome::Stopped),
-            }
-        } else if self.done + self.reverted == self.entries.len() {
-            Some(Outcome::Done)
-        } else {
-            Some(Outcome::Failed)
-        }
-    }
-
-    fn claim_of(&self, at: usize) -> Action {
-        let entry = &self.entries[at];
-        Action::Claim {
-            task: entry.task.id.clone(),
-            version: entry.version,
-            attempt: entry.attempts + 1,
-        }
-    }
-
-    fn landing_of(&self, at: usize) -> Action {
-        let entry = &self.entries[at];
-        Action::Land {
-            task: entry.task.id.clone(),
-            version: entry.version,
-            attempt: entry.attempts,
-            commit: entry.commit.clone().unwrap_or_default(),
-        }
     }
 
     fn has_attempts_left(&self, at: usize) -> bool {
@@ -363,6 +321,9 @@ impl Entry {
             version: 1,
             attempts: 0,
             interrupted: 0,
+            forgiven: 0,
+            deferrals: 0,
+            until: None,
             waits: 0,
             dependents: Vec::new(),
             commit: None,
@@ -379,6 +340,9 @@ impl Entry {
             commit: self.commit.as_deref(),
             outstanding: &self.outstanding,
             interrupted: self.interrupted,
+            forgiven: self.forgiven,
+            deferrals: self.deferrals,
+            until: self.until,
         }
     }
 }

@@ -27,7 +27,7 @@ impl Queue {
                 task.depends_on.iter().map(|id| self.index[id]).collect();
             self.entries[at].waits = dependencies.len();
             if dependencies.is_empty() {
-                self.ready.insert(at);
+                self.ready.insert(at, &self.entries[at]);
             }
             for dependency in dependencies {
                 self.entries[dependency].dependents.push(at);
@@ -61,10 +61,12 @@ impl Queue {
         if self.stopping != Stopping::No {
             return Err(QueueError::Stops { task: task() });
         }
+        self.ready.remove(at, &self.entries[at]);
+        self.ready.charge(self.entries[at].task.priority);
         let entry = &mut self.entries[at];
         entry.state = State::Claimed;
         entry.attempts = current;
-        self.ready.remove(&at);
+        entry.until = None;
         self.claimed += 1;
         Ok(())
     }
@@ -103,7 +105,17 @@ impl Queue {
         }
         match fate {
             Fate::Done => self.finish(at),
-            Fate::Again if self.has_attempts_left(at) => self.put_back(at),
+            Fate::Again if self.has_attempts_left(at) => {
+                self.entries[at].deferrals = 0;
+                self.put_back(at);
+            }
+            Fate::Deferred(until) => {
+                let entry = &mut self.entries[at];
+                entry.interrupted += 1;
+                entry.deferrals += 1;
+                entry.until = Some(until);
+                self.put_back(at);
+            }
             Fate::CutOff => {
                 self.entries[at].interrupted += 1;
                 self.put_back(at);
@@ -145,7 +157,7 @@ impl Queue {
             let entry = &mut self.entries[dependent];
             entry.waits -= 1;
             if entry.waits == 0 && entry.state == State::Pending {
-                self.ready.insert(dependent);
+                self.ready.insert(dependent, &self.entries[dependent]);
             }
         }
     }
@@ -155,7 +167,7 @@ impl Queue {
         let entry = &mut self.entries[at];
         entry.state = State::Pending;
         entry.version += 1;
-        self.ready.insert(at);
+        self.ready.insert(at, &self.entries[at]);
     }
 
     /// Fails a task, and blocks everything that waits for it, near or far.
@@ -171,8 +183,8 @@ impl Queue {
         let mut lost = self.entries[at].dependents.clone();
         while let Some(next) = lost.pop() {
             if self.entries[next].state == State::Pending {
+                self.ready.remove(next, &self.entries[next]);
                 self.entries[next].state = State::Blocked;
-                self.ready.remove(&next);
                 self.open -= 1;
                 lost.extend(&self.entries[next].dependents);
             }
@@ -210,7 +222,7 @@ impl Queue {
             if self.entries.is_empty() {
                 return Err(QueueError::NoPlan);
             }
-            let ended = [State::Done, State::Reverted];
+            let ended = [State::Done, State::Reverted, State::Cancelled];
             if let Some(open) = self.tasks().find(|one| !ended.contains(&one.state)) {
                 return Err(QueueError::Unfinished {
                     task: open.task.id.clone(),

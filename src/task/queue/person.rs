@@ -128,7 +128,8 @@ impl Queue {
             | State::Failed
             | State::Blocked
             | State::Reverted
-            | State::Interrupted => {}
+            | State::Interrupted
+            | State::Cancelled => {}
         }
         self.entries[at].outstanding.clear();
     }
@@ -139,22 +140,14 @@ mod tests {
     use crate::{
         event::{Event, Need, Outcome},
         name::TaskId,
-        task::{Action, Decision, Queue, QueueError, State, Task, Verdict},
+        task::{
+            Action, Decision, Queue, QueueError, State, Verdict,
+            queue::tests::{ended, named as task},
+        },
     };
 
     fn id(name: &str) -> TaskId {
         name.parse().unwrap()
-    }
-
-    fn task(name: &str, depends_on: &[&str]) -> Task {
-        Task {
-            id: id(name),
-            role: "eng-backend".parse().unwrap(),
-            title: name.to_owned(),
-            description: String::new(),
-            depends_on: depends_on.iter().map(|name| id(name)).collect(),
-            accept: Vec::new(),
-        }
     }
 
     fn claimed(name: &str, version: u64, attempt: u32) -> Event {
@@ -206,13 +199,6 @@ mod tests {
             version: 1,
             attempt: 1,
             commit: None,
-        }
-    }
-
-    fn ended(outcome: Outcome) -> Event {
-        Event::RunEnded {
-            outcome,
-            reason: None,
         }
     }
 

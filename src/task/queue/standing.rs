@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+
 use super::Task;
 
 /// Where a task stands.
@@ -26,6 +28,8 @@ pub enum State {
     Approved,
     /// Its attempt was cut off by the end of the run: who goes on with the run decides.
     Interrupted,
+    /// A person took it out of the plan, or one that it waits for.
+    Cancelled,
 }
 
 /// What the queue knows of one task.
@@ -41,6 +45,12 @@ pub struct Standing<'a> {
     pub attempts: u32,
     /// Those of them that were cut off and count as none.
     pub interrupted: u32,
+    /// Those that count and were forgotten when a person had it tried anew.
+    pub forgiven: u32,
+    /// How often in a row its provider put it off.
+    pub deferrals: u32,
+    /// Before when it is not tried again, none where it does not rest.
+    pub until: Option<Timestamp>,
     /// The work that waits or was approved last, none when none ever waited.
     pub commit: Option<&'a str>,
     /// Digests of what a person has yet to approve.
@@ -51,6 +61,6 @@ impl Standing<'_> {
     /// Returns how many attempts count.
     #[must_use]
     pub fn tries(&self) -> u32 {
-        self.attempts - self.interrupted
+        self.attempts - self.interrupted - self.forgiven
     }
 }

@@ -12,6 +12,7 @@ mod https;
 mod journal;
 pub(crate) mod model;
 mod opened;
+mod recorded;
 mod run;
 pub(crate) mod sshd;
 mod stand;
@@ -20,6 +21,7 @@ mod world;
 
 pub(crate) use https::https;
 pub(crate) use opened::{opened, opened_with};
+pub(crate) use recorded::recorded_run;
 pub(crate) use run::{Run, Running, Said};
 pub(crate) use stand::{Stand, Standing, UNHELD, p95, writing_everywhere};
 pub(crate) use world::{Engine, World, on_each};

@@ -84,6 +84,7 @@ impl Stand {
                 owner: owner(),
             },
             home: Vec::new(),
+            given: Vec::new(),
             image: self.image.clone(),
         };
         let record = Arc::new(|_| {});

@@ -181,7 +181,7 @@ fn a_submodule_is_absent_and_what_it_points_at_stays() {
     fs::remove_file(slot.work().join("sub")).unwrap();
     assert_eq!(
         told(&judge(&repository, &slot)),
-        ["nested-repository other"]
+        ["nested-repository other", "nested-repository other/.git"]
     );
 }
 

@@ -156,6 +156,7 @@ impl World {
         Signature {
             run: &self.run,
             task,
+            mates: &[],
             role: &self.role,
             policy: "p0",
             journal: 1,

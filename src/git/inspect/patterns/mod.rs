@@ -10,12 +10,10 @@ use aho_corasick::AhoCorasick;
 use regex::bytes::{Captures, Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use serde::Deserialize;
 
-use super::contents::{Mark, Sight};
+use super::contents::{Mark, Sight, Sights};
 
 /// The rule that such work breaks.
 pub(in crate::git) const RULE: &str = "secret-pattern";
-/// Most findings of one rule in one piece of a file.
-const MOST: usize = 20;
 /// What a rule's compiled form may take.
 const COMPILED: usize = 64 << 20;
 
@@ -129,19 +127,22 @@ pub fn ids() -> impl Iterator<Item = &'static str> {
 }
 
 /// Adds what the rules find in a piece of a file.
-pub(super) fn look(text: &[u8], seen: &mut Vec<Sight>) {
+pub(super) fn look(text: &[u8], seen: &mut Sights) {
     let patterns = &*PATTERNS;
     for at in patterns.candidates(text) {
         let (rule, compiled) = &patterns.rules[at];
         let compiled = compiled.get_or_init(|| rule.compile());
-        let secrets = compiled.regex.captures_iter(text).take(MOST);
+        let secrets = compiled.regex.captures_iter(text);
         for secret in secrets.filter_map(|found| secret(&found, rule)) {
+            if seen.is_full() {
+                return;
+            }
             let plausible = rule.entropy.is_none_or(|least| entropy(secret) > least)
                 && !patterns.allow.is_match(secret)
                 && !compiled.allow.is_match(secret)
                 && (compiled.require.is_empty() || compiled.require.is_match(secret));
             if plausible {
-                seen.push(Sight {
+                seen.add(Sight {
                     rule: RULE,
                     message: format!("holds what looks like a secret (`{}`)", rule.id),
                     mark: Mark::Token(secret.to_vec()),
@@ -176,12 +177,12 @@ fn entropy(text: &[u8]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{PATTERNS, count, entropy, ids, look};
+    use super::{PATTERNS, Sights, count, entropy, ids, look};
 
     fn found(text: &str) -> Vec<String> {
-        let mut seen = Vec::new();
+        let mut seen = Sights::default();
         look(text.as_bytes(), &mut seen);
-        seen.into_iter().map(|sight| sight.message).collect()
+        seen.all().into_iter().map(|sight| sight.message).collect()
     }
 
     /// Joined at run time, so that no scanner takes this file for a leak.

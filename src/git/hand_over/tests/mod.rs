@@ -6,6 +6,7 @@ use std::{
         fs::{PermissionsExt, symlink},
         net::UnixListener,
     },
+    path::Path,
     time::Instant,
 };
 
@@ -21,16 +22,30 @@ use crate::{
     redact::Redactor,
 };
 
+mod base;
+
 /// A slot that an agent then fills.
-fn filled(fill: impl FnOnce(&std::path::Path)) -> (World, Repository, Slot) {
+fn filled(fill: impl FnOnce(&Path)) -> (World, Repository, Slot) {
+    given(World::new(), fill)
+}
+
+/// The same, where the base holds these files.
+pub(super) fn worked(base: &[(&str, &str)], work: impl FnOnce(&Path)) -> (World, Repository, Slot) {
     let world = World::new();
+    base.iter().for_each(|(path, text)| world.file(path, text));
+    world.file("base", "");
+    world.save("base");
+    given(world, work)
+}
+
+fn given(world: World, work: impl FnOnce(&Path)) -> (World, Repository, Slot) {
     let repository = world.open();
     let slot = world.slot(&repository, "store", repository.head());
-    fill(slot.work());
+    work(slot.work());
     (world, repository, slot)
 }
 
-fn breaches_of(fill: impl FnOnce(&std::path::Path)) -> Vec<String> {
+fn breaches_of(fill: impl FnOnce(&Path)) -> Vec<String> {
     let (_world, repository, slot) = filled(fill);
     rules(&judge(&repository, &slot))
 }
@@ -252,6 +267,7 @@ fn sizes_and_counts_are_judged_before_anything_is_stored() {
             file_bytes,
             total_bytes,
             files: files_count,
+            ..Caps::default()
         };
         rules(
             &repository
