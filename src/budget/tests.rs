@@ -34,6 +34,22 @@ fn task(name: &str, by: &str, depends_on: &[&str]) -> Task {
     }
 }
 
+fn started() -> Event {
+    Event::RunStarted {
+        run: "20261121-073300-1f3a".parse().unwrap(),
+        loki: String::new(),
+        spec: String::new(),
+        spec_sha256: String::new(),
+        title: String::new(),
+        provider: "claude".to_owned(),
+        base: String::new(),
+        branch: String::new(),
+        engine: String::new(),
+        policy_sha256: String::new(),
+        asked: None,
+    }
+}
+
 /// A ledger and a clock, fed with events of a task `NAME` by role `NAME`'s first word.
 struct Book {
     ledger: Ledger,
@@ -46,19 +62,7 @@ impl Book {
             ledger: Ledger::default(),
             now: Timestamp::from_second(1_800_000_000).unwrap(),
         };
-        book.tell(Event::RunStarted {
-            run: "20261121-073300-1f3a".parse().unwrap(),
-            loki: String::new(),
-            spec: String::new(),
-            spec_sha256: String::new(),
-            title: String::new(),
-            provider: "claude".to_owned(),
-            base: String::new(),
-            branch: String::new(),
-            engine: String::new(),
-            policy_sha256: String::new(),
-            asked: None,
-        });
+        book.tell(started());
         book.tell(Event::BudgetSet(budgets));
         book
     }
@@ -474,21 +478,7 @@ fn an_estimate_learns_from_earlier_runs_of_the_same_provider() {
         });
     };
     let plan = vec![task("api", "eng-backend", &[])];
-    let mut source = Book::new(Budgets::default());
-    source.claim("api", 1);
-    tell(Event::RunStarted {
-        run: "20261121-073300-1f3a".parse().unwrap(),
-        loki: String::new(),
-        spec: String::new(),
-        spec_sha256: String::new(),
-        title: String::new(),
-        provider: "claude".to_owned(),
-        base: String::new(),
-        branch: String::new(),
-        engine: String::new(),
-        policy_sha256: String::new(),
-        asked: None,
-    });
+    tell(started());
     tell(Event::Planned {
         tasks: plan.clone(),
     });

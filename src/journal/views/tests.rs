@@ -136,6 +136,26 @@ fn claimed(name: &str) -> Event {
     }
 }
 
+fn used() -> Event {
+    Event::SandboxUsed {
+        sandbox: "three-1".to_owned(),
+        task: Some(id("three")),
+        role: "eng-backend".parse().unwrap(),
+        usage: Usage {
+            cpu_ms: 1500,
+            writes: 7,
+            ..Usage::default()
+        },
+        load: Load {
+            memory: 1 << 20,
+            memory_peak: 2 << 20,
+            processes: 3,
+            disk: 4096,
+            files: 5,
+        },
+    }
+}
+
 /// A run in which one task is done, one failed for good, one is worked on, two wait, one of them
 /// before the other, and one was cancelled.
 fn small() -> Vec<Record> {
@@ -182,23 +202,7 @@ fn small() -> Vec<Record> {
             image: "base".to_owned(),
             isolation: Isolation::default(),
         },
-        Event::SandboxUsed {
-            sandbox: "three-1".to_owned(),
-            task: Some(id("three")),
-            role: "eng-backend".parse().unwrap(),
-            usage: Usage {
-                cpu_ms: 1500,
-                writes: 7,
-                ..Usage::default()
-            },
-            load: Load {
-                memory: 1 << 20,
-                memory_peak: 2 << 20,
-                processes: 3,
-                disk: 4096,
-                files: 5,
-            },
-        },
+        used(),
     ])
 }
 
