@@ -261,23 +261,18 @@ impl<'a> Plan<'a> {
             Measure::Time,
         ] {
             let line = match need(&self.estimate, measure) {
-                Some(Range { low, high }) if low == high => measure.written(low),
-                Some(Range { low, high }) => {
-                    format!("{} to {}", measure.written(low), measure.written(high))
-                }
+                Some(range) => between(measure, range),
                 None => "not known".to_owned(),
             };
             ui::data(format!("  {:11} {line}", measure.word()));
         }
         ui::data("  because:");
         for part in &self.estimate.roles {
-            let (low, high) = (part.session_ms.low, part.session_ms.high);
             ui::data(format!(
-                "    {:18} {} at {} to {} a session; {}",
+                "    {:18} {} at {} a session; {}",
                 part.role.as_str(),
                 ui::counted(usize::try_from(part.tasks).unwrap_or(usize::MAX), "task"),
-                Measure::Time.written(low),
-                Measure::Time.written(high),
+                between(Measure::Time, part.session_ms),
                 part.because
             ));
         }
@@ -285,7 +280,7 @@ impl<'a> Plan<'a> {
 
     fn show_budget(&self) {
         if self.budget.is_empty() {
-            ui::data("\nNo budget is set: `--budget 5USD` sets one (docs/budgets.md)");
+            ui::data("\nThe run has no budget: `--budget 5USD` sets one (docs/budgets.md)");
             return;
         }
         ui::data(format!("\nBudget: {}", self.budget.written()));
@@ -310,6 +305,13 @@ impl Planned<'_> {
             ui::visible(self.title)
         ));
     }
+}
+
+fn between(measure: Measure, Range { low, high }: Range) -> String {
+    if low == high {
+        return measure.written(low);
+    }
+    format!("{} to {}", measure.written(low), measure.written(high))
 }
 
 fn need(estimate: &Estimate, measure: Measure) -> Option<Range> {

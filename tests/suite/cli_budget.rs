@@ -41,7 +41,7 @@ fn a_plan_says_what_runs_when_and_needs_no_engine_and_leaves_nothing() {
     let only = world
         .loki(&words(&["start", "spec.md"], &["--plan-only"]))
         .exits(0);
-    only.prints(&["Plan of `spec.md`", "No budget is set"]);
+    only.prints(&["Plan of `spec.md`", "The run has no budget"]);
     // Nobody needs to be named who would do it.
     world
         .loki(&["plan", "spec.md"])

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use crate::{
+    budget::Mark,
     event::Outcome,
     status::{Progress, Status},
     task::{Priority, State},
@@ -115,6 +116,7 @@ fn blockers(status: &Status) -> Vec<String> {
         .budget
         .passed
         .iter()
+        .filter(|passed| passed.mark != Mark::Near)
         .map(|passed| plain(&passed.told()));
     budgets.chain(tasks).take(LINES).collect()
 }
