@@ -14,12 +14,15 @@ use std::{
 
 use loki::{
     digest::Digest,
-    event::{EgressKind, Event, Outcome},
+    event::{EgressKind, Event, Outcome, Record},
     journal::{
         self, Key, Sealing, Writer,
         audit::{self, Against},
         ring::Ring,
+        views,
     },
+    status::Status,
+    task::{Priority, Task},
 };
 
 #[path = "numbers/first.rs"]
@@ -31,6 +34,8 @@ use first::{run, started};
 const CLAIMERS: usize = 100;
 /// Times everything is measured; the best counts, for the machine is shared.
 const ROUNDS: usize = 3;
+/// Tasks of the plan whose views are written.
+const TASKS: usize = 10_000;
 
 /// What a run's journal is mostly made of: claims, and decisions of the gateway.
 fn event(n: usize) -> Event {
@@ -152,6 +157,55 @@ fn hashed(bytes: &[u8]) -> u64 {
     lines.map(|line| u64::from(Digest::of(line).0[0])).sum()
 }
 
+/// What a run of so many tasks begins with, then a claim of every one.
+fn plan() -> Vec<Record> {
+    let task = |n: usize| Task {
+        id: format!("task-{n}").parse().expect("a task"),
+        role: "eng-backend".parse().expect("a role"),
+        title: format!("do the part with number {n}"),
+        description: "what it is about, in a few words of a person. ".repeat(10),
+        depends_on: Vec::new(),
+        accept: vec!["make test".to_owned()],
+        files: vec![format!("src/part-{n}.rs")],
+        priority: Priority::default(),
+    };
+    let tasks = (0..TASKS).map(task).collect();
+    let claims = (0..TASKS).map(|n| Event::TaskClaimed {
+        task: format!("task-{n}").parse().expect("a task"),
+        version: 1,
+        attempt: 1,
+    });
+    let events = [started(), Event::Planned { tasks }];
+    let record = |(seq, event): (u64, Event)| Record {
+        seq,
+        ts: jiff::Timestamp::UNIX_EPOCH,
+        prev: Digest::of(b""),
+        event,
+        hash: Digest::of(b""),
+    };
+    (1..)
+        .zip(events.into_iter().chain(claims))
+        .map(record)
+        .collect()
+}
+
+/// How long the files for other tools take to write after one task of many was claimed, and how long
+/// the driver's own fold takes of one claim, in milliseconds.
+fn shown(dir: &Path) -> (f64, f64) {
+    let records = plan();
+    let (begun, claims) = records.split_at(2);
+    let mut status = Status::fold(begun);
+    let mut claims = claims.iter();
+    let writing = best(|| {
+        status.apply(claims.next().expect("a claim"));
+        timed(|| views::write(dir, &status).expect("the views"))
+    });
+    let rest: Vec<&Record> = claims.take(1000).collect();
+    let folding = timed(|| rest.iter().for_each(|record| status.apply(record)));
+    let each = folding.as_secs_f64() / rest.len() as f64;
+    (writing * 1000.0, each * 1000.0)
+}
+
 fn main() {
     let asked = std::env::args().skip(1).find_map(|arg| arg.parse().ok());
     let records: usize = asked.unwrap_or(400_000);
@@ -182,6 +236,7 @@ fn main() {
     let chain = best(|| timed(|| journal::verify(&path)));
     let one_by_one = best(|| timed(|| journal::read(&path).map(|all| all.len())));
     let hashing = best(|| timed(|| hashed(&bytes)));
+    let (views_ms, fold_ms) = shown(dir.path());
     let per_second = |seconds: f64| (records as f64 / seconds).round();
     let result = serde_json::json!({
         "goals": [
@@ -198,6 +253,7 @@ fn main() {
             "verified, floor: SHA-256 of the same lines on one processor": per_second(hashing),
         },
         "rounds": { "written": written.map(per_second), "floor": floors.map(per_second) },
+        "views": { "tasks": TASKS, "write_ms": views_ms, "fold_of_a_claim_ms": fold_ms },
         "records": found.records,
         "seals": found.seals,
         "bytes": bytes.len(),

@@ -5,7 +5,7 @@
 //!
 //! | layer | modules | rule |
 //! |---|---|---|
-//! | words | [`name`], [`text`], [`digest`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`redact`], [`task`], [`status`], [`vetting`], [`provenance`], [`host_files`], [`install`] | plain values: no I/O, no async |
+//! | words | [`name`], [`text`], [`digest`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`redact`], [`task`], [`budget`], [`status`], [`vetting`], [`provenance`], [`host_files`], [`install`] | plain values: no I/O, no async |
 //! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`], [`secrets`], [`advisories`], [`checkpoint`], [`forge`], [`deps`] | each touches one part of the world; no hand holds another |
 //! | ground | [`whole`], [`touch`] | what every hand and face stands on: uses nothing |
 //! | play | [`sandbox`], [`run`], [`attest`] | hands joined; only `run` decides order |
@@ -19,6 +19,7 @@
 //! [`task::Queue`], claims tasks, gives each a [`sandbox`], judges what comes out with the gate of
 //! [`git`], lands it, and writes every step to the [`journal`] before acting on it.
 
+pub mod budget;
 pub mod diagnostic;
 pub mod digest;
 pub mod event;

@@ -9,11 +9,13 @@ use super::{
     advisories::args::AdvisoriesVerb,
     asked,
     audit::args as audit,
+    budget,
     cache::args as cache,
     checkpoint::args as checkpoint,
     egress::args as egress,
     held::args::{Attach, Stay, Stop},
     landing::args as landing,
+    plan,
     policy::args::PolicyVerb,
     pool::PoolVerb,
     secrets::args as secrets,
@@ -45,6 +47,8 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Run a specification to merged, tested code on branch `loki/RUN`
     Start(Start),
+    /// Say what a start would do and probably need: tasks, order, cost; starts nothing
+    Plan(plan::Asked),
     /// Go on with a run whose orchestrator died, or that stopped or waits for a person
     Resume(Resume),
     /// Watch a run that goes on until it ends, and exit as it does; Ctrl-C only ends the watching
@@ -157,6 +161,11 @@ pub(super) struct Start {
     /// Once the run is done: push its branch and open a pull request (see `loki ship`)
     #[arg(long)]
     pub(super) ship: bool,
+    /// Only say what this would do and probably need, as `loki plan` does
+    #[arg(long)]
+    pub(super) plan_only: bool,
+    #[command(flatten)]
+    pub(super) budget: budget::Given,
     #[command(flatten)]
     pub(super) to: landing::To,
     #[command(flatten)]
@@ -187,6 +196,8 @@ pub(super) struct Resume {
     pub(super) no_batch: bool,
     #[command(flatten)]
     pub(super) stay: Stay,
+    #[command(flatten)]
+    pub(super) budget: budget::Given,
 }
 
 /// A run to look at.

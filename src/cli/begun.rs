@@ -12,7 +12,7 @@ use crate::{
 };
 
 use super::{
-    args,
+    args, budget,
     env::Environment,
     exit::{Exit, Fault, OrExit},
     held::args::Stay,
@@ -146,6 +146,8 @@ impl<'a> Begun<'a> {
             parallel: args.parallel.unwrap_or(*parallel),
             no_batch: args.no_batch,
             ship: false,
+            plan_only: false,
+            budget: args.budget.over(budget::given(self.records)),
             to: landing::To::default(),
             stay: Stay::default(),
         }

@@ -90,9 +90,10 @@ fn refs(repository: &Repository, args: &args::Clean) -> Result<(Vec<String>, Vec
     Ok((gone, kept))
 }
 
-/// What stands in `.loki` and is the user's: the project's policies, and the secrets.
-const KEPT: [&str; 4] = [
+/// What stands in `.loki` and is the user's: the project's policies and settings, and the secrets.
+const KEPT: [&str; 5] = [
     "policies",
+    "config",
     secrets::STORE,
     secrets::RECIPIENTS,
     secrets::LOCK,
@@ -147,6 +148,7 @@ mod tests {
         fs::create_dir_all(state.join("journal")).unwrap();
         assert_eq!(own(&state).unwrap(), [state.join("journal")]);
         fs::create_dir(state.join("policies")).unwrap();
+        fs::create_dir(state.join("config")).unwrap();
         for file in ["secrets.env.age", "secrets.recipients", "secrets.lock"] {
             fs::File::create(state.join(file)).unwrap();
         }

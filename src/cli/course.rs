@@ -6,6 +6,7 @@ use std::{path::Path, sync::Arc};
 use tokio::sync::mpsc;
 
 use crate::{
+    budget::Prices,
     diagnostic::explained,
     event::{Event, Outcome, Record},
     git::{Repository, run_branch},
@@ -38,6 +39,7 @@ pub(super) struct Course {
     /// The last record that was told by an earlier process: those behind it are news.
     pub(super) behind: u64,
     pub(super) rules: Rules,
+    pub(super) prices: Prices,
 }
 
 /// Where a run goes on.
@@ -65,6 +67,7 @@ pub(super) fn exit_of(outcome: Outcome) -> Exit {
     match outcome {
         Outcome::Done => Exit::Done,
         Outcome::Waiting => Exit::Waiting,
+        Outcome::Limited => Exit::Limited,
         Outcome::Failed | Outcome::Stopped => Exit::Failed,
     }
 }
@@ -89,6 +92,7 @@ impl Course {
             shows: shows(stage.held, &work.run),
             admission: stage.admission,
             rules: self.rules,
+            prices: self.prices,
         };
         let (ending, ()) = tokio::join!(run::drive(Arc::clone(work), session), show(watched));
         if let Err(fault) = tidy(work).await {
@@ -289,6 +293,7 @@ fn summary(work: &Work, ending: &Ending) {
         Outcome::Failed => Some("failed"),
         Outcome::Stopped => Some("stopped"),
         Outcome::Waiting => Some("waiting"),
+        Outcome::Limited => Some("stopped by a limit"),
     };
     match word {
         None => ui::note(format!("done: branch `{branch}` holds the work")),
@@ -297,7 +302,10 @@ fn summary(work: &Work, ending: &Ending) {
             ui::note(format!("branch `{branch}` holds what landed before"));
         }
     }
-    if matches!(ending.outcome, Outcome::Stopped | Outcome::Waiting) {
+    if matches!(
+        ending.outcome,
+        Outcome::Stopped | Outcome::Waiting | Outcome::Limited
+    ) {
         ui::note(format!("go on with it: loki resume {run}"));
     }
     ui::note(format!("look at it: git log --oneline {branch}"));

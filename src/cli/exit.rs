@@ -19,6 +19,8 @@ pub enum Exit {
     NoSandbox,
     /// Finished, but something waits for a person.
     Waiting,
+    /// A limit stopped it: a budget is used up.
+    Limited,
     /// A bug of ours.
     Bug,
     /// `loki sandbox run`: Loki itself failed.
@@ -42,6 +44,7 @@ impl Exit {
             Self::Invalid => 3,
             Self::NoSandbox => 4,
             Self::Waiting => 5,
+            Self::Limited => 20,
             Self::Bug => 70,
             Self::RunFailed => 125,
             Self::Signal(number) => 128 + number,

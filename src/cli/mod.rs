@@ -8,6 +8,7 @@ mod asked;
 mod attest;
 mod audit;
 mod begun;
+mod budget;
 mod cache;
 mod checkpoint;
 mod choice;
@@ -23,6 +24,7 @@ mod image;
 mod landed;
 mod landing;
 mod order;
+mod plan;
 mod policy;
 mod pool;
 mod progress;
@@ -33,6 +35,7 @@ mod resume;
 mod roles;
 mod sandbox;
 mod secrets;
+mod settings;
 mod setup;
 mod signals;
 mod start;
@@ -91,7 +94,9 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
     let mut env = Environment::read();
     env.engine = cli.engine.or(env.engine);
     match cli.command {
+        Command::Start(start) if start.plan_only => plan::plan(&env, &start, plan::Form::Text),
         Command::Start(start) => start::start(&env, &start).await,
+        Command::Plan(asked) => plan::asked(&env, &asked),
         Command::Resume(resume) => resume::resume(&env, &resume).await,
         Command::Attach(asked) => held::attach(&asked).await,
         Command::Orchestrate => held::orchestrate(&env).await,

@@ -12,7 +12,7 @@ use crate::{
 };
 
 use super::{
-    cache,
+    budget, cache,
     landed::{self, short},
     taken, task, ui, work,
 };
@@ -83,6 +83,7 @@ fn is_news(event: &Event) -> bool {
         event,
         Event::RunEnded { .. }
             | Event::SandboxUsed { .. }
+            | Event::AgentSpending(_)
             | Event::SandboxEnded { .. }
             | Event::Checkpointed { reason: None, .. }
             | Event::Committed { .. }
@@ -104,6 +105,7 @@ pub(super) fn line(event: &Event) -> String {
         .or_else(|| of_cap(event))
         .or_else(|| of_task(event))
         .or_else(|| of_person(event))
+        .or_else(|| budget::line(event))
         .or_else(|| task::line(event))
         .or_else(|| work::line(event))
         .or_else(|| of_egress(event))

@@ -21,6 +21,7 @@ use crate::{
 use super::{
     args, audit,
     begun::{Begun, PERSON},
+    budget,
     course::{self, Course},
     env::Environment,
     exit::{Exit, Fault, OrExit},
@@ -175,6 +176,7 @@ impl Resumption {
         mend_branch(repository, (&run, &begun))?;
         let resumed = resumed(&planned, &launcher, torn.unwrap_or(0));
         let mut opening = orchestrator.kept_of(&run);
+        opening.extend(budget::again(&planned.budgets, &records));
         if begun.tasks().is_none() {
             opening.push(Event::Planned { tasks });
         }
@@ -190,6 +192,7 @@ impl Resumption {
             parallel,
             behind,
             rules: planned.rules.clone(),
+            prices: planned.prices.clone(),
         };
         let installs = planned.installs(env, &launcher)?;
         let keeper = Arc::clone(&orchestrator.keeper);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    budget::{Budgets, Prices},
     digest::Digest,
     event::{Asked, Event},
     git::{Repository, run_branch},
@@ -25,7 +26,7 @@ use crate::{
 };
 
 use super::{
-    args, audit, cache,
+    args, audit, budget, cache,
     choice::choose,
     course::{self, Course},
     env::Environment,
@@ -81,11 +82,14 @@ pub(super) async fn prepare(
     let course = Course {
         writer,
         history: vec![first],
-        opening: vec![Event::Planned { tasks }],
+        opening: budget::opening(&planned.budgets)
+            .chain([Event::Planned { tasks }])
+            .collect(),
         cut: Vec::new(),
         parallel: order.args.parallel,
         behind: 0,
         rules: planned.rules.clone(),
+        prices: planned.prices.clone(),
     };
     let installs = planned.installs(env, &launcher)?;
     let keeper = Arc::clone(&orchestrator.keeper);
@@ -102,8 +106,10 @@ pub(super) struct Planned {
     pub(super) tasks: Vec<Task>,
     pub(super) repository: Repository,
     pub(super) policy: Policy,
+    pub(super) budgets: Budgets,
+    pub(super) prices: Prices,
+    pub(super) provider: Arc<dyn Provider>,
     gathered: Gathered,
-    provider: Arc<dyn Provider>,
     /// How it deals with what fails.
     pub(super) rules: Rules,
     shipment: Option<landing::Shipment>,
@@ -131,8 +137,14 @@ impl Planned {
         check_plan(&tasks, &policy, &intake.file)?;
         let batching = (!order.args.no_batch).then(Batching::default);
         let rules = task_verbs::rules(env, repository.root(), batching)?;
+        let provider = choice.open(order)?;
+        let limits = order.args.budget.limits();
+        let (budgets, prices) = budget::read(env, Some(repository.root()), limits)?;
+        budget::can_be_held(&budgets, provider.as_ref())?;
         Ok(Self {
-            provider: choice.open(order)?,
+            provider,
+            budgets,
+            prices,
             intake,
             tasks,
             repository,
@@ -225,7 +237,7 @@ impl Planned {
 
 impl Intake {
     /// Checks the specification of an order.
-    fn of(order: &Order) -> Result<Self, Fault> {
+    pub(super) fn of(order: &Order) -> Result<Self, Fault> {
         let file = order.args.spec.clone();
         let spec = Spec::parse(&file, &order.spec).map_err(|faults| setup::diagnostics(&faults))?;
         Ok(Self {
@@ -240,7 +252,7 @@ pub(super) fn described(report: &crate::engine::EngineReport) -> String {
     format!("{} {} at {}", report.name, report.version, report.endpoint)
 }
 
-fn check_plan(tasks: &[Task], policy: &Policy, file: &Path) -> Result<(), Fault> {
+pub(super) fn check_plan(tasks: &[Task], policy: &Policy, file: &Path) -> Result<(), Fault> {
     let works = |role: &&Role| !policy::is_internal(role);
     let known: Vec<Role> = policy.roles().filter(works).cloned().collect();
     let faults = task::plan::check(tasks, &|role| known.contains(role), &known);

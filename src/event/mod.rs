@@ -3,9 +3,11 @@
 
 mod asked;
 mod isolation;
+mod outcome;
 mod overrun;
 mod parts;
 mod record;
+mod spent;
 mod start;
 mod usage;
 
@@ -13,6 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    budget::{Budgets, Passed},
     digest::Digest,
     finding::Finding,
     name::{CheckpointId, Role, RunId, TaskId},
@@ -21,11 +24,13 @@ use crate::{
 
 pub use asked::Asked;
 pub use isolation::{Held, HeldBy, Isolation};
+pub use outcome::Outcome;
 pub use overrun::{Limit, Overrun};
 pub use parts::{Breach, CacheUse, EgressKind, Need};
 pub use record::{Record, millis};
+pub use spent::{Priced, SpentSoFar};
 pub use start::Start;
-pub use usage::Usage;
+pub use usage::{Load, Usage};
 
 /// Everything that can happen in a run. Stored as JSON with the variant under `type`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,6 +82,8 @@ pub enum Event {
         task: Option<TaskId>,
         role: Role,
         usage: Usage,
+        #[serde(default)]
+        load: Load,
     },
     /// A sandbox and everything in it is gone.
     SandboxEnded { sandbox: String },
@@ -120,6 +127,8 @@ pub enum Event {
         cache_read: u64,
         output: u64,
         cost_micros: u64,
+        #[serde(default, skip_serializing_if = "Priced::is_told")]
+        priced: Priced,
     },
     /// A decision on a name or a connection. Equal ones within a second are one, with a count.
     Egress {
@@ -380,18 +389,10 @@ pub enum Event {
         by: String,
         priority: Priority,
     },
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Every task landed and every check passed.
-    Done,
-    /// Something failed.
-    Failed,
-    /// A person stopped it, or it lacked something that the machine must give.
-    Stopped,
-    /// What is left waits for a person.
-    Waiting,
+    /// What the run may spend from now on.
+    BudgetSet(Budgets),
+    /// A budget is nearly used up, or used up.
+    BudgetPassed(Passed),
+    /// What an agent's program has said of its model so far.
+    AgentSpending(SpentSoFar),
 }

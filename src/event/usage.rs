@@ -23,6 +23,9 @@ pub struct Usage {
     pub sent: u64,
     /// Bytes to the sandbox.
     pub received: u64,
+    /// Processor time, in milliseconds; 0 where it cannot be read.
+    #[serde(default)]
+    pub cpu_ms: u64,
 }
 
 impl Usage {
@@ -39,6 +42,49 @@ impl Usage {
             calls_refused: change(self.calls_refused, other.calls_refused),
             sent: change(self.sent, other.sent),
             received: change(self.received, other.received),
+            cpu_ms: change(self.cpu_ms, other.cpu_ms),
+        }
+    }
+}
+
+/// What a sandbox holds at one moment; 0 is also what cannot be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// Bytes of memory in use.
+    pub memory: u64,
+    /// The most bytes of memory that were ever in use.
+    pub memory_peak: u64,
+    /// Processes and threads.
+    pub processes: u64,
+    /// Bytes on the disk, beyond what it was given.
+    pub disk: u64,
+    /// Files on the disk, those it was given too.
+    pub files: u64,
+}
+
+impl Load {
+    /// Returns whether this says something else than an earlier look: a quarter more or less.
+    #[must_use]
+    pub fn differs(&self, earlier: &Self) -> bool {
+        let pairs = [
+            (self.memory, earlier.memory),
+            (self.processes, earlier.processes),
+            (self.disk, earlier.disk),
+        ];
+        pairs
+            .iter()
+            .any(|(now, then)| now.abs_diff(*then) > (*then).max(*now) / 4)
+    }
+
+    /// Returns both together: what is held adds up, of peaks the higher counts.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            memory: self.memory.saturating_add(other.memory),
+            memory_peak: self.memory_peak.max(other.memory_peak),
+            processes: self.processes.saturating_add(other.processes),
+            disk: self.disk.saturating_add(other.disk),
+            files: self.files.saturating_add(other.files),
         }
     }
 }

@@ -39,7 +39,7 @@ pub use self::{
     shipped::shipped_macro,
     verdict::{Verdict, VerdictError, verdict},
 };
-use crate::task::Task;
+use crate::{budget::Telling, task::Task};
 
 /// Where the program of a launch is put, relative to the home directory.
 pub const AGENT_PATH: &str = ".loki/agent";
@@ -64,6 +64,11 @@ pub trait Provider: Send + Sync {
 
     /// Returns the plan that comes with the provider, in place of one in the specification.
     fn plan(&self) -> Option<&[Task]>;
+
+    /// Says what its programs tell of what they use.
+    fn telling(&self) -> Telling {
+        Telling::Silent
+    }
 
     /// Returns whether its program can be given several small tasks in one brief.
     fn joins(&self) -> bool {

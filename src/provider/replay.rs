@@ -8,7 +8,7 @@ use super::{
     script::{Links, needs, read_file},
     variables,
 };
-use crate::{diagnostic::Diagnostic, digest::Digest, task::Task};
+use crate::{budget::Telling, diagnostic::Diagnostic, digest::Digest, task::Task};
 
 /// Largest file of a macro, in bytes.
 const FILE_MAX: usize = 1024 * 1024;
@@ -125,6 +125,11 @@ impl Provider for Replay {
 
     fn plan(&self) -> Option<&[Task]> {
         Some(&self.held.plan)
+    }
+
+    fn telling(&self) -> Telling {
+        // Its scripts ask no model.
+        Telling::Nothing
     }
 }
 

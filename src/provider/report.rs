@@ -10,6 +10,11 @@ pub trait Reader: Send {
     /// Takes the next bytes, which may begin and end anywhere.
     fn read(&mut self, bytes: &[u8]);
 
+    /// Says what the program has used so far, at least; nothing where only its end tells.
+    fn so_far(&self) -> Spent {
+        Spent::default()
+    }
+
     /// Says what was heard, once the program has ended with this exit code.
     fn report(self: Box<Self>, code: i32) -> Report;
 }

@@ -11,7 +11,7 @@ use crate::{
     finding::Finding,
     git::{self, HandOver, ObjectId},
     name::TaskId,
-    provider::{self, Assignment, Launch, Reader, Report, Spent},
+    provider::{self, Assignment, Launch, Reader, Report},
     sandbox::{Grant, Home, Sandbox},
     task::Task,
 };
@@ -24,6 +24,7 @@ use super::{
     output::{End, Heard, Talk, last_lines},
     recorder::Recorder,
     room::Room,
+    spending::SoFar,
     work::Work,
 };
 
@@ -175,13 +176,16 @@ async fn agent(
         .exec(&argv, &env, &room.given().grant(grant()))
         .await?;
     let mut reader = room.work().provider.reader();
+    let so_far = SoFar::default();
     let talk = Talk {
         input: &launch.stdin,
         reader: reader
             .as_mut()
             .map(|reader| &mut **reader as &mut dyn Reader),
+        so_far: Some(&so_far),
     };
-    let heard = room.attend(sandbox, process, talk).await?;
+    let attended = room.attend(sandbox, process, talk);
+    let heard = room.spending((claim, &so_far), attended).await?;
     let (code, cut) = match heard.end {
         End::Exited(code) => (code, None),
         End::Overrun(over) => (KILLED, Some(room.ended(over))),
@@ -200,7 +204,7 @@ async fn agent(
         })
         .await?;
     if let Some(Report { spent, .. }) = &report {
-        spend(room, claim, spent).await?;
+        room.spent(claim, spent).await?;
     }
     match (cut, report) {
         (Some(reason), _) => Err(Failure::retry(reason)),
@@ -214,27 +218,6 @@ async fn agent(
         (None, Some(report)) => Ok(report.answer.into_bytes()),
         (None, None) => by_code(code, heard),
     }
-}
-
-/// Records what the program says it used, if it says anything.
-async fn spend(room: &Room<'_>, claim: &Claim, spent: &Spent) -> Result<(), Failure> {
-    if *spent == Spent::default() {
-        return Ok(());
-    }
-    room.recorder()
-        .record(Event::AgentSpent {
-            task: claim.task.id.clone(),
-            attempt: claim.attempt,
-            model: spent.model.clone(),
-            turns: spent.turns,
-            input: spent.input,
-            cache_written: spent.cache_written,
-            cache_read: spent.cache_read,
-            output: spent.output,
-            cost_micros: spent.cost_micros,
-        })
-        .await?;
-    Ok(())
 }
 
 /// Judges a program that only has an exit code.

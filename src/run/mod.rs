@@ -33,6 +33,7 @@ mod output;
 mod recorder;
 mod resume;
 mod room;
+mod spending;
 mod stamp;
 mod verify;
 mod work;

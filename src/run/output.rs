@@ -25,6 +25,8 @@ use crate::{
     sandbox::Spoken,
 };
 
+use super::spending::SoFar;
+
 /// How many last bytes of each stream are kept in memory: a verdict or a test summary fits.
 const TAIL: usize = 64 * 1024;
 /// Bytes of an output that go into an event: a journal's line has a cap, and escapes make text
@@ -114,6 +116,8 @@ pub(super) struct Talk<'a> {
     pub(super) input: &'a [u8],
     /// Hears all of its standard output.
     pub(super) reader: Option<&'a mut dyn Reader>,
+    /// Told what the reader has heard of spending.
+    pub(super) so_far: Option<&'a SoFar>,
 }
 
 impl<'a> From<&'a [u8]> for Talk<'a> {
@@ -121,6 +125,7 @@ impl<'a> From<&'a [u8]> for Talk<'a> {
         Self {
             input,
             reader: None,
+            so_far: None,
         }
     }
 }
@@ -142,10 +147,17 @@ pub(super) async fn listen(
     log: &Log,
     overrun: impl Future<Output = Overrun>,
 ) -> Result<Heard, LinkError> {
-    let Talk { input, mut reader } = talk;
+    let Talk {
+        input,
+        mut reader,
+        so_far,
+    } = talk;
     let hear = |bytes: &[u8]| {
         if let Some(reader) = &mut reader {
             reader.read(bytes);
+            if let Some(so_far) = so_far {
+                so_far.set(reader.so_far());
+            }
         }
     };
     let (

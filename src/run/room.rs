@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    event::{Event, Overrun, Usage},
+    event::{Event, Load, Overrun, Usage},
     git::{self, ObjectId},
     install::Inputs,
     link::Process,
@@ -227,26 +227,29 @@ impl Room<'_> {
     /// Waits for work in the sandbox, and records meanwhile what it uses, when that has changed.
     pub(super) async fn watching<T>(&self, sandbox: &Sandbox, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
-        let mut said = Usage::default();
+        let mut said = (Usage::default(), Load::default());
         loop {
             match tokio::time::timeout(USAGE_EVERY, &mut work).await {
                 Ok(done) => return done,
-                Err(_later) if sandbox.usage() != said => {
-                    said = sandbox.usage();
-                    // Where the run has ended the work is about to.
-                    self.used(said).await.ok();
+                Err(_later) => {
+                    let now = (sandbox.usage(), sandbox.load());
+                    if is_news(now, said) {
+                        said = now;
+                        // Where the run has ended the work is about to.
+                        self.used(now).await.ok();
+                    }
                 }
-                Err(_later) => {}
             }
         }
     }
 
-    async fn used(&self, usage: Usage) -> Result<(), Failure> {
+    async fn used(&self, (usage, load): (Usage, Load)) -> Result<(), Failure> {
         let used = Event::SandboxUsed {
             sandbox: self.name.clone(),
             task: self.task.clone(),
             role: self.rights.role.clone(),
             usage,
+            load,
         };
         self.recorder.record(used).await?;
         Ok(())
@@ -254,10 +257,10 @@ impl Room<'_> {
 
     /// Ends the sandbox; the files stay.
     pub(super) async fn end(&self, sandbox: Sandbox) -> Result<(), Failure> {
-        let usage = sandbox.usage();
+        let used = (sandbox.usage(), sandbox.load());
         let ended = sandbox.end().await;
-        if usage != Usage::default() {
-            self.used(usage).await?;
+        if used.0 != Usage::default() {
+            self.used(used).await?;
         }
         self.recorder
             .record(Event::SandboxEnded {
@@ -321,4 +324,13 @@ impl Room<'_> {
         worktree
             .ok_or_else(|| Failure::fatal("a bug of ours: no worktree was checked out".to_owned()))
     }
+}
+
+/// Returns whether what a sandbox uses is worth a record: something was counted, a second of
+/// processor time was used, or what it holds has changed by a quarter.
+fn is_news((usage, load): (Usage, Load), (before, held): (Usage, Load)) -> bool {
+    let counted = |usage: Usage| Usage { cpu_ms: 0, ..usage };
+    counted(usage) != counted(before)
+        || usage.cpu_ms.saturating_sub(before.cpu_ms) >= 1000
+        || load.differs(&held)
 }

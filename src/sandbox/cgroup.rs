@@ -17,8 +17,10 @@ const LONGEST: usize = 16 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     memory: Option<File>,
+    memory_now: Option<File>,
     memory_peak: Option<File>,
     processes: Option<File>,
+    processes_now: Option<File>,
     nanoseconds: Option<File>,
     microseconds: Option<File>,
     traffic: Option<File>,
@@ -38,8 +40,10 @@ impl Counters {
         };
         Self {
             memory: open("memory", &["memory.oom_control", "memory.events"]),
+            memory_now: open("memory", &["memory.usage_in_bytes", "memory.current"]),
             memory_peak: open("memory", &["memory.max_usage_in_bytes", "memory.peak"]),
             processes: open("pids", &["pids.events"]),
+            processes_now: open("pids", &["pids.current"]),
             nanoseconds: open("cpuacct", &["cpuacct.usage"]),
             microseconds: open("cpu", &["cpu.stat"]),
             traffic: File::open(format!("/proc/{pid}/net/netstat")).ok(),
@@ -69,6 +73,16 @@ impl Counters {
     /// The most bytes of memory that were ever in use.
     pub(super) fn memory_peak(&self) -> Option<u64> {
         text(self.memory_peak.as_ref()?)?.trim().parse().ok()
+    }
+
+    /// Bytes of memory in use.
+    pub(super) fn memory_now(&self) -> Option<u64> {
+        text(self.memory_now.as_ref()?)?.trim().parse().ok()
+    }
+
+    /// Processes and threads there are.
+    pub(super) fn processes_now(&self) -> Option<u64> {
+        text(self.processes_now.as_ref()?)?.trim().parse().ok()
     }
 
     /// Processes that the kernel refused to start.

@@ -151,6 +151,12 @@ impl Disk {
         Ok(self.overrun(used))
     }
 
+    /// Returns the bytes that the last walk found beyond what was given, and all files it found.
+    pub(super) fn held(&self) -> (u64, u64) {
+        let used = self.last.used;
+        (used.bytes.saturating_sub(self.given.bytes), used.files)
+    }
+
     /// What no walk needs to look beyond.
     fn most(&self) -> Usage {
         Usage {

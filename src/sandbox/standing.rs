@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::{
     egress::Gateway,
     engine::{ContainerId, Engine, EngineError},
-    event::{Held, Isolation, Overrun, Usage},
+    event::{Held, Isolation, Load, Overrun, Usage, millis},
     git,
     link::{Ended, Link, LinkError, Meter, Process, Size, Terminal, meter_filter},
     policy::{Program, Rights},
@@ -162,7 +162,17 @@ impl Sandbox {
     pub fn usage(&self) -> Usage {
         let writes = self.meter.as_ref().map(Meter::writes).unwrap_or_default();
         let network = self.gateway.as_ref().map(Gateway::usage);
-        meter::usage(writes, network.unwrap_or_default())
+        let processor = self.watch.processor().unwrap_or_default();
+        Usage {
+            cpu_ms: millis(processor),
+            ..meter::usage(writes, network.unwrap_or_default())
+        }
+    }
+
+    /// What is held now: memory, processes, disk.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        self.watch.load()
     }
 
     /// Makes the agent's private repository on `/work/.git`: one commit of what it was given. Where

@@ -17,7 +17,7 @@ use std::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    event::{Limit, Overrun, millis},
+    event::{Limit, Load, Overrun, millis},
     policy::Resources,
 };
 
@@ -55,6 +55,8 @@ pub(super) struct Watch {
     disk: Arc<Mutex<Disk>>,
     /// Looks at the disk that failed since one did not.
     blind: Arc<AtomicU64>,
+    /// Bytes and files on the disk, as the last walk found them.
+    held: Arc<[AtomicU64; 2]>,
 }
 
 impl Watch {
@@ -64,6 +66,25 @@ impl Watch {
             counters: Arc::new(counters),
             disk: Arc::new(Mutex::new(disk)),
             blind: Arc::default(),
+            held: Arc::default(),
+        }
+    }
+
+    /// Processor time used so far; none where it cannot be read.
+    pub(super) fn processor(&self) -> Option<Duration> {
+        self.counters.processor()
+    }
+
+    /// What is held now; of the disk what the last walk found.
+    pub(super) fn load(&self) -> Load {
+        let counters = &self.counters;
+        let [disk, files] = &*self.held;
+        Load {
+            memory: counters.memory_now().unwrap_or_default(),
+            memory_peak: counters.memory_peak().unwrap_or_default(),
+            processes: counters.processes_now().unwrap_or_default(),
+            disk: disk.load(Ordering::Relaxed),
+            files: files.load(Ordering::Relaxed),
         }
     }
 
@@ -124,7 +145,7 @@ impl Watch {
             Arc::clone(&self.counters),
             Instant::now(),
         );
-        let blind = Arc::clone(&self.blind);
+        let (blind, held) = (Arc::clone(&self.blind), Arc::clone(&self.held));
         let walk = move || {
             let mut disk = disk.lock().unwrap_or_else(PoisonError::into_inner);
             let processor = counters.processor();
@@ -136,6 +157,9 @@ impl Watch {
                 return unseen(blind.fetch_add(1, Ordering::Relaxed) + 1);
             };
             blind.store(0, Ordering::Relaxed);
+            let (bytes, files) = disk.held();
+            held[0].store(bytes, Ordering::Relaxed);
+            held[1].store(files, Ordering::Relaxed);
             over
         };
         tokio::task::spawn_blocking(walk).await.ok()?

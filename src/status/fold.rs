@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{Agent, Check, Overran, Phase, Progress, Review, Status, millis};
+use super::{Check, Counts, Phase, Progress, Review, Status, elapsed_ms, notable, resources};
 use crate::{
-    event::{EgressKind, Event, Outcome, Record, Usage},
+    event::{Event, Outcome, Record},
     name::TaskId,
-    task::{State, Stopping},
+    task::{Standing, State, Stopping},
 };
 
 impl Status {
@@ -23,6 +23,10 @@ impl Status {
         self.take_task(record.ts, &record.event);
         self.take_sandbox(record.ts, &record.event);
         self.take_verdict(&record.event);
+        let queue = &self.queue;
+        self.budget
+            .apply(record, |task| Some(&queue.get(task)?.task.role));
+        notable::note(&mut self.decisions, record.ts, &record.event);
     }
 
     fn take_run(&mut self, event: &Event) {
@@ -51,9 +55,13 @@ impl Status {
                 self.outcome = Some(*outcome);
                 // Those that were ended at once had no time to say so.
                 self.agents.clear();
+                self.load = resources::by_role(&mut self.roles, &self.agents);
                 self.reason.clone_from(reason);
             }
             Event::Shipped { url, .. } => self.shipped = Some(url.clone()),
+            Event::TaskDeferred { provider_until, .. } => {
+                self.spared = self.spared.max(*provider_until);
+            }
             // The queue says whether it can be gone on with now.
             Event::TaskAdded { .. } | Event::TaskCancelled { .. } | Event::TaskRetried { .. }
                 if self.outcome == Some(Outcome::Failed) && self.queue.may_resume() =>
@@ -62,9 +70,11 @@ impl Status {
                 self.reason = Some("its plan has changed since it failed".to_owned());
             }
             Event::Resumed { engine, .. } if self.queue.is_open() => {
+                self.resumed += 1;
                 self.outcome = None;
                 self.reason = None;
                 self.agents.clear();
+                self.load = resources::by_role(&mut self.roles, &self.agents);
                 self.engine.clone_from(engine);
             }
             _ => {}
@@ -125,101 +135,7 @@ impl Status {
             }
             _ => return,
         }
-        self.follow_queue(ts);
-    }
-
-    fn take_sandbox(&mut self, ts: Timestamp, event: &Event) {
-        match event {
-            Event::SandboxStarted {
-                sandbox,
-                task,
-                role,
-                container,
-                image,
-                isolation,
-                ..
-            } => {
-                self.agents.push(Agent {
-                    sandbox: sandbox.clone(),
-                    role: role.clone(),
-                    task: task.clone(),
-                    container: container.clone(),
-                    image: image.clone(),
-                    isolation: isolation.clone(),
-                    since: ts,
-                    usage: Usage::default(),
-                });
-            }
-            Event::Overrun {
-                sandbox,
-                task,
-                role,
-                limit,
-                allowed,
-                seen,
-            } => self.overruns.push(Overran {
-                sandbox: sandbox.clone(),
-                task: task.clone(),
-                role: role.clone(),
-                limit: *limit,
-                allowed: *allowed,
-                seen: *seen,
-            }),
-            Event::SandboxUsed {
-                sandbox,
-                task,
-                usage,
-                ..
-            } => self.take_usage(sandbox, task.as_ref(), *usage),
-            Event::SandboxEnded { sandbox } => {
-                self.agents.retain(|agent| agent.sandbox != *sandbox);
-            }
-            _ => self.take_egress(event),
-        }
-    }
-
-    fn take_egress(&mut self, event: &Event) {
-        match event {
-            // What came of it follows as a decision of its own.
-            Event::Egress {
-                kind: EgressKind::Ask,
-                ..
-            } => {}
-            Event::Egress {
-                allowed: true,
-                count,
-                ..
-            } => self.egress.allowed += count,
-            Event::Egress {
-                allowed: false,
-                count,
-                ..
-            } => self.egress.denied += count,
-            Event::EgressClosed { sent, received, .. } => {
-                self.egress.sent = self.egress.sent.saturating_add(*sent);
-                self.egress.received = self.egress.received.saturating_add(*received);
-            }
-            _ => {}
-        }
-    }
-
-    /// Adds what came since the sandbox last said it: it counts from its own start.
-    fn take_usage(&mut self, sandbox: &str, task: Option<&TaskId>, usage: Usage) {
-        let found = self
-            .agents
-            .iter_mut()
-            .find(|agent| agent.sandbox == sandbox);
-        // One that is not known to stand counts from nothing.
-        let before = found.map_or_else(Usage::default, |agent| {
-            std::mem::replace(&mut agent.usage, usage)
-        });
-        let more = usage.with(before, u64::saturating_sub);
-        self.usage = self.usage.with(more, u64::saturating_add);
-        if let Some(task) = task {
-            self.change(task, |task| {
-                task.usage = task.usage.with(more, u64::saturating_add);
-            });
-        }
+        self.follow_queue(ts, event);
     }
 
     fn take_verdict(&mut self, event: &Event) {
@@ -255,58 +171,81 @@ impl Status {
         }
     }
 
-    fn change(&mut self, id: &TaskId, change: impl FnOnce(&mut Progress)) {
-        if let Some(task) = self.tasks.iter_mut().find(|task| task.id == *id) {
+    pub(super) fn change(&mut self, id: &TaskId, change: impl FnOnce(&mut Progress)) {
+        let found = self.place(id).and_then(|at| self.tasks.get_mut(at));
+        if let Some(task) = found {
             change(task);
         }
     }
 
-    /// Copies what the queue decided.
-    fn follow_queue(&mut self, ts: Timestamp) {
-        for (task, standing) in self.tasks.iter_mut().zip(self.queue.tasks()) {
-            task.state = standing.state;
-            task.attempt = standing.attempts;
-            task.interrupted = standing.interrupted;
-            task.version = standing.version;
-            task.priority = standing.task.priority;
-            task.deferrals = standing.deferrals;
-            task.until = standing.until;
-            if task.state != State::Claimed {
-                task.claimed = None;
+    /// Returns where a task stands in plan order.
+    fn place(&mut self, id: &TaskId) -> Option<usize> {
+        if self.places.len() != self.tasks.len() {
+            let names = self.tasks.iter().map(|task| task.id.clone());
+            self.places = names.zip(0..).collect();
+        }
+        self.places.get(id).copied()
+    }
+
+    /// Copies what the queue decided about the one task of an event, or about all where others may
+    /// have followed it.
+    fn follow_queue(&mut self, ts: Timestamp, event: &Event) {
+        self.moved = true;
+        let alone = match event {
+            Event::TaskClaimed { task, .. }
+            | Event::TaskDone { task, .. }
+            | Event::TaskDeferred { task, .. }
+            | Event::TaskPrioritised { task, .. }
+            | Event::Waiting { task, .. }
+            | Event::Gated { task, .. } => self.place(task),
+            _ => None,
+        };
+        if let Some(task) = alone.and_then(|at| self.tasks.get_mut(at)) {
+            if let Some(standing) = self.queue.get(&task.id) {
+                follow(task, &standing, ts);
             }
-            let waits = matches!(task.state, State::Waiting | State::Approved);
-            let commit = standing.commit.filter(|_| waits);
-            task.waiting = commit.map(str::to_owned);
-            task.needs
-                .retain(|need| standing.outstanding.contains(&need.digest));
-            if matches!(task.state, State::Done | State::Failed) {
-                task.finished.get_or_insert(ts);
+            return;
+        }
+        for (task, standing) in self.tasks.iter_mut().zip(self.queue.tasks()) {
+            follow(task, &standing, ts);
+        }
+    }
+
+    /// Works out what follows from everything taken so far. What costs a look at every task is done
+    /// only after one of them moved.
+    pub(super) fn settle(&mut self) {
+        if std::mem::take(&mut self.moved) {
+            self.recount();
+        }
+        self.phase = self.phase_now();
+        for at in &self.running {
+            if let Some(task) = self.tasks.get_mut(*at) {
+                let span = task.started.zip(self.updated);
+                task.elapsed_ms = span.map_or(0, |(from, to)| elapsed_ms(from, to));
             }
         }
     }
 
-    /// Works out what follows from everything taken so far.
-    pub(super) fn settle(&mut self) {
-        let count = |state| self.tasks.iter().filter(|task| task.state == state).count();
-        self.counts.total = self.tasks.len();
-        self.counts.pending = count(State::Pending);
-        self.counts.in_progress = count(State::Claimed) + count(State::Approved);
-        self.counts.waiting = count(State::Waiting);
-        self.counts.interrupted = count(State::Interrupted);
-        self.counts.completed = count(State::Done);
-        self.counts.failed = count(State::Failed);
-        self.counts.blocked = count(State::Blocked);
-        self.counts.reverted = count(State::Reverted);
-        self.counts.cancelled = count(State::Cancelled);
-        self.phase = self.phase_now();
-        for task in &mut self.tasks {
+    pub(super) fn recount(&mut self) {
+        let kept = self.counts;
+        self.counts = Counts {
+            total: self.tasks.len(),
+            retries: kept.retries,
+            conflicts: kept.conflicts,
+            breaches: kept.breaches,
+            ..Counts::default()
+        };
+        let mut running = Vec::new();
+        for (at, task) in self.tasks.iter_mut().enumerate() {
+            *self.counts.of(task.state) += 1;
             let until = task.finished.or(self.updated);
-            let elapsed = task
-                .started
-                .zip(until)
-                .map_or(0, |(from, to)| millis(from, to));
-            task.elapsed_ms = elapsed;
+            let span = task.started.zip(until);
+            task.elapsed_ms = span.map_or(0, |(from, to)| elapsed_ms(from, to));
+            if task.started.is_some() && task.finished.is_none() {
+                running.push(at);
+            }
         }
+        self.running = running;
     }
 
     fn phase_now(&self) -> Phase {
@@ -326,5 +265,27 @@ impl Status {
         } else {
             Phase::Verifying
         }
+    }
+}
+
+/// Copies what the queue says of one task.
+fn follow(task: &mut Progress, standing: &Standing<'_>, ts: Timestamp) {
+    task.state = standing.state;
+    task.attempt = standing.attempts;
+    task.interrupted = standing.interrupted;
+    task.version = standing.version;
+    task.priority = standing.task.priority;
+    task.deferrals = standing.deferrals;
+    task.until = standing.until;
+    if task.state != State::Claimed {
+        task.claimed = None;
+    }
+    let waits = matches!(task.state, State::Waiting | State::Approved);
+    let commit = standing.commit.filter(|_| waits);
+    task.waiting = commit.map(str::to_owned);
+    task.needs
+        .retain(|need| standing.outstanding.contains(&need.digest));
+    if matches!(task.state, State::Done | State::Failed | State::Cancelled) {
+        task.finished.get_or_insert(ts);
     }
 }

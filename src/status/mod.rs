@@ -5,20 +5,31 @@
 //! what the queue calls impossible is listed under `faults` instead of being left out. Text from
 //! agents stays as it was in the fields and is made visible only when it is drawn.
 
+mod counts;
 mod fold;
+mod notable;
+mod resources;
+mod sandboxes;
 mod text;
+mod text_budget;
 mod waits;
+
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    event::{Isolation, Limit, Need, Outcome, Record, Usage},
+    budget::Ledger,
+    event::{Isolation, Limit, Load, Need, Outcome, Record, Usage},
     finding::Finding,
     name::{Role, RunId, TaskId},
     task::{Breaker, Breakers, Priority, Queue, State},
 };
 
+pub use counts::{Counts, EgressCounts};
+pub use notable::Decided;
+pub use resources::RoleUse;
 pub use text::text;
 pub use waits::Waits;
 
@@ -81,12 +92,33 @@ pub struct Status {
     pub shipped: Option<String>,
     /// Events that the queue says cannot have happened, each as a sentence. None is usual.
     pub faults: Vec<String>,
+    /// What all sandboxes that stand hold; the peak is the highest of any sandbox.
+    pub load: Load,
+    /// What the sandboxes of each role use.
+    pub roles: BTreeMap<Role, RoleUse>,
+    /// What may be spent and was.
+    pub budget: Ledger,
+    /// The newest decisions.
+    pub decisions: Vec<Decided>,
+    /// How often the run was taken up again.
+    pub resumed: u32,
     /// Circuit breakers that are not closed.
     pub breakers: Vec<Breaker>,
     #[serde(skip)]
     queue: Queue,
     #[serde(skip)]
     fuses: Breakers,
+    /// Before when nothing is asked of the provider.
+    #[serde(skip)]
+    spared: Option<Timestamp>,
+    #[serde(skip)]
+    places: HashMap<TaskId, usize>,
+    /// A task moved since the last count.
+    #[serde(skip)]
+    moved: bool,
+    /// Tasks whose time runs.
+    #[serde(skip)]
+    running: Vec<usize>,
 }
 
 /// What a run is doing.
@@ -180,50 +212,8 @@ pub struct Agent {
     pub since: Timestamp,
     /// What it used, as it last said.
     pub usage: Usage,
-}
-
-/// Numbers of tasks and attempts. Those of tasks add up to `total`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    /// All tasks.
-    pub total: usize,
-    /// Tasks that wait.
-    pub pending: usize,
-    /// Tasks being worked on, or about to land after an approval.
-    pub in_progress: usize,
-    /// Tasks whose attempt was cut off, for `loki resume` to decide about.
-    pub interrupted: usize,
-    /// Tasks that landed.
-    pub completed: usize,
-    /// Tasks that failed for good.
-    pub failed: usize,
-    /// Tasks that will never start, for one they depend on failed.
-    pub blocked: usize,
-    /// Attempts after a task's first.
-    pub retries: u64,
-    /// Landings that met a conflict.
-    pub conflicts: u64,
-    /// Hand-overs that the gate refused, or would only let through with an approval.
-    pub breaches: u64,
-    /// Tasks that landed and were taken back.
-    pub reverted: usize,
-    /// Tasks whose work waits for a person.
-    pub waiting: usize,
-    /// Tasks that a person took out of the plan.
-    pub cancelled: usize,
-}
-
-/// Decisions of the gateways and the bytes they carried.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct EgressCounts {
-    /// Names and connections allowed.
-    pub allowed: u64,
-    /// Names and connections denied.
-    pub denied: u64,
-    /// Bytes from sandboxes, of connections that ended.
-    pub sent: u64,
-    /// Bytes to sandboxes, of connections that ended.
-    pub received: u64,
+    /// What it holds, as it last said.
+    pub load: Load,
 }
 
 /// One cap that was passed; its sandbox was ended for it.
@@ -301,9 +291,18 @@ impl Default for Status {
             reviews: Vec::new(),
             shipped: None,
             faults: Vec::new(),
+            load: Load::default(),
+            roles: BTreeMap::new(),
+            budget: Ledger::default(),
+            decisions: Vec::new(),
+            resumed: 0,
             breakers: Vec::new(),
             queue: Queue::default(),
             fuses: Breakers::default(),
+            spared: None,
+            places: HashMap::new(),
+            moved: false,
+            running: Vec::new(),
         }
     }
 }
@@ -313,11 +312,16 @@ impl Status {
     #[must_use]
     pub fn fold<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
         let mut status = Self::default();
-        for record in records {
-            status.take(record);
-        }
-        status.settle();
+        status.apply_all(records);
         status
+    }
+
+    /// Takes more records into account, which costs less than one at a time.
+    pub fn apply_all<'a>(&mut self, records: impl IntoIterator<Item = &'a Record>) {
+        for record in records {
+            self.take(record);
+        }
+        self.settle();
     }
 
     /// Takes one more record into account.
@@ -339,6 +343,8 @@ impl Status {
             }
         }
         self.agents.clear();
+        self.load = resources::by_role(&mut self.roles, &self.agents);
+        self.moved = true;
         self.settle();
         self.phase = Phase::Interrupted;
         self
@@ -382,8 +388,9 @@ impl Progress {
     }
 }
 
-/// Milliseconds from one time to another, 0 when the clock went back.
-fn millis(from: Timestamp, to: Timestamp) -> u64 {
+/// Returns the milliseconds from one time to another, 0 when the clock went back.
+#[must_use]
+pub fn elapsed_ms(from: Timestamp, to: Timestamp) -> u64 {
     u64::try_from(to.as_millisecond() - from.as_millisecond()).unwrap_or(0)
 }
 

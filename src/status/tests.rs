@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    budget::{Budgets, Mark, Measure, Passed},
     event::{EgressKind, Event},
     task::Task,
 };
@@ -168,7 +169,13 @@ fn what_was_used_adds_up_over_sandboxes_of_one_name_and_is_kept_at_their_end() {
         usage: Usage {
             writes,
             calls,
+            cpu_ms: 10 * calls,
             ..Usage::default()
+        },
+        load: Load {
+            memory: 100 * writes,
+            memory_peak: 100 * writes,
+            ..Load::default()
         },
     };
     let ended = || Event::SandboxEnded {
@@ -191,9 +198,15 @@ fn what_was_used_adds_up_over_sandboxes_of_one_name_and_is_kept_at_their_end() {
     assert_eq!(numbers(status.usage), (11, 1));
     assert_eq!(numbers(status.tasks[0].usage), (11, 1));
     assert_eq!(numbers(status.agents[0].usage), (2, 0));
+    let of_role = status.roles[&role()];
+    assert_eq!((of_role.agents, of_role.usage.cpu_ms), (1, 10));
+    // What is held is of now, the peak of any.
+    assert_eq!((of_role.load.memory, of_role.load.memory_peak), (200, 900));
+    assert_eq!(status.load, of_role.load);
     let page = text(&status);
     assert!(
-        page.contains("Writes: 11 counted, 0 delayed (0 s together)\n"),
+        page.contains("Resources by role\n  eng-backend")
+            && page.contains("Writes: 11 counted, 0 delayed (0 s together)\n"),
         "{page}"
     );
 }
@@ -377,4 +390,55 @@ fn a_clock_that_jumps_changes_nothing_but_times() {
         // Drawing subtracts times, too.
         assert!(text(&status).contains("Phase: "));
     }
+}
+
+#[test]
+fn a_task_waits_for_the_budget_or_the_provider_that_holds_it_back_and_else_for_a_slot() {
+    let mut limits = Budgets::default();
+    limits.run.set(Measure::Iterations, Some(1));
+    let passed = Passed {
+        role: None,
+        measure: Measure::Iterations,
+        allowed: 1,
+        used: 1,
+        mark: Mark::Reached,
+    };
+    let until: Timestamp = "2027-01-15T09:00:00Z".parse().unwrap();
+    let mut events = vec![
+        started(),
+        Event::BudgetSet(limits),
+        Event::Planned {
+            tasks: vec![task("one", &[]), task("two", &[])],
+        },
+        Event::TaskClaimed {
+            task: id("one"),
+            version: 1,
+            attempt: 1,
+        },
+    ];
+    let waits = |events: &[Event], now: &str| {
+        let status = Status::fold(&Record::row(events.to_vec()));
+        assert_eq!(status.faults, Vec::<String>::new());
+        status.waits(&status.tasks[1], now.parse().unwrap())
+    };
+    let (before, after) = ("2027-01-15T08:30:00Z", "2027-01-15T09:00:00Z");
+    assert_eq!(waits(&events, before), Some(Waits::Slot));
+    events.push(Event::TaskDeferred {
+        task: id("one"),
+        version: 1,
+        attempt: 1,
+        reason: "busy".to_owned(),
+        until,
+        provider_until: Some(until),
+    });
+    assert_eq!(waits(&events, before), Some(Waits::Rest { until }));
+    assert_eq!(waits(&events, after), Some(Waits::Slot));
+    events.push(Event::BudgetPassed(passed.clone()));
+    let budget = waits(&events, before);
+    assert_eq!(budget, Some(Waits::Budget { passed }));
+    let shown = serde_json::to_value(budget).unwrap();
+    assert_eq!(
+        (&shown["on"], &shown["passed"]["used"]),
+        (&"budget".into(), &1.into())
+    );
 }

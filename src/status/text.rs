@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use jiff::Timestamp;
 
-use super::{Agent, Overran, Phase, Progress, Status, millis};
+use super::{Agent, Overran, Phase, Progress, Status, elapsed_ms, text_budget as budget};
 use crate::{
     event::{Outcome, Overrun, Usage},
     task::State,
@@ -13,6 +13,8 @@ use crate::{
 
 /// Characters inside the box.
 const WIDTH: usize = 68;
+/// Most tasks that are drawn.
+const TASKS: usize = 200;
 /// Most things of one task that a person is asked for which are drawn.
 const NEEDS: usize = 5;
 
@@ -65,11 +67,9 @@ fn draw(page: &mut String, status: &Status) -> std::fmt::Result {
     }
     draw_breakers(page, status)?;
     writeln!(page)?;
-    status
-        .tasks
-        .iter()
-        .try_for_each(|task| draw_task(page, task))?;
+    draw_tasks(page, status)?;
     draw_evidence(page, status)?;
+    budget::draw(page, &status.budget)?;
     let updated = status
         .updated
         .map_or_else(|| "never".to_owned(), |ts| format!("{ts:.0}"));
@@ -88,6 +88,7 @@ fn phase(status: &Status) -> String {
         (_, Some(Outcome::Failed)) => "failed",
         (_, Some(Outcome::Stopped)) => "stopped",
         (_, Some(Outcome::Waiting)) => "waiting for a person",
+        (_, Some(Outcome::Limited)) => "stopped by a limit",
         (Phase::Interrupted, None) => "interrupted",
         (Phase::Planning, None) => "planning",
         (Phase::Building, None) => "building",
@@ -115,10 +116,34 @@ fn draw_agents(page: &mut String, status: &Status) -> std::fmt::Result {
         for agent in agents {
             let task = agent.task.as_ref().map_or("-", |task| task.as_str());
             let age = span(agent.since, status.updated.unwrap_or(agent.since));
-            writeln!(page, "    {:20} {task:20} {age:>8}", agent.role.as_str())?;
+            let held = budget::held(&agent.usage, &agent.load);
+            let line = format!("    {:20} {task:20} {age:>8}  {held}", agent.role.as_str());
+            writeln!(page, "{}", line.trim_end())?;
         }
     }
-    Ok(())
+    budget::draw_roles(page, status)
+}
+
+/// Draws every task of a small plan; of a large one those that something happens to, then the next.
+fn draw_tasks(page: &mut String, status: &Status) -> std::fmt::Result {
+    if status.tasks.len() <= TASKS {
+        return status
+            .tasks
+            .iter()
+            .try_for_each(|task| draw_task(page, task));
+    }
+    let quiet = |task: &&Progress| matches!(task.state, State::Pending | State::Done);
+    let lively = status.tasks.iter().filter(|task| !quiet(task));
+    let next = status
+        .tasks
+        .iter()
+        .filter(|task| task.state == State::Pending);
+    let mut more = status.tasks.len();
+    for task in lively.chain(next).take(TASKS) {
+        draw_task(page, task)?;
+        more -= 1;
+    }
+    writeln!(page, "  and {more} more: `loki status --json` lists all")
 }
 
 /// Draws the circuit breakers that are not closed.
@@ -270,7 +295,7 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 fn span(from: Timestamp, to: Timestamp) -> String {
-    let seconds = millis(from, to) / 1000;
+    let seconds = elapsed_ms(from, to) / 1000;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, s) => format!("{s}s"),
         (0, m, s) => format!("{m}m{s:02}s"),

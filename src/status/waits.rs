@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{Phase, Progress, Status};
 use crate::{
+    budget::Passed,
     name::TaskId,
     task::{Circuit, State},
 };
@@ -23,7 +24,7 @@ pub enum Waits {
         /// Those of them.
         tasks: Vec<TaskId>,
     },
-    /// A time, for its provider was busy.
+    /// A time, for the provider was busy.
     Rest {
         /// When it is tried again.
         until: Timestamp,
@@ -33,11 +34,16 @@ pub enum Waits {
         /// When it is tried, none while an attempt decides.
         until: Option<Timestamp>,
     },
+    /// A larger budget: that of its role, or the run's, is used up.
+    Budget {
+        /// Whose, of what, how much of it.
+        passed: Passed,
+    },
     /// A person who looks at its work.
     Person,
     /// Somebody who goes on with the run.
     Resume,
-    /// A slot.
+    /// A slot, or memory for one more: the machine says which is free.
     Slot,
 }
 
@@ -87,7 +93,12 @@ impl Status {
         if !open.is_empty() {
             return Waits::Dependencies { tasks: open };
         }
-        if let Some(until) = task.until.filter(|until| *until > now) {
+        if let Some(passed) = self.budget.barred(&task.role) {
+            let passed = passed.clone();
+            return Waits::Budget { passed };
+        }
+        let rest = task.until.max(self.spared);
+        if let Some(until) = rest.filter(|until| *until > now) {
             return Waits::Rest { until };
         }
         let breaker = self.breakers.iter().find(|one| one.role == task.role);

@@ -62,6 +62,7 @@ const TOUCHING: &[(&str, &str)] = &[
     ),
     ("checkpoint verify", "checkpoint verify"),
     ("checkpoint prune", "checkpoint prune --keep 1"),
+    ("plan", "plan spec.md"),
     ("task list", "task list --json"),
     ("task show", "task show one"),
     ("task add", "task add More"),

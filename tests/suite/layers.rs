@@ -28,6 +28,7 @@ const TABLE: &[(Layer, &[&str])] = &[
             "policy",
             "redact",
             "task",
+            "budget",
             "status",
             "vetting",
             "provenance",

@@ -83,6 +83,10 @@ fn came_to(run: &RunId, outcome: Outcome) -> Exit {
         ),
         Outcome::Stopped => ("was stopped", "`loki resume` goes on with it"),
         Outcome::Waiting => ("waits for a person", "`loki status` says for what"),
+        Outcome::Limited => (
+            "stopped at a limit",
+            "`loki resume --budget …` goes on with more",
+        ),
     };
     ui::note(format!("run {run} {word}: {next}"));
     exit_of(outcome)

@@ -74,6 +74,6 @@ impl Book {
 
     /// Writes the views anew. They are copies: one that cannot be written is no failure.
     fn show(&self, state: &Path) {
-        views::write(state, &self.status()).ok();
+        views::write(state, &self.status().orphaned()).ok();
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum PolicyVerb {
     /// Report every fault of all policy files
-    Check(PolicyCheck),
+    Check(Check),
     /// Show what a role may do and where each right was written
     Show(Show),
     /// Say whether a role may do something, by which rule, and what holds it to that
@@ -27,12 +27,12 @@ pub(in crate::cli) enum PolicyVerb {
     /// Write the policy with the least rights that a recorded run needed
     Suggest(Suggest),
     /// Show what this project's own policy would widen and, once agreed, let it
-    Trust(PolicyTrust),
+    Trust(Trust),
 }
 
 /// `loki policy trust`.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct PolicyTrust {
+pub(in crate::cli) struct Trust {
     /// Trust without asking
     #[arg(long)]
     pub(in crate::cli) yes: bool,
@@ -43,7 +43,7 @@ pub(in crate::cli) struct PolicyTrust {
 
 /// `loki policy check`.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct PolicyCheck {
+pub(in crate::cli) struct Check {
     /// Files to check on top of the built-in, organisation's and user's
     pub(in crate::cli) files: Vec<PathBuf>,
     /// Print JSON

@@ -6,12 +6,12 @@ use super::{
         exit::{Exit, Fault},
         setup, ui,
     },
-    args::PolicyCheck,
+    args::Check,
     gather,
 };
 
 /// Reports every fault of all layers and of the files given.
-pub(in crate::cli) fn check(env: &Environment, check: &PolicyCheck) -> Result<Exit, Fault> {
+pub(in crate::cli) fn check(env: &Environment, check: &Check) -> Result<Exit, Fault> {
     let gathered = gather(env, &check.files)?;
     match gathered.check() {
         Ok(policy) if check.json => ui::json(&serde_json::json!({

@@ -20,14 +20,14 @@ use super::{
         setup::{self, Gathered},
         ui,
     },
-    args::PolicyTrust,
+    args,
 };
 
 /// How many changed lines of a file are shown.
 const MOST_LINES: usize = 40;
 
 /// Shows what the project's policy would widen, asks, and pins it; or takes the trust back.
-pub(in crate::cli) fn trust(env: &Environment, args: &PolicyTrust) -> Result<Exit, Fault> {
+pub(in crate::cli) fn trust(env: &Environment, args: &args::Trust) -> Result<Exit, Fault> {
     let repository = setup::repository()?;
     let root = repository.root();
     let file = pins_file(env, root).ok_or_else(|| {

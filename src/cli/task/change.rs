@@ -313,7 +313,7 @@ fn write(env: &Environment, look: &Look, mut request: TaskRequest) -> Result<(),
     // They show a run that goes on, where one does.
     if !look.beside {
         // Copies for other tools: a failure to write them is no failure of the change.
-        journal::views::write(state, &status).ok();
+        journal::views::write(state, &status.orphaned()).ok();
     }
     Ok(())
 }

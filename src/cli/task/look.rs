@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     journal::{Holder, Lock},
-    name::TaskId,
+    name::{Role, TaskId},
     status::{Progress, Status, Waits},
     task::State,
 };
@@ -234,9 +234,13 @@ fn waits(status: &Status, task: &Progress) -> String {
         Some(Waits::Breaker { until: None }) => {
             "its role's breaker: another attempt decides".to_owned()
         }
+        Some(Waits::Budget { passed }) => {
+            let whose = passed.role.as_ref().map_or("the run", Role::as_str);
+            format!("a larger budget: {} of {whose}", passed.measure.word())
+        }
         Some(Waits::Person) => format!("you: loki approve {}", task.id),
         Some(Waits::Resume) => "loki resume".to_owned(),
-        Some(Waits::Slot) => "a slot".to_owned(),
+        Some(Waits::Slot) => "a slot, or memory".to_owned(),
     }
 }
 

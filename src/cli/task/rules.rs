@@ -1,8 +1,6 @@
 //! How a run deals with what fails: what the environment and `.loki/config` say about it.
 
-use std::{fs::File, io::Read as _, path::Path, time::Duration};
-
-use rustix::fs::{Mode, OFlags};
+use std::{path::Path, time::Duration};
 
 use crate::{
     run::Rules,
@@ -11,14 +9,13 @@ use crate::{
 
 use super::super::{
     env::Environment,
-    exit::{Exit, Fault, OrExit},
+    exit::{Exit, Fault},
+    settings::{self, Links},
     setup, ui,
 };
 
 /// The file of circuit breakers, below `.loki`.
 const BREAKERS: &str = "config/circuit-breakers.yaml";
-/// Largest file that is read.
-const LARGEST: u64 = 1 << 20;
 /// The longest wait that can be set, in seconds: a week.
 const LONGEST: u64 = 7 * 86_400;
 
@@ -65,28 +62,10 @@ fn backoff(env: &Environment) -> Result<Backoff, Fault> {
 
 fn fuses(state: &Path) -> Result<Fuses, Fault> {
     let path = state.join(BREAKERS);
-    // A pipe must not be waited for, and a link in a repository not be followed.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(&path, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(Fuses::default()),
-        Err(errno) => return Err(unreadable(&path, &errno.to_string())),
-    };
-    if !file.metadata().or_exit(Exit::Invalid)?.is_file() {
-        return Err(unreadable(&path, "it is not a regular file"));
-    }
-    let mut text = String::new();
-    let read = file.take(LARGEST + 1).read_to_string(&mut text);
-    match read {
-        Ok(length) if length as u64 <= LARGEST => {}
-        Ok(_) => return Err(unreadable(&path, "it is larger than 1 MiB")),
-        Err(cause) => return Err(unreadable(&path, &cause.to_string())),
-    }
-    Fuses::read(&path, &text).map_err(|faults| setup::diagnostics(&faults))
-}
-
-fn unreadable(path: &Path, why: &str) -> Fault {
-    let shown = ui::visible(&path.to_string_lossy());
-    Fault::new(Exit::Invalid, format!("`{shown}` cannot be read: {why}"))
-        .hint("mend or remove it: without it 5 failures in a row hold a role back for 300 s")
+    let help = "mend or remove it: without it 5 failures in a row hold a role back for 300 s";
+    let text = settings::text(&path, Links::Refused, help)?;
+    text.map_or_else(
+        || Ok(Fuses::default()),
+        |text| Fuses::read(&path, &text).map_err(|faults| setup::diagnostics(&faults)),
+    )
 }

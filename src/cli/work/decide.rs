@@ -209,7 +209,7 @@ async fn decide(env: &Environment, chosen: &Chosen, decision: &Decision) -> Resu
     // They show a run that goes on, where one does.
     if holder.is_none() {
         // Copies for other tools: a failure to write them is no failure of the decision.
-        journal::views::write(&state, &status).ok();
+        journal::views::write(&state, &status.orphaned()).ok();
     }
     Ok(false)
 }

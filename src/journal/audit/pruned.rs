@@ -113,8 +113,7 @@ pub fn tombstone(
     (key, now): (&Key, Timestamp),
 ) -> Result<Tombstone, NotPruned> {
     let audited = audit(home, run, against)?;
-    let is_end =
-        |outcome: &Outcome| matches!(outcome, Outcome::Done | Outcome::Failed | Outcome::Stopped);
+    let is_end = |outcome: &Outcome| !matches!(outcome, Outcome::Waiting);
     let outcome = audited.outcome.filter(is_end).ok_or(NotPruned::Goes)?;
     let seal = super::newest(home, run)?;
     let (Some(seal), 0, None) = (seal, audited.unsealed, audited.torn) else {

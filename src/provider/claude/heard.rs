@@ -1,16 +1,19 @@
 //! Judges what was heard: a success is a final result that says so, whatever the exit code.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use super::{
     super::{Remedy, Report, Spent, Trouble},
-    said::{Ending, Said, TEXT_MAX, cut, whole},
+    said::{Ending, Said, TEXT_MAX, Tokens, cut, whole},
 };
 
 /// Longest part of its own words that a reason repeats, in bytes.
 const QUOTED_MAX: usize = 500;
 /// How long to leave a busy server alone when it does not say.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// Answers that are counted at most: an agent that is given more turns is long known to the budget.
+const ANSWERS: usize = 10_000;
 
 /// Everything that was heard so far.
 #[derive(Debug, Default)]
@@ -21,6 +24,10 @@ pub(super) struct Heard {
     limited: Option<(String, Option<u64>)>,
     malformed: u64,
     too_long: u64,
+    /// Answers that were counted: one may come in several lines.
+    answers: HashSet<String>,
+    /// What they took.
+    taken: Tokens,
 }
 
 impl Heard {
@@ -32,9 +39,45 @@ impl Heard {
             Said::Retrying { status, delay_ms } => self.retry = Some((status, delay_ms)),
             Said::Limited { kind, resets_at } => self.limited = Some((kind, resets_at)),
             Said::Ended(ending) => self.ending = Some(*ending),
+            Said::Asked { id, usage } => self.count(id, usage),
             Said::Malformed => self.malformed += 1,
             Said::TooLong => self.too_long += 1,
             Said::Other => {}
+        }
+    }
+
+    fn count(&mut self, id: String, usage: Tokens) {
+        if self.answers.len() >= ANSWERS || !self.answers.insert(id) {
+            return;
+        }
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.taken.input_tokens, usage.input_tokens);
+        add(
+            &mut self.taken.cache_creation_input_tokens,
+            usage.cache_creation_input_tokens,
+        );
+        add(
+            &mut self.taken.cache_read_input_tokens,
+            usage.cache_read_input_tokens,
+        );
+        add(&mut self.taken.output_tokens, usage.output_tokens);
+    }
+
+    /// Says what was used at least: until the end, and where it never comes, nobody says how much
+    /// came back.
+    pub(super) fn so_far(&self) -> Spent {
+        let taken = self.taken;
+        if taken == Tokens::default() {
+            return Spent::default();
+        }
+        Spent {
+            model: self.model.clone(),
+            turns: self.answers.len() as u64,
+            input: taken.input_tokens,
+            cache_written: taken.cache_creation_input_tokens,
+            cache_read: taken.cache_read_input_tokens,
+            output: taken.output_tokens,
+            cost_micros: 0,
         }
     }
 
@@ -45,7 +88,17 @@ impl Heard {
             Some(ending) if !ending.is_error && ending.subtype == "success" => refusal(ending),
             Some(ending) => Some(self.failure(ending)),
         };
-        let ending = self.ending.unwrap_or_default();
+        let so_far = self.so_far();
+        let Some(ending) = self.ending else {
+            return Report {
+                trouble,
+                spent: Spent {
+                    model: self.model,
+                    ..so_far
+                },
+                answer: String::new(),
+            };
+        };
         Report {
             trouble,
             spent: Spent {

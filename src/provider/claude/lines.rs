@@ -1,7 +1,7 @@
 //! Cuts a stream of bytes into lines of a bounded length.
 
 use super::{
-    super::{Reader, Report},
+    super::{Reader, Report, Spent},
     heard::Heard,
     said::Said,
 };
@@ -56,6 +56,10 @@ impl Reader for Lines {
                 self.end();
             }
         }
+    }
+
+    fn so_far(&self) -> Spent {
+        self.heard.so_far()
     }
 
     fn report(mut self: Box<Self>, code: i32) -> Report {

@@ -17,7 +17,7 @@ mod said;
 mod tests;
 
 use super::{Assignment, Launch, Program, Provider, ProviderError, Reader, variables};
-use crate::task::Task;
+use crate::{budget::Telling, task::Task};
 
 /// Name of the secret that the model's server asks for.
 pub const SECRET: &str = "ANTHROPIC_API_KEY";
@@ -72,6 +72,10 @@ impl Provider for Claude {
 
     fn plan(&self) -> Option<&[Task]> {
         None
+    }
+
+    fn telling(&self) -> Telling {
+        Telling::Told
     }
 
     fn reader(&self) -> Option<Box<dyn Reader>> {

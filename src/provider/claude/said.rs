@@ -17,6 +17,8 @@ pub(super) enum Said {
         kind: String,
         resets_at: Option<u64>,
     },
+    /// A request was answered. What it took to read is right, what came back is only begun.
+    Asked { id: String, usage: Tokens },
     /// The end, in its own words.
     Ended(Box<Ending>),
     /// Anything else.
@@ -76,6 +78,18 @@ struct Begun {
 }
 
 #[derive(Deserialize)]
+struct Answered {
+    message: Message,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    id: String,
+    #[serde(default)]
+    usage: Tokens,
+}
+
+#[derive(Deserialize)]
 struct Retrying {
     #[serde(default)]
     error_status: Option<u16>,
@@ -110,6 +124,12 @@ impl Said {
         match (head.kind.as_str(), head.subtype.as_deref()) {
             ("result", _) => serde_json::from_slice::<Ending>(line)
                 .map_or(Self::Malformed, |ending| Self::Ended(Box::new(ending))),
+            ("assistant", _) => {
+                serde_json::from_slice::<Answered>(line).map_or(Self::Other, |said| Self::Asked {
+                    id: cut(said.message.id, 200),
+                    usage: said.message.usage,
+                })
+            }
             ("system", Some("init")) => {
                 serde_json::from_slice::<Begun>(line).map_or(Self::Other, |said| Self::Begun {
                     model: cut(said.model, 200),

@@ -87,8 +87,15 @@ impl Driver {
     fn actions(&self, barred: &BTreeSet<Role>) -> Vec<Action> {
         let mut room = self.breakers.room();
         room.extend(barred.iter().map(|role| (role.clone(), 0)));
+        let mut free = self.parallel.saturating_sub(self.jobs.len());
+        for whose in self.status.budget.used_up() {
+            match whose {
+                Some(role) => drop(room.insert(role.clone(), 0)),
+                None => free = 0,
+            }
+        }
         self.queue.next_within(&Terms {
-            free: self.parallel.saturating_sub(self.jobs.len()),
+            free,
             room: &room,
             batching: self.rules.batching.as_ref(),
         })
@@ -99,10 +106,13 @@ impl Driver {
         let Some(role) = tasks.first().and_then(|one| self.queue.get(&one.task)) else {
             return Ok(Ok(()));
         };
-        let role = &role.task.role;
-        let rights = self.work.policy.rights(role);
+        let role = role.task.role.clone();
+        if let Some(hold) = self.barred(&role)? {
+            return Ok(Err(hold));
+        }
+        let rights = self.work.policy.rights(&role);
         let asked = self.seat.ask(&Want {
-            role,
+            role: &role,
             provider: self.work.provider.account(),
             memory: rights.map_or(0, |rights| rights.resources.memory),
         });

@@ -4,27 +4,30 @@
 mod change;
 mod claims;
 mod ending;
+mod limit;
 mod outcome;
 mod person;
+mod shown;
 mod taken;
 mod waits;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    path::PathBuf,
     sync::Arc,
 };
 
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
+    time::Instant,
 };
 
 use crate::{
+    budget::Prices,
     egress::Opening,
     event::Event,
     event::Record,
-    journal::{JournalError, Writer, views},
+    journal::{JournalError, Writer},
     name::TaskId,
     redact::Redactor,
     status::Status,
@@ -45,6 +48,7 @@ use super::{
 pub use change::Answer;
 use claims::{Begun, UnderWay};
 pub use ending::Ending;
+use shown::Shown;
 
 /// What a person or a signal asks of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +126,8 @@ pub struct Session {
     pub admission: Arc<Admission>,
     /// How it deals with what fails, and with what is small.
     pub rules: Rules,
+    /// What tokens cost where a program does not say.
+    pub prices: Prices,
 }
 
 /// A job that ended.
@@ -138,7 +144,6 @@ struct Driver {
     status: Status,
     parallel: usize,
     observer: mpsc::UnboundedSender<Record>,
-    shows: Arc<dyn Fn() -> bool + Send + Sync>,
     recorder: Recorder,
     jobs: JoinSet<Job>,
     evidence: BTreeMap<TaskId, Vec<String>>,
@@ -148,9 +153,7 @@ struct Driver {
     held: BTreeMap<TaskId, Vec<String>>,
     stop: Option<Control>,
     position: watch::Sender<Position>,
-    state: PathBuf,
-    /// The last record that the views show.
-    shown: u64,
+    shown: Shown,
     seat: Seat,
     rules: Rules,
     breakers: Breakers,
@@ -158,6 +161,11 @@ struct Driver {
     under_way: HashMap<TaskId, Arc<UnderWay>>,
     /// When to ask again for what was held.
     again: Option<jiff::Timestamp>,
+    prices: Prices,
+    /// When the last record was written.
+    told_at: Instant,
+    /// Why the run goes no further, once a limit says so.
+    limit: Option<String>,
 }
 
 /// Writes the first record of a run, before anything of it exists, or of its going on.
@@ -182,14 +190,13 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
     let seat = session.admission.join(&work.run, session.parallel);
     *work.landings() = Landings::fold(&session.history);
     let mut driver = Driver {
-        state: work.state(),
+        shown: Shown::begin(work.state(), status.clone(), session.shows),
         work,
         writer: session.writer,
         queue: status.queue().clone(),
         status,
         parallel: session.parallel,
         observer: session.observer,
-        shows: session.shows,
         recorder,
         jobs: JoinSet::new(),
         evidence: lessons(&session.history),
@@ -197,12 +204,14 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
         held: BTreeMap::new(),
         stop: None,
         position,
-        shown: 0,
         seat,
         rules: session.rules,
         breakers: Breakers::fold(&session.history),
         under_way: HashMap::new(),
         again: None,
+        prices: session.prices,
+        told_at: Instant::now(),
+        limit: None,
     };
     driver.keep_apart();
     driver.spare_again(&session.history);
@@ -226,9 +235,7 @@ pub async fn drive(work: Arc<Work>, session: Session) -> Result<Ending, RunError
         reason: ending.reason.clone(),
     })?;
     driver.writer.sync()?;
-    if (driver.shows)() {
-        views::write(&driver.state, &driver.status).ok();
-    }
+    driver.shown.end().await;
     Ok(ending)
 }
 
@@ -239,13 +246,12 @@ impl Driver {
         messages: &mut mpsc::UnboundedReceiver<Message>,
         controls: &mut mpsc::Receiver<Control>,
     ) -> Result<Ending, RunError> {
-        let mut views = tokio::time::interval(std::time::Duration::from_secs(1));
-        views.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            self.hold_to_budgets()?;
             if let Some(ending) = self.advance()? {
                 return Ok(ending);
             }
-            let (look, news) = (self.look_again(), self.shown != self.status.seq);
+            let (look, line) = (self.look_again(), self.next_line());
             tokio::select! {
                 biased;
                 Some(message) = messages.recv() => self.take(message)?,
@@ -261,7 +267,7 @@ impl Driver {
                 }
                 () = self.seat.changed() => {}
                 () = tokio::time::sleep(look.unwrap_or_default()), if look.is_some() => {}
-                _ = views.tick(), if news => self.show(),
+                () = line => {}
             }
         }
     }
@@ -272,6 +278,9 @@ impl Driver {
         if self.jobs.is_empty() && self.stop.is_some() {
             return Ok(Some(self.stopped()));
         }
+        if let Some(ending) = self.limited() {
+            return Ok(Some(ending));
+        }
         self.trip()?;
         self.again = None;
         let mut barred = BTreeSet::new();
@@ -280,15 +289,18 @@ impl Driver {
                 Begun::Role(role) => barred.insert(role),
                 Begun::All => break false,
                 Begun::Held => break true,
-                Begun::Over(ending) => return Ok(Some(ending)),
+                // A limit may have come just now.
+                Begun::Over(ending) => return Ok(Some(self.limited().unwrap_or(ending))),
             };
         };
         if !held {
             self.seat.rest();
         }
-        let idle = self.jobs.is_empty() && !self.queue.has_ready();
-        let rest = idle && !self.held.is_empty();
-        Ok(rest.then(|| self.waiting()))
+        if !self.jobs.is_empty() {
+            return Ok(None);
+        }
+        let rest = !self.queue.has_ready() && !self.held.is_empty();
+        Ok(self.withheld().or(rest.then(|| self.waiting())))
     }
 
     fn obey(&mut self, control: Control) -> Result<Option<Ending>, RunError> {
@@ -314,7 +326,7 @@ impl Driver {
 
     /// Writes what someone sent, then tells them.
     fn take(&mut self, message: Message) -> Result<(), RunError> {
-        let number = self.write(message.event)?;
+        let number = self.write(self.priced(message.event))?;
         if let Some(written) = message.written {
             // A sender that was ended meanwhile no longer waits.
             written.send(number).ok();
@@ -333,22 +345,11 @@ impl Driver {
         self.breakers.apply(&event);
         let (seq, ts) = (record.seq, record.ts);
         self.status.apply(&record);
+        self.told_at = Instant::now();
+        self.shown.tell(&record);
         self.position.send_replace(Position { seq, ts });
         // Nobody needs to watch.
         self.observer.send(record).ok();
         Ok(seq)
-    }
-
-    /// Writes the views for outside tools. They are copies: a failure to write one is no failure
-    /// of the run. Only what changed is written, and not on the thread that drives.
-    fn show(&mut self) {
-        if self.shown == self.status.seq || !(self.shows)() {
-            return;
-        }
-        self.shown = self.status.seq;
-        let (state, status) = (self.state.clone(), self.status.clone());
-        drop(tokio::task::spawn_blocking(move || {
-            views::write(&state, &status).ok()
-        }));
     }
 }

@@ -25,7 +25,7 @@ impl Driver {
             Outcome::Done => None,
             Outcome::Waiting => return Some(self.waiting()),
             Outcome::Stopped => Some("every task was cancelled".to_owned()),
-            Outcome::Failed => Some(self.failures()),
+            Outcome::Failed | Outcome::Limited => Some(self.failures()),
         };
         if reason.is_some() {
             return Some(Ending { outcome, reason });

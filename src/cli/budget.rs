@@ -1,0 +1,230 @@
+//! Budgets as a person gives them: on the command line and in `budget.yaml` files.
+
+use std::path::Path;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    budget::{self, Budget, Budgets, Measure, Prices, Telling},
+    event::{Event, Record, SpentSoFar},
+    provider::Provider,
+};
+
+use super::{
+    env::Environment,
+    exit::{Exit, Fault},
+    settings::{self, Links},
+    setup, ui,
+};
+
+/// The file of an organisation.
+const ORGANISATION: &str = "/etc/loki/budget.yaml";
+const HELP: &str = "mend or remove it: budgets are never left out unsaid (docs/budgets.md)";
+
+/// What the command line says about budgets.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[command(next_help_heading = "Budgets (see also budget.yaml; the smaller wins)")]
+pub(super) struct Given {
+    /// The most the run may cost by list price, such as 5USD
+    #[arg(long, value_name = "MONEY", value_parser = money)]
+    budget: Option<Limit>,
+    /// The most tokens it may use, those from a model's cache too, such as 2M
+    #[arg(long, value_name = "COUNT", value_parser = tokens)]
+    max_tokens: Option<Limit>,
+    /// The longest it may be driven, such as 2h; a pause between stop and resume does not count
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    max_time: Option<Limit>,
+    /// The most agent sessions it may begin
+    #[arg(long, value_name = "COUNT", value_parser = iterations)]
+    max_iterations: Option<Limit>,
+}
+
+/// One limit, or the word that lifts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Limit {
+    At(u64),
+    None,
+}
+
+fn money(text: &str) -> Result<Limit, String> {
+    limit(Measure::Money, text)
+}
+
+fn tokens(text: &str) -> Result<Limit, String> {
+    limit(Measure::Tokens, text)
+}
+
+fn time(text: &str) -> Result<Limit, String> {
+    limit(Measure::Time, text)
+}
+
+fn iterations(text: &str) -> Result<Limit, String> {
+    limit(Measure::Iterations, text)
+}
+
+fn limit(measure: Measure, text: &str) -> Result<Limit, String> {
+    if text == "none" {
+        return Ok(Limit::None);
+    }
+    let read = measure.read(text).map(Limit::At);
+    read.map_err(|wrong| format!("{wrong}; `none` lifts what was given before"))
+}
+
+impl Given {
+    fn all(&self) -> [(Measure, Option<Limit>); 4] {
+        [
+            (Measure::Money, self.budget),
+            (Measure::Tokens, self.max_tokens),
+            (Measure::Time, self.max_time),
+            (Measure::Iterations, self.max_iterations),
+        ]
+    }
+
+    /// Returns the limits that were typed.
+    pub(super) fn limits(&self) -> Budget {
+        let mut limits = Budget::default();
+        for (measure, given) in self.all() {
+            if let Some(Limit::At(amount)) = given {
+                limits.set(measure, Some(amount));
+            }
+        }
+        limits
+    }
+
+    /// Returns what was typed now over what was typed when the run began.
+    pub(super) fn over(&self, before: Budget) -> Self {
+        let pick = |now: Option<Limit>, measure| now.or(before.of(measure).map(Limit::At));
+        Self {
+            budget: pick(self.budget, Measure::Money),
+            max_tokens: pick(self.max_tokens, Measure::Tokens),
+            max_time: pick(self.max_time, Measure::Time),
+            max_iterations: pick(self.max_iterations, Measure::Iterations),
+        }
+    }
+}
+
+/// Returns what was typed last for a run.
+pub(super) fn given(records: &[Record]) -> Budget {
+    last(records).map(|set| set.given).unwrap_or_default()
+}
+
+fn last(records: &[Record]) -> Option<&Budgets> {
+    records.iter().rev().find_map(|record| match &record.event {
+        Event::BudgetSet(set) => Some(set),
+        _ => None,
+    })
+}
+
+/// Reads every file of budgets that counts here and joins them with what was typed.
+pub(super) fn read(
+    env: &Environment,
+    root: Option<&Path>,
+    given: Budget,
+) -> Result<(Budgets, Prices), Fault> {
+    let user = env.config.as_ref().map(|config| config.join("budget.yaml"));
+    let project = root.map(|root| root.join(".loki/config/budget.yaml"));
+    let places = [
+        (Some(ORGANISATION.into()), Links::Followed),
+        (user, Links::Followed),
+        (project, Links::Refused),
+    ];
+    let mut files = Vec::new();
+    let mut faults = Vec::new();
+    for (place, links) in places {
+        let Some(place) = place else { continue };
+        if let Some(text) = settings::text(&place, links, HELP)? {
+            match budget::read(&place, &text) {
+                Ok(config) => files.push(config),
+                Err(found) => faults.extend(found),
+            }
+        }
+    }
+    if !faults.is_empty() {
+        return Err(setup::diagnostics(&faults));
+    }
+    Ok((Budgets::of_files(given, &files), Prices::of_files(&files)))
+}
+
+/// Refuses budgets that nobody could hold: what a program does not tell cannot be counted.
+pub(super) fn can_be_held(budgets: &Budgets, provider: &dyn Provider) -> Result<(), Fault> {
+    let Some(measure) = budgets
+        .told()
+        .filter(|_| provider.telling() == Telling::Silent)
+    else {
+        return Ok(());
+    };
+    let (word, name) = (measure.word(), provider.name());
+    let message =
+        format!("there is a budget of {word}, and provider `{name}` does not say what it spends");
+    Err(Fault::new(Exit::Usage, message).hint(
+        "limit it with `--max-time` or `--max-iterations`, and take the other one out of budget.yaml (docs/budgets.md)",
+    ))
+}
+
+/// Returns what a new journal says of budgets first: nothing where there are none.
+pub(super) fn opening(budgets: &Budgets) -> impl Iterator<Item = Event> + use<> {
+    let set = (!budgets.is_empty()).then(|| Event::BudgetSet(budgets.clone()));
+    set.into_iter()
+}
+
+/// Returns what the journal of a run that goes on says of budgets, where they have changed.
+pub(super) fn again(budgets: &Budgets, records: &[Record]) -> Option<Event> {
+    let changed = match last(records) {
+        Some(before) => before != budgets,
+        None => !budgets.is_empty(),
+    };
+    changed.then(|| Event::BudgetSet(budgets.clone()))
+}
+
+/// Says in one line what an event tells of budgets.
+pub(super) fn line(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::BudgetSet(budgets) if budgets.run.is_empty() => {
+            "budgets of roles are set".to_owned()
+        }
+        Event::BudgetSet(budgets) => format!("budget of the run: {}", budgets.run.written()),
+        Event::BudgetPassed(passed) => format!("BUDGET: {}", passed.told()),
+        Event::AgentSpending(SpentSoFar {
+            task,
+            model,
+            input,
+            cache_written,
+            cache_read,
+            output,
+            ..
+        }) => {
+            let tokens = [cache_written, cache_read, output];
+            let all = tokens
+                .into_iter()
+                .fold(*input, |sum, more| sum.saturating_add(*more));
+            let tokens = Measure::Tokens.written(all);
+            format!(
+                "{task}: at least {tokens} of `{}` so far",
+                ui::visible(model)
+            )
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_at_a_resume_replaces_what_was_typed_before_measure_by_measure() {
+        let mut before = Budget::default();
+        before.set(Measure::Money, Some(5_000_000));
+        before.set(Measure::Time, Some(60_000));
+        before.set(Measure::Tokens, Some(9));
+        let now = Given {
+            budget: Some(money("8USD").unwrap()),
+            max_time: Some(time("none").unwrap()),
+            ..Given::default()
+        };
+        assert_eq!(now.over(before).limits().written(), "8 USD, 9 tokens");
+        assert!(money("8EUR").unwrap_err().contains("only US dollars"));
+    }
+}
