@@ -45,6 +45,7 @@ pub fn open_log(home: &Path) -> Result<File, JournalError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests plant files")]
 mod tests {
     use std::io::Write as _;
 

@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn rights_that_change_anything_of_the_container_never_share_one() {
-        let changes: [(&str, fn(&mut Rights)); 8] = [
+        type Change = (&'static str, fn(&mut Rights));
+        let changes: [Change; 8] = [
             ("memory", |rights| rights.resources.memory /= 2),
             ("pids", |rights| rights.resources.pids += 1),
             ("cpus", |rights| rights.resources.cpus /= 2.0),

@@ -49,7 +49,7 @@ impl Place {
         let made = tokio::task::spawn_blocking(move || {
             let world = World::on(engine);
             for at in 0..FILES {
-                world.write(&format!("src/{}/{at}.txt", at / 20), &"line\n".repeat(at));
+                world.write(&format!("src/{}/{at}.txt", at / 20), "line\n".repeat(at));
             }
             world.write("hidden/key", "only for others\n");
             world.commit();
@@ -434,6 +434,41 @@ fn idle(world: &World, role: &str) -> u64 {
     of.next().map_or(0, |kind| kind["idle"].as_u64().unwrap())
 }
 
+/// Kills the containers that stand ready, and none that somebody works in.
+fn kill_what_stands_ready(world: &World, engine: Engine) {
+    let filter = "label=loki.task=idle";
+    let ids = world.start(engine.program(), &["ps", "-q", "--filter", filter]);
+    let ids = ids.wait(PATIENCE).exits(0).stdout;
+    // What the first task waited for while it was being made says that it is idle, too.
+    let (all, occupied) = (world.leftovers(), world.occupied());
+    let ours: Vec<&str> = ids
+        .split_whitespace()
+        .filter(|id| all.iter().any(|one| one.starts_with(id)))
+        .filter(|id| !occupied.iter().any(|one| one.starts_with(id)))
+        .collect();
+    assert!(ours.len() >= 2, "{ids}");
+    let killed = world.start(engine.program(), &[&["kill"], &ours[..]].concat());
+    drop(killed.wait(PATIENCE).in_any_case());
+}
+
+fn the_second_began_warm(world: &World) {
+    let starts = world.events_of("sandbox_started");
+    let warm = |name: &str| {
+        let of = starts.iter().find(|event| event["sandbox"] == name);
+        of.unwrap_or_else(|| panic!("{name}: {starts:?}"))["start"]["warm"].clone()
+    };
+    assert_eq!(
+        (warm("first-1"), warm("second-1")),
+        (false.into(), true.into()),
+        "{starts:?}"
+    );
+    assert!(
+        starts
+            .iter()
+            .all(|event| event["start"]["elapsed_us"].as_u64() > Some(0))
+    );
+}
+
 #[test]
 fn live_a_run_begins_its_next_tasks_in_what_stands_ready_whatever_becomes_of_that() {
     let engine = Engine::Docker;
@@ -450,19 +485,7 @@ fn live_a_run_begins_its_next_tasks_in_what_stands_ready_whatever_becomes_of_tha
     let mut run = world.spawn(&START);
     let ready = |_: &Said| idle(&world, "eng-backend") == 1 && idle(&world, "check") > 0;
     run.wait_until(PATIENCE, ready);
-    let filter = "label=loki.task=idle";
-    let ids = world.start(engine.program(), &["ps", "-q", "--filter", filter]);
-    let ids = ids.wait(PATIENCE).exits(0).stdout;
-    // What the first task waited for while it was being made says that it is idle, too.
-    let (all, occupied) = (world.leftovers(), world.occupied());
-    let ours: Vec<&str> = ids
-        .split_whitespace()
-        .filter(|id| all.iter().any(|one| one.starts_with(id)))
-        .filter(|id| !occupied.iter().any(|one| one.starts_with(id)))
-        .collect();
-    assert!(ours.len() >= 2, "{ids}");
-    let killed = world.start(engine.program(), &[&["kill"], &ours[..]].concat());
-    drop(killed.wait(PATIENCE).in_any_case());
+    kill_what_stands_ready(&world, engine);
     // What is published may be a second old.
     std::thread::sleep(Duration::from_millis(1100));
     run.wait_until(PATIENCE, ready);
@@ -482,21 +505,7 @@ fn live_a_run_begins_its_next_tasks_in_what_stands_ready_whatever_becomes_of_tha
     run.wait(PATIENCE)
         .exits(0)
         .says(&["done: branch `loki/", "warm in "]);
-    let starts = world.events_of("sandbox_started");
-    let warm = |name: &str| {
-        let of = starts.iter().find(|event| event["sandbox"] == name);
-        of.unwrap_or_else(|| panic!("{name}: {starts:?}"))["start"]["warm"].clone()
-    };
-    assert_eq!(
-        (warm("first-1"), warm("second-1")),
-        (false.into(), true.into()),
-        "{starts:?}"
-    );
-    assert!(
-        starts
-            .iter()
-            .all(|event| event["start"]["elapsed_us"].as_u64() > Some(0))
-    );
+    the_second_began_warm(&world);
     assert_eq!(world.leftovers(), Vec::<String>::new());
     let left = world.loki(&["pool", "status", "--json"]).exits(0).stdout;
     assert!(

@@ -196,11 +196,11 @@ fn git_knows_it_by_its_tasks_branch_and_forgets_it_with_the_slot() {
         let listed = world.git(&["worktree", "list", "--porcelain"]);
         let place = fs::canonicalize(world.slot_dir("store-1")).unwrap();
         let wanted = format!("worktree {}", place.join("meta/r1-store").display());
-        let listed_at = listed
-            .find(&wanted)
+        let (_, behind) = listed
+            .split_once(&wanted)
             .unwrap_or_else(|| panic!("{attempt}: {listed}"));
         assert!(
-            listed[listed_at..].contains("branch refs/heads/loki-tasks/r1/store"),
+            behind.contains("branch refs/heads/loki-tasks/r1/store"),
             "{listed}"
         );
         assert!(

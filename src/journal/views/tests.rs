@@ -201,6 +201,7 @@ fn small() -> Vec<Record> {
             container: "c".to_owned(),
             image: "base".to_owned(),
             isolation: Isolation::default(),
+            start: None,
         },
         used(),
     ])
