@@ -3,7 +3,7 @@
 //! Git reads the objects, several of it at once; the files are written here, with their owner and
 //! permissions, each once and never looked up again. So nothing of the repository's can change a
 //! byte on the way, and nothing is ever written through a link. Each file is a new one, never a
-//! second name of another. Going on to another tree is [`change`].
+//! second name of another. Going on to another tree is `change`.
 
 mod change;
 

@@ -8,7 +8,7 @@
 //!    └── pause ◀──┘            └──▶ ended, its files removed
 //! ```
 //!
-//! A slot is of one [`Kind`]: the whole blueprint of its container, and what stands in its
+//! A slot is of one `Kind`: the whole blueprint of its container, and what stands in its
 //! worktree. It is only ever given to a claim of exactly this blueprint, and files in it only to
 //! whoever may read exactly these. A claim that finds no slot starts cold, by the same code; a pool
 //! never makes a claim fail. Slots that no task can need any more are ended, all of them at the end
