@@ -95,6 +95,10 @@ fn own(fd: &OwnedFd) -> Result<OwnedFd, DepsError> {
         .map_err(|cause| DepsError::io("open", ".", cause))
 }
 
+/// How often the kernel is asked about one link: it does not say whether a `..` leads out while
+/// anything on the machine is renamed (`EAGAIN` in openat2(2)).
+const TRIES: u32 = 10_000;
+
 /// What no link may lead out of.
 struct Bound<'a> {
     root: &'a OwnedFd,
@@ -111,10 +115,13 @@ impl Bound<'_> {
         };
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        match rustix::fs::openat2(self.root, &path[..], flags, Mode::empty(), resolve) {
-            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
-            Err(Errno::XDEV) => Err(node.refused("a link that leads out")),
-            Err(_) => Err(node.refused("a link that leads in a circle")),
+        let follow = || rustix::fs::openat2(self.root, &path[..], flags, Mode::empty(), resolve);
+        let mut tries = (0..TRIES).map(|_| follow());
+        match tries.find(|tried| !matches!(tried, Err(Errno::AGAIN))) {
+            Some(Ok(_) | Err(Errno::NOENT | Errno::NOTDIR)) => Ok(()),
+            Some(Err(Errno::XDEV)) => Err(node.refused("a link that leads out")),
+            Some(Err(Errno::LOOP)) => Err(node.refused("a link that leads in a circle")),
+            Some(Err(_)) | None => Err(node.refused("a link that cannot be followed")),
         }
     }
 }

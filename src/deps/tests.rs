@@ -357,6 +357,29 @@ fn links_into_the_worktree_are_for_what_stands_in_one_again() {
 }
 
 #[test]
+fn a_machine_on_which_much_is_renamed_has_the_same_links() {
+    let world = World::new();
+    fs::create_dir(world.made("real")).unwrap();
+    for at in 0..500 {
+        symlink("../node_modules/real", world.made(&format!("l{at}"))).unwrap();
+    }
+    let [one, other] = ["one", "other"].map(|name| world.root.path().join(name));
+    fs::create_dir(&one).unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                fs::rename(&one, &other).unwrap();
+                fs::rename(&other, &one).unwrap();
+            }
+        });
+        let taken = world.take(&world.store(), &key());
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        taken.unwrap();
+    });
+}
+
+#[test]
 fn hard_links_become_files_of_their_own() {
     let world = World::new();
     let outside = world.root.path().join("outside");
