@@ -30,14 +30,11 @@ const RUNS: usize = 20;
 /// Longest journal that is read for it, in bytes.
 const JOURNAL: u64 = 64 << 20;
 
-/// `loki plan`.
+/// `loki plan`: the words of a start, of which `--json` says how the plan is printed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Asked {
     #[command(flatten)]
     start: args::Start,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// How a plan is printed.
@@ -112,7 +109,10 @@ impl Compared {
 
 /// Runs the verb.
 pub(super) fn asked(env: &Environment, asked: &Asked) -> Result<Exit, Fault> {
-    let form = if asked.json { Form::Json } else { Form::Text };
+    let form = match asked.start.stay.json {
+        true => Form::Json,
+        false => Form::Text,
+    };
     plan(env, &asked.start, form)
 }
 

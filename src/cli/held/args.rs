@@ -12,8 +12,8 @@ pub(in crate::cli) struct Stay {
     /// Come back once the run has begun; it goes on without this terminal (see `loki attach`)
     #[arg(long)]
     pub(in crate::cli) detach: bool,
-    /// With --detach: print JSON
-    #[arg(long, requires = "detach")]
+    /// Print JSON: with --detach the run that was begun, of `loki plan` the plan
+    #[arg(long)]
     pub(in crate::cli) json: bool,
 }
 

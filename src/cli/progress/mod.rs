@@ -1,6 +1,8 @@
 //! Shows a run while it goes: a line for each step; on a terminal also a spinner for each
 //! running task.
 
+mod egress;
+
 use std::{collections::HashMap, time::Duration};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -11,6 +13,7 @@ use crate::{
     name::TaskId,
 };
 
+use self::egress::{of_egress, place};
 use super::{
     budget, cache,
     landed::{self, short},
@@ -345,52 +348,6 @@ fn of_person(event: &Event) -> Option<String> {
     })
 }
 
-fn of_egress(event: &Event) -> Option<String> {
-    Some(match event {
-        Event::Egress {
-            kind,
-            host,
-            port,
-            allowed,
-            rule,
-            reason,
-            count,
-            role,
-            ..
-        } => {
-            let word = if *allowed { "allowed" } else { "denied" };
-            let what = match kind {
-                EgressKind::Name => "name",
-                EgressKind::Connect => "connection",
-                EgressKind::Request => "request",
-                EgressKind::Ask => "question",
-            };
-            let why = reason
-                .as_deref()
-                .or(rule.as_deref())
-                .unwrap_or("no rule allows it");
-            format!(
-                "{word} {what} {} ×{count} for {role}: {}",
-                place(host, *port),
-                ui::visible(why)
-            )
-        }
-        Event::EgressClosed {
-            host,
-            port,
-            sent,
-            received,
-            ..
-        } => {
-            format!(
-                "closed {}: {sent} bytes sent, {received} received",
-                place(host, Some(*port))
-            )
-        }
-        _ => return None,
-    })
-}
-
 /// The first line of a reason, and the last, which is what a failing program said at its end.
 fn said(reason: &str) -> String {
     let mut lines = reason.lines().filter(|line| !line.trim().is_empty());
@@ -398,9 +355,4 @@ fn said(reason: &str) -> String {
     lines
         .next_back()
         .map_or_else(|| first.to_owned(), |last| format!("{first} … {last}"))
-}
-
-fn place(host: &str, port: Option<u16>) -> String {
-    let port = port.map_or_else(String::new, |port| format!(":{port}"));
-    format!("{}{port}", ui::visible(host))
 }
