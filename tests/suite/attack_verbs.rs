@@ -375,10 +375,9 @@ fn checkpoints(world: &World) -> Vec<String> {
 fn attack_g12_nothing_attaches_an_editor_to_a_sandbox() {
     let world = World::new();
     let typed = verbs(&world, "");
-    assert!(
-        !typed.iter().any(|verb| verb.contains("attach")),
-        "{typed:?}"
-    );
+    // `loki attach` follows a journal.
+    let attach = |verb: &&String| verb.contains("attach") && *verb != "attach";
+    assert_eq!(typed.iter().find(attach), None);
     for file in super::harness::source::files("src", "rs") {
         let text = super::harness::source::read(&file).to_lowercase();
         let found = [

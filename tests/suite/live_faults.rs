@@ -80,11 +80,7 @@ fn live_what_a_run_works_with_is_not_cleaned_away() {
         .loki(&["clean", "--yes"])
         .exits(1)
         .says(&[&run, "`loki stop`"]);
-    assert_eq!(
-        world.occupied().len(),
-        1,
-        "the cleaning touched the run"
-    );
+    assert_eq!(world.occupied().len(), 1, "the cleaning touched the run");
     world.loki(&["stop", "--now"]).exits(0);
     drop(first.wait(SOON).exits(143));
     nothing_left(&world);
