@@ -55,6 +55,7 @@ pub(super) struct Resumption {
 
 /// Runs the verb.
 pub(super) async fn resume(env: &Environment, args: &args::Resume) -> Result<Exit, Fault> {
+    let stay = args.stay.check()?;
     let repository = setup::repository()?;
     repository.refuse_tracked_state().or_exit(Exit::Usage)?;
     let state = repository.root().join(".loki");
@@ -94,7 +95,7 @@ pub(super) async fn resume(env: &Environment, args: &args::Resume) -> Result<Exi
         again,
         (&repository, records),
     )?));
-    held::carry_out(env, wanted, args.stay).await
+    held::carry_out(env, wanted, stay).await
 }
 
 /// Returns how a run ended that cannot be gone on with.

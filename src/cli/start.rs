@@ -48,10 +48,11 @@ pub(super) struct Intake {
 
 /// Runs the verb.
 pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit, Fault> {
+    let stay = args.stay.check()?;
     let order = Order::typed(args)?;
     let planned = Planned::read(env, &order)?;
     let wanted = Wanted::Start(Box::new((order, planned)));
-    held::carry_out(env, wanted, args.stay).await
+    held::carry_out(env, wanted, stay).await
 }
 
 /// Makes everything that a run needs, up to its first record.

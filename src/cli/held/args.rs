@@ -3,7 +3,10 @@
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::name::RunId;
+use crate::{
+    cli::exit::{Exit, Fault},
+    name::RunId,
+};
 
 /// Who waits for a run that was begun.
 #[derive(Debug, Clone, Copy, Default, Args, Serialize, Deserialize)]
@@ -15,6 +18,17 @@ pub(in crate::cli) struct Stay {
     /// Print JSON: with --detach the run that was begun, of `loki plan` the plan
     #[arg(long)]
     pub(in crate::cli) json: bool,
+}
+
+impl Stay {
+    /// Refuses JSON where nothing is printed as such.
+    pub(in crate::cli) fn check(self) -> Result<Self, Fault> {
+        if self.json && !self.detach {
+            return Err(Fault::new(Exit::Usage, "`--json` is for `--detach`")
+                .hint("`loki attach --json` prints every event of a run that goes on"));
+        }
+        Ok(self)
+    }
 }
 
 /// `loki attach`.

@@ -101,10 +101,6 @@ pub(super) async fn carry_out(
     wanted: Wanted,
     stay: Stay,
 ) -> Result<Exit, Fault> {
-    if stay.json && !stay.detach {
-        return Err(Fault::new(Exit::Usage, "`--json` is for `--detach`")
-            .hint("`loki attach --json` prints every event of a run that goes on"));
-    }
     let run = match wanted.run() {
         Some(run) => run.clone(),
         None => new_run()?,
