@@ -19,7 +19,7 @@ lint: ## Formatting, lints and documentation, every warning an error.
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	@# With what tests need, though there is no example: else everything is checked a second time.
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --lib --bins --examples --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --lib --examples --no-deps --document-private-items
 
 bench-egress: ## Measures what the gateway costs, not inspecting, beside none and other proxies; prints JSON.
 	cargo bench --locked --bench gateway -- open
