@@ -202,10 +202,10 @@ fn attack_g11_lines_written_to_one_file_never_land_in_another() {
     assert_eq!(seen, Vec::<String>::new());
 }
 
-#[test]
-fn attack_g11_a_link_that_one_brings_and_a_file_that_another_puts_behind_it_wait() {
+/// One brings a link to a directory and another a file with this text there: that file waits.
+fn behind_a_link(text: &str) {
     let link: Deed<'_> = &|work| symlink("src/settings", work.join(".vscode")).unwrap();
-    let file: Deed<'_> = &|work| write(work, "src/settings/tasks.json", "{}");
+    let file: Deed<'_> = &|work| write(work, "src/settings/tasks.json", text);
     for (left, right) in [(link, file), (file, link)] {
         let seen = together(&[], left, right);
         assert_eq!(seen, ["host-executable src/settings/tasks.json"]);
@@ -213,13 +213,14 @@ fn attack_g11_a_link_that_one_brings_and_a_file_that_another_puts_behind_it_wait
 }
 
 #[test]
+fn attack_g11_a_link_that_one_brings_and_a_file_that_another_puts_behind_it_wait() {
+    behind_a_link("{}");
+}
+
+#[test]
 fn attack_g11_an_approval_for_one_reason_is_none_for_another() {
-    let link: Deed<'_> = &|work| symlink("src/settings", work.join(".vscode")).unwrap();
-    let file: Deed<'_> = &|work| write(work, "src/settings/tasks.json", "{\"p\u{430}y\": 1}\n");
-    for (left, right) in [(link, file), (file, link)] {
-        let seen = together(&[], left, right);
-        assert_eq!(seen, ["host-executable src/settings/tasks.json"]);
-    }
+    // Its letters are approved when it is handed over, by itself.
+    behind_a_link("{\"p\u{430}y\": 1}\n");
 }
 
 #[test]
