@@ -36,6 +36,7 @@ pub mod task;
 pub mod text;
 pub mod vetting;
 
+pub mod process;
 pub mod touch;
 pub mod whole;
 

@@ -2,16 +2,9 @@
 //! waits for. Warm by real runs, whose journal says when a task was claimed and whether its sandbox
 //! stood ready; cold by the library.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-    time::Instant,
-};
+use std::{path::Path, process::Command, sync::Arc, time::Instant};
 
 use loki::{
-    egress::{SystemResolver, Threads},
-    engine,
     git::{self, Owner, Repository, SlotSpec},
     name::{RunId, TaskId},
     policy::{Policy, Rights},
@@ -23,7 +16,7 @@ use tokio::io::AsyncReadExt as _;
 use crate::{
     Effort,
     group::{Group, parts},
-    harness::{Engine, World},
+    harness::{Engine, World, launcher},
     replayed::{Plan, Replayed, sources},
     tools::{millis, said, timed},
 };
@@ -45,21 +38,6 @@ fn rights() -> Rights {
     let policy = Policy::check(&Policy::builtin_sources()).expect("the shipped policy is valid");
     let role = "eng-backend".parse().expect("a role");
     policy.rights(&role).expect("it is shipped")
-}
-
-async fn launcher(engine: Engine) -> Launcher {
-    let facts = engine::Environment {
-        engine: Some(engine.address().1.to_owned()),
-        uid: rustix::process::geteuid().as_raw(),
-        path: std::env::var_os("PATH").expect("PATH is set"),
-        ..engine::Environment::default()
-    };
-    Launcher::new(
-        engine::connect(&facts).await.expect("the engine answers"),
-        PathBuf::from(concat!(env!("CARGO_TARGET_TMPDIR"), "/cache/loki")),
-        Arc::new(Threads::start().expect("threads start")),
-        Arc::new(SystemResolver::new().expect("names can be resolved")),
-    )
 }
 
 fn repository(engine: Engine) -> (World, String) {

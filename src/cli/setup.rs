@@ -263,12 +263,18 @@ pub(super) fn facts(env: &Environment) -> engine::Environment {
         path: env.path.clone().into(),
         podman_store: env.podman_store.clone(),
         podman_storage_conf: env.podman_storage_conf.clone(),
+        cache: env.cache().ok().map(Path::to_owned),
     }
 }
 
 /// Finds the engine.
 pub(super) async fn engine(env: &Environment) -> Result<Arc<dyn Engine>, Fault> {
-    engine::connect(&facts(env))
+    engine_of(&facts(env)).await
+}
+
+/// Finds the engine that an environment leads to.
+pub(super) async fn engine_of(environment: &engine::Environment) -> Result<Arc<dyn Engine>, Fault> {
+    engine::connect(environment)
         .await
         .or_exit(Exit::NoSandbox)
         .map_err(|fault| fault.hint("`loki doctor` says what this machine gives"))

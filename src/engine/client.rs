@@ -21,7 +21,9 @@ use super::{
         gone_is_fine, is_podman_word, is_settling, split_tag, with_algorithm, within,
     },
     discovery::Candidate,
-    facts, raw,
+    facts,
+    kept::Shelf,
+    raw,
     service::{PrivateService, most_processes},
     socket::{open, peer},
     turns::Turns,
@@ -52,11 +54,13 @@ impl Client {
                 (service.socket(), Some(service))
             }
         };
-        let peer = peer(&socket, candidate)?;
+        let (peer, server) = peer(&socket, candidate)?;
+        let shelf = environment.cache.as_deref().zip(server);
+        let shelf = shelf.map(|(cache, server)| Shelf::of(cache, &socket, server));
         let docker = open(&socket)?;
         let report = EngineReport {
             endpoint: format!("unix://{}", socket.display()),
-            ..facts::ask(&docker, &socket, peer).await?
+            ..facts::ask(&docker, &socket, peer, shelf.as_ref()).await?
         };
         admission::usable(&report)?;
         let dialect = Dialect::of(&report, most_processes());

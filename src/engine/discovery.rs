@@ -32,6 +32,8 @@ pub struct Environment {
     pub podman_store: Option<PathBuf>,
     /// This user's settings of Podman's storage.
     pub podman_storage_conf: Option<PathBuf>,
+    /// Where to keep what engines say of themselves; without it each is asked each time.
+    pub cache: Option<PathBuf>,
 }
 
 /// What the machine holds, as far as the order depends on it.

@@ -11,6 +11,7 @@ use bollard::{
 use super::{
     EngineError,
     call::{ASK, within},
+    kept::Shelf,
     libpod::Description,
     raw,
     socket::Peer,
@@ -157,16 +158,23 @@ impl EngineReport {
 }
 
 /// Asks an engine for everything it says of itself. The library's negotiation would ask for the
-/// version once more, to no end.
+/// version once more, to no end. What a Podman says is taken from the shelf where it stands there.
 pub(super) async fn ask(
     docker: &Docker,
     socket: &Path,
     peer: Peer,
+    shelf: Option<&Shelf>,
 ) -> Result<EngineReport, EngineError> {
     let server = raw::ping(socket).await?;
     if let Some(libpod) = server.libpod {
+        if let Some(told) = shelf.and_then(Shelf::read) {
+            return Ok(told.report(server.api, peer));
+        }
         let path = format!("/v{libpod}/libpod/info");
         let told: Description = raw::get(socket, &path, "describe itself").await?;
+        if let Some(shelf) = shelf {
+            shelf.keep(&told);
+        }
         return Ok(told.report(server.api, peer));
     }
     let (version, info) = futures_util::try_join!(

@@ -4,9 +4,12 @@
 //! which packages its programs are from: 16 searches through the distribution's database for
 //! Docker's two questions, 6 for this one, measured with Podman 4.3 on Debian 12.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     facts::{Cgroup, EngineReport, number},
@@ -16,15 +19,15 @@ use super::{
 /// Where the profile stands that a distribution ships; one in `/etc` is the machine's own.
 const DEFAULT_PROFILE: &str = "/usr/share/containers/seccomp.json";
 
-/// The parts of the answer that are needed.
-#[derive(Debug, Deserialize)]
+/// The parts of the answer that are needed, under the names they came with.
+#[derive(Debug, Clone, Deserialize, Serialize)]
 pub(super) struct Description {
     host: Host,
     store: Store,
     version: Version,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Host {
     cgroup_version: String,
@@ -37,14 +40,15 @@ struct Host {
 }
 
 /// A program, and what it printed when it was asked for its version.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 struct Program {
     #[serde(default)]
     name: String,
+    path: PathBuf,
     version: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Security {
     rootless: bool,
@@ -55,19 +59,24 @@ struct Security {
     selinux: bool,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Store {
     graph_driver_name: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Version {
     version: String,
 }
 
 impl Description {
+    /// The programs whose versions it tells.
+    pub(super) fn programs(&self) -> [&Path; 2] {
+        [&self.host.conmon, &self.host.oci_runtime].map(|program| program.path.as_path())
+    }
+
     /// Joins the answer with the version of Docker's API that is spoken besides, and with what the
     /// socket told.
     pub(super) fn report(self, api_version: String, peer: Peer) -> EngineReport {

@@ -23,6 +23,7 @@ mod facts;
 mod fault;
 mod freeze;
 pub mod images;
+mod kept;
 mod libpod;
 mod opened;
 mod raw;

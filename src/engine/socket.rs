@@ -8,6 +8,7 @@ use super::{
     EngineError,
     call::{SILENCE, refusal},
     discovery::Candidate,
+    kept::Server,
 };
 
 /// Who serves a socket.
@@ -19,8 +20,12 @@ pub(super) enum Peer {
     User,
 }
 
-/// Connects once by hand: the library hides why a socket refuses.
-pub(super) fn peer(socket: &Path, candidate: &Candidate) -> Result<Peer, EngineError> {
+/// Connects once by hand: the library hides why a socket refuses. Returns who serves it, and the
+/// process where it is known.
+pub(super) fn peer(
+    socket: &Path,
+    candidate: &Candidate,
+) -> Result<(Peer, Option<Server>), EngineError> {
     let stream = match UnixStream::connect(socket) {
         Ok(stream) => stream,
         Err(fault) if fault.kind() == io::ErrorKind::PermissionDenied => {
@@ -34,9 +39,16 @@ pub(super) fn peer(socket: &Path, candidate: &Candidate) -> Result<Peer, EngineE
             });
         }
     };
-    let owner = rustix::net::sockopt::socket_peercred(&stream);
-    let root = owner.is_ok_and(|owner| owner.uid.is_root());
-    Ok(if root { Peer::Root } else { Peer::User })
+    let Ok(owner) = rustix::net::sockopt::socket_peercred(&stream) else {
+        return Ok((Peer::User, None));
+    };
+    let peer = if owner.uid.is_root() {
+        Peer::Root
+    } else {
+        Peer::User
+    };
+    let pid = u32::try_from(owner.pid.as_raw_nonzero().get()).ok();
+    Ok((peer, pid.and_then(Server::of)))
 }
 
 /// Makes the library's handle.

@@ -1,6 +1,6 @@
 //! Removes what dead orchestrators left: containers found by label, each of whose owner is gone.
 
-use std::{fs, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use crate::{
     digest::Digest,
@@ -126,14 +126,6 @@ pub fn alive(owner: &str) -> bool {
         .ok()
         .and_then(started)
         .is_some_and(|found| found == start)
-}
-
-/// Start time of a process in clock ticks since boot: field 22 of `/proc/PID/stat`, counted after
-/// the command's closing parenthesis (proc(5)).
-fn started(pid: u32) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after) = stat.rsplit_once(')')?;
-    after.split_whitespace().nth(19).map(str::to_owned)
 }
 
 /// Returns the first digits of the hash of a repository's path, for labels.

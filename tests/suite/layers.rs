@@ -36,7 +36,7 @@ const TABLE: &[(Layer, &[&str])] = &[
             "install",
         ],
     ),
-    (Layer::Ground, &["whole", "touch"]),
+    (Layer::Ground, &["whole", "touch", "process"]),
     (
         Layer::Hands,
         &[

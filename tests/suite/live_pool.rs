@@ -3,14 +3,11 @@
 
 use std::{
     fs,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use loki::{
-    egress::{SystemResolver, Threads},
-    engine,
     git::{Owner, Repository, SlotSpec, private_repository_script},
     policy::{AgentPool, Layer, Policy, Rights, Source},
     sandbox::{
@@ -22,7 +19,7 @@ use loki::{
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 
-use super::harness::{Engine, START, Said, World};
+use super::harness::{Engine, START, Said, World, launcher};
 
 /// Files of the worktree that is claimed.
 const FILES: usize = 200;
@@ -57,18 +54,7 @@ impl Place {
             (world, image)
         });
         let (world, image) = made.await.unwrap();
-        let facts = engine::Environment {
-            engine: Some(engine.address().1.to_owned()),
-            uid: rustix::process::geteuid().as_raw(),
-            path: std::env::var_os("PATH").unwrap(),
-            ..engine::Environment::default()
-        };
-        let launcher = Launcher::new(
-            engine::connect(&facts).await.unwrap(),
-            PathBuf::from(concat!(env!("CARGO_TARGET_TMPDIR"), "/cache/loki")),
-            Arc::new(Threads::start().unwrap()),
-            Arc::new(SystemResolver::new().unwrap()),
-        );
+        let launcher = launcher(engine).await;
         let repository = Arc::new(Repository::open(&world.path("")).unwrap());
         let run = "pooled".parse().unwrap();
         repository

@@ -95,7 +95,7 @@ pub(super) async fn doctor(env: &Environment, json: &Json) -> Result<Exit, Fault
     checks.extend(machine::checks(&env.path));
     let mut isolation = None;
     let mut used = None;
-    match setup::engine(env).await {
+    match setup::engine_of(&facts(env)).await {
         Err(fault) => checks.push(Checkup::bad(
             "engine",
             fault.message,
@@ -162,9 +162,17 @@ fn git_version() -> Checkup {
     }
 }
 
+/// What the environment says about engines. Each is asked, whatever was kept of it.
+fn facts(env: &Environment) -> engine::Environment {
+    engine::Environment {
+        cache: None,
+        ..setup::facts(env)
+    }
+}
+
 /// Looks at the places besides the one in use.
 async fn others(env: &Environment, used: Option<&str>) -> Vec<Place> {
-    let found = engine::survey(&setup::facts(env)).await;
+    let found = engine::survey(&facts(env)).await;
     let place = |(place, report): (String, Result<EngineReport, EngineError>)| match report {
         Ok(report) => Place {
             place,

@@ -23,7 +23,7 @@ pub(crate) use https::https;
 pub(crate) use opened::{opened, opened_with};
 pub(crate) use recorded::recorded_run;
 pub(crate) use run::{Run, Running, Said};
-pub(crate) use stand::{Stand, Standing, UNHELD, p95, writing_everywhere};
+pub(crate) use stand::{Stand, Standing, UNHELD, launcher, p95, writing_everywhere};
 pub(crate) use world::{Engine, World, on_each};
 
 /// Returns the words that run a program as `eng-backend` in a sandbox.

@@ -38,6 +38,22 @@ pub(crate) struct Ended {
     elapsed: Duration,
 }
 
+/// Returns what launches sandboxes on an engine, with the cache that tests share.
+pub(crate) async fn launcher(engine: Engine) -> Launcher {
+    let cache = PathBuf::from(concat!(env!("CARGO_TARGET_TMPDIR"), "/cache/loki"));
+    let facts = engine::Environment {
+        engine: Some(engine.address().1.to_owned()),
+        uid: rustix::process::geteuid().as_raw(),
+        path: std::env::var_os("PATH").unwrap(),
+        cache: Some(cache.clone()),
+        ..engine::Environment::default()
+    };
+    let engine = engine::connect(&facts).await.unwrap();
+    let threads = Arc::new(Threads::start().unwrap());
+    let resolver = Arc::new(SystemResolver::new().unwrap());
+    Launcher::new(engine, cache, threads, resolver)
+}
+
 impl Stand {
     /// Connects to an engine whose base image is built.
     pub(crate) async fn on(engine: Engine) -> Self {
@@ -48,19 +64,7 @@ impl Stand {
         })
         .await
         .unwrap();
-        let (_, address) = engine.address();
-        let facts = engine::Environment {
-            engine: Some(address.to_owned()),
-            uid: rustix::process::geteuid().as_raw(),
-            path: std::env::var_os("PATH").unwrap(),
-            ..engine::Environment::default()
-        };
-        let launcher = Launcher::new(
-            engine::connect(&facts).await.unwrap(),
-            PathBuf::from(concat!(env!("CARGO_TARGET_TMPDIR"), "/cache/loki")),
-            Arc::new(Threads::start().unwrap()),
-            Arc::new(SystemResolver::new().unwrap()),
-        );
+        let launcher = launcher(engine).await;
         Self {
             launcher,
             image,
