@@ -16,7 +16,7 @@ use crate::{
     name::{Role, RunId},
     policy::{self, Policy, Rights},
     provider::Provider,
-    run::{self, Installs, Keeper, Rules, Work},
+    run::{self, Installs, Keeper, Names, Rules, Work},
     sandbox::{
         self, Launcher,
         pool::{Grounds, Pool},
@@ -197,6 +197,7 @@ impl Planned {
             run,
             pool: Pool::new(launcher.clone(), grounds, settings),
             foresight: std::sync::Mutex::default(),
+            names: Names::default(),
             keeper: Some(keeper),
             installs: Some(installs),
             repository,

@@ -16,7 +16,7 @@ use super::{
     attempt::KILLED,
     count::tests_run,
     failure::Failure,
-    install, names,
+    install,
     output::{End, Talk, last_lines},
     recorder::Recorder,
     room::Room,
@@ -80,11 +80,11 @@ pub(super) async fn ask(
     }
     let role = checker();
     let name = task.map_or_else(|| OF_RUN.to_owned(), room_name);
-    let name = names::take(&work.run, &name);
+    let name = work.names.take(&name);
     let mut room = work.room(recorder, &name, task, &role)?;
     let outcome = within(&mut room, tree, (musts, tests)).await;
     room.remove().await?;
-    names::give_back(&work.run, &name);
+    work.names.give_back(&name);
     outcome
 }
 

@@ -50,5 +50,6 @@ pub use held::{Berth, Held, HeldAlready};
 pub use install::{Installs, Ready, Registry, Rules as PackageRules};
 pub use keeper::{Holder, Keeper, Subject};
 pub use landings::{Landing, Landings};
+pub use names::Names;
 pub use resume::{Came, Cut, CutOff, cut_off, outside};
 pub use work::{Work, logs};

@@ -2,50 +2,53 @@
 //!
 //! A session that is cut off leaves its room behind: its container ends a moment later, and what
 //! wrote its files may not have ended either. Whoever comes next takes another name, for as long as
-//! this process lives; a name that was given back is used again.
+//! this run is worked on; a name that was given back is used again.
 
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::name::RunId;
+/// A run's names in use, and those of rooms that were left behind.
+#[derive(Debug, Default)]
+pub struct Names(Mutex<BTreeSet<String>>);
 
-/// Names in use, and those of rooms that were left behind, by run.
-static TAKEN: Mutex<BTreeSet<(RunId, String)>> = Mutex::new(BTreeSet::new());
-
-/// Takes a name: this one, or else one made of it.
-pub(super) fn take(run: &RunId, name: &str) -> String {
-    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let next = |number: u32| match number {
-        1 => name.to_owned(),
-        more => format!("{name}-{more}"),
-    };
-    let free = (1..).map(next);
-    let mut free = free.filter(|name| !taken.contains(&(run.clone(), name.clone())));
-    let name = free.next().expect("there are more numbers than rooms");
-    taken.insert((run.clone(), name.clone()));
-    name
-}
-
-/// Gives a name back whose room is gone.
-pub(super) fn give_back(run: &RunId, name: &str) {
-    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-    taken.remove(&(run.clone(), name.to_owned()));
-}
-
-/// Returns the names that were taken of this one and not given back.
-pub(super) fn left(run: &RunId, name: &str) -> Vec<String> {
-    let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let of = taken.iter().filter(|(of, one)| {
-        let rest = one.strip_prefix(name);
-        let is_number = |rest: &str| {
-            rest.strip_prefix('-')
-                .is_some_and(|rest| rest.parse::<u32>().is_ok())
+impl Names {
+    /// Takes a name: this one, or else one made of it.
+    pub(super) fn take(&self, name: &str) -> String {
+        let mut taken = self.taken();
+        let next = |number: u32| match number {
+            1 => name.to_owned(),
+            more => format!("{name}-{more}"),
         };
-        of == run && rest.is_some_and(|rest| rest.is_empty() || is_number(rest))
-    });
-    of.map(|(_, name)| name.clone()).collect()
+        let mut free = (1..).map(next).filter(|name| !taken.contains(name));
+        let name = free.next().expect("there are more numbers than rooms");
+        taken.insert(name.clone());
+        name
+    }
+
+    /// Gives a name back whose room is gone.
+    pub(super) fn give_back(&self, name: &str) {
+        self.taken().remove(name);
+    }
+
+    /// Returns the names that were taken of this one and not given back.
+    pub(super) fn left(&self, name: &str) -> Vec<String> {
+        let taken = self.taken();
+        let of = taken.iter().filter(|one| {
+            let rest = one.strip_prefix(name);
+            let is_number = |rest: &str| {
+                rest.strip_prefix('-')
+                    .is_some_and(|rest| rest.parse::<u32>().is_ok())
+            };
+            rest.is_some_and(|rest| rest.is_empty() || is_number(rest))
+        });
+        of.cloned().collect()
+    }
+
+    fn taken(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
@@ -54,16 +57,15 @@ mod tests {
 
     #[test]
     fn a_name_is_used_again_only_when_its_room_is_gone() {
-        let [run, other]: [RunId; 2] = ["names-1", "names-2"].map(|name| name.parse().unwrap());
-        assert_eq!(take(&run, "a-checks"), "a-checks");
-        give_back(&run, "a-checks");
-        assert_eq!(take(&run, "a-checks"), "a-checks");
+        let names = Names::default();
+        assert_eq!(names.take("a-checks"), "a-checks");
+        names.give_back("a-checks");
+        assert_eq!(names.take("a-checks"), "a-checks");
         // Whoever had it was cut off.
-        assert_eq!(take(&run, "a-checks"), "a-checks-2");
-        assert_eq!(take(&other, "a-checks"), "a-checks");
-        assert_eq!(take(&run, "a-checks-b"), "a-checks-b");
-        give_back(&run, "a-checks-2");
-        assert_eq!(left(&run, "a-checks"), ["a-checks"]);
-        assert_eq!(take(&run, "a-checks"), "a-checks-2");
+        assert_eq!(names.take("a-checks"), "a-checks-2");
+        assert_eq!(names.take("a-checks-b"), "a-checks-b");
+        names.give_back("a-checks-2");
+        assert_eq!(names.left("a-checks"), ["a-checks"]);
+        assert_eq!(names.take("a-checks"), "a-checks-2");
     }
 }

@@ -19,6 +19,7 @@ use crate::{
 
 use super::{
     failure::Failure, foresight::Foresight, install::Installs, keeper::Keeper, landings::Landings,
+    names::Names,
 };
 
 /// A run's fixed facts and the tools its attempts use.
@@ -49,6 +50,8 @@ pub struct Work {
     pub pool: Pool,
     /// What they are made ready for.
     pub foresight: Shared<Foresight>,
+    /// Names of rooms in use.
+    pub names: Names,
 }
 
 impl Work {

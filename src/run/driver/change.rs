@@ -10,7 +10,7 @@ use crate::{
     git::Slot,
     name::TaskId,
     policy::is_internal,
-    run::{attempt::room_name, checks, masked::masked, names},
+    run::{attempt::room_name, checks, masked::masked},
     task::{Change, State, Task, TaskRequest},
 };
 
@@ -168,7 +168,7 @@ impl Driver {
                 tokio::time::sleep(SOON).await;
             }
             let own = tasks.iter().flat_map(|(task, attempt)| {
-                let mut rooms = names::left(&work.run, &checks::room_name(task));
+                let mut rooms = work.names.left(&checks::room_name(task));
                 rooms.push(room_name(task, *attempt));
                 rooms
             });

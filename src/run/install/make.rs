@@ -22,7 +22,6 @@ use crate::{
 use super::{
     super::{
         failure::Failure,
-        names,
         output::{End, Talk, last_lines},
         room::Room,
     },
@@ -51,9 +50,9 @@ pub(super) async fn make(
         image: room.rights().image.clone(),
         ..rights
     };
-    let run = &room.work().run;
     let name = format!("install-{}-{:.16}", want.tool.name, making.locked.key());
-    let name = names::take(run, &name);
+    let names = &room.work().names;
+    let name = names.take(&name);
     let mut own = room
         .work()
         .room_with(room.recorder(), &name, room.task(), rights);
@@ -69,7 +68,7 @@ pub(super) async fn make(
         Err(step) => Err(step),
     };
     own.remove().await?;
-    names::give_back(run, &name);
+    names.give_back(&name);
     let kept = taken?;
     let installed = Event::Installed {
         task: room.task().cloned(),
