@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::fs::{AtFlags, FileType};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{UnixListener, UnixStream},
@@ -28,12 +28,6 @@ const NAME: &str = "socket";
 /// Why nobody can be talked to.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
-    /// The directory is not this user's.
-    #[error("`{}` is another user's; remove it, or ask them to", path.display())]
-    Place {
-        /// The directory.
-        path: PathBuf,
-    },
     /// Somebody else answers there.
     #[error("`{}` is not the socket of process {pid}, which works on this repository, but of {whose}; nothing was said to it", path.display())]
     Stranger {
@@ -73,8 +67,7 @@ impl Door {
     /// # Errors
     /// When the directory or the socket cannot be made, or the directory is another user's.
     pub fn open(home: &Path) -> Result<Self, DoorError> {
-        let place = Dir::home(home)?.within(PLACE, 0o700)?;
-        keep_private(&place)?;
+        let place = Dir::home(home)?.own(PLACE)?;
         let fail = |errno| JournalError::io("make the socket", &place.path().join(NAME), errno);
         match rustix::fs::unlinkat(place.fd(), NAME, AtFlags::empty()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => {}
@@ -107,20 +100,6 @@ impl Door {
     pub fn path(&self) -> PathBuf {
         self.place.0.path().join(NAME)
     }
-}
-
-/// Makes sure that nobody else can reach what is in a directory.
-fn keep_private(place: &Dir) -> Result<(), DoorError> {
-    let fail = |errno| JournalError::io("look at", place.path(), errno);
-    let facts = rustix::fs::fstat(place.fd()).map_err(fail)?;
-    if facts.st_uid != rustix::process::geteuid().as_raw() {
-        let path = place.path().to_owned();
-        return Err(DoorError::Place { path });
-    }
-    if facts.st_mode & 0o077 != 0 {
-        rustix::fs::fchmod(place.fd(), Mode::RWXU).map_err(fail)?;
-    }
-    Ok(())
 }
 
 /// A socket's path has room for 107 bytes; by descriptor any directory will do.

@@ -58,6 +58,12 @@ pub enum JournalError {
         /// The run in its first record.
         found: RunId,
     },
+    /// A directory that must be this user's alone is another's.
+    #[error("`{}` is another user's; remove it, or ask them to", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Another process writes to the journal.
     #[error("`{}` is being written by another process; `loki status` shows it", path.display())]
     Held {

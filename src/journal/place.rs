@@ -81,7 +81,9 @@ impl Dir {
         let fail = |errno: Errno| JournalError::io("take for this user alone", &own.path, errno);
         let facts = rustix::fs::fstat(&own.fd).map_err(fail)?;
         if facts.st_uid != rustix::process::geteuid().as_raw() {
-            return Err(fail(Errno::PERM));
+            return Err(JournalError::Foreign {
+                path: own.path.clone(),
+            });
         }
         if facts.st_mode & 0o077 != 0 {
             rustix::fs::fchmod(&own.fd, Mode::from_raw_mode(0o700)).map_err(fail)?;
