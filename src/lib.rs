@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | words | [`name`], [`text`], [`digest`], [`diagnostic`], [`event`], [`finding`], [`spec`], [`policy`], [`redact`], [`task`], [`budget`], [`status`], [`vetting`], [`provenance`], [`host_files`], [`install`] | plain values: no I/O, no async |
 //! | hands | [`engine`], [`link`], [`egress`], [`git`], [`provider`], [`journal`], [`secrets`], [`advisories`], [`checkpoint`], [`forge`], [`deps`] | each touches one part of the world; no hand holds another |
-//! | ground | [`whole`], [`touch`] | what every hand and face stands on: uses nothing |
+//! | ground | [`whole`], [`touch`], [`process`] | what every hand and face stands on: uses nothing |
 //! | play | [`sandbox`], [`run`], [`attest`] | hands joined; only `run` decides order |
 //! | faces | [`cli`] | people and programs |
 //!

@@ -6,6 +6,7 @@ use crate::{
     digest::Digest,
     engine::{ContainerId, Engine, EngineError},
     name::RunId,
+    process::started,
 };
 
 /// How often, and how long apart, containers are looked for until none is left.

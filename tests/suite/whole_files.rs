@@ -15,7 +15,7 @@ const NAMING: [&str; 7] = [
 ];
 
 /// Who may, and why a power cut costs nothing there.
-const ELSEWHERE: [(&str, &str, &str); 16] = [
+const ELSEWHERE: [(&str, &str, &str); 18] = [
     ("src/whole.rs", "rename(", "this is the one function"),
     ("src/whole.rs", "renameat(", "this is the one function"),
     ("src/whole.rs", "renameat_with(", "this is the one function"),
@@ -23,6 +23,16 @@ const ELSEWHERE: [(&str, &str, &str); 16] = [
         "src/git/tree.rs",
         "renameat(",
         "it moves what is about to be removed",
+    ),
+    (
+        "src/git/ahead/mod.rs",
+        "rename(",
+        "git's notes on the worktree of one attempt, which a power cut ends as well",
+    ),
+    (
+        "src/sandbox/prepare.rs",
+        "rename(",
+        "the directory of one attempt, which a power cut ends as well",
     ),
     (
         "src/journal/requests.rs",
