@@ -10,7 +10,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,6 @@ impl Program {
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
     server: Server,
-    asked: SystemTime,
     programs: Vec<Program>,
     answer: Description,
 }
@@ -94,15 +93,13 @@ impl Shelf {
 
     /// Returns what was said, if it still stands.
     pub(super) fn read(&self) -> Option<Description> {
+        let age = fs::metadata(&self.place).ok()?.modified().ok()?.elapsed();
         let kept: Kept = serde_json::from_slice(&fs::read(&self.place).ok()?).ok()?;
+        let as_it_was = |program: &Program| Program::of(&program.path).as_ref() == Some(program);
         let stands = kept.server == self.server
-            && SystemTime::now()
-                .duration_since(kept.asked)
-                .is_ok_and(|age| age < STANDS)
-            && kept
-                .programs
-                .iter()
-                .all(|program| Program::of(&program.path).as_ref() == Some(program));
+            // None from a clock that was put back.
+            && age.is_ok_and(|age| age < STANDS)
+            && kept.programs.iter().all(as_it_was);
         stands.then_some(kept.answer)
     }
 
@@ -112,7 +109,6 @@ impl Shelf {
         let Some(programs) = programs else { return };
         let kept = Kept {
             server: self.server.clone(),
-            asked: SystemTime::now(),
             programs,
             answer: answer.clone(),
         };
@@ -126,6 +122,7 @@ impl Shelf {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests write plain files")]
 mod tests {
     use super::*;
     use crate::engine::recorded;
@@ -177,15 +174,14 @@ mod tests {
         assert!(shelf.read().is_none());
 
         shelf.keep(&said);
-        let mut kept: Kept = serde_json::from_slice(&fs::read(&shelf.place).unwrap()).unwrap();
+        let file = fs::File::options().write(true).open(&shelf.place).unwrap();
+        let kept = file.metadata().unwrap().modified().unwrap();
         for (asked, stands) in [
-            (SystemTime::now() - STANDS, false),
-            // A clock that was put back.
-            (SystemTime::now() + STANDS, false),
-            (SystemTime::now() - STANDS / 2, true),
+            (kept - STANDS, false),
+            (kept + STANDS, false),
+            (kept - STANDS / 2, true),
         ] {
-            kept.asked = asked;
-            fs::write(&shelf.place, serde_json::to_vec(&kept).unwrap()).unwrap();
+            file.set_modified(asked).unwrap();
             assert_eq!(shelf.read().is_some(), stands);
         }
         fs::write(&shelf.place, "{").unwrap();
