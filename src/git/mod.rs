@@ -70,6 +70,6 @@ pub use push::Way;
 pub use refs::{run_branch, task_branch};
 pub use remote::{BadRemote, Remote, Scheme};
 pub use repository::{Repository, version};
-pub use slot::{Slot, SlotSpec, private_repository_script, private_repository_update};
+pub use slot::{Slot, SlotSpec, private_repository_anew, private_repository_script};
 pub use tree::{Owner, remove as remove_tree};
 pub use turn::Turn;

@@ -233,17 +233,19 @@ pub fn private_repository_script() -> Vec<Vec<&'static str>> {
 }
 
 /// Returns the programs to run like those of [`private_repository_script`] where its repository is
-/// there and the files have changed since: its one commit is replaced.
+/// there and the files have changed since. It is emptied, objects and all, before it is made anew:
+/// of what the files were before, an agent of a fresh repository would see nothing either.
 #[must_use]
-pub fn private_repository_update() -> Vec<Vec<&'static str>> {
-    let amend = [
-        "commit",
-        "--quiet",
-        "--amend",
-        "--allow-empty",
-        "--message=base",
+pub fn private_repository_anew() -> Vec<Vec<&'static str>> {
+    let emptied = [
+        // Else what has the name of a file of the worktree would stay.
+        inside(&["read-tree", "--empty"]),
+        inside(&["--git-dir=.git", "--work-tree=.git", "clean", "-ffdxq"]),
     ];
-    vec![inside(&ADD), inside(&amend)]
+    emptied
+        .into_iter()
+        .chain(private_repository_script())
+        .collect()
 }
 
 /// All contents in one pack: a file each would be more files than the mount may hold.

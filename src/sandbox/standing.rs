@@ -176,16 +176,16 @@ impl Sandbox {
     }
 
     /// Makes the agent's private repository on `/work/.git`: one commit of what it was given. Where
-    /// one was made ahead, it is brought to what stands there now, if that is anything else.
+    /// one was made ahead, it is emptied and made anew, if anything else stands there now.
     /// Runs inside, with the rights to run git and nothing more.
     ///
     /// # Errors
     /// Those of [`Sandbox::exec`].
     pub async fn make_repository(&self, commands: &[Vec<&str>]) -> Result<(), SandboxError> {
-        let kept = git::private_repository_update();
+        let anew = git::private_repository_anew();
         let commands = match self.repository {
             Repository::Made => return Ok(()),
-            Repository::Outdated => kept.as_slice(),
+            Repository::Outdated => anew.as_slice(),
             Repository::None => commands,
         };
         let here = (self.landlock, &self.isolation.held);

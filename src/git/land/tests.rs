@@ -465,30 +465,72 @@ fn what_an_agent_closed_is_reported_or_read_and_always_removed() {
     assert!(!closed.exists());
 }
 
-/// The list is plain data; here it runs where a sandbox would run it.
-#[test]
+/// The lists are plain data; here they run where a sandbox would run them.
 #[expect(
     clippy::disallowed_methods,
     reason = "stands in for the inside of a sandbox"
 )]
+fn inside(work: &Path, argv: &[&str]) -> String {
+    let mut program = std::process::Command::new(argv[0]);
+    program
+        .args(&argv[1..])
+        .current_dir(work)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null");
+    let said = program.output().unwrap();
+    assert!(said.status.success(), "{argv:?}: {said:?}");
+    String::from_utf8(said.stdout).unwrap()
+}
+
+#[test]
 fn the_private_repository_holds_one_commit_of_everything() {
     let world = World::new();
     let repository = world.open();
     let slot = world.slot(&repository, "one", repository.head());
     for argv in crate::git::private_repository_script() {
-        let mut program = std::process::Command::new(argv[0]);
-        program
-            .args(&argv[1..])
-            .current_dir(slot.work())
-            .env("GIT_CONFIG_GLOBAL", "/dev/null");
-        assert!(program.status().unwrap().success(), "{argv:?}");
+        inside(slot.work(), &argv);
     }
-    let mut log = std::process::Command::new("git");
-    let log = log
-        .args(["log", "--format=%an %s"])
-        .current_dir(slot.work())
-        .output()
-        .unwrap();
-    assert_eq!(log.stdout, b"Loki base\n");
+    let log = inside(slot.work(), &["git", "log", "--format=%an %s"]);
+    assert_eq!(log, "Loki base\n");
     assert!(judge(&repository, &slot).changes.is_empty());
+}
+
+#[test]
+fn attack_g14_a_private_repository_made_anew_holds_nothing_of_what_the_files_were() {
+    let world = World::new();
+    let repository = world.open();
+    let slot = world.slot(&repository, "one", repository.head());
+    // What has the name of one of git's own files must not keep that.
+    let removed = ["HEAD", "index", "config", "logs/HEAD", "objects/old"];
+    for name in removed {
+        write(slot.work(), name, "a secret that was taken out\n");
+    }
+    for argv in crate::git::private_repository_script() {
+        inside(slot.work(), &argv);
+    }
+    let all = [
+        "git",
+        "cat-file",
+        "--batch-all-objects",
+        "--batch-check=%(objectname)",
+    ];
+    let secret = inside(slot.work(), &["git", "hash-object", "config"]);
+    assert!(inside(slot.work(), &all).contains(&secret));
+    for name in removed {
+        fs::remove_file(slot.work().join(name)).unwrap();
+    }
+    write(slot.work(), "src/new", "what landed since\n");
+    for argv in crate::git::private_repository_anew() {
+        inside(slot.work(), &argv);
+    }
+    assert_eq!(inside(slot.work(), &["git", "status", "--porcelain"]), "");
+    let log = inside(slot.work(), &["git", "log", "-g", "--format=%s"]);
+    assert_eq!(log, "base\n");
+    let objects = inside(slot.work(), &all);
+    assert!(!objects.contains(&secret));
+    let reachable = inside(slot.work(), &["git", "rev-list", "--objects", "HEAD"]);
+    assert_eq!(
+        objects.lines().count(),
+        reachable.lines().count(),
+        "{objects}"
+    );
 }
