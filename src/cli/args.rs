@@ -121,7 +121,7 @@ pub(super) enum Command {
     /// List the roles and what they may do
     #[command(subcommand)]
     Agents(AgentsVerb),
-    /// Show the sandboxes that stand ready for the run that goes on here
+    /// Show the sandboxes that stand ready for each run that goes on here
     #[command(subcommand)]
     Pool(PoolVerb),
     /// Show, then remove, what Loki made in this repository

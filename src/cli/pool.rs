@@ -1,10 +1,15 @@
 //! `loki pool status`: what the orchestrators that run here hold ready.
 
+use std::path::Path;
+
 use clap::Subcommand;
 
-use crate::sandbox::{
-    alive,
-    pool::{SCHEMA, Shelf, Standing},
+use crate::{
+    journal::Lock,
+    sandbox::{
+        alive,
+        pool::{Failure, SCHEMA, Shelf, Standing},
+    },
 };
 
 use super::{
@@ -24,22 +29,35 @@ pub(super) enum PoolVerb {
 pub(super) fn run(verb: &PoolVerb) -> Result<Exit, Fault> {
     let PoolVerb::Status(json) = verb;
     let state = views::state_to_read()?;
-    let pools = Standing::read(&state, alive).or_exit(Exit::Failed)?;
+    let pools = Standing::read(&state, alive)
+        .or_exit(Exit::Failed)
+        .map_err(|fault| fault.hint("a link in place of `.loki/state` is not Loki's: remove it"))?;
     if json.json {
         ui::json(&serde_json::json!({ "schema": SCHEMA, "pools": pools }))?;
         return Ok(Exit::Done);
     }
-    if pools.is_empty() {
+    pools.iter().for_each(show);
+    say_none(&state, &pools)
+}
+
+/// Says which runs go on without anything that stands ready, and why.
+fn say_none(state: &Path, pools: &[Standing]) -> Result<Exit, Fault> {
+    let Some(holder) = Lock::holder(state).or_exit(Exit::Failed)? else {
         ui::note("no orchestrator runs here that keeps a pool; `loki start SPEC.md` starts one");
-    }
-    for pool in &pools {
-        show(pool);
+        return Ok(Exit::Done);
+    };
+    for run in holder.runs() {
+        if !pools.iter().any(|pool| pool.run == *run) {
+            ui::note(format!(
+                "run {run} keeps none ready: it has nothing to claim soon, or `agent_pool: {{ min_idle: 0 }}` of its policy switches the pool off"
+            ));
+        }
     }
     Ok(Exit::Done)
 }
 
 fn show(pool: &Standing) {
-    ui::data(format!("run {} at {}", pool.run, pool.at));
+    ui::data(format!("run {} at {:.0}", pool.run, pool.at));
     ui::table(
         &[
             "KEY",
@@ -63,13 +81,18 @@ fn show(pool: &Standing) {
         ));
     }
     if let Some(failure) = &pool.failure {
-        ui::data(format!(
-            "preparing failed {} times in a row, next try at {}: {}",
-            failure.times,
-            failure.again,
-            ui::visible_lines(&failure.reason)
-        ));
+        ui::data(failed(failure));
     }
+}
+
+fn failed(failure: &Failure) -> String {
+    let in_a_row = if failure.times == 1 { "" } else { " in a row" };
+    format!(
+        "preparing failed {}{in_a_row}, next try at {:.0}: {}",
+        ui::counted(failure.times as usize, "time"),
+        failure.again,
+        ui::visible_lines(&failure.reason)
+    )
 }
 
 fn row(kind: &Shelf) -> Vec<String> {
@@ -87,6 +110,6 @@ fn row(kind: &Shelf) -> Vec<String> {
         kind.preparing.to_string(),
         kind.claimed.to_string(),
         kind.since
-            .map_or_else(String::new, |since| since.to_string()),
+            .map_or_else(String::new, |since| format!("{since:.0}")),
     ]
 }

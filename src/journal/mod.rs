@@ -4,7 +4,8 @@
 //! `docs/journal.md`. [`read`] and [`verify`] check the whole chain, [`Follow`] waits for more.
 //! [`Lock`] keeps a repository to one orchestrator, [`Signals`] watches `STOP` and `PAUSE`,
 //! [`Door`] lets other programs of this user talk to it, [`Requests`] what a person asks of a running
-//! one, [`Inbox`] files that come, and [`views`] writes the files other tools read.
+//! one, [`Inbox`] files that come, and [`views`] writes the files other tools read; what a process tells
+//! of itself for a look is [`publish`]ed.
 //!
 //! A writer that was given a [`Sealing`] signs what it wrote; [`audit`] holds a journal against its
 //! seals and against the newest one, which is kept outside of the repository. [`export`] turns
@@ -33,6 +34,7 @@ mod line;
 mod lock;
 mod log;
 mod place;
+mod published;
 pub mod requests;
 pub mod ring;
 mod seal;
@@ -71,6 +73,7 @@ pub use kill::{Fate, KillPoint, NoKillPoint};
 pub use line::FORMAT;
 pub use lock::{Holder, Lock, LockError};
 pub use log::{log_path, open_log};
+pub use published::{publish, published, withdraw};
 pub use requests::{Requests, Unbelieved};
 pub use seal::{Facts, Link, PURPOSE as SEAL_PURPOSE, Seal, SealFault};
 pub use sealer::Sealing;

@@ -38,6 +38,18 @@ impl Dir {
         })
     }
 
+    /// Opens a directory in `home` and creates none: none where one of the two is missing.
+    pub(super) fn there(home: &Path, name: &str) -> Result<Option<Self>, JournalError> {
+        let path = home.join(name);
+        let found = rustix::fs::open(home, directory(), Mode::empty())
+            .and_then(|home| rustix::fs::openat(&home, name, directory(), Mode::empty()));
+        match found {
+            Ok(fd) => Ok(Some(Self { path, fd })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(JournalError::io("open the directory", &path, errno)),
+        }
+    }
+
     /// Opens a directory of this user, creating it and those above it, for this user alone, where
     /// they are missing.
     pub(super) fn beneath(path: &Path) -> Result<Self, JournalError> {

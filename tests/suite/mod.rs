@@ -24,6 +24,7 @@ mod cli_egress;
 mod cli_held;
 mod cli_landing;
 mod cli_policy;
+mod cli_pool;
 mod cli_resume;
 mod cli_secrets;
 mod cli_tasks;

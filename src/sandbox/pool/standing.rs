@@ -3,14 +3,14 @@
 //! One file for each run, `.loki/state/pool.RUN.json`, replaced whole, and removed when the pool ends.
 //! It names the process that wrote it: that of a process which is gone says nothing.
 
-use std::{fs, io, path::Path};
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    journal::{self, JournalError},
     name::{Role, RunId},
-    whole,
 };
 
 /// The version of the fields.
@@ -91,42 +91,26 @@ impl Standing {
     /// Publishes it.
     ///
     /// # Errors
-    /// The system's.
-    pub(super) fn publish(&self, state: &Path) -> io::Result<()> {
-        let directory = state.join("state");
-        fs::create_dir_all(&directory)?;
-        let text = serde_json::to_vec(self).map_err(io::Error::other)?;
-        whole::replace(&directory.join(file(&self.run)), 0o600, &text)
+    /// When it cannot be written.
+    pub(super) fn publish(&self, state: &Path) -> Result<(), JournalError> {
+        let text = serde_json::to_vec(self).map_err(JournalError::Unwritable)?;
+        journal::publish(state, &file(&self.run), &text)
     }
 
     /// Reads what each pool of a repository's orchestrator holds, oldest run first. What is not a
     /// pool's, or of a process that is gone, is left out.
     ///
     /// # Errors
-    /// When the directory is there and cannot be read.
-    pub fn read(state: &Path, alive: impl Fn(&str) -> bool) -> io::Result<Vec<Self>> {
-        let entries = match fs::read_dir(state.join("state")) {
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
+    /// When the directory is there and cannot be read, or something else stands in its place.
+    pub fn read(state: &Path, alive: impl Fn(&str) -> bool) -> Result<Vec<Self>, JournalError> {
+        let of_pools = |name: &str| name.starts_with("pool.") && name.ends_with(".json");
+        let files = journal::published(state, (of_pools, LARGEST))?;
+        let read = |(name, text): (String, Vec<u8>)| {
+            let one: Self = serde_json::from_slice(&text).ok()?;
+            let is_own = one.schema == SCHEMA && name == file(&one.run) && alive(&one.owner);
+            is_own.then_some(one)
         };
-        let mut found = Vec::new();
-        for entry in entries {
-            let entry = entry?;
-            let name = entry.file_name();
-            let named = name.to_str().is_some_and(is_pool);
-            // What was removed meanwhile is no pool any more.
-            let plain = entry
-                .metadata()
-                .is_ok_and(|of| of.is_file() && of.len() <= LARGEST);
-            if !named || !plain {
-                continue;
-            }
-            let text = fs::read(entry.path()).unwrap_or_default();
-            let standing: Option<Self> = serde_json::from_slice(&text).ok();
-            found.extend(standing.filter(|one| {
-                one.schema == SCHEMA && name.to_str() == Some(&file(&one.run)) && alive(&one.owner)
-            }));
-        }
+        let mut found: Vec<Self> = files.into_iter().filter_map(read).collect();
         found.sort_by(|one, other| one.run.as_str().cmp(other.run.as_str()));
         Ok(found)
     }
@@ -135,24 +119,19 @@ impl Standing {
 /// Removes what a run's pool has published, if anything.
 ///
 /// # Errors
-/// The system's.
-pub(super) fn withdraw(state: &Path, run: &RunId) -> io::Result<()> {
-    match fs::remove_file(state.join("state").join(file(run))) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
-        _ => Ok(()),
-    }
+/// When it cannot be removed.
+pub(super) fn withdraw(state: &Path, run: &RunId) -> Result<(), JournalError> {
+    journal::withdraw(state, &file(run))
 }
 
 fn file(run: &RunId) -> String {
     format!("pool.{run}.json")
 }
 
-fn is_pool(name: &str) -> bool {
-    name.starts_with("pool.") && name.ends_with(".json")
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn standing(run: &str, owner: &str) -> Standing {
