@@ -31,7 +31,9 @@ pub(super) fn run(verb: &PoolVerb) -> Result<Exit, Fault> {
     let state = views::state_to_read()?;
     let pools = Standing::read(&state, alive)
         .or_exit(Exit::Failed)
-        .map_err(|fault| fault.hint("a link in place of `.loki/state` is not Loki's: remove it"))?;
+        .map_err(|fault| {
+            fault.hint("if a link stands there in place of a directory, look at it, then `rm` it")
+        })?;
     if json.json {
         ui::json(&serde_json::json!({ "schema": SCHEMA, "pools": pools }))?;
         return Ok(Exit::Done);
