@@ -6,7 +6,7 @@ use crate::{
     egress::{Commands, Proxies, SystemResolver, Threads},
     engine::Engine,
     policy::{EgressRule, Form, Rights},
-    sandbox::{Launcher, Shortfall},
+    sandbox::{Launcher, Shortfall, pool::Crowd},
 };
 
 use super::{
@@ -32,6 +32,8 @@ pub(super) struct Ground {
     /// Of no run: those of each stand beside.
     pub(super) threads: Threads,
     resolver: Arc<SystemResolver>,
+    /// What stands, of all runs.
+    crowd: Crowd,
 }
 
 impl Ground {
@@ -45,6 +47,7 @@ impl Ground {
             engine,
             threads: Threads::through(proxies).or_exit(Exit::NoSandbox)?,
             resolver: Arc::new(SystemResolver::new().or_exit(Exit::NoSandbox)?),
+            crowd: Crowd::default(),
         })
     }
 
@@ -72,7 +75,10 @@ impl Ground {
         let (engine, resolver) = (Arc::clone(&self.engine), Arc::clone(&self.resolver));
         let cache = env.cache()?.to_owned();
         let values = env.secrets.get().cloned().unwrap_or_default();
-        Ok(Launcher::new(engine, cache, Arc::new(threads), resolver).with_secrets(values))
+        let mut launcher =
+            Launcher::new(engine, cache, Arc::new(threads), resolver).with_secrets(values);
+        launcher.crowd = self.crowd.clone();
+        Ok(launcher)
     }
 }
 

@@ -161,32 +161,12 @@ fn ulimits(rights: &Rights) -> Vec<(String, u64, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample::{labels, place, policy, shipped};
     use super::*;
-    use crate::policy::Policy;
 
     fn spec(role: &str) -> ContainerSpec {
-        let policy = Policy::check(&Policy::builtin_sources()).unwrap();
-        let rights = policy.rights(&role.parse().unwrap()).unwrap();
-        let place = Place {
-            image: "sha256:0".to_owned(),
-            user: (1_900_000_000, 1_900_000_000),
-            keep_id: false,
-            guest: PathBuf::from("/cache/guest-0"),
-            home_runs: false,
-        };
-        let labels = Labels {
-            run: "r".to_owned(),
-            task: "t".to_owned(),
-            repository: "0".to_owned(),
-            owner: "1-2".to_owned(),
-        };
-        blueprint(
-            "loki-r-t-1",
-            &rights,
-            &Slot::at("/slot".into()),
-            &place,
-            &labels,
-        )
+        let (slot, place) = (Slot::at("/slot".into()), place(1_900_000_000));
+        blueprint("loki-r-t-1", &shipped(role), &slot, &place, &labels())
     }
 
     #[test]
@@ -201,14 +181,10 @@ mod tests {
 
     #[test]
     fn what_runs_nothing_of_its_own_finds_nothing_to_run_from() {
-        let policy = Policy::check(&Policy::builtin_sources()).unwrap();
-        let mut rights = policy.rights(&"eng-backend".parse().unwrap()).unwrap();
+        let mut rights = shipped("eng-backend");
         let place = |home_runs| Place {
-            image: "sha256:0".to_owned(),
-            user: (7, 7),
-            keep_id: false,
-            guest: PathBuf::from("/cache/guest-0"),
             home_runs,
+            ..place(7)
         };
         assert_eq!(noexec(&rights, &place(false)), BTreeSet::new());
         assert!(tmpfs(&rights)[0].exec);
@@ -224,7 +200,7 @@ mod tests {
 
     #[test]
     fn every_shipped_role_gets_a_user_and_limits_and_only_our_mounts() {
-        let policy = Policy::check(&Policy::builtin_sources()).unwrap();
+        let policy = policy();
         for role in policy.roles() {
             let spec = spec(role.as_str());
             assert_ne!(spec.user.0, 0, "{role}");

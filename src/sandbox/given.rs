@@ -58,28 +58,13 @@ mod tests {
     use std::{fs, os::unix::fs::symlink};
 
     use super::*;
-    use crate::{
-        policy::Policy,
-        sandbox::{Labels, Place, blueprint},
+    use crate::sandbox::{
+        blueprint,
+        sample::{labels, place, shipped},
     };
 
     fn plain(slot: &Slot) -> ContainerSpec {
-        let policy = Policy::check(&Policy::builtin_sources()).unwrap();
-        let rights = policy.rights(&"eng-backend".parse().unwrap()).unwrap();
-        let place = Place {
-            image: "sha256:0".to_owned(),
-            user: (7, 7),
-            keep_id: false,
-            guest: "/guest".into(),
-            home_runs: false,
-        };
-        let labels = Labels {
-            run: "r".to_owned(),
-            task: "t".to_owned(),
-            repository: "0".to_owned(),
-            owner: "1-2".to_owned(),
-        };
-        blueprint("n", &rights, slot, &place, &labels)
+        blueprint("n", &shipped("eng-backend"), slot, &place(7), &labels())
     }
 
     fn mount(target: &str) -> Mount {

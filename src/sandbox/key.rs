@@ -49,22 +49,17 @@ fn anywhere(within: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Labels, Place, blueprint};
+    use super::super::{
+        Labels, Place, blueprint,
+        sample::{self, labels, policy},
+    };
     use super::*;
-    use crate::policy::{Delivery, Form, Policy, Program, Rights};
-
-    fn rights(role: &str) -> Rights {
-        let policy = Policy::check(&Policy::builtin_sources()).unwrap();
-        policy.rights(&role.parse().unwrap()).unwrap()
-    }
+    use crate::policy::{Delivery, Form, Program, Rights};
 
     fn place(user: u32) -> Place {
         Place {
-            image: "sha256:0".to_owned(),
-            user: (user, user),
-            keep_id: false,
-            guest: "/cache/guest".into(),
             home_runs: true,
+            ..sample::place(user)
         }
     }
 
@@ -73,8 +68,7 @@ mod tests {
         let labels = Labels {
             run: at.to_owned(),
             task: at.to_owned(),
-            repository: "0".to_owned(),
-            owner: "1-2".to_owned(),
+            ..labels()
         };
         Key::of(&blueprint(at, rights, &slot, place, &labels), &slot)
     }
@@ -85,7 +79,7 @@ mod tests {
 
     #[test]
     fn name_labels_slot_and_user_are_of_one_container_alone() {
-        let role = rights("eng-backend");
+        let role = sample::shipped("eng-backend");
         let other = Rights {
             role: "eng-other".parse().unwrap(),
             ..role.clone()
@@ -123,7 +117,7 @@ mod tests {
                 });
             }),
         ];
-        let base = rights("eng-backend");
+        let base = sample::shipped("eng-backend");
         let mut keys = vec![("as it is", key(&base))];
         for (what, change) in changes {
             let mut changed = base.clone();
@@ -155,20 +149,14 @@ mod tests {
     /// Whatever shipped roles differ in, a shared key means an equal container.
     #[test]
     fn shipped_roles_share_exactly_where_their_containers_are_equal() {
-        let policy = Policy::check(&Policy::builtin_sources()).unwrap();
+        let policy = policy();
         let all: Vec<Rights> = policy
             .roles()
             .filter_map(|role| policy.rights(role))
             .collect();
         let plain = |rights: &Rights| {
             let (slot, place) = (Slot::at("/slot".into()), place(7));
-            let labels = Labels {
-                run: "r".to_owned(),
-                task: "t".to_owned(),
-                repository: "0".to_owned(),
-                owner: "1-2".to_owned(),
-            };
-            let mut spec = blueprint("n", rights, &slot, &place, &labels);
+            let mut spec = blueprint("n", rights, &slot, &place, &labels());
             spec.labels.clear();
             spec
         };

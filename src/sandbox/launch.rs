@@ -24,6 +24,7 @@ use super::{
     fault::SandboxError,
     held,
     isolation::{Shortfall, landlock_lacks, limits_hold, of_process},
+    pool::Crowd,
     slot::{Home, Slot},
     standing::{Guard, Sandbox},
     sweep::end_own,
@@ -71,6 +72,8 @@ pub struct Launcher {
     pub(super) kept: Arc<Values>,
     /// Keeps secret values out of what is said and kept of sandboxes.
     pub redactor: Redactor,
+    /// What stands in this process, whoever started it.
+    pub crowd: Crowd,
     /// Held for reading while a container is being created.
     creating: Arc<RwLock<()>>,
 }
@@ -93,6 +96,7 @@ impl Launcher {
             landlock: NEWEST_LANDLOCK,
             kept: Arc::default(),
             redactor: Redactor::default(),
+            crowd: Crowd::default(),
             creating: Arc::default(),
         }
     }

@@ -29,12 +29,15 @@ mod isolation;
 mod joined;
 mod key;
 mod launch;
+pub mod memory;
 mod meter;
 mod own_code;
 pub mod pool;
 mod prepare;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod sample;
 mod slot;
 mod standing;
 mod sweep;

@@ -6,8 +6,8 @@ use std::{path::Path, sync::LazyLock};
 use loki_guest::PathRule;
 use proptest::prelude::{Strategy, prop, prop_assert, prop_assert_eq, proptest};
 
-use super::{Grant, confinement};
-use crate::policy::{Glob, Globs, Origin, Policy, Program, Rights};
+use super::{Grant, confinement, sample::shipped};
+use crate::policy::{Glob, Globs, Origin, Program, Rights};
 
 /// What literal components are made of, in globs and in paths.
 const NAMES: [&str; 6] = ["src", "a", "docs", "x.ts", ".env", "ü"];
@@ -39,10 +39,7 @@ fn matching(glob: &Glob) -> String {
 }
 
 /// The policy is read once: that takes longer than all that is tried on it.
-static BUILDER: LazyLock<Rights> = LazyLock::new(|| {
-    let policy = Policy::check(&Policy::builtin_sources()).unwrap();
-    policy.rights(&"eng-backend".parse().unwrap()).unwrap()
-});
+static BUILDER: LazyLock<Rights> = LazyLock::new(|| shipped("eng-backend"));
 
 fn rights(write: Vec<Glob>, run: Vec<Glob>) -> Rights {
     let mut rights = BUILDER.clone();

@@ -70,10 +70,9 @@ impl Slot {
         self.0.join("etc").join(file)
     }
 
-    /// Creates everything that a container mounts and that is nobody's yet: a home with git's settings
-    /// alone, link, etc,
-    /// and an empty `/work` with the mount point of the private repository where no worktree was
-    /// put before.
+    /// Creates everything that a container mounts and that is nobody's yet: a home with git's
+    /// settings alone, link, etc, and an empty `/work` with the mount point of the private repository
+    /// where no worktree was put before.
     ///
     /// # Errors
     /// The operating system's, with the path.

@@ -6,7 +6,6 @@ use super::{
     super::{
         Labels,
         launch::{Launcher, Occupant},
-        slot::Home,
     },
     Kind, Want,
 };
@@ -63,16 +62,9 @@ impl Want {
                 repository: String::new(),
                 owner: String::new(),
             },
-            home: self.home.iter().map(shape).collect(),
+            home: self.home.clone(),
             image: self.image.clone(),
             given: Vec::new(),
         }
-    }
-}
-
-fn shape(file: &Home) -> Home {
-    Home {
-        contents: Vec::new(),
-        ..file.clone()
     }
 }

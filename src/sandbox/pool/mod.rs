@@ -2,10 +2,11 @@
 //!
 //! ```text
 //!            foresee: what may be claimed soon
-//!                 │
-//!  refill ──▶ preparing ──▶ idle ──claim──▶ its occupant's alone, destroyed afterwards
-//!    ▲            │ failed     │ guest gone, or no longer wanted
-//!    └── pause ◀──┘            └──▶ ended, its files removed
+//!                 │        ┌──claim──▶ promised ──made──┐
+//!                 │        │                            ▼
+//!  refill ──▶ preparing ───┴──▶ idle ──claim──▶ its occupant's alone, destroyed afterwards
+//!    ▲            │ failed       │ guest gone, or no longer wanted
+//!    └── pause ◀──┘              └──▶ ended, its files removed
 //! ```
 //!
 //! A slot is of one `Kind`: the whole blueprint of its container, and what stands in its
@@ -15,9 +16,10 @@
 //! of the run. The pool does not know tasks and decides no order.
 
 mod asked;
-mod memory;
+mod crowd;
 mod refill;
 mod standing;
+mod state;
 mod stock;
 
 #[cfg(test)]
@@ -41,6 +43,7 @@ use super::{
     slot::Home,
 };
 
+pub use crowd::Crowd;
 pub use standing::{Failure, SCHEMA, Shelf, Standing};
 pub use stock::Lease;
 

@@ -20,7 +20,8 @@ use super::{
     },
     Contents, Want,
     standing::withdraw,
-    stock::{Idle, Stock, Turn},
+    state::{Idle, Turn},
+    stock::Stock,
 };
 
 /// How often what there is is published at most.
@@ -40,6 +41,8 @@ pub(super) async fn refill(stock: Arc<Stock>) {
     let mut under_way: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
     let mut watched: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
     let mut next_look = Instant::now();
+    // What another run of the process gives up may be room for this one.
+    let mut crowd = stock.launcher.crowd.changes();
     loop {
         let wait = match stock.turn() {
             Turn::Make(number, want) => {
@@ -66,6 +69,7 @@ pub(super) async fn refill(stock: Arc<Stock>) {
             Some(done) = under_way.next() => done,
             Some(done) = watched.next() => done,
             () = stock.changed.notified() => continue,
+            Ok(()) = crowd.changed() => continue,
             Some(()) = &mut again => continue,
             Some(()) = &mut look => continue,
         };

@@ -22,8 +22,8 @@ use crate::{
         Answer, Cgroup, ContainerId, ContainerSpec, ContainerState, Context, Engine, EngineError,
         EngineReport, Image, Import, Listed, Opened, OpenedContainer, Progress, Said,
     },
-    policy::{Glob, Origin, Policy},
-    sandbox::{Labels, repository_label},
+    policy::{Glob, Origin},
+    sandbox::{memory::Memory, repository_label, sample},
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -285,6 +285,7 @@ impl Engine for Fake {
 struct World {
     engine: Arc<Fake>,
     repository: Arc<Repository>,
+    crowd: Crowd,
     dir: tempfile::TempDir,
 }
 
@@ -314,21 +315,28 @@ impl World {
         Self {
             engine: Fake::new(),
             repository: Arc::new(repository),
+            crowd: Crowd::default(),
             dir,
         }
     }
 
     fn pool(&self, settings: AgentPool) -> Pool {
+        self.pool_of(run(), settings)
+    }
+
+    /// The pool of one of several runs of a process.
+    fn pool_of(&self, run: RunId, settings: AgentPool) -> Pool {
         let engine: Arc<dyn Engine> = Arc::clone(&self.engine) as _;
-        let launcher = Launcher::new(
+        let mut launcher = Launcher::new(
             engine,
             self.dir.path().join("cache"),
             Arc::new(Threads::start().unwrap()),
             Arc::new(SystemResolver::new().unwrap()),
         );
+        launcher.crowd = self.crowd.clone();
         let root = self.repository.root();
         let grounds = Grounds {
-            run: run(),
+            run,
             repository: Arc::clone(&self.repository),
             label: repository_label(root),
             state: root.join(".loki"),
@@ -377,9 +385,8 @@ fn settings(min_idle: u32, max_total: u32) -> AgentPool {
 }
 
 fn want(role: &str, coming: u32) -> Want {
-    let policy = Policy::check(&Policy::builtin_sources()).unwrap();
     Want {
-        rights: policy.rights(&role.parse().unwrap()).unwrap(),
+        rights: sample::shipped(role),
         image: "sha256:0".to_owned(),
         home: Vec::new(),
         contents: Contents::Empty,
@@ -391,12 +398,7 @@ fn want(role: &str, coming: u32) -> Want {
 fn occupant(want: &Want) -> Occupant {
     Occupant {
         name: "loki-r1-task-1".to_owned(),
-        labels: Labels {
-            run: "r1".to_owned(),
-            task: "task".to_owned(),
-            repository: "0".to_owned(),
-            owner: "1-2".to_owned(),
-        },
+        labels: sample::labels(),
         ..want.occupant()
     }
 }
@@ -583,6 +585,85 @@ async fn claimed_ones_count_and_those_asked_to_be_none_switch_it_off() {
     off.foresee(vec![mine]);
     assert!(!off.is_on() && off.standing().kinds.is_empty());
     off.end().await;
+}
+
+/// Waits until so many slots of a pool wait and none is being made.
+async fn stands(pool: &Pool, idle: u32) {
+    let sum = |of: fn(&Shelf) -> u32| pool.standing().kinds.iter().map(of).sum::<u32>();
+    let settled = async {
+        while (sum(|one| one.idle), sum(|one| one.preparing)) != (idle, 0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let settled = tokio::time::timeout(PATIENCE, settled).await;
+    settled.unwrap_or_else(|_| panic!("not {idle} idle: {:?}", pool.standing()));
+}
+
+#[tokio::test]
+async fn what_stands_of_all_runs_counts_and_one_goes_on_where_another_gives_up() {
+    let world = World::new();
+    let one = world.pool(settings(3, 4));
+    let two = world.pool_of("r2".parse().unwrap(), settings(3, 4));
+    one.foresee(vec![want("eng-backend", 3)]);
+    stands(&one, 3).await;
+    two.foresee(vec![want("eng-backend", 3)]);
+    stands(&two, 1).await;
+    assert_eq!(world.engine.all().len(), 4);
+    // A claim is never refused for that.
+    let mine = occupant(&want("eng-backend", 1));
+    let (claimed, lease) = two.claim(&mine, &Contents::Empty).await;
+    let (none, cold) = two.claim(&mine, &Contents::Empty).await;
+    assert!(none.is_none() && two.standing().claimed == 2);
+    claimed.unwrap().prepared.end().await.unwrap();
+    drop((lease, cold));
+    stands(&two, 1).await;
+    one.foresee(Vec::new());
+    stands(&two, 3).await;
+    one.foresee(vec![want("eng-backend", 1)]);
+    stands(&one, 1).await;
+    two.foresee(vec![want("eng-backend", 3), want("review-code", 3)]);
+    // A run that is gone leaves nothing in the count.
+    drop(one);
+    stands(&two, 4).await;
+    two.end().await;
+}
+
+#[tokio::test]
+async fn none_is_made_ready_that_memory_has_no_room_for() {
+    const GIB: u64 = 1 << 30;
+    let mut world = World::new();
+    let slots = Arc::new(AtomicU32::new(1));
+    let free = Arc::clone(&slots);
+    // A quarter of it is for those who work.
+    world.crowd = Crowd::measured(move || {
+        let slots = u64::from(free.load(Ordering::Relaxed));
+        Some(Memory::of(4 * GIB, GIB + slots * (32 << 20)))
+    });
+    let one = world.pool(settings(3, 20));
+    let two = world.pool_of("r2".parse().unwrap(), settings(3, 20));
+    let hold = world.engine.starting.lock().await;
+    one.foresee(vec![want("eng-backend", 3)]);
+    // There is room for one, and that is under way.
+    preparing(&one, 1).await;
+    two.foresee(vec![want("eng-backend", 3)]);
+    let asked = async {
+        while two.standing().room != Some(1) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asked).await.unwrap();
+    preparing(&two, 0).await;
+    slots.store(0, Ordering::Relaxed);
+    drop(hold);
+    stands(&one, 1).await;
+    stands(&two, 0).await;
+    assert_eq!(one.standing().room, Some(0));
+    slots.store(9, Ordering::Relaxed);
+    // Whatever happens has it looked at again.
+    one.foresee(vec![want("eng-backend", 2)]);
+    stands(&one, 2).await;
+    one.end().await;
+    two.end().await;
 }
 
 #[tokio::test]
