@@ -38,7 +38,7 @@ mod stamp;
 mod verify;
 mod work;
 
-pub use admission::{Admission, Clock, Gate, Hold, Memory, Seat, Ticket, Want};
+pub use admission::Admission;
 pub use believed::Believed;
 #[expect(
     clippy::module_name_repetitions,

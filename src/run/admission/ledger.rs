@@ -109,12 +109,15 @@ impl Ledger {
         if let Some(until) = later(self.open.get(&key)) {
             return Err(Hold::Breaker(until));
         }
-        self.turn(run)?;
-        self.fits(want.memory, (now, free))?;
-        self.served += 1;
+        let held = self
+            .turn(run)
+            .and_then(|()| self.fits(want.memory, (now, free)));
         let member = self.runs.entry(run.clone()).or_default();
+        // Who waits for memory is not passed by others that want less, either.
+        member.waiting = held.is_err();
+        held?;
+        self.served += 1;
         member.held += 1;
-        member.waiting = false;
         member.served = self.served;
         self.recent.push((now, want.memory / SOON));
         Ok(())
@@ -127,22 +130,20 @@ impl Ledger {
     }
 
     /// Finds out whether there is a slot and no other run comes first.
-    fn turn(&mut self, run: &RunId) -> Result<(), Hold> {
+    fn turn(&self, run: &RunId) -> Result<(), Hold> {
         let held: usize = self.runs.values().map(|member| member.held).sum();
         let rank = |member: &Member| (member.held, member.served);
         let mine = self.runs.get(run).map_or((0, 0), rank);
         let before = |(other, member): (&RunId, &Member)| {
             other != run && member.waiting && rank(member) < mine
         };
-        let hold = if held >= self.slots() {
-            Hold::Slots
+        if held >= self.slots() {
+            Err(Hold::Slots)
         } else if self.runs.iter().any(before) {
-            Hold::Turn
+            Err(Hold::Turn)
         } else {
-            return Ok(());
-        };
-        self.runs.entry(run.clone()).or_default().waiting = true;
-        Err(hold)
+            Ok(())
+        }
     }
 
     /// Finds out whether there is memory for one more, counting that the latest have not used theirs

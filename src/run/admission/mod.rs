@@ -1,14 +1,15 @@
 //! What the runs of one process share: slots, memory, providers that rest, breakers that are open.
 //!
 //! ```text
-//!  driver of run A ─ask─▶ gate closed? provider rests? breaker open? ── a slot free? ── its turn?
-//!  driver of run B ─ask─▶     ── memory for one more of this role? ──▶ Ticket: given back on drop
+//!  driver of run A ─ask─▶ provider rests? breaker open? ── a slot free? ── its turn?
+//!  driver of run B ─ask─▶ ── memory for one more of this role? ──▶ Ticket: given back on drop
 //! ```
 //!
 //! A driver asks before each claim and keeps the ticket as long as the attempt lasts. What may go is
-//! decided by [`Ledger`], a plain value. Of several runs that want a slot the one that holds fewest
-//! goes first, and of those the one that was served longest ago, so none waits for more than the
-//! others' attempts under way. It refuses to order the tasks of one run: that is the queue's.
+//! decided by [`Ledger`], a plain value. Of several runs that want a slot, or memory, the one that holds
+//! fewest goes first, and of those the one that was served longest ago, so none waits for more than
+//! the others' attempts under way: one that wants much memory gets it once they have ended, for
+//! smaller ones do not pass it. It refuses to order the tasks of one run: that is the queue's.
 
 mod ledger;
 
@@ -20,7 +21,10 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::name::{Role, RunId};
+use crate::{
+    name::{Role, RunId},
+    sandbox::memory,
+};
 
 use ledger::Ledger;
 
@@ -30,35 +34,33 @@ const PER_PROCESSOR: usize = 50;
 const LOOKS: Duration = Duration::from_secs(1);
 
 /// Tells the time.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-/// Tells how many bytes of memory are free, none where that cannot be known.
-pub type Memory = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
-/// Says why a run may claim nothing for a role now, if it may not: such as a budget that is used up.
-pub type Gate = Arc<dyn Fn(&RunId, &Role) -> Option<String> + Send + Sync>;
+type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+/// Tells how many bytes of memory are free for one who may use so many, none where that cannot be
+/// known.
+type Memory = Arc<dyn Fn(u64) -> Option<u64> + Send + Sync>;
 
 /// What the runs of one process share.
 pub struct Admission {
     ledger: Mutex<Ledger>,
     clock: Clock,
     memory: Memory,
-    gate: Option<Gate>,
     changed: watch::Sender<u64>,
 }
 
 /// What an attempt would take.
 #[derive(Debug, Clone, Copy)]
-pub struct Want<'a> {
+pub(super) struct Want<'a> {
     /// Who would work.
-    pub role: &'a Role,
+    pub(super) role: &'a Role,
     /// The provider that would be asked.
-    pub provider: &'a str,
+    pub(super) provider: &'a str,
     /// The most memory that it may use, in bytes.
-    pub memory: u64,
+    pub(super) memory: u64,
 }
 
 /// Why an attempt may not begin now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hold {
+pub(super) enum Hold {
     /// Every slot is taken.
     Slots,
     /// Another run has the next turn.
@@ -69,15 +71,14 @@ pub enum Hold {
     Provider(Timestamp),
     /// Another run found that the role gets nothing from the provider until then.
     Breaker(Timestamp),
-    /// A gate is closed, for this reason.
-    Gate(String),
+    /// A budget is used up, in these words.
+    Budget(String),
 }
 
 impl Hold {
     /// Returns whether only this role is held, not what else the run would do.
-    #[must_use]
-    pub fn is_of_role(&self) -> bool {
-        matches!(self, Self::Breaker(_) | Self::Gate(_))
+    pub(super) fn is_of_role(&self) -> bool {
+        matches!(self, Self::Breaker(_) | Self::Budget(_))
     }
 }
 
@@ -90,35 +91,20 @@ impl Admission {
         Self {
             ledger: Mutex::new(Ledger::new(slots.min(processors * PER_PROCESSOR))),
             clock,
-            memory: Arc::new(free_memory),
-            gate: None,
+            memory: Arc::new(|most| Some(memory::Memory::read()?.free_for(most))),
             changed: watch::Sender::new(0),
         }
     }
 
-    /// Lets a gate decide, too.
-    #[must_use]
-    pub fn gated(mut self, gate: Gate) -> Self {
-        self.gate = Some(gate);
-        self
-    }
-
     /// Measures memory in another way.
-    #[must_use]
-    pub fn measured(mut self, memory: Memory) -> Self {
+    #[cfg(test)]
+    fn measured(mut self, memory: Memory) -> Self {
         self.memory = memory;
         self
     }
 
-    /// Returns what time it is.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        (self.clock)()
-    }
-
     /// Gives a run a seat, from which it asks for so many attempts at once.
-    #[must_use]
-    pub fn join(self: &Arc<Self>, run: &RunId, parallel: usize) -> Seat {
+    pub(super) fn join(self: &Arc<Self>, run: &RunId, parallel: usize) -> Seat {
         self.ledger().join(run, parallel);
         // There may be more slots now.
         self.tell();
@@ -141,7 +127,7 @@ impl Admission {
 }
 
 /// Where a run asks from. Given up when it is dropped.
-pub struct Seat {
+pub(super) struct Seat {
     admission: Arc<Admission>,
     run: RunId,
     changes: watch::Receiver<u64>,
@@ -149,73 +135,61 @@ pub struct Seat {
 
 impl Seat {
     /// Returns what time it is.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        self.admission.now()
+    pub(super) fn now(&self) -> Timestamp {
+        (self.admission.clock)()
     }
 
     /// Asks for an attempt.
     ///
     /// # Errors
     ///
-    /// Says what holds it. Whoever is told that every slot is taken or that it is another's turn is
-    /// remembered as waiting, until he asks again or says with [`Self::rest`] that he does not.
-    pub fn ask(&self, want: &Want<'_>) -> Result<Ticket, Hold> {
-        let asked = self.ask_ledger(want);
-        if !matches!(asked, Ok(()) | Err(Hold::Slots | Hold::Turn)) {
+    /// Says what holds it. Whoever is told that every slot is taken, that it is another's turn or that
+    /// there is too little memory is remembered as waiting, until he asks again or says with
+    /// [`Self::rest`] that he does not.
+    pub(super) fn ask(&self, want: &Want<'_>) -> Result<Ticket, Hold> {
+        let (admission, now) = (&self.admission, self.now());
+        // Measured before the ledger is held, for all runs share that.
+        let free = (admission.memory)(want.memory);
+        let asked = admission.ledger().ask(&self.run, want, (now, free));
+        if matches!(asked, Err(Hold::Provider(_) | Hold::Breaker(_))) {
             // What holds it now is not for others to wait for.
             self.rest();
         }
         asked.map(|()| Ticket {
-            admission: Arc::clone(&self.admission),
+            admission: Arc::clone(admission),
             run: self.run.clone(),
         })
     }
 
-    fn ask_ledger(&self, want: &Want<'_>) -> Result<(), Hold> {
-        let (admission, now) = (&self.admission, self.now());
-        if let Some(reason) = admission
-            .gate
-            .as_ref()
-            .and_then(|gate| gate(&self.run, want.role))
-        {
-            return Err(Hold::Gate(reason));
-        }
-        // Measured before the ledger is held, for all runs share that.
-        let free = (admission.memory)();
-        admission.ledger().ask(&self.run, want, (now, free))
-    }
-
     /// Says that the run wants nothing now.
-    pub fn rest(&self) {
+    pub(super) fn rest(&self) {
         if self.admission.ledger().rest(&self.run) {
             self.admission.tell();
         }
     }
 
     /// Leaves a provider alone until then, in every run.
-    pub fn spare(&self, provider: &str, until: Timestamp) {
+    pub(super) fn spare(&self, provider: &str, until: Timestamp) {
         self.admission.ledger().spare(provider, until);
     }
 
     /// Tells every run that a role gets nothing from a provider until then, or again.
-    pub fn trip(&self, (role, provider): (&Role, &str), until: Option<Timestamp>) {
+    pub(super) fn trip(&self, (role, provider): (&Role, &str), until: Option<Timestamp>) {
         self.admission.ledger().trip((role, provider), until);
         self.admission.tell();
     }
 
     /// Returns when to ask again by oneself after having been held.
-    #[must_use]
-    pub fn again(&self, hold: &Hold) -> Option<Timestamp> {
+    pub(super) fn again(&self, hold: &Hold) -> Option<Timestamp> {
         match hold {
-            Hold::Slots | Hold::Turn | Hold::Gate(_) => None,
+            Hold::Slots | Hold::Turn | Hold::Budget(_) => None,
             Hold::Memory(_) => self.now().checked_add(LOOKS).ok(),
             Hold::Provider(until) | Hold::Breaker(until) => Some(*until),
         }
     }
 
     /// Waits until something was given back.
-    pub async fn changed(&mut self) {
+    pub(super) async fn changed(&mut self) {
         if self.changes.changed().await.is_err() {
             // The seat itself holds the other end.
             std::future::pending::<()>().await;
@@ -231,7 +205,7 @@ impl Drop for Seat {
 }
 
 /// The right to one attempt, for as long as it lives.
-pub struct Ticket {
+pub(super) struct Ticket {
     admission: Arc<Admission>,
     run: RunId,
 }
@@ -241,16 +215,6 @@ impl Drop for Ticket {
         self.admission.ledger().give_back(&self.run);
         self.admission.tell();
     }
-}
-
-/// Returns how much memory the kernel says can be had without swapping.
-fn free_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
 }
 
 #[cfg(test)]

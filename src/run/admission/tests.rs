@@ -26,7 +26,7 @@ fn admission(slots: usize) -> (Arc<Admission>, Arc<AtomicI64>) {
     let time = Arc::new(AtomicI64::new(0));
     let clock = Arc::clone(&time);
     let admission = Admission::new(slots, Arc::new(move || at(clock.load(Ordering::SeqCst))));
-    (Arc::new(admission.measured(Arc::new(|| None))), time)
+    (Arc::new(admission.measured(Arc::new(|_| None))), time)
 }
 
 fn want(role: &Role) -> Want<'_> {
@@ -100,23 +100,12 @@ fn what_is_held_for_a_provider_or_a_role_is_held_in_every_run_and_until_then() {
 }
 
 #[test]
-fn a_closed_gate_says_why() {
-    let gate: Gate =
-        Arc::new(|_, role| (role.as_str() == "eng-a").then(|| "the budget is used up".to_owned()));
-    let admission = Arc::new(Admission::new(9, Arc::new(|| at(0))).gated(gate));
-    let seat = admission.join(&run(1), 9);
-    let held = seat.ask(&want(&role("eng-a"))).err();
-    assert_eq!(held, Some(Hold::Gate("the budget is used up".to_owned())));
-    assert!(seat.ask(&want(&role("eng-b"))).is_ok());
-}
-
-#[test]
 fn memory_that_was_promised_a_moment_ago_is_not_promised_again() {
     let time = Arc::new(AtomicI64::new(0));
     let clock = Arc::clone(&time);
     let admission = Admission::new(9, Arc::new(move || at(clock.load(Ordering::SeqCst))));
     // Half as much again as one wants.
-    let admission = Arc::new(admission.measured(Arc::new(|| Some(3 << 29))));
+    let admission = Arc::new(admission.measured(Arc::new(|_| Some(3 << 29))));
     let (seat, role) = (admission.join(&run(1), 9), role("eng-a"));
     let given: Vec<Ticket> = (0..3)
         .map(|_| seat.ask(&want(&role)).ok().unwrap())
@@ -134,7 +123,7 @@ fn memory_that_was_promised_a_moment_ago_is_not_promised_again() {
 
 #[test]
 fn what_is_larger_than_the_machine_is_tried_alone() {
-    let admission = Admission::new(9, Arc::new(|| at(0))).measured(Arc::new(|| Some(1)));
+    let admission = Admission::new(9, Arc::new(|| at(0))).measured(Arc::new(|_| Some(1)));
     let admission = Arc::new(admission);
     let (seat, role) = (admission.join(&run(1), 9), role("eng-a"));
     let alone = seat.ask(&want(&role)).ok().unwrap();
@@ -144,8 +133,41 @@ fn what_is_larger_than_the_machine_is_tried_alone() {
 }
 
 #[test]
-fn this_machine_says_how_much_memory_is_free() {
-    assert!(free_memory().is_some_and(|free| free > 1 << 20));
+fn who_wants_much_memory_is_not_passed_for_ever_by_those_who_want_little() {
+    let free = Arc::new(AtomicI64::new(3));
+    let measured = Arc::clone(&free);
+    let time = Arc::new(AtomicI64::new(0));
+    let clock = Arc::clone(&time);
+    let admission = Admission::new(
+        9,
+        Arc::new(move || at(clock.fetch_add(9, Ordering::SeqCst))),
+    );
+    let admission = Arc::new(admission.measured(Arc::new(move |_| {
+        let free = u64::try_from(measured.load(Ordering::SeqCst)).unwrap();
+        Some(free << 30)
+    })));
+    let (small, large) = (admission.join(&run(1), 9), admission.join(&run(2), 9));
+    let role = role("eng-a");
+    let want = |memory: u64| Want {
+        memory: memory << 30,
+        ..want(&role)
+    };
+    let working = small.ask(&want(1)).ok().unwrap();
+    free.store(2, Ordering::SeqCst);
+    let held = large.ask(&want(3)).err().unwrap();
+    assert_eq!(held, Hold::Memory(2 << 30));
+    assert_eq!(small.ask(&want(1)).err(), Some(Hold::Turn));
+    drop(working);
+    free.store(3, Ordering::SeqCst);
+    assert_eq!(small.ask(&want(1)).err(), Some(Hold::Turn));
+    assert!(large.ask(&want(3)).is_ok());
+    // Who gives it up holds nobody up.
+    free.store(2, Ordering::SeqCst);
+    let working = small.ask(&want(1)).ok().unwrap();
+    assert!(large.ask(&want(3)).is_err());
+    large.rest();
+    assert!(small.ask(&want(1)).is_ok());
+    drop(working);
 }
 
 #[tokio::test]
@@ -192,6 +214,9 @@ proptest! {
     #[test]
     fn no_more_is_given_than_there_is_and_no_run_is_served_twice_before_one_that_waits(
         slots in 1..8_usize,
+        // What there is of memory, and how much an attempt of each run wants and uses.
+        machine in 1..12_u64,
+        wants in prop::array::uniform5(0..12_u64),
         steps in steps(),
     ) {
         let mut ledger = Ledger::new(slots);
@@ -200,6 +225,7 @@ proptest! {
         let role = role("eng-a");
         // How often others were served while a run waited that had nothing.
         let mut waits: BTreeMap<usize, BTreeMap<usize, usize>> = BTreeMap::new();
+        let mut time = 0;
         for (who, ends, which) in steps {
             if ends && !held.is_empty() {
                 let ended = held.swap_remove(which.index(held.len()));
@@ -208,7 +234,12 @@ proptest! {
             // Everybody who waits was told, and asks first.
             let waiting: Vec<usize> = waits.keys().copied().collect();
             for asks in waiting.into_iter().chain([who]) {
-                if ledger.ask(&run(asks), &want(&role), (at(0), None)).is_ok() {
+                time += 1;
+                let used: u64 = held.iter().map(|one| wants[*one]).sum();
+                let (wanted, free) = (wants[asks], machine.saturating_sub(used));
+                let want = Want { memory: wanted, ..want(&role) };
+                if ledger.ask(&run(asks), &want, (at(time), Some(free))).is_ok() {
+                    prop_assert!(held.is_empty() || wanted <= free);
                     held.push(asks);
                     waits.remove(&asks);
                     for served in waits.values_mut() {
@@ -219,6 +250,8 @@ proptest! {
                 }
             }
             prop_assert!(held.len() <= slots);
+            // Where nothing runs, whoever comes first may go.
+            prop_assert!(waits.is_empty() || !held.is_empty());
             for (waiting, served) in &mut waits {
                 if held.contains(waiting) {
                     // It has its part, and others that have less go first.

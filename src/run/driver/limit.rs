@@ -88,7 +88,7 @@ impl Driver {
     pub(super) fn barred(&mut self, role: &Role) -> Result<Option<Hold>, RunError> {
         self.hold_to_budgets()?;
         let passed = self.status.budget.barred(role);
-        Ok(passed.map(|passed| Hold::Gate(passed.told())))
+        Ok(passed.map(|passed| Hold::Budget(passed.told())))
     }
 
     /// Waits until time alone crosses a line of a budget; for ever where none would.

@@ -25,8 +25,7 @@ use tokio::{
 use crate::{
     budget::Prices,
     egress::Opening,
-    event::Event,
-    event::Record,
+    event::{Event, Record},
     journal::{JournalError, Writer},
     name::TaskId,
     redact::Redactor,
