@@ -148,11 +148,12 @@ impl Held {
     /// Asks something of a run; returns whether it is held and may hear it.
     pub fn tell(&self, run: &RunId, control: Control) -> bool {
         let seats = self.seats();
-        let mut of_run = seats
-            .taken
-            .values()
-            .filter(|one| one.run.as_ref() == Some(run));
-        of_run.any(|one| one.controls.try_send(control.clone()).is_ok())
+        for one in seats.taken.values() {
+            if one.run.as_ref() == Some(run) && one.controls.try_send(control.clone()).is_ok() {
+                return true;
+            }
+        }
+        false
     }
 
     /// Has a run change its tasks, and returns what became of that; none when it is not held, or ends

@@ -347,10 +347,10 @@ impl Room<'_> {
             origin: Origin {
                 run: Some(work.run.clone()),
                 task: self.task().cloned(),
-                sandbox: Some(self.name.clone()),
+                sandbox: Some(self.name().to_owned()),
                 journal: Some(self.recorder().position().seq),
             },
-            sources: vec![("home", self.slot.home()), ("work", self.slot.work())],
+            sources: vec![("home", self.slot().home()), ("work", self.slot().work())],
         };
         let holder = sandbox.map(|sandbox| {
             let container = ContainerId(sandbox.container().to_owned());
@@ -369,7 +369,7 @@ impl Room<'_> {
             Ok(kept) => kept.map_err(|cause| explained(&cause)),
             Err(panicked) => Err(format!("a bug of ours: {panicked}")),
         };
-        let told = checkpointed(self.name.clone(), self.task().cloned(), kept);
+        let told = checkpointed(self.name().to_owned(), self.task().cloned(), kept);
         self.recorder().record(told).await?;
         Ok(())
     }

@@ -28,7 +28,6 @@ mod land;
 mod landings;
 mod masked;
 mod names;
-mod occupy;
 mod output;
 mod recorder;
 mod resume;

@@ -142,7 +142,7 @@ async fn take(
         entries: ENTRIES,
         bytes: own.rights().resources.disk,
     };
-    let (work, makes) = (own.slot.work(), want.makes());
+    let (work, makes) = (own.slot().work(), want.makes());
     let beside = want.tool.place == Place::Beside;
     let taken = blocking(move || {
         let from = From {

@@ -323,7 +323,7 @@ async fn kept(
 async fn reused(room: &Room<'_>, want: &Want, key: Digest) -> Result<(), Failure> {
     let reused = Event::InstallReused {
         task: room.task().cloned(),
-        sandbox: room.name.clone(),
+        sandbox: room.name().to_owned(),
         tool: want.tool.name.clone(),
         lock: want.lock.clone(),
         key,

@@ -1,10 +1,12 @@
 //! A place to work: a slot with a worktree, one sandbox in it, and its end. Every step is
 //! journalled. How the sandbox comes to stand is in `occupy`.
 
+mod occupy;
+
 use std::{
     path::PathBuf,
     pin::pin,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -34,21 +36,21 @@ const USAGE_EVERY: Duration = Duration::from_secs(10);
 
 /// One slot of a run.
 pub(super) struct Room<'a> {
-    pub(super) work: &'a Arc<Work>,
-    pub(super) recorder: &'a Recorder,
-    pub(super) name: String,
-    pub(super) task: Option<TaskId>,
-    pub(super) rights: Rights,
-    pub(super) slot: Slot,
-    pub(super) files: Files,
-    pub(super) given: Given,
-    /// That a sandbox stands for the room.
-    pub(super) lease: OnceLock<Lease>,
-    pub(super) worktree: Mutex<Option<Arc<git::Slot>>>,
+    work: &'a Arc<Work>,
+    recorder: &'a Recorder,
+    name: String,
+    task: Option<TaskId>,
+    rights: Rights,
+    slot: Slot,
+    files: Files,
+    given: Given,
+    /// That a sandbox stands for the room, until it is ended.
+    lease: Mutex<Option<Lease>>,
+    worktree: Mutex<Option<Arc<git::Slot>>>,
 }
 
 /// What is to stand in a room.
-pub(super) enum Files {
+enum Files {
     /// Nothing.
     None,
     /// A task's worktree, from this commit.
@@ -88,7 +90,7 @@ impl Work {
             slot: Slot::at(self.slots().join(name)),
             files: Files::None,
             given: Given::default(),
-            lease: OnceLock::new(),
+            lease: Mutex::default(),
             worktree: Mutex::default(),
         }
     }
@@ -103,6 +105,16 @@ impl Room<'_> {
     /// The run's fixed facts.
     pub(super) fn work(&self) -> &Arc<Work> {
         self.work
+    }
+
+    /// What it is called in its run.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its directory.
+    pub(super) fn slot(&self) -> &Slot {
+        &self.slot
     }
 
     /// The way to the journal.
@@ -259,6 +271,8 @@ impl Room<'_> {
     pub(super) async fn end(&self, sandbox: Sandbox) -> Result<(), Failure> {
         let used = (sandbox.usage(), sandbox.load());
         let ended = sandbox.end().await;
+        // What is done with the files needs no sandbox.
+        drop(self.lease().take());
         if used.0 != Usage::default() {
             self.used(used).await?;
         }
@@ -268,6 +282,10 @@ impl Room<'_> {
             })
             .await?;
         Ok(ended?)
+    }
+
+    fn lease(&self) -> MutexGuard<'_, Option<Lease>> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Commits a tree that the gate let through, on the task's branch.

@@ -21,21 +21,22 @@ use crate::{
 };
 
 use super::{
-    failure::Failure,
-    install::{blocking, lay_out},
-    room::{Files, Room},
+    super::{
+        failure::Failure,
+        install::{blocking, lay_out},
+    },
+    Files, Room,
 };
 
 impl Room<'_> {
     /// Starts the sandbox, in a slot that stands ready where there is one for exactly these rights.
-    pub(super) async fn launch(&self, home: Vec<Home>) -> Result<Sandbox, Failure> {
+    pub(in crate::run) async fn launch(&self, home: Vec<Home>) -> Result<Sandbox, Failure> {
         let begun = Instant::now();
         let occupant = self.occupant(home)?;
         let role = &self.rights.role;
         self.work.foresight().gives(role, &occupant.given);
         let (claimed, lease) = self.work.pool.claim(&occupant, &self.contents()).await;
-        // The room has one sandbox: this is the first.
-        self.lease.set(lease).ok();
+        *self.lease() = Some(lease);
         let stood = claimed.as_ref().is_some_and(|claimed| claimed.stood);
         let bound = match claimed {
             Some(claimed) => self.bind_claimed(claimed, &occupant).await?,
