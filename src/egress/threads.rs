@@ -1,5 +1,5 @@
-//! What the gateways of a process share: threads of their own, so that a download delays no exec, the budgets of
-//! roles, the way out of this host, and what a person opened.
+//! What the gateways of a process share: threads of their own, so that a download delays no exec, the
+//! budgets of roles, the way out of this host, and what a person opened.
 //!
 //! There is one thread for each processor, up to a few. A gateway lives on one of them, so that its
 //! records keep their order and none of its tasks has to wake another processor.

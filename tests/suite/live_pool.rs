@@ -19,7 +19,7 @@ use loki::{
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 
-use super::harness::{Engine, START, Said, World, launcher};
+use super::harness::{Engine, Running, START, World, launcher};
 
 /// Files of the worktree that is claimed.
 const FILES: usize = 200;
@@ -230,6 +230,7 @@ async fn sh(sandbox: &Sandbox, script: &str) -> (String, Instant) {
 const SCRIPT: &str = "echo begun; id -u; echo $LOKI_ROLE; tail -1 ~/notes | cut -d' ' -f2; \
     find src -type f | wc -l; [ -e hidden ] && echo there || echo absent; \
     [ -z \"$(git status --porcelain)\" ] && echo clean; git rev-list --count HEAD; \
+    git cat-file --batch-all-objects --batch-check | grep -c commit; \
     cat /loki/guest >/dev/null 2>&1 || echo denied";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,6 +275,7 @@ async fn claims(engine: Engine) {
             &files,
             "absent",
             "clean",
+            "1",
             "1",
             "denied",
         ];
@@ -395,29 +397,42 @@ async fn killed_ones_are_refused_and_replaced(place: &Place, rights: &Rights) {
     fs::remove_dir_all(dir).unwrap();
 }
 
-/// Two tasks, one after the other; each waits for a file that the test puts there.
-const SPEC: &str = "# Two files\n\nTwo files, one after the other.\n\n## Tasks\n\n\
-    1. `first` (eng-backend): Write the first file.\n   - accept: `test -s src/first`\n\
-    2. `second` (eng-backend): Write the second file.\n   - depends on: `first`\n";
+/// Three tasks, one after the other. The agent of the first waits for a file that the test puts there,
+/// and so does the check of what it did.
+const SPEC: &str = "# Three files\n\nThree files, one after the other.\n\n## Tasks\n\n\
+    1. `first` (eng-backend): Write the first file.\n   \
+    - accept: `until [ -e src/go ]; do sleep 0.1; done; test -s src/first`\n\
+    2. `second` (eng-backend): Write the second file.\n   - depends on: `first`\n\
+    3. `third` (eng-perf): Write the third file.\n   - depends on: `second`\n";
 const AGENT: &str = "#!/bin/sh\nmkdir -p src\nif [ $LOKI_TASK = first ]; then\n  \
     until [ -e src/go ]; do sleep 0.1; done; rm -f src/go\nfi\necho done > src/$LOKI_TASK\n";
+const POOL: &str = "version: 1\nagent_pool: { pre_warm_roles: [eng-backend, check] }\n";
 
-/// Returns the kinds of the one pool that runs here, none before there is one.
-fn kinds(world: &World) -> Vec<Value> {
+/// Returns what the one pool that runs here has published, nothing before there is one.
+fn pool(world: &World) -> Value {
     let said = world.loki(&["pool", "status", "--json"]).exits(0).stdout;
     let status: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(status["schema"], 1);
-    let kinds = status["pools"][0]["kinds"].as_array();
-    kinds.cloned().unwrap_or_default()
+    status["pools"][0].clone()
 }
 
-fn idle(world: &World, role: &str) -> u64 {
-    let kinds = kinds(world);
-    let mut of = kinds.iter().filter(|kind| {
+/// Returns whether something was published after a moment: it may be a second old.
+fn is_after(pool: &Value, moment: jiff::Timestamp) -> bool {
+    let at = pool["at"].as_str();
+    at.is_some_and(|at| at.parse::<jiff::Timestamp>().unwrap() > moment)
+}
+
+/// Returns the slots of a pool that are for a role.
+fn shelf<'a>(pool: &'a Value, role: &str) -> Option<&'a Value> {
+    let mut kinds = pool["kinds"].as_array()?.iter();
+    kinds.find(|kind| {
         let roles = kind["roles"].as_array().unwrap();
         roles.iter().any(|one| one == role)
-    });
-    of.next().map_or(0, |kind| kind["idle"].as_u64().unwrap())
+    })
+}
+
+fn idle(pool: &Value, role: &str) -> u64 {
+    shelf(pool, role).map_or(0, |kind| kind["idle"].as_u64().unwrap())
 }
 
 /// Kills the containers that stand ready, and none that somebody works in.
@@ -455,12 +470,26 @@ fn the_second_began_warm(world: &World) {
     );
 }
 
+/// Puts the file into a room of the run that its agent or its check waits for.
+fn let_go(world: &World, run: &mut Running, room: &str) {
+    let src = || {
+        let runs = fs::read_dir(world.path(".loki/worktrees")).unwrap();
+        let mut all = runs
+            .flatten()
+            .map(|run| run.path().join(room).join("work/src"));
+        all.find(|src| src.is_dir())
+    };
+    run.wait_until(PATIENCE, |_| src().is_some());
+    fs::write(src().unwrap().join("go"), "").unwrap();
+}
+
 #[test]
 fn live_a_run_begins_its_next_tasks_in_what_stands_ready_whatever_becomes_of_that() {
     let engine = Engine::Docker;
     let world = World::on(engine);
     world.write("spec.md", SPEC);
     world.write("agent.sh", AGENT);
+    world.write("pool.yaml", POOL);
     world
         .start("chmod", &["+x", "agent.sh"])
         .wait(PATIENCE)
@@ -468,26 +497,34 @@ fn live_a_run_begins_its_next_tasks_in_what_stands_ready_whatever_becomes_of_tha
     world.commit();
     let quiet = world.loki(&["pool", "status"]).exits(0);
     quiet.says(&["no orchestrator runs here", "`loki start SPEC.md`"]);
-    let mut run = world.spawn(&START);
-    let ready = |_: &Said| idle(&world, "eng-backend") == 1 && idle(&world, "check") > 0;
-    run.wait_until(PATIENCE, ready);
+    let mut run = world.spawn(&[&START[..], &["--policy", "pool.yaml"]].concat());
+    let ready = |pool: &Value| {
+        ["eng-backend", "eng-perf"].map(|role| idle(pool, role)) == [1, 1]
+            && idle(pool, "check") > 0
+    };
+    run.wait_until(PATIENCE, |_| ready(&pool(&world)));
     kill_what_stands_ready(&world, engine);
-    // What is published may be a second old.
-    std::thread::sleep(Duration::from_millis(1100));
-    run.wait_until(PATIENCE, ready);
+    let killed = jiff::Timestamp::now();
+    run.wait_until(PATIENCE, |_| {
+        let pool = pool(&world);
+        is_after(&pool, killed) && ready(&pool)
+    });
+    let full = pool(&world);
+    let files =
+        ["eng-backend", "eng-perf", "check"].map(|role| &shelf(&full, role).unwrap()["files"]);
+    assert_eq!(files, ["task", "empty", "copy"], "{full}");
     world
         .loki(&["pool", "status"])
         .exits(0)
         .prints(&["KEY", "eng-backend", "idle of a kind"]);
-    let src = || {
-        let runs = fs::read_dir(world.path(".loki/worktrees")).unwrap();
-        let mut all = runs
-            .flatten()
-            .map(|run| run.path().join("first-1/work/src"));
-        all.find(|src| src.is_dir())
-    };
-    run.wait_until(PATIENCE, |_| src().is_some());
-    fs::write(src().unwrap().join("go"), "").unwrap();
+    let_go(&world, &mut run, "first-1");
+    // While it is checked what the agent did, the agent's sandbox stands for nobody.
+    run.wait_until(PATIENCE, |_| idle(&pool(&world), "check") == 0);
+    let checked = jiff::Timestamp::now();
+    run.wait_until(PATIENCE, |_| is_after(&pool(&world), checked));
+    let meanwhile = pool(&world);
+    assert_eq!(meanwhile["claimed"], 1, "{meanwhile}");
+    let_go(&world, &mut run, "first-checks");
     run.wait(PATIENCE)
         .exits(0)
         .says(&["done: branch `loki/", "warm in "]);
