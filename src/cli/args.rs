@@ -165,11 +165,11 @@ pub(super) struct Start {
     #[arg(long)]
     pub(super) plan_only: bool,
     #[command(flatten)]
+    pub(super) stay: Stay,
+    #[command(flatten)]
     pub(super) budget: budget::Given,
     #[command(flatten)]
     pub(super) to: landing::To,
-    #[command(flatten)]
-    pub(super) stay: Stay,
 }
 
 /// `loki resume`.

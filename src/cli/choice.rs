@@ -62,7 +62,10 @@ impl Choice {
             Self::Claude => Ok(Arc::new(provider::Claude)),
             Self::Program(words) => {
                 let agent = provider::Agent::open(words, &order.directory);
-                Ok(Arc::new(agent.or_exit(Exit::Usage)?))
+                let agent = agent.or_exit(Exit::Usage).map_err(|fault| {
+                    fault.hint("`--command` names a script of this machine, such as `./agent.sh`, or a program of the image")
+                });
+                Ok(Arc::new(agent?))
             }
         }
     }

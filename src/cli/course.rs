@@ -21,7 +21,7 @@ use crate::{
 };
 
 use super::{
-    audit, checkpoint,
+    audit, checkpoint, ended,
     env::Environment,
     exit::{Exit, Fault, OrExit},
     progress::Progress,
@@ -130,7 +130,7 @@ fn broken_off(run: &RunId, cause: &RunError) -> Fault {
             "mend that, then `loki resume {run}`: nothing that was reported is lost"
         )),
         _ => fault.hint(format!(
-            "`loki status` shows how far the run came, `loki resume {run}` goes on"
+            "`loki status --run {run}` shows how far it came, `loki resume {run}` goes on"
         )),
     }
 }
@@ -194,9 +194,8 @@ pub(super) fn forget_task_branches(repository: &Repository, run: &RunId) -> Resu
 }
 
 /// Removes what dead orchestrators left in this repository, before a new one holds any run:
-/// containers first, so that nobody writes
-/// any more, then the rest. What their agents had written is kept in checkpoints, which are
-/// returned as the events of their runs.
+/// containers first, so that nobody writes any more, then the rest. What their agents had written is
+/// kept in checkpoints, which are returned as the events of their runs.
 pub(super) async fn sweep(
     repository: &Repository,
     launcher: &Launcher,
@@ -287,27 +286,18 @@ fn entries(directory: &Path) -> impl Iterator<Item = std::path::PathBuf> + use<>
 
 fn summary(work: &Work, ending: &Ending) {
     let (branch, run) = (run_branch(&work.run), &work.run);
-    let reason = ending.reason.as_deref().unwrap_or("no reason is known");
-    let word = match ending.outcome {
-        Outcome::Done => None,
-        Outcome::Failed => Some("failed"),
-        Outcome::Stopped => Some("stopped"),
-        Outcome::Waiting => Some("waiting"),
-        Outcome::Limited => Some("stopped by a limit"),
-    };
-    match word {
-        None => ui::note(format!("done: branch `{branch}` holds the work")),
-        Some(word) => {
-            ui::note(format!("{word}: {}", ui::visible_lines(reason)));
-            ui::note(format!("branch `{branch}` holds what landed before"));
-        }
+    let (outcome, word) = (ending.outcome, ending.outcome.words());
+    if outcome == Outcome::Done {
+        ui::note(format!("{word}: branch `{branch}` holds the work"));
+    } else {
+        let reason = ending.reason.as_deref().unwrap_or("no reason is known");
+        ui::note(format!("{word}: {}", ui::visible_lines(reason)));
+        ui::note(format!("branch `{branch}` holds what landed before"));
     }
-    if matches!(
-        ending.outcome,
-        Outcome::Stopped | Outcome::Waiting | Outcome::Limited
-    ) {
-        ui::note(format!("go on with it: loki resume {run}"));
-    }
+    let next = ended::next(&work.repository.root().join(".loki"), run, outcome);
+    ui::note(format!("next: {next}"));
     ui::note(format!("look at it: git log --oneline {branch}"));
-    ui::note("            loki status, loki logs, loki events");
+    ui::note(format!(
+        "            loki status --run {run}, and so logs and events"
+    ));
 }

@@ -5,7 +5,7 @@
 )]
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -43,6 +43,24 @@ const COMMANDS: [&str; 24] = [
     "http_proxy",
     "no_proxy",
 ];
+
+/// Variables that name a place. One that is relative begins where Loki was started, for a process
+/// of Loki's that goes on elsewhere, too.
+const PLACES: [&str; 10] = [
+    "HOME",
+    "TMPDIR",
+    "XDG_CONFIG_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "XDG_RUNTIME_DIR",
+    "GNUPGHOME",
+    "SSL_CERT_FILE",
+    "LOKI_AGE_IDENTITY",
+];
+
+/// Begins the name of a key, where a file should be named.
+pub(super) const KEY: &str = "AGE-SECRET-KEY-";
 
 /// What Loki takes from the environment.
 #[derive(Debug, Clone)]
@@ -95,14 +113,40 @@ pub(super) struct Environment {
 }
 
 fn of_commands() -> Vec<(OsString, OsString)> {
-    let set = |name: &str| Some((name.into(), std::env::var_os(name)?));
+    let set = |name: &str| Some((name.into(), value(name)?));
     COMMANDS.into_iter().filter_map(set).collect()
+}
+
+/// Returns every variable that names a place, for a process that does not begin here.
+pub(super) fn places() -> impl Iterator<Item = (&'static str, OsString)> {
+    let set = |name: &'static str| Some((name, value(name)?));
+    PLACES.into_iter().filter_map(set)
+}
+
+fn value(name: &str) -> Option<OsString> {
+    let value = std::env::var_os(name)?;
+    Some(match PLACES.contains(&name) {
+        true => from_here(value),
+        false => value,
+    })
+}
+
+fn from_here(place: OsString) -> OsString {
+    let is_key = |place: &OsStr| place.to_string_lossy().starts_with(KEY);
+    match std::path::absolute(&place) {
+        Ok(absolute) if !is_key(&place) => absolute.into_os_string(),
+        // A key is refused later, and what is empty names nothing.
+        _ => place,
+    }
 }
 
 impl Environment {
     /// Reads it.
     pub(super) fn read() -> Self {
-        let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let text = |name: &str| {
+            let text = value(name)?.into_string().ok();
+            text.filter(|value| !value.is_empty())
+        };
         let below = |name: &str, usual: &str, inside: &str| {
             let place = text(name).map(PathBuf::from);
             let place = place.or_else(|| text("HOME").map(|home| Path::new(&home).join(usual)));
@@ -175,5 +219,20 @@ impl Environment {
             Fault::new(Exit::Usage, "neither `HOME` nor `XDG_DATA_HOME` is set")
                 .hint("set `HOME`: Loki keeps advisories there")
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_begins_where_loki_was_started() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(from_here("key.txt".into()), here.join("key.txt"));
+        assert_eq!(from_here("/a/key.txt".into()), "/a/key.txt");
+        assert_eq!(from_here("".into()), "");
+        let key = "AGE-SECRET-KEY-1";
+        assert_eq!(from_here(key.into()), key);
     }
 }

@@ -16,6 +16,7 @@ mod clean;
 mod course;
 mod doctor;
 mod egress;
+mod ended;
 mod env;
 mod exit;
 mod ground;

@@ -1,7 +1,7 @@
 //! What a start owes to the orchestrator before it: the pace that its roles used up in its last
-//! minute, from its journal. A restart gives no role a second minute.
+//! minute, from the journals of its runs. A restart gives no role a second minute.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, fs, path::Path, time::Duration};
 
 use jiff::Timestamp;
 
@@ -20,7 +20,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// What each role let out, oldest first.
 type Used = BTreeMap<Role, Vec<(Target, Past)>>;
 
-/// Charges the budgets of all roles with the last minute of the newest run here.
+/// Charges the budgets of all roles with the last minute of every run here: they shared it.
 pub(super) fn charge(threads: &Threads, (state, policy): (&Path, &Policy), now: Timestamp) {
     for (role, past) in last_minute(state, now) {
         if let Some(rights) = policy.rights(&role) {
@@ -30,25 +30,31 @@ pub(super) fn charge(threads: &Threads, (state, policy): (&Path, &Policy), now: 
 }
 
 fn last_minute(state: &Path, now: Timestamp) -> Used {
-    let Some(run) = journal::runs(state).ok().and_then(|mut runs| runs.pop()) else {
-        return Used::new();
-    };
-    let path = journal::path(state, &run);
-    // A long journal is not read for nothing.
-    let changed = fs::metadata(&path).and_then(|facts| facts.modified());
-    let changed = changed.ok().and_then(|time| Timestamp::try_from(time).ok());
-    if changed.is_none_or(|changed| ago(changed, now).is_none()) {
-        return Used::new();
-    }
-    match journal::read(&path) {
-        Ok(records) => used(&records, now),
-        Err(cause) => {
-            ui::warning(format!(
+    let mut all = Used::new();
+    for run in journal::runs(state).unwrap_or_default() {
+        let path = journal::path(state, &run);
+        // A long journal is not read for nothing.
+        if !is_recent(&path, now) {
+            continue;
+        }
+        match journal::read(&path) {
+            Ok(records) => add(&mut all, &records, now),
+            Err(cause) => ui::warning(format!(
                 "what run {run} used of its last minute is not known: {cause}"
-            ));
-            Used::new()
+            )),
         }
     }
+    for past in all.values_mut() {
+        past.sort_by_key(|(_, past)| Reverse(past.ago));
+    }
+    all
+}
+
+/// Returns whether a file was changed within the minute.
+fn is_recent(path: &Path, now: Timestamp) -> bool {
+    let changed = fs::metadata(path).and_then(|facts| facts.modified());
+    let changed = changed.ok().and_then(|time| Timestamp::try_from(time).ok());
+    changed.is_some_and(|changed| ago(changed, now).is_some())
 }
 
 /// Returns how long before `now` a time is, when it is within the minute.
@@ -58,8 +64,7 @@ fn ago(time: Timestamp, now: Timestamp) -> Option<Duration> {
     (ago < MINUTE).then_some(ago)
 }
 
-fn used(records: &[Record], now: Timestamp) -> Used {
-    let mut used = Used::new();
+fn add(used: &mut Used, records: &[Record], now: Timestamp) {
     for record in records {
         let Some(ago) = ago(record.ts, now) else {
             continue;
@@ -73,7 +78,6 @@ fn used(records: &[Record], now: Timestamp) -> Used {
             used.entry(role.clone()).or_default().push((target, past));
         }
     }
-    used
 }
 
 /// Returns what an event tells of calls and bytes.
@@ -172,12 +176,36 @@ mod tests {
             record(call(Some("rule"), Some("rate: it waited")), before(40)),
             record(closed(), before(30)),
         ];
-        let used = used(&records, now);
+        let mut used = Used::new();
+        add(&mut used, &records, now);
         let past: Vec<(u64, u64, u64)> = used[&"eng-qa".parse().unwrap()]
             .iter()
             .map(|(_, past)| (past.ago.as_secs(), past.calls, past.bytes))
             .collect();
         assert_eq!(past, [(50, 3, 0), (40, 3, 0), (30, 0, 30)]);
+    }
+
+    #[test]
+    fn what_any_run_used_within_the_minute_is_owed_whichever_is_the_newest() {
+        let home = tempfile::tempdir().unwrap();
+        let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
+        for (run, seconds) in [
+            ("20260101-000000-aaaa", 20),
+            ("20260101-000001-bbbb", 40),
+            ("20260101-000002-cccc", 61),
+        ] {
+            let clock = move || now - Duration::from_secs(seconds);
+            let mut journal =
+                journal::Writer::create(home.path(), &run.parse().unwrap(), clock).unwrap();
+            drop(journal.append(&call(Some("rule"), None)).unwrap());
+            journal.sync().unwrap();
+        }
+        let used = last_minute(home.path(), now);
+        let past: Vec<u64> = used[&"eng-qa".parse().unwrap()]
+            .iter()
+            .map(|(_, past)| past.ago.as_secs())
+            .collect();
+        assert_eq!(past, [40, 20], "oldest first");
     }
 
     #[test]

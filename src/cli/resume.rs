@@ -23,6 +23,7 @@ use super::{
     begun::{Begun, PERSON},
     budget,
     course::{self, Course},
+    ended,
     env::Environment,
     exit::{Exit, Fault, OrExit},
     held::{self, Orchestrator, Ready, Wanted},
@@ -78,7 +79,7 @@ pub(super) async fn resume(env: &Environment, args: &args::Resume) -> Result<Exi
     let records = journal::read(&journal::path(&state, &run)).or_exit(Exit::Failed)?;
     if let Some(outcome) = ended(&records) {
         if holder.is_some() {
-            return say_over(&run, outcome);
+            return say_over(&state, (&run, outcome));
         }
         let lock = Lock::acquire(&state, &run, now()).or_exit(Exit::Failed)?;
         tidy_unheard(env, &repository, &lock)?;
@@ -112,7 +113,7 @@ impl Resumption {
         let state = repository.root().join(".loki");
         let records = journal::read(&journal::path(&state, &again.run)).or_exit(Exit::Failed)?;
         if let Some(outcome) = ended(&records) {
-            say_over(&again.run, outcome)?;
+            say_over(&state, (&again.run, outcome))?;
             let message = format!("run {} is over", again.run);
             return Err(Fault::new(Exit::Failed, message).hint("`loki start` begins anew"));
         }
@@ -163,6 +164,7 @@ impl Resumption {
         let state = repository.root().join(".loki");
         let engine = launcher.engine.as_ref();
         let images = setup::images_of(env, engine, &planned.policy, roles(&tasks)).await?;
+        let installs = planned.installs(env, &launcher)?;
         let Reopened {
             mut writer,
             mut records,
@@ -170,7 +172,8 @@ impl Resumption {
         } = audit::reopen(env, &state, &run)?;
         if records.len() != before.len() {
             let message = format!("run {run} went on meanwhile, in another process");
-            return Err(Fault::new(Exit::Failed, message).hint("`loki status` shows it"));
+            return Err(Fault::new(Exit::Failed, message)
+                .hint(format!("`loki status --run {run}` shows it")));
         }
         course::may_die(env, &mut writer)?;
         let begun = Begun::of(&records)?;
@@ -195,7 +198,6 @@ impl Resumption {
             rules: planned.rules.clone(),
             prices: planned.prices.clone(),
         };
-        let installs = planned.installs(env, &launcher)?;
         let keeper = Arc::clone(&orchestrator.keeper);
         Ok(Ready {
             work: planned.work(run, launcher, (images, keeper, installs)),
@@ -290,15 +292,12 @@ async fn over(
     if outcome == Outcome::Done {
         course::forget_task_branches(repository, run)?;
     }
-    say_over(run, outcome)
+    say_over(&repository.root().join(".loki"), (run, outcome))
 }
 
-fn say_over(run: &RunId, outcome: Outcome) -> Result<Exit, Fault> {
+fn say_over(state: &Path, (run, outcome): (&RunId, Outcome)) -> Result<Exit, Fault> {
     if outcome == Outcome::Done {
-        let branch = run_branch(run);
-        ui::note(format!(
-            "run {run} is done: branch `{branch}` holds the work"
-        ));
+        ended::say(state, run, outcome);
         return Ok(Exit::Done);
     }
     ui::note(format!(

@@ -91,7 +91,8 @@ impl Listening {
     }
 
     /// Passes on what is asked, for as long as this is waited for. What comes from the terminal is
-    /// about its own run, as long as there is one; TERM and `.loki/STOP` are about all.
+    /// about its own run; Ctrl-C is about the others once that is over; TERM and `.loki/STOP` are
+    /// about all.
     pub(super) async fn route(mut self, held: Arc<Held>, own: Own) {
         let mut inbox = JoinSet::new();
         inbox.spawn(self.intake.route(Arc::clone(&held)));
@@ -100,10 +101,8 @@ impl Listening {
             tokio::select! {
                 _ = self.interrupt.recv() => interrupts.one_more(&held, &own),
                 _ = self.hangup.recv() => {
-                    let control = Control::Drain("hang-up".to_owned());
-                    if !tell_own(&held, &own, (1, &control)) {
-                        held.ends(&control);
-                    }
+                    // Others have terminals of their own, or want none.
+                    tell_own(&held, &own, (1, &Control::Drain("hang-up".to_owned())));
                 }
                 _ = self.terminate.recv() => {
                     own.1.0.store(15, Ordering::Relaxed);

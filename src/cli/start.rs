@@ -70,6 +70,8 @@ pub(super) async fn prepare(
     let (root, state) = (repository.root(), repository.root().join(".loki"));
     warn_dirty(repository)?;
     let opening = planned.opening(&run, &order, &described(engine.report()))?;
+    let installs = planned.installs(env, &launcher)?;
+    // From the first record on nothing else may fail: what is begun goes on.
     let writer = Writer::create(&state, &run, now).or_exit(Exit::Failed)?;
     let mut writer = audit::sealed(env, (root, &run), writer)?;
     course::may_die(env, &mut writer)?;
@@ -92,7 +94,6 @@ pub(super) async fn prepare(
         rules: planned.rules.clone(),
         prices: planned.prices.clone(),
     };
-    let installs = planned.installs(env, &launcher)?;
     let keeper = Arc::clone(&orchestrator.keeper);
     Ok(Ready {
         work: planned.work(run, launcher, (images, keeper, installs)),

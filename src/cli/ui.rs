@@ -47,13 +47,25 @@ impl Audience {
     }
 
     fn hear(&self, line: &str, as_line: impl FnOnce(String) -> Line) {
+        // Nobody listens any more.
+        self.lines.send(as_line(self.text(line))).ok();
+    }
+
+    fn text(&self, line: &str) -> String {
         let line = masked(line).into_owned();
-        let line = match self.mask.get() {
+        match self.mask.get() {
             Some(mask) => mask.text(&line).into_owned(),
             None => line,
-        };
-        // Nobody listens any more.
-        self.lines.send(as_line(line)).ok();
+        }
+    }
+
+    /// Returns what this audience may be told of a fault.
+    pub(super) fn masked(&self, fault: Fault) -> Fault {
+        Fault {
+            message: self.text(&fault.message),
+            hint: fault.hint.map(|hint| self.text(&hint)),
+            ..fault
+        }
     }
 
     /// Has this audience told what a deed prints.

@@ -81,6 +81,9 @@ pub(super) fn choose(wanted: Option<&RunId>) -> Result<Option<Chosen>, Fault> {
 }
 
 fn known(runs: &[RunId]) -> String {
+    if runs.is_empty() {
+        return "no run was made in this repository: `loki start SPEC.md` makes one".to_owned();
+    }
     let names: Vec<&str> = runs.iter().rev().take(5).map(RunId::as_str).collect();
     format!("the newest runs: {}", names.join(", "))
 }
@@ -89,7 +92,10 @@ fn known(runs: &[RunId]) -> String {
 pub(super) fn status(shown: &Shown) -> Result<Exit, Fault> {
     let Some(chosen) = choose(shown.run.as_ref())? else {
         if shown.json {
-            ui::json(&Status::default())?;
+            ui::json(&Shows {
+                status: Status::default(),
+                beside: Vec::new(),
+            })?;
         }
         return Ok(Exit::Done);
     };
@@ -230,7 +236,10 @@ pub(super) fn logs(logs: &Logs) -> Result<Exit, Fault> {
             Exit::Failed,
             format!("there is no log{what} in run {}", chosen.run),
         )
-        .hint("`loki status` lists the tasks"));
+        .hint(format!(
+            "`loki status --run {}` lists the tasks",
+            chosen.run
+        )));
     }
     for name in found {
         ui::note(format!("==> {name}"));

@@ -17,3 +17,17 @@ pub enum Outcome {
     /// A budget was used up.
     Limited,
 }
+
+impl Outcome {
+    /// Says it in words, a lower-case fragment.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+            Self::Waiting => "waiting for a person",
+            Self::Limited => "stopped by a limit",
+        }
+    }
+}

@@ -114,11 +114,9 @@ fn reached(place: &Dir) -> PathBuf {
 /// When somebody else answers, or the system refuses.
 pub async fn knock(home: &Path, holder: &Holder) -> Result<Option<Talk>, DoorError> {
     let path = home.join(PLACE).join(NAME);
-    let is_there = |path: &Path| path.symlink_metadata().is_ok_and(|facts| facts.is_dir());
-    if !is_there(&home.join(PLACE)) {
+    let Some(place) = Dir::there(home, PLACE)? else {
         return Ok(None);
-    }
-    let place = Dir::home(home)?.within(PLACE, 0o700)?;
+    };
     let stranger = |whose: String| DoorError::Stranger {
         path: path.clone(),
         pid: holder.pid,
@@ -262,6 +260,7 @@ mod tests {
         let (_keep, home) = home();
         let (_lock, holder) = held(&home);
         assert!(knock(&home, &holder).await.unwrap().is_none());
+        assert!(!home.join(PLACE).exists(), "who knocks makes nothing");
         let door = Door::open(&home).unwrap();
         let mut out = knock(&home, &holder).await.unwrap().unwrap();
         let mut inside = door.next().await.unwrap();

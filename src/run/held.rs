@@ -120,6 +120,19 @@ impl Held {
         count.wait_for(|count| *count == 0).await.ok();
     }
 
+    /// Waits until a run that has a seat now has it no more; one without a seat is not waited for.
+    pub async fn left(&self, run: &RunId) {
+        let mut changes = self.count.subscribe();
+        let mut seated = self.seated().into_iter();
+        let Some((seat, _)) = seated.find(|(_, one)| one == run) else {
+            return;
+        };
+        while self.seats().taken.contains_key(&seat) {
+            // The sender lives as long as this does.
+            changes.changed().await.ok();
+        }
+    }
+
     /// Returns the runs that have begun, in the order in which they came.
     #[must_use]
     pub fn runs(&self) -> Vec<RunId> {
@@ -293,6 +306,24 @@ mod tests {
         assert!(held.close());
         assert!(held.sit().is_none());
         assert!(held.close());
+    }
+
+    #[tokio::test]
+    async fn a_run_is_waited_for_until_its_seat_is_given_back_and_another_seat_of_it_is_not() {
+        let held = Arc::new(Held::default());
+        held.left(&run("a")).await;
+        let ((one, _a), (two, _b)) = (held.sit().unwrap(), held.sit().unwrap());
+        one.begins(&run("a")).unwrap();
+        let a = run("a");
+        let mut waits = std::pin::pin!(held.left(&a));
+        let pause = std::time::Duration::from_millis(10);
+        assert!(tokio::time::timeout(pause, &mut waits).await.is_err());
+        drop(two);
+        assert!(tokio::time::timeout(pause, &mut waits).await.is_err());
+        drop(one);
+        let again = held.sit().unwrap();
+        again.0.begins(&a).unwrap();
+        waits.await;
     }
 
     #[tokio::test]

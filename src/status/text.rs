@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Agent, Overran, Phase, Progress, Status, elapsed_ms, text_budget as budget};
 use crate::{
-    event::{Outcome, Overrun, Usage},
+    event::{Overrun, Usage},
     task::State,
     text::visible,
 };
@@ -84,11 +84,7 @@ fn draw_title(page: &mut String, title: &str) -> std::fmt::Result {
 
 fn phase(status: &Status) -> String {
     let phase = match (status.phase, status.outcome) {
-        (_, Some(Outcome::Done)) => "done",
-        (_, Some(Outcome::Failed)) => "failed",
-        (_, Some(Outcome::Stopped)) => "stopped",
-        (_, Some(Outcome::Waiting)) => "waiting for a person",
-        (_, Some(Outcome::Limited)) => "stopped by a limit",
+        (_, Some(outcome)) => outcome.words(),
         (Phase::Interrupted, None) => "interrupted",
         (Phase::Planning, None) => "planning",
         (Phase::Building, None) => "building",

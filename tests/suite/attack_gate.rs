@@ -254,7 +254,7 @@ fn attack_g11_live_nothing_lands_that_a_person_has_not_approved() {
     let name = name.file_name().unwrap().to_string_lossy().into_owned();
     let approve = format!("loki approve {name}/second");
     ended.says(&[
-        "waiting: task `second` waits",
+        "waiting for a person: task `second` waits",
         &approve,
         "`src/.envrc` (direnv)",
     ]);

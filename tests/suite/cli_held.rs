@@ -5,26 +5,17 @@ use std::{os::unix::net::UnixListener, time::Duration};
 
 use loki::{
     event::{Event, Outcome},
-    journal::{Door, Lock, Writer},
-    name::RunId,
+    journal::{Door, Lock},
 };
 
-use super::harness::World;
+use super::harness::{World, recorded_run as run};
 
 const SPEC: &str =
     "# Page\n\n## Tasks\n\n1. `page` (eng-backend): Write it.\n\n## Tests\n\n- `true`\n";
 const SOON: Duration = Duration::from_secs(60);
 
-fn run() -> RunId {
-    "20270115-080000-ab12".parse().unwrap()
-}
-
 fn world() -> World {
-    let world = World::new();
-    world.write("spec.md", SPEC);
-    world.write("agent.sh", "#!/bin/sh\ntrue\n");
-    world.commit();
-    world
+    World::with_spec(SPEC)
 }
 
 const START: [&str; 7] = [
@@ -39,31 +30,12 @@ const START: [&str; 7] = [
 
 /// Writes the journal of a run, as its orchestrator left it.
 fn recorded(world: &World, outcome: Option<Outcome>) {
-    let clock = || "2027-01-15T08:00:00Z".parse().unwrap();
-    let mut journal = Writer::create(&world.path(".loki"), &run(), clock).unwrap();
-    let started = Event::RunStarted {
-        run: run(),
-        loki: "0".to_owned(),
-        spec: "spec.md".to_owned(),
-        spec_sha256: String::new(),
-        title: "Page".to_owned(),
-        provider: "command".to_owned(),
-        base: String::new(),
-        branch: format!("loki/{}", run()),
-        engine: "none".to_owned(),
-        policy_sha256: String::new(),
-        asked: None,
-    };
-    drop(journal.append(&started).unwrap());
-    if let Some(outcome) = outcome {
-        let reason = None;
-        drop(
-            journal
-                .append(&Event::RunEnded { outcome, reason })
-                .unwrap(),
-        );
-    }
-    journal.sync().unwrap();
+    let ended = outcome.map(|outcome| Event::RunEnded {
+        outcome,
+        reason: None,
+    });
+    let started = world.run_started(SPEC);
+    world.record(&[started].into_iter().chain(ended).collect::<Vec<_>>());
 }
 
 #[test]
@@ -73,7 +45,9 @@ fn what_is_wrong_is_said_where_it_was_typed_and_leaves_nothing() {
     let said = world.loki(&START).exits(4);
     drop(said.says(&["error", "engine"]));
     assert!(!world.path(".loki/journal").exists());
-    assert!(!world.path(".loki/orchestrator/socket").exists());
+    let nobody = ["start", "spec.md", "--command", "./nobody.sh"];
+    let said = world.loki(&nobody).exits(2);
+    drop(said.says(&["nobody.sh", "hint: `--command` names a script"]));
     world.write("spec.md", "no specification\n");
     drop(world.loki(&START).exits(3));
     drop(world.loki(&["start", "spec.md", "--json"]).exits(2));
@@ -83,15 +57,26 @@ fn what_is_wrong_is_said_where_it_was_typed_and_leaves_nothing() {
 
 #[test]
 fn a_run_that_is_over_says_how_it_ended() {
-    for (outcome, code, word) in [
-        (Outcome::Done, 0, "is done"),
-        (Outcome::Failed, 1, "has failed"),
-        (Outcome::Stopped, 1, "was stopped"),
-        (Outcome::Waiting, 5, "waits for a person"),
+    let short = run();
+    for (outcome, code, [word, next]) in [
+        (Outcome::Done, 0, ["is done", "`loki apply RUN`"]),
+        (Outcome::Failed, 1, ["has failed", "`loki logs --run RUN`"]),
+        (Outcome::Stopped, 1, ["was stopped", "`loki resume RUN`"]),
+        (
+            Outcome::Waiting,
+            5,
+            ["waits for a person", "`loki status --run RUN`"],
+        ),
+        (
+            Outcome::Limited,
+            20,
+            ["was stopped by a limit", "`loki resume RUN"],
+        ),
     ] {
         let world = world();
         recorded(&world, Some(outcome));
-        drop(world.loki(&["attach"]).exits(code).says(&[word]));
+        let next = next.replace("RUN", short.as_str());
+        drop(world.loki(&["attach"]).exits(code).says(&[word, &next]));
         let said = world
             .loki(&["attach", run().as_str(), "--json"])
             .exits(code);
@@ -100,7 +85,13 @@ fn a_run_that_is_over_says_how_it_ended() {
         drop(stopped.says(&["does not go on"]));
     }
     let world = world();
-    drop(world.loki(&["attach"]).exits(2).says(&["no run was made"]));
+    let makes_one = "`loki start SPEC.md` makes one";
+    let said = world.loki(&["attach"]).exits(2);
+    drop(said.says(&["no run was made", makes_one]));
+    let said = world.loki(&["attach", short.as_str()]).exits(2);
+    drop(said.says(&["there is no run", makes_one]));
+    let said = world.loki(&["status", "--json"]).exits(0);
+    drop(said.prints(&["\"beside\": []"]));
     recorded(&world, None);
     let said = world.loki(&["attach"]).exits(1);
     drop(said.says(&["is gone", "`loki resume"]));
@@ -141,6 +132,40 @@ fn attack_g07_a_strangers_socket_is_told_nothing() {
     let said = world.loki(&START).exits(1);
     drop(said.says(&["it is no socket", "nothing was said to it"]));
     assert!(stranger.accept().is_err(), "nobody came");
+    drop((door, lock));
+}
+
+/// A run may break off while its process goes on with others.
+#[test]
+fn who_watches_is_told_when_the_run_is_held_no_more() {
+    let world = world();
+    recorded(&world, None);
+    let state = world.path(".loki");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _inside = runtime.enter();
+    let lock = Lock::acquire(&state, &run(), jiff::Timestamp::UNIX_EPOCH).unwrap();
+    let door = Door::open(&state).unwrap();
+    for (answer, words) in [
+        (Some("\"over\""), "broke off"),
+        (None, "the process that held run"),
+        (
+            Some("{\"fault\":[1,\"another loki\",null]}"),
+            "another loki",
+        ),
+    ] {
+        let watcher = world.spawn(&["attach", run().as_str()]);
+        runtime.block_on(async {
+            let talk = tokio::time::timeout(SOON, door.next()).await;
+            let mut talk = talk.unwrap().unwrap();
+            let wish = talk.hear(1 << 20).await.unwrap().unwrap();
+            assert!(wish.contains("\"watch\""), "{wish}");
+            if let Some(answer) = answer {
+                talk.say(answer).await.unwrap();
+            }
+        });
+        let said = watcher.wait(SOON).never_panicked().exits(1);
+        drop(said.says(&[words]));
+    }
     drop((door, lock));
 }
 

@@ -47,7 +47,7 @@ fn live_a_run_stops_at_its_budget_with_20_and_a_larger_one_goes_on() {
         "BUDGET: the run's budget of time is nearly used up",
         "BUDGET: the run's budget of time is used up",
         "stopped by a limit: ",
-        "go on with it: loki resume",
+        "--max-time …` goes on with more",
     ]);
     let marks: Vec<Value> = world.events_of("budget_passed");
     let marks: Vec<&Value> = marks.iter().map(|event| &event["mark"]).collect();

@@ -244,7 +244,7 @@ fn live_an_attempt_that_may_have_changed_something_outside_is_not_made_again_una
     world.loki(&["resume"]).exits(5).says(&[
         "task `first` was cut off in attempt 1 and may have changed something outside",
         "a connection to out.test:9000 that nobody looked into",
-        "waiting: ",
+        "waiting for a person: ",
         "--repeat first`",
     ]);
     assert_eq!(reached(), before, "it was made again unasked");

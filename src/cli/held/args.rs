@@ -15,7 +15,7 @@ pub(in crate::cli) struct Stay {
     /// Come back once the run has begun; it goes on without this terminal (see `loki attach`)
     #[arg(long)]
     pub(in crate::cli) detach: bool,
-    /// Print JSON: with --detach the run that was begun, of `loki plan` the plan
+    /// Print JSON (of a start with --detach: the run that was begun)
     #[arg(long)]
     pub(in crate::cli) json: bool,
 }

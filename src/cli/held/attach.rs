@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use tokio::time::timeout;
 
 use crate::{
-    event::{Event, Outcome, Record},
+    event::{Event, Record},
     journal::{Follow, From, Lock, Talk},
     name::RunId,
     status::{self, Status},
@@ -16,6 +16,7 @@ use crate::{
 use super::{
     super::{
         course::exit_of,
+        ended,
         exit::{Exit, Fault, OrExit},
         progress::Progress,
         setup, signals, ui, views,
@@ -26,7 +27,7 @@ use super::{
 };
 
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a process may take to write a change down.
+/// How long a process may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Follows a run to its end and exits as it does.
@@ -47,15 +48,16 @@ pub(in crate::cli) async fn attach(asked: &Attach) -> Result<Exit, Fault> {
     }
     let status = Status::fold(&so_far);
     let goes_on = runs.contains(&chosen.run);
-    let ended = status.outcome.filter(|_| !goes_on || has_ended(&so_far));
+    let came_to = status.outcome.filter(|_| !goes_on || has_ended(&so_far));
     if !asked.json {
         ui::note(status::text(&status).trim_end());
     }
-    if let Some(outcome) = ended {
-        return Ok(came_to(&chosen.run, outcome));
+    if let Some(outcome) = came_to {
+        ended::say(&state, &chosen.run, outcome);
+        return Ok(exit_of(outcome));
     }
     if !goes_on {
-        return Err(gone(&chosen.run));
+        return Err(ended::gone(&chosen.run));
     }
     drop(so_far);
     watch(&state, (&chosen.run, follow), asked).await
@@ -74,37 +76,12 @@ fn held_now(state: &Path) -> Result<Vec<RunId>, Fault> {
         .unwrap_or_default())
 }
 
-fn came_to(run: &RunId, outcome: Outcome) -> Exit {
-    let (word, next) = match outcome {
-        Outcome::Done => ("is done", "`loki apply` brings its work to your checkout"),
-        Outcome::Failed => (
-            "has failed",
-            "`loki logs` shows what agents and checks said",
-        ),
-        Outcome::Stopped => ("was stopped", "`loki resume` goes on with it"),
-        Outcome::Waiting => ("waits for a person", "`loki status` says for what"),
-        Outcome::Limited => (
-            "stopped at a limit",
-            "`loki resume --budget …` goes on with more",
-        ),
-    };
-    ui::note(format!("run {run} {word}: {next}"));
-    exit_of(outcome)
-}
-
-fn gone(run: &RunId) -> Fault {
-    let message = format!("the process that held run {run} is gone");
-    Fault::new(Exit::Failed, message).hint(format!(
-        "`loki resume {run}` goes on: nothing that was reported is lost"
-    ))
-}
-
 async fn watch(
     state: &Path,
     (run, mut follow): (&RunId, Follow),
     asked: &Attach,
 ) -> Result<Exit, Fault> {
-    let mut held = Held::of(state).await?;
+    let mut watched = Watched::of(state, run).await?;
     let mut progress = Progress::default();
     let mut show = |record: &Record| -> Result<Option<Exit>, Fault> {
         if asked.json {
@@ -114,16 +91,17 @@ async fn watch(
         } else {
             progress.tell(record);
         }
-        Ok(match &record.event {
-            Event::RunEnded { outcome, .. } => Some(came_to(run, *outcome)),
-            _ => None,
-        })
+        let Event::RunEnded { outcome, .. } = &record.event else {
+            return Ok(None);
+        };
+        ended::say(state, run, *outcome);
+        Ok(Some(exit_of(*outcome)))
     };
     loop {
         tokio::select! {
             biased;
             record = follow.next() => {
-                let record = record.ok_or_else(|| gone(run))?.or_exit(Exit::Failed)?;
+                let record = record.ok_or_else(|| ended::gone(run))?.or_exit(Exit::Failed)?;
                 if let Some(exit) = show(&record)? {
                     return Ok(exit);
                 }
@@ -135,39 +113,67 @@ async fn watch(
                 ));
                 return Ok(Exit::Signal(number));
             }
-            () = held.gone() => {
+            left = watched.left() => {
                 while let Some(record) = follow.ready().or_exit(Exit::Failed)? {
                     if let Some(exit) = show(&record)? {
                         return Ok(exit);
                     }
                 }
-                return Err(gone(run));
+                return Err(match left? {
+                    Left::Run => broke_off(run),
+                    Left::Process => ended::gone(run),
+                });
             }
         }
     }
 }
 
-/// The process that holds a run, for as long as it lives.
-struct Held(Option<Talk>);
+fn broke_off(run: &RunId) -> Fault {
+    let message = format!("run {run} broke off: its process holds it no more, and it has no end");
+    Fault::new(Exit::Failed, message).hint(format!(
+        "why was told where it was started, or stands in `.loki/logs/orchestrator.log`; then `loki resume {run}`"
+    ))
+}
 
-impl Held {
-    async fn of(state: &Path) -> Result<Self, Fault> {
+/// Why nothing more is written of a run.
+enum Left {
+    /// It is held no more.
+    Run,
+    /// The process is gone.
+    Process,
+}
+
+/// A run that is watched, at the process that holds it.
+struct Watched(Option<Talk>);
+
+impl Watched {
+    async fn of(state: &Path, run: &RunId) -> Result<Self, Fault> {
         let Some(mut talk) = knock(state).await? else {
             return Ok(Self(None));
         };
-        let wish = Wish::line(What::Watch)?;
+        let wish = Wish::line(What::Watch(run.clone()))?;
         Ok(Self(match talk.say(&wish).await {
             Ok(()) => Some(talk),
             Err(_gone) => None,
         }))
     }
 
-    /// Waits until it is gone: the connection ends with it.
-    async fn gone(&mut self) {
-        if let Some(talk) = &mut self.0 {
-            while let Ok(Some(_)) = talk.hear(LONG).await {}
+    /// Waits until it is held no more. May be cancelled.
+    async fn left(&mut self) -> Result<Left, Fault> {
+        let Some(talk) = &mut self.0 else {
+            return Ok(Left::Process);
+        };
+        let Ok(Some(line)) = talk.hear(LONG).await else {
+            return Ok(Left::Process);
+        };
+        match Said::read(&line)? {
+            Said::Fault(code, message, hint) => Err(Fault {
+                exit: Exit::Told(code),
+                message,
+                hint,
+            }),
+            _ => Ok(Left::Run),
         }
-        self.0 = None;
     }
 }
 
@@ -189,7 +195,12 @@ pub(in crate::cli) async fn stop(run: &RunId, pace: Pace) -> Result<Exit, Fault>
         return Ok(Exit::Done);
     };
     let line = Wish::line(What::Stop(run.clone(), pace))?;
-    let process = answer(&mut talk, &line).await?.ok_or_else(|| gone(run))?;
+    let answered = timeout(PATIENCE, answer(&mut talk, &line)).await;
+    let answered = answered.unwrap_or_else(|_late| {
+        let message = format!("the process that holds run {run} does not answer");
+        Err(Fault::new(Exit::Failed, message).hint("`loki stop` asks all runs that go on here"))
+    });
+    let process = answered?.ok_or_else(|| ended::gone(run))?;
     let word = match pace {
         Pace::Now => "end at once",
         Pace::Drain => "end when its agents have finished",
@@ -210,10 +221,11 @@ async fn answer(talk: &mut Talk, wish: &str) -> Result<Option<u32>, Fault> {
     let heard = talk.hear(LONG).await.or_exit(Exit::Failed)?;
     match heard.as_deref().map(Said::read).transpose()? {
         Some(Said::Heard(process)) => Ok(Some(process)),
-        Some(Said::Fault(code, message, hint)) => {
-            let fault = Fault::new(Exit::Told(code), message);
-            Err(Fault { hint, ..fault })
-        }
+        Some(Said::Fault(code, message, hint)) => Err(Fault {
+            exit: Exit::Told(code),
+            message,
+            hint,
+        }),
         _ => Ok(None),
     }
 }
@@ -225,13 +237,14 @@ pub(in crate::cli) async fn change(
 ) -> Result<(), Fault> {
     let wish = Wish::line(What::Change(Box::new(change)))?;
     let Some(mut talk) = knock(state).await? else {
-        return Err(gone(run));
+        return Err(ended::gone(run));
     };
     match timeout(PATIENCE, answer(&mut talk, &wish)).await {
-        Ok(answered) => answered?.map(drop).ok_or_else(|| gone(run)),
+        Ok(answered) => answered?.map(drop).ok_or_else(|| ended::gone(run)),
         Err(_late) => {
             let message = format!("run {run} has not answered yet, and may still make the change");
-            Err(Fault::new(Exit::Failed, message).hint("`loki task list` shows whether it has"))
+            Err(Fault::new(Exit::Failed, message)
+                .hint(format!("`loki task list --run {run}` shows whether it has")))
         }
     }
 }

@@ -1,17 +1,18 @@
 //! A run in another process, as it is seen from a terminal: handed over, followed by its journal,
 //! and asked to end by the signals of this process.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    journal::{self, Follow, From, Talk},
+    journal::{self, Follow, From, Lock, Talk},
     name::RunId,
 };
 
 use super::{
     super::{
+        ended,
         env::Environment,
         exit::{Exit, Fault, OrExit},
         progress::Progress,
@@ -19,8 +20,11 @@ use super::{
     },
     Wanted,
     args::Stay,
-    words::{LONG, Said, Wish, Word},
+    words::{Begun, LONG, Said, Wish, Word},
 };
+
+/// How long the kernel may take to give back the lock of a process that has died.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// What became of a wish.
 pub(super) enum Handed {
@@ -73,7 +77,7 @@ impl Watcher {
             tokio::select! {
                 biased;
                 heard = self.talk.hear(LONG) => {
-                    let Ok(Some(line)) = heard else { return self.gone() };
+                    let Ok(Some(line)) = heard else { return self.gone().await };
                     if let Some(handed) = self.take(Said::read(&line)?)? {
                         return Ok(handed);
                     }
@@ -106,7 +110,9 @@ impl Watcher {
             Said::Elsewhere => return Ok(Some(Handed::Back)),
             Said::Note(text) => self.note(&text),
             Said::Data(text) => ui::data(text),
-            Said::Begun(run, behind) => return self.begun(run, behind),
+            Said::Begun(begun) => return self.begun(begun),
+            // Of a run that is watched, which this is not.
+            Said::Over => {}
             Said::Ended(code, stopped) => {
                 self.catch_up();
                 let signal = self.signals.as_ref().and_then(|signals| signals.caught);
@@ -122,29 +128,32 @@ impl Watcher {
                     Some(number) if self.run.is_none() => Exit::Signal(number),
                     _ => Exit::Told(code),
                 };
-                let fault = Fault::new(exit, message);
-                return Err(Fault { hint, ..fault });
+                return Err(Fault {
+                    exit,
+                    message,
+                    hint,
+                });
             }
         }
         Ok(None)
     }
 
-    fn begun(&mut self, run: RunId, behind: u64) -> Result<Option<Handed>, Fault> {
+    fn begun(&mut self, begun: Begun) -> Result<Option<Handed>, Fault> {
         if self.stay.detach {
-            self.say_detached(&run)?;
+            self.say_detached(&begun)?;
             return Ok(Some(Handed::Over(Exit::Done)));
         }
-        let journal = journal::path(&self.state, &run);
+        let journal = journal::path(&self.state, &begun.run);
         let follow = Follow::open(&journal, From::Start).or_exit(Exit::Failed)?;
-        self.follow = Some((follow, behind));
-        self.run = Some(run);
+        self.follow = Some((follow, begun.behind));
+        self.run = Some(begun.run);
         Ok(None)
     }
 
-    fn say_detached(&self, run: &RunId) -> Result<(), Fault> {
+    fn say_detached(&self, Begun { run, logs, .. }: &Begun) -> Result<(), Fault> {
         let process = self.process.unwrap_or_default();
         if self.stay.json {
-            let log = journal::log_path(&self.state);
+            let log = logs.then(|| journal::log_path(&self.state));
             return ui::json(&serde_json::json!({
                 "schema": 1, "run": run, "pid": process, "log": log,
             }));
@@ -173,19 +182,26 @@ impl Watcher {
     }
 
     /// The process said nothing more.
-    fn gone(mut self) -> Result<Handed, Fault> {
+    async fn gone(mut self) -> Result<Handed, Fault> {
         self.catch_up();
         let Some(process) = self.process else {
             return Ok(Handed::Back);
         };
-        let Some(run) = &self.run else {
-            let message = format!("process {process} is gone, and the run had not begun");
-            return Err(Fault::new(Exit::Failed, message).hint("start it again"));
-        };
-        let message = format!("process {process}, which held run {run}, is gone");
-        Err(Fault::new(Exit::Failed, message).hint(format!(
-            "`loki resume {run}` goes on: nothing that was reported is lost"
-        )))
+        tokio::time::sleep(PAUSE).await;
+        let holder = Lock::holder(&self.state).ok().flatten();
+        if holder.is_some_and(|holder| holder.pid == process) {
+            let message = format!(
+                "process {process} waited for this terminal in vain, and lets its run end once agents have finished"
+            );
+            return Err(Fault::new(Exit::Failed, message).hint("`loki status` shows it"));
+        }
+        Err(self.run.as_ref().map_or_else(
+            || {
+                let message = format!("process {process} is gone, and the run had not begun");
+                Fault::new(Exit::Failed, message).hint("start it again")
+            },
+            ended::gone,
+        ))
     }
 
     /// A person does not want to wait for what was asked twice.

@@ -1,10 +1,13 @@
-//! Getting hold of a repository: its lock, its door, and what a process makes ready once.
+//! Getting hold of a repository: its lock, its door, and what a process makes ready once; and giving
+//! it back.
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
+
+use tokio::task::JoinSet;
 
 use crate::{
     journal::{self, Door, Lock, LockError, Talk},
@@ -23,7 +26,7 @@ use super::{
         signals::{Caught, Listening},
         start::now,
     },
-    Orchestrator, Wanted,
+    Orchestrator, Wanted, serve,
     words::Circumstances,
 };
 
@@ -134,6 +137,7 @@ async fn open(
         kept: Mutex::new(kept),
         preparing: tokio::sync::Mutex::new(()),
         caught: Caught::default(),
+        logs: AtomicBool::new(false),
     };
     Ok(Claimed::Ours(Box::new(Ours {
         orchestrator: Arc::new(orchestrator),
@@ -141,4 +145,39 @@ async fn open(
         door,
         listening,
     })))
+}
+
+/// A process that lets others in.
+pub(super) struct Serving {
+    pub(super) orchestrator: Arc<Orchestrator>,
+    jobs: JoinSet<()>,
+}
+
+impl Ours {
+    /// Begins to let others in, and to hear what is asked of the runs: from the terminal of its own
+    /// run, where that has a seat.
+    pub(super) fn serve(self: Box<Self>, own: Option<u64>) -> (Serving, Launcher) {
+        let Self {
+            orchestrator,
+            launcher,
+            door,
+            listening,
+        } = *self;
+        let mut jobs = JoinSet::new();
+        let (held, caught) = (Arc::clone(&orchestrator.held), orchestrator.caught.clone());
+        jobs.spawn(listening.route(held, (own, caught)));
+        jobs.spawn(serve::serve(Arc::clone(&orchestrator), door));
+        (Serving { orchestrator, jobs }, launcher)
+    }
+}
+
+impl Serving {
+    /// Waits until no run is left, then lets nobody in any more and gives the repository back.
+    pub(super) async fn end(mut self) {
+        while !self.orchestrator.held.close() {
+            self.orchestrator.held.emptied().await;
+        }
+        self.jobs.shutdown().await;
+        self.orchestrator.let_go();
+    }
 }

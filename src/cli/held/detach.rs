@@ -7,19 +7,18 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use rustix::fs::FileType;
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 
 use crate::journal::{self, Talk};
 
 use super::{
     super::{
-        env::Environment,
+        env::{self, Environment},
         exit::{Exit, Fault, OrExit},
-        start::new_run,
         ui::{self, Audience},
     },
     Ours, Wanted,
@@ -34,10 +33,6 @@ pub(super) async fn somebody(env: &Environment, wanted: &Wanted) -> Result<Talk,
     if let Some(talk) = knock(&root.join(".loki")).await? {
         return Ok(talk);
     }
-    let cannot = |cause: io::Error| {
-        let message = format!("no process can be started for the run: {cause}");
-        Fault::new(Exit::Failed, message).hint("leave out `--detach`")
-    };
     let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
     spawn(env, root, theirs)?;
     ours.set_nonblocking(true).map_err(cannot)?;
@@ -52,10 +47,6 @@ pub(super) async fn somebody(env: &Environment, wanted: &Wanted) -> Result<Talk,
 )]
 fn spawn(env: &Environment, root: &Path, talk: UnixStream) -> Result<(), Fault> {
     let log = journal::open_log(&root.join(".loki")).or_exit(Exit::Failed)?;
-    let cannot = |cause: io::Error| {
-        let message = format!("no process can be started for the run: {cause}");
-        Fault::new(Exit::Failed, message).hint("leave out `--detach`")
-    };
     let own = std::env::current_exe().map_err(cannot)?;
     let mut command = Command::new(own);
     if let Some(engine) = &env.engine {
@@ -65,10 +56,16 @@ fn spawn(env: &Environment, root: &Path, talk: UnixStream) -> Result<(), Fault> 
     command
         .arg("orchestrate")
         .current_dir(root)
+        .envs(env::places())
         .stdin(OwnedFd::from(talk))
         .stdout(second)
         .stderr(Stdio::from(log));
     command.spawn().map(drop).map_err(cannot)
+}
+
+fn cannot(cause: io::Error) -> Fault {
+    let message = format!("no process can be started for the run: {cause}");
+    Fault::new(Exit::Failed, message).hint("leave out `--detach`")
 }
 
 /// `loki orchestrate`: holds the run that it is told first, and others.
@@ -80,16 +77,16 @@ pub(in crate::cli) async fn orchestrate(env: &Environment) -> Result<Exit, Fault
         return Err(Fault::new(Exit::Usage, "nothing was said").hint("`loki start --detach`"));
     };
     let (audience, mut lines) = Audience::new();
-    let claimed = audience.told(begin(env, &line)).await;
+    let claimed = audience.clone().told(begin(env, &line)).await;
     drop(line);
     let mut caller = Caller::new(talk);
     while let Ok(line) = lines.try_recv() {
         caller.say(line.into()).await;
     }
     match claimed {
-        Ok(Some((ours, bid))) => ours.hold_for(caller, bid).await,
+        Ok(Some((ours, bid))) => ours.hold_for((caller, bid), (audience, lines)).await,
         Ok(None) => caller.say(Said::Elsewhere).await,
-        Err(fault) => caller.say(fault.into()).await,
+        Err(fault) => caller.say(audience.masked(fault).into()).await,
     }
     Ok(Exit::Done)
 }
@@ -97,10 +94,7 @@ pub(in crate::cli) async fn orchestrate(env: &Environment) -> Result<Exit, Fault
 async fn begin(env: &Environment, line: &str) -> Result<Option<(Box<Ours>, Bid)>, Fault> {
     let what = Wish::read(line)?;
     let wanted = ui::said_before(|| Wanted::read(env, what))?;
-    let run = match wanted.run() {
-        Some(run) => run.clone(),
-        None => new_run()?,
-    };
+    let run = wanted.name()?;
     match claim(env, &wanted, &run).await? {
         Claimed::Theirs(_) => Ok(None),
         Claimed::Ours(ours) => {
@@ -128,22 +122,15 @@ fn told_by() -> Result<Talk, Fault> {
 
 impl Ours {
     /// Holds a caller's run, and what is handed over meanwhile, until none is left.
-    async fn hold_for(self: Box<Self>, caller: Caller, bid: Bid) {
-        let Self {
-            orchestrator,
-            door,
-            listening,
-            ..
-        } = *self;
-        let mut serving = JoinSet::new();
-        let (held, caught) = (Arc::clone(&orchestrator.held), orchestrator.caught.clone());
-        serving.spawn(listening.route(held, (None, caught)));
-        serving.spawn(serve::serve(Arc::clone(&orchestrator), door));
-        serve::hold(Arc::clone(&orchestrator), caller, bid).await;
-        while !orchestrator.held.close() {
-            orchestrator.held.emptied().await;
-        }
-        serving.shutdown().await;
-        orchestrator.let_go();
+    async fn hold_for(
+        self: Box<Self>,
+        caller: (Caller, Bid),
+        told: (Audience, mpsc::UnboundedReceiver<ui::Line>),
+    ) {
+        let (serving, _of_the_bid) = self.serve(None);
+        let orchestrator = Arc::clone(&serving.orchestrator);
+        orchestrator.logs.store(true, Ordering::Relaxed);
+        serve::hold(orchestrator, caller, told).await;
+        serving.end().await;
     }
 }

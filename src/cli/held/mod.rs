@@ -24,9 +24,12 @@ pub(super) use attach::{attach, change, stop};
 pub(super) use detach::orchestrate;
 pub(super) use words::Pace;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicBool};
 
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinSet},
+};
 
 use crate::{
     event::{Event, Outcome},
@@ -89,6 +92,8 @@ pub(super) struct Orchestrator {
     preparing: tokio::sync::Mutex<()>,
     /// Which signal asked for the end of the run of this terminal.
     caught: Caught,
+    /// Whether what it says to nobody else goes to the log: it has no terminal.
+    logs: AtomicBool,
 }
 
 /// How a run came out.
@@ -101,10 +106,7 @@ pub(super) async fn carry_out(
     wanted: Wanted,
     stay: Stay,
 ) -> Result<Exit, Fault> {
-    let run = match wanted.run() {
-        Some(run) => run.clone(),
-        None => new_run()?,
-    };
+    let run = wanted.name()?;
     loop {
         let talk = if stay.detach {
             detach::somebody(env, &wanted).await?
@@ -134,7 +136,7 @@ impl Wanted {
             What::Resume(again, _) => Resumption::read(env, *again)
                 .map(Box::new)
                 .map(Self::Resume),
-            What::Watch | What::Stop(..) | What::Change(_) => {
+            What::Watch(_) | What::Stop(..) | What::Change(_) => {
                 Err(Fault::new(Exit::Bug, "no run is wanted"))
             }
         }
@@ -154,6 +156,11 @@ impl Wanted {
             Self::Start(_) => None,
             Self::Resume(one) => Some(&one.again.run),
         }
+    }
+
+    /// Returns the run that it is, or is to be.
+    fn name(&self) -> Result<RunId, Fault> {
+        self.run().map_or_else(new_run, |run| Ok(run.clone()))
     }
 
     fn planned(&self) -> &Planned {
@@ -222,8 +229,9 @@ impl Orchestrator {
         self.say_runs();
         let mut early = Vec::new();
         let ready = tokio::select! {
-            ready = self.prepare(&env, (wanted, launcher), run) => ready?,
+            biased;
             () = asked_to_end(&mut place.controls, &mut early) => return Err(self.ended_before()),
+            ready = self.prepare(&env, (wanted, launcher), run) => ready?,
         };
         let Ready {
             work,
@@ -273,13 +281,30 @@ impl Orchestrator {
         )
     }
 
+    /// Says that a bug of ours ended the run in a seat.
+    fn broken(&self, seat: &Berth, panicked: &JoinError) -> Fault {
+        let fault = Fault::new(Exit::Bug, format!("a bug of ours: {panicked}"));
+        let mut seated = self.held.seated().into_iter();
+        match seated.find(|(number, _)| *number == seat.number()) {
+            Some((_, run)) => fault.hint(format!(
+                "`loki status --run {run}` shows how far it came, `loki resume {run}` goes on"
+            )),
+            None => fault.hint("nothing was made: start it again"),
+        }
+    }
+
     /// Waits for the runs that others handed over, once this terminal's own is over.
     async fn rest(&self) {
         while !self.held.close() {
             let runs = self.held.runs();
+            let names: Vec<&str> = runs.iter().map(RunId::as_str).collect();
+            let names = match names.is_empty() {
+                // One that is being made ready.
+                true => "a run".to_owned(),
+                false => format!("run {}", names.join(", ")),
+            };
             ui::note(format!(
-                "this process goes on with {} of other terminals; Ctrl-C lets their agents finish, twice ends them",
-                ui::counted(runs.len().max(1), "run")
+                "this process goes on with {names}, started elsewhere; Ctrl-C lets agents finish, twice ends them, and a hang-up leaves them alone"
             ));
             self.held.emptied().await;
         }
@@ -321,17 +346,13 @@ async fn asked_to_end(controls: &mut mpsc::Receiver<Control>, early: &mut Vec<Co
 impl Ours {
     /// Holds the run of this terminal, and what is handed over meanwhile, until none is left.
     async fn hold(self: Box<Self>, env: &Environment, own: (Wanted, RunId)) -> Result<Exit, Fault> {
-        let Self {
-            orchestrator,
-            launcher,
-            door,
-            listening,
-        } = *self;
-        let (seat, controls) = orchestrator.held.sit().expect("nobody has closed it yet");
-        let mut serving = JoinSet::new();
-        let (held, caught) = (Arc::clone(&orchestrator.held), orchestrator.caught.clone());
-        serving.spawn(listening.route(held, (Some(seat.number()), caught)));
-        serving.spawn(serve::serve(Arc::clone(&orchestrator), door));
+        let (seat, controls) = self
+            .orchestrator
+            .held
+            .sit()
+            .expect("nobody has closed it yet");
+        let (serving, launcher) = self.serve(Some(seat.number()));
+        let orchestrator = Arc::clone(&serving.orchestrator);
         let place = Place {
             seat: Arc::clone(&seat),
             controls,
@@ -339,35 +360,21 @@ impl Ours {
         };
         let (wanted, run) = own;
         let going = Arc::clone(&orchestrator);
-        let came = contained(going.go(env.clone(), (wanted, launcher), run, (place, |_, _| {})));
-        let came = came.await;
+        // A bug in one run ends no other.
+        let mut jobs = JoinSet::new();
+        jobs.spawn(going.go(env.clone(), (wanted, launcher), run, (place, |_, _| {})));
+        let came = jobs.join_next().await.expect("it was spawned just now");
+        let came = came.unwrap_or_else(|panicked| Err(orchestrator.broken(&seat, &panicked)));
         drop(seat);
         orchestrator.say_runs();
-        let came = came.map(
-            |(exit, outcome)| match (outcome, orchestrator.caught.signal()) {
-                (Outcome::Stopped, Some(signal)) => Exit::Signal(signal),
-                _ => exit,
-            },
-        );
+        let exit = match (came, orchestrator.caught.signal()) {
+            (Ok((_, Outcome::Stopped)), Some(signal)) => Exit::Signal(signal),
+            (Ok((exit, _)), _) => exit,
+            // Before others are waited for.
+            (Err(fault), _) => ui::fault(&fault),
+        };
         orchestrator.rest().await;
-        serving.shutdown().await;
-        orchestrator.let_go();
-        came
+        serving.end().await;
+        Ok(exit)
     }
-}
-
-/// Runs something so that a bug in it ends nothing else.
-async fn contained(run: impl Future<Output = Came> + Send + 'static) -> Came {
-    let mut jobs = JoinSet::new();
-    jobs.spawn(run);
-    match jobs.join_next().await {
-        Some(Ok(came)) => came,
-        Some(Err(panicked)) => Err(broken(&panicked)),
-        None => Err(Fault::new(Exit::Bug, "a bug of ours: a run was lost")),
-    }
-}
-
-fn broken(panicked: &tokio::task::JoinError) -> Fault {
-    Fault::new(Exit::Bug, format!("a bug of ours: {panicked}"))
-        .hint("`loki status` shows how far the run came, `loki resume` goes on")
 }

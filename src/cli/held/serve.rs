@@ -2,7 +2,10 @@
 //! tells them what becomes of these. Whatever somebody says or leaves out, no run but theirs is
 //! touched.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{
     sync::mpsc,
@@ -23,11 +26,11 @@ use super::{
     super::{
         course::Shown,
         exit::{Exit, Fault},
-        start::new_run,
+        start::now,
         ui::{self, Audience},
     },
-    Came, Orchestrator, Place, Wanted, broken,
-    words::{Circumstances, LONG, LONGEST, Pace, Said, What, Wish, Word},
+    Came, Orchestrator, Place, Wanted,
+    words::{Begun, Circumstances, LONG, LONGEST, Pace, Said, What, Wish, Word},
 };
 
 /// Conversations at once; further ones wait at the door.
@@ -59,37 +62,82 @@ async fn listen(orchestrator: Arc<Orchestrator>, mut talk: Talk) {
     drop(line);
     let mut caller = Caller::new(talk);
     match wish {
-        Ok(What::Watch) => caller.until_gone().await,
+        Ok(What::Watch(run)) => watch(&orchestrator, caller, &run).await,
         Ok(What::Stop(run, pace)) => caller.say(orchestrator.stop(&run, pace)).await,
         Ok(What::Change(change)) => caller.say(orchestrator.change(*change).await).await,
-        Ok(what) => hold(orchestrator, caller, Bid::Said(Box::new(what))).await,
+        Ok(what) => {
+            let bid = Bid::Said(Box::new(what));
+            hold(orchestrator, (caller, bid), Audience::new()).await;
+        }
         Err(fault) => caller.say(fault.into()).await,
     }
+}
+
+/// Tells a caller when a run is held no more. Where the process ends with it, the end of the
+/// connection may be all that is heard.
+async fn watch(orchestrator: &Orchestrator, mut caller: Caller, run: &RunId) {
+    tokio::select! {
+        () = orchestrator.held.left(run) => {}
+        () = caller.until_gone() => return,
+    }
+    // Whoever is told may go on with it at once.
+    orchestrator.say_runs();
+    caller.say(Said::Over).await;
 }
 
 /// Whoever wants something, as long as they are there.
 pub(super) struct Caller {
     talk: Option<Talk>,
+    /// Whether it was found, while something was said, that there is nobody any more.
+    left: bool,
+    /// The caller's run, once it has begun.
+    run: Option<RunId>,
 }
 
 impl Caller {
     pub(super) fn new(talk: Talk) -> Self {
-        Self { talk: Some(talk) }
+        Self {
+            talk: Some(talk),
+            left: false,
+            run: None,
+        }
     }
 
     /// Says something. Who does not take it in time, or is gone, hears nothing more; then it is
     /// printed here.
     pub(super) async fn say(&mut self, said: Said) {
-        if let Some(talk) = &mut self.talk {
-            if let Ok(Ok(())) = timeout(PATIENCE, talk.say(&said.line())).await {
-                return;
-            }
-            self.talk = None;
+        if self.hears(&said).await {
+            return;
         }
         match said {
-            Said::Note(text) | Said::Data(text) => ui::note(text),
-            Said::Fault(_, message, _) => ui::note(format!("error: {message}")),
+            Said::Note(text) | Said::Data(text) => self.print(&text),
+            Said::Fault(_, message, hint) => {
+                self.print(&format!("error: {message}"));
+                hint.iter()
+                    .for_each(|hint| self.print(&format!("hint: {hint}")));
+            }
             _ => {}
+        }
+    }
+
+    /// Says something; returns whether somebody is there for it.
+    async fn hears(&mut self, said: &Said) -> bool {
+        let Some(talk) = &mut self.talk else {
+            return false;
+        };
+        let heard = timeout(PATIENCE, talk.say(&said.line())).await;
+        self.left = !matches!(heard, Ok(Ok(())));
+        if self.left {
+            self.talk = None;
+        }
+        !self.left
+    }
+
+    /// Several runs may print here, long after somebody has looked.
+    fn print(&self, text: &str) {
+        let (time, run) = (now(), self.run.as_ref().map_or("to begin", RunId::as_str));
+        for line in text.lines() {
+            ui::note(format!("{time:.0} run {run}: {line}"));
         }
     }
 
@@ -97,6 +145,9 @@ impl Caller {
     async fn word(&mut self) -> Option<Word> {
         loop {
             let Some(talk) = &mut self.talk else {
+                if std::mem::take(&mut self.left) {
+                    return None;
+                }
                 return std::future::pending().await;
             };
             match talk.hear(LONG).await {
@@ -115,7 +166,7 @@ impl Caller {
     }
 
     /// Waits until there is nobody.
-    async fn until_gone(mut self) {
+    async fn until_gone(&mut self) {
         while self.word().await.is_some() {}
     }
 }
@@ -135,15 +186,20 @@ impl Bid {
             Self::Said(what) => match what.as_ref() {
                 What::Start(order, _) => order.args.stay.detach,
                 What::Resume(again, _) => again.args.stay.detach,
-                What::Watch | What::Stop(..) | What::Change(_) => false,
+                What::Watch(_) | What::Stop(..) | What::Change(_) => false,
             },
             Self::Made(_) => true,
         }
     }
 }
 
-/// Holds a caller's run from beginning to end.
-pub(super) async fn hold(orchestrator: Arc<Orchestrator>, mut caller: Caller, bid: Bid) {
+/// Holds a caller's run from beginning to end. What it prints is told to the caller through an
+/// audience, which may have heard the beginning already.
+pub(super) async fn hold(
+    orchestrator: Arc<Orchestrator>,
+    (mut caller, bid): (Caller, Bid),
+    (audience, mut lines): (Audience, mpsc::UnboundedReceiver<ui::Line>),
+) {
     let Some((seat, controls)) = orchestrator.held.sit() else {
         caller.say(Said::Ending).await;
         // Until this process has ended, which closes the connection.
@@ -151,7 +207,6 @@ pub(super) async fn hold(orchestrator: Arc<Orchestrator>, mut caller: Caller, bi
     };
     caller.say(Said::Heard(std::process::id())).await;
     let stays = bid.stays();
-    let (audience, mut lines) = Audience::new();
     let (tell, mut begun) = mpsc::channel(1);
     let place = Place {
         seat: Arc::clone(&seat),
@@ -160,34 +215,33 @@ pub(super) async fn hold(orchestrator: Arc<Orchestrator>, mut caller: Caller, bi
     };
     let mut jobs = JoinSet::new();
     let deed = Arc::clone(&orchestrator).carry(bid, place, tell);
-    jobs.spawn(audience.told(deed));
-    let mut has_begun = false;
+    jobs.spawn(audience.clone().told(deed));
+    // A caller who has not heard the run's name does not know that it goes on.
+    let mut is_known = false;
     let came = loop {
         tokio::select! {
             biased;
             Some(line) = lines.recv() => caller.say(line.into()).await,
             Some((run, behind)) = begun.recv() => {
-                has_begun = true;
-                caller.say(Said::Begun(run, behind)).await;
+                caller.run = Some(run.clone());
+                let logs = orchestrator.logs.load(Ordering::Relaxed);
+                is_known = caller.hears(&Said::Begun(Begun { run, behind, logs })).await;
             }
             Some(ended) = jobs.join_next() => break ended,
-            word = caller.word() => obey(&orchestrator, &seat, (word, has_begun && stays)),
+            word = caller.word() => obey(&orchestrator, &seat, (word, is_known && stays)),
         }
     };
     while let Ok(line) = lines.try_recv() {
         caller.say(line.into()).await;
     }
-    let came = came.unwrap_or_else(|panicked| Err(broken(&panicked)));
+    let came = came.unwrap_or_else(|panicked| Err(orchestrator.broken(&seat, &panicked)));
     drop(seat);
     orchestrator.say_runs();
-    caller.say(ended(came)).await;
-}
-
-fn ended(came: Came) -> Said {
-    match came {
+    let said = match came {
         Ok((exit, outcome)) => Said::Ended(exit.code(), outcome == Outcome::Stopped),
-        Err(fault) => fault.into(),
-    }
+        Err(fault) => audience.masked(fault).into(),
+    };
+    caller.say(said).await;
 }
 
 /// Passes a caller's word on to the run. One that is left alone by its terminal drains, unless it is
@@ -244,11 +298,7 @@ impl Orchestrator {
             let message = "what was handed over is of another repository";
             return Err(Fault::new(Exit::Usage, message).hint("start it there"));
         }
-        let launcher = wanted.launcher(env, &self.ground)?;
-        let run = match wanted.run() {
-            Some(run) => run.clone(),
-            None => new_run()?,
-        };
+        let (launcher, run) = (wanted.launcher(env, &self.ground)?, wanted.name()?);
         Ok((wanted, launcher, run))
     }
 
@@ -295,7 +345,7 @@ impl Orchestrator {
         match self.held.change(&run, change).await {
             Some(Ok(())) => Said::Heard(std::process::id()),
             Some(Err(why)) => Fault::new(Exit::Failed, why)
-                .hint("`loki task list` shows the tasks")
+                .hint(format!("`loki task list --run {run}` shows the tasks"))
                 .into(),
             None => not_here(&run).into(),
         }

@@ -8,11 +8,14 @@
 //!         ◀──── begun (the first record is on the disk)
 //!    drain, stop ────────────────────▶ asked of that run alone
 //!         ◀──── ended │ fault
+//!
+//!    watch ──────────────────────────▶ waits
+//!         ◀──── over (the run is held no more), or the end of the connection: the process is gone
 //! ```
 //!
 //! Both sides are the same user. A wish is believed as far as its sender could have typed it.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -58,8 +61,8 @@ pub(super) enum What {
     Start(Box<Order>, Circumstances),
     /// Go on with a run.
     Resume(Box<Again>, Circumstances),
-    /// Nothing but to see when the process ends.
-    Watch,
+    /// Nothing but to be told when a run is held no more.
+    Watch(RunId),
     /// End a run: at once, or once its agents have finished.
     Stop(RunId, Pace),
     /// Change the tasks of a run.
@@ -148,12 +151,25 @@ pub(super) enum Said {
     Note(String),
     /// For standard output.
     Data(String),
-    /// The run goes on from now, behind this record of its journal.
-    Begun(RunId, u64),
+    /// The run goes on from now.
+    Begun(Begun),
+    /// The run that is watched is held no more: its journal says whether it has ended.
+    Over,
     /// The run has ended: the exit code, and whether it was stopped.
     Ended(u8, bool),
     /// It came to nothing: the exit code, why, and what to type next.
     Fault(u8, String, Option<String>),
+}
+
+/// A run that goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Begun {
+    pub(super) run: RunId,
+    /// The last record of its journal that was told before.
+    pub(super) behind: u64,
+    /// Whether the process says to its log what it says to nobody else, and not to a terminal.
+    pub(super) logs: bool,
 }
 
 impl Said {
@@ -212,18 +228,24 @@ pub(super) struct Circumstances {
     way_out: String,
     /// How a busy provider is waited for: each run as its caller wants.
     waits: [Option<String>; 3],
+    /// What commands of credentials and git get of the caller's session: each run of its own.
+    commands: Vec<(OsString, OsString)>,
 }
 
 impl Circumstances {
     /// Returns those of a process.
     pub(super) fn of(env: &Environment) -> Result<Self, Fault> {
         let key = Key::open(settings(env)?).or_exit(Exit::Failed)?;
+        Ok(Self::at(env, key.map(|key| key.public().to_string())))
+    }
+
+    fn at(env: &Environment, key: Option<String>) -> Self {
         let owned = |path: Result<&std::path::Path, Fault>| path.ok().map(ToOwned::to_owned);
         // It may hold a password.
         let proxies = &env.proxies;
         let way_out = (&proxies.https, &proxies.http, &proxies.all, &proxies.no);
         let way_out = format!("{way_out:?} {:?}", env.certificates);
-        Ok(Self {
+        Self {
             engine: [&env.engine, &env.docker_host, &env.container_host].map(Clone::clone),
             directories: [
                 env.config.clone(),
@@ -232,10 +254,11 @@ impl Circumstances {
                 owned(env.state()),
             ],
             identity: (env.age_identity.clone(), env.home.clone()),
-            key: key.map(|key| key.public().to_string()),
+            key,
             way_out: Digest::of(way_out.as_bytes()).to_string(),
             waits: [&env.base_wait, &env.max_wait, &env.max_retries].map(Clone::clone),
-        })
+            commands: env.commands.clone(),
+        }
     }
 
     /// Returns an environment with what of these is a run's own, and no secrets yet.
@@ -243,6 +266,7 @@ impl Circumstances {
         let mut env = env.without_secrets();
         let [base, longest, most] = self.waits.clone();
         (env.base_wait, env.max_wait, env.max_retries) = (base, longest, most);
+        env.commands.clone_from(&self.commands);
         env
     }
 
@@ -295,8 +319,9 @@ mod tests {
             r#"{"talk":1,"loki":"0","what":"fly"}"#,
             r#"{"talk":1,"loki":"0.1.0","what":{"stop":["../../x","drain"]}}"#,
             r#"{"talk":1,"loki":"0.1.0","what":{"stop":["a","soon"]}}"#,
-            r#"{"talk":1,"loki":"0.1.0","what":"watch","more":1}"#,
-            r#"{"talk":-1,"loki":"0.1.0","what":"watch"}"#,
+            r#"{"talk":1,"loki":"0.1.0","what":{"watch":"a"},"more":1}"#,
+            r#"{"talk":-1,"loki":"0.1.0","what":{"watch":"a"}}"#,
+            r#"{"talk":1,"loki":"0.1.0","what":"watch"}"#,
         ] {
             assert!(Wish::read(line).is_err(), "{line}");
         }
@@ -312,13 +337,18 @@ mod tests {
         let run: RunId = "20270115-080000-ab12".parse().unwrap();
         let line = Wish::line(What::Stop(run.clone(), Pace::Now)).unwrap();
         assert!(matches!(Wish::read(&line).unwrap(), What::Stop(of, Pace::Now) if of == run));
-        let line = Wish::line(What::Watch).unwrap();
+        let line = Wish::line(What::Watch(run.clone())).unwrap();
         assert!(!line.contains('\n'));
-        assert!(matches!(Wish::read(&line).unwrap(), What::Watch));
+        assert!(matches!(Wish::read(&line).unwrap(), What::Watch(of) if of == run));
         for said in [
             Said::Heard(7),
             Said::Note("a\nb".to_owned()),
-            Said::Begun(run, 3),
+            Said::Begun(Begun {
+                run,
+                behind: 3,
+                logs: true,
+            }),
+            Said::Over,
             Said::Ended(1, true),
             Fault::new(Exit::Invalid, "no").hint("yes").into(),
         ] {
@@ -330,7 +360,7 @@ mod tests {
     #[test]
     fn watching_and_stopping_are_understood_from_any_version_and_starting_is_not() {
         let other = |what: &str| format!(r#"{{"talk":1,"loki":"99","what":{what}}}"#);
-        assert!(Wish::read(&other("\"watch\"")).is_ok());
+        assert!(Wish::read(&other(r#"{"watch":"a"}"#)).is_ok());
         assert!(Wish::read(&other(r#"{"stop":["a","drain"]}"#)).is_ok());
         let said = message(&other(r#"{"start":[{},{}]}"#));
         assert!(said.contains("this is Loki 99"), "{said}");
@@ -345,6 +375,7 @@ mod tests {
             key: Some("a".to_owned()),
             way_out: String::new(),
             waits: [None, None, None],
+            commands: Vec::new(),
         };
         assert_eq!(one.differs(&one), None);
         let mut other = one.clone();
@@ -352,5 +383,21 @@ mod tests {
         assert_eq!(one.differs(&other), Some("another audit key"));
         other.engine[0] = Some("podman".to_owned());
         assert_eq!(one.differs(&other), Some("another container engine"));
+    }
+
+    #[test]
+    fn a_run_has_the_session_and_the_waits_of_whoever_typed_it() {
+        let mut holder = Environment::read();
+        let set = |value: &str| vec![("SSH_AUTH_SOCK".into(), value.into())];
+        holder.commands = set("/run/holder");
+        let mut typed = holder.clone();
+        typed.commands = set("/run/typed");
+        typed.base_wait = Some("7".to_owned());
+        let line = serde_json::to_string(&Circumstances::at(&typed, None)).unwrap();
+        let theirs: Circumstances = serde_json::from_str(&line).unwrap();
+        assert_eq!(Circumstances::at(&holder, None).differs(&theirs), None);
+        let own = theirs.own(&holder);
+        assert_eq!(own.commands, set("/run/typed"));
+        assert_eq!(own.base_wait.as_deref(), Some("7"));
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 
 use super::{
     args::Json,
-    env::Environment,
+    env::{self, Environment},
     exit::{Exit, Fault, OrExit},
     setup, ui,
 };
@@ -137,7 +137,7 @@ fn new_store(env: &Environment, root: Option<&Path>, args: &Secrets) -> Result<S
 /// Returns where this user's private keys are.
 fn identities(env: &Environment) -> Result<Identities, Fault> {
     if let Some(named) = &env.age_identity {
-        if named.starts_with("AGE-SECRET-KEY-") {
+        if named.starts_with(env::KEY) {
             let message = "`LOKI_AGE_IDENTITY` holds a key, which every process of yours can read";
             return Err(Fault::new(Exit::Usage, message)
                 .hint("write the key to a file of mode 600 and name that file"));

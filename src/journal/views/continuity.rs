@@ -85,13 +85,8 @@ fn state(status: &Status) -> Vec<String> {
 }
 
 fn phase(status: &Status) -> String {
-    let how = match status.outcome {
-        Some(Outcome::Done) => "done",
-        Some(Outcome::Failed) => "failed",
-        Some(Outcome::Stopped) => "stopped",
-        Some(Outcome::Waiting) => "waiting for a person",
-        Some(Outcome::Limited) => "stopped by a limit",
-        None => return format!("{:?}", status.phase).to_lowercase(),
+    let Some(how) = status.outcome.map(Outcome::words) else {
+        return format!("{:?}", status.phase).to_lowercase();
     };
     match &status.reason {
         Some(reason) => format!("{how}: {}", plain(reason)),

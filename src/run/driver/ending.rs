@@ -88,7 +88,7 @@ impl Driver {
         };
         Ending {
             outcome: Outcome::Stopped,
-            reason: Some(format!("stopped by {by}")),
+            reason: Some(format!("asked to end by {by}")),
         }
     }
 }

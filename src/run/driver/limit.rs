@@ -36,7 +36,7 @@ impl Driver {
     /// Begins nothing more and ends every agent that works; the run ends once the rest has.
     pub(super) fn stop_for_limit(&mut self, reason: String) -> Result<(), RunError> {
         self.write(Event::StopRequested {
-            by: reason.clone(),
+            by: "a budget".to_owned(),
             drain: true,
         })?;
         self.limit = Some(reason);
