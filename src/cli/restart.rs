@@ -197,6 +197,13 @@ mod tests {
             let clock = move || now - Duration::from_secs(seconds);
             let mut journal =
                 journal::Writer::create(home.path(), &run.parse().unwrap(), clock).unwrap();
+            let started = serde_json::json!({
+                "type": "run_started", "run": run, "loki": "0", "spec": "s.md", "spec_sha256": "",
+                "title": "", "provider": "command", "base": "", "branch": "", "engine": "",
+                "policy_sha256": "", "asked": null,
+            });
+            let started = serde_json::from_value(started).unwrap();
+            drop(journal.append(&started).unwrap());
             drop(journal.append(&call(Some("rule"), None)).unwrap());
             journal.sync().unwrap();
         }

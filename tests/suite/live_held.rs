@@ -388,6 +388,13 @@ fn live_one_run_is_stopped_or_all_are_and_who_only_watches_stops_none() {
     assert_eq!(one.pid, other.pid);
     let mut watched = world.spawn(&["attach", &other.run]);
     watched.wait_until(SOON, |said| said.stderr.contains("slow-other"));
+    // What comes from now on it shows as it comes.
+    drop(
+        world
+            .loki(&["task", "add", "Extra", "--run", &other.run])
+            .exits(0),
+    );
+    watched.wait_until(SOON, |said| said.stderr.contains("extra: landed as"));
     watched.signal(Signal::INT);
     let said = watched.wait(SOON).never_panicked().exits(130);
     drop(said.says(&["no longer watched", &format!("`loki stop {}`", other.run)]));
@@ -457,12 +464,7 @@ fn live_who_watches_a_run_that_breaks_off_is_told_while_others_go_on() {
     assert!(lives(breaks.pid), "the other goes on");
     assert_eq!(outcome(&world, stays), "");
     drop(world.loki(&["stop", "--now"]).exits(0));
-    drop(world.loki(&["resume", &breaks.run, "--detach"]).exits(0));
-    let_go(&world, &breaks.run, "slow-other");
-    drop(world.loki(&["attach", &breaks.run]).exits(0));
-    until("the process ends", || {
-        !world.path(".loki/orchestrator/socket").exists()
-    });
+    drop(world.loki(&["resume", &breaks.run]).exits(0));
     drop(world.loki(&["drop", stays, "--yes"]).exits(0));
     nothing_left(&world);
 }
@@ -545,5 +547,6 @@ fn live_a_detached_process_masks_what_it_logs() {
     let said = said();
     assert!(said.contains("test [secret:GATE_KEY] = no"), "{said}");
     assert!(!said.contains(canary), "{said}");
+    drop(world.loki(&["drop", &run, "--yes"]).exits(0));
     nothing_left(&world);
 }
