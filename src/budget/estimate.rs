@@ -11,8 +11,9 @@ use std::{
 
 use serde::Serialize;
 
+use super::Measure;
 use crate::{
-    event::{Event, Record},
+    event::{Event, Record, Told},
     name::{Role, TaskId},
     task::{MAX_ATTEMPTS, Task},
 };
@@ -125,19 +126,13 @@ impl History {
                     elapsed_ms,
                     ..
                 } => sessions.entry((task, *attempt)).or_default().time_ms = *elapsed_ms,
-                Event::AgentSpent {
-                    task,
-                    attempt,
-                    input,
-                    cache_written,
-                    cache_read,
-                    output,
-                    cost_micros,
-                    ..
-                } => {
-                    let session = sessions.entry((task, *attempt)).or_default();
-                    session.tokens = Some(input + cache_written + cache_read + output);
-                    session.money_micros = *cost_micros;
+                Event::AgentSpent { .. } => {
+                    if let Some(told) = record.event.told().map(Told::believed) {
+                        let of = (told.task, told.attempt);
+                        let session = sessions.entry(of).or_default();
+                        session.tokens = Some(told.tokens.all());
+                        session.money_micros = told.cost_micros;
+                    }
                 }
                 Event::TaskDone { task, attempt, .. } => {
                     if let Some(role) = roles.get(task) {
@@ -180,6 +175,20 @@ pub struct Part {
     pub because: String,
 }
 
+impl Part {
+    /// Returns what is needed of one measure, none where nobody would tell. Time is that of its
+    /// agents: of two at once both count.
+    #[must_use]
+    pub fn of(&self, measure: Measure) -> Option<Range> {
+        match measure {
+            Measure::Money => self.money_micros,
+            Measure::Tokens => self.tokens,
+            Measure::Time => Some(self.sessions.times(self.session_ms)),
+            Measure::Iterations => Some(self.sessions),
+        }
+    }
+}
+
 /// What a plan will probably need.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Estimate {
@@ -193,6 +202,19 @@ pub struct Estimate {
     pub time_ms: Range,
     /// By role, in plan order.
     pub roles: Vec<Part>,
+}
+
+impl Estimate {
+    /// Returns what is needed of one measure, none where nobody would tell.
+    #[must_use]
+    pub fn of(&self, measure: Measure) -> Option<Range> {
+        match measure {
+            Measure::Money => self.money_micros,
+            Measure::Tokens => self.tokens,
+            Measure::Time => Some(self.time_ms),
+            Measure::Iterations => Some(self.sessions),
+        }
+    }
 }
 
 /// Estimates what a plan needs with so many agents at once.

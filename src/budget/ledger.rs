@@ -2,19 +2,23 @@
 //!
 //! Time is counted between records: that of a run while an orchestrator drives it, that of a role
 //! for each of its agents that works. What an agent said so far is charged at once, and replaced by
-//! what it says at its end. Nothing here ends anything.
+//! what it says at its end. Tokens whose price nobody knows are kept by model, for a price that
+//! comes later. Nothing here ends anything.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Budget, Budgets, Mark, Measure, Passed,
-    spending::{Charge, Spending, charge},
+    Budget, Budgets, Mark, Measure, Passed, Price,
+    spending::{Charge, Spending},
 };
 use crate::{
-    event::{Event, Record},
+    event::{Event, Priced, Record, Tokens, Told},
     name::{Role, TaskId},
 };
 
@@ -40,10 +44,24 @@ pub struct Ledger {
     so_far: BTreeMap<TaskId, Charge>,
     /// Tokens of attempts that may yet say what they cost, whose price nobody knows so far.
     #[serde(skip)]
-    untold: BTreeMap<TaskId, (Option<Role>, u64)>,
+    untold: BTreeMap<TaskId, Unpriced>,
+    /// Tokens whose price nobody will tell any more.
+    #[serde(skip)]
+    unpriced: Vec<Unpriced>,
+    /// Prices that came later than tokens of their models.
+    #[serde(skip)]
+    prices: BTreeMap<String, Price>,
     /// The last record's time while an orchestrator drives the run.
     #[serde(skip)]
     driven: Option<Timestamp>,
+}
+
+/// Tokens of one attempt that have no price.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Unpriced {
+    role: Option<Role>,
+    model: String,
+    tokens: Tokens,
 }
 
 impl Ledger {
@@ -84,21 +102,37 @@ impl Ledger {
             | Event::Waiting { task, .. }
             | Event::Interrupted { task, .. } => {
                 self.working.remove(task);
-                let untold = self.untold.remove(task).unwrap_or_default();
-                self.never_told(untold);
+                if let Some(untold) = self.untold.remove(task) {
+                    self.never_told(untold);
+                }
             }
+            Event::ModelPriced { model, price } => self.price(model, *price),
             event => {
-                if let Some((task, mut charge)) = charge(event) {
-                    let role = role(task);
-                    self.untold.remove(task);
-                    if matches!(event, Event::AgentSpending(_)) {
-                        let untold = std::mem::take(&mut charge.unpriced);
-                        self.untold.insert(task.clone(), (role.cloned(), untold));
-                    }
-                    self.charge((task, role), charge);
+                if let Some(told) = event.told() {
+                    let role = role(told.task);
+                    self.hear((event, told.believed()), role);
                 }
             }
         }
+    }
+
+    /// Charges what an agent's program says.
+    fn hear(&mut self, (event, told): (&Event, Told<'_>), role: Option<&Role>) {
+        self.untold.remove(told.task);
+        if told.priced == Priced::Unknown {
+            let unpriced = Unpriced {
+                role: role.cloned(),
+                model: told.model.to_owned(),
+                tokens: told.tokens,
+            };
+            // While it works its program may yet say what they cost.
+            if matches!(event, Event::AgentSpending(_)) {
+                self.untold.insert(told.task.clone(), unpriced);
+            } else {
+                self.never_told(unpriced);
+            }
+        }
+        self.charge((told.task, role), Charge::of(&told));
     }
 
     /// Takes sessions of several tasks, each counted already, for one: that of the first.
@@ -137,13 +171,54 @@ impl Ledger {
         self.passed = passed;
     }
 
-    /// Takes tokens for ones whose price nobody will tell any more.
-    fn never_told(&mut self, (role, tokens): (Option<Role>, u64)) {
-        let add = |sum: &mut u64| *sum = sum.saturating_add(tokens);
-        add(&mut self.run.unpriced_tokens);
-        if let Some(role) = role.and_then(|role| self.roles.get_mut(&role)) {
-            add(&mut role.unpriced_tokens);
+    /// Takes tokens for ones that their program will not say the price of any more.
+    fn never_told(&mut self, unpriced: Unpriced) {
+        let role = unpriced.role.as_ref();
+        if let Some(price) = self.prices.get(&unpriced.model) {
+            let cost = price.cost(&unpriced.tokens).min(Told::MOST_MICROS);
+            let cost = Charge::of_price(cost);
+            return self.both(role, |spending| spending.charge(&cost));
         }
+        let tokens = unpriced.tokens.all();
+        self.both(role, |spending| {
+            spending.unpriced_tokens = spending.unpriced_tokens.saturating_add(tokens);
+        });
+        self.unpriced.push(unpriced);
+    }
+
+    /// Charges tokens of a model whose price has become known. A budget that could not be held for
+    /// them alone is looked at anew.
+    fn price(&mut self, model: &str, price: Price) {
+        self.prices.insert(model.to_owned(), price);
+        for unpriced in std::mem::take(&mut self.unpriced) {
+            let tokens = unpriced.tokens.all();
+            self.both(unpriced.role.as_ref(), |spending| {
+                spending.unpriced_tokens = spending.unpriced_tokens.saturating_sub(tokens);
+            });
+            self.never_told(unpriced);
+        }
+        let mut passed = std::mem::take(&mut self.passed);
+        passed.retain(|one| {
+            let spent = self.spent(one.role.as_ref(), Duration::ZERO);
+            one.mark != Mark::Unknown || spent.unpriced_tokens > 0
+        });
+        self.passed = passed;
+    }
+
+    /// Changes what the run has spent, and a role.
+    fn both(&mut self, role: Option<&Role>, change: impl Fn(&mut Spending)) {
+        change(&mut self.run);
+        if let Some(role) = role {
+            change(self.roles.entry(role.clone()).or_default());
+        }
+    }
+
+    /// Returns the models of which tokens were told that have no price, the empty name among them
+    /// where a program does not say.
+    #[must_use]
+    pub fn unpriced(&self) -> BTreeSet<&str> {
+        let all = self.unpriced.iter().chain(self.untold.values());
+        all.map(|one| one.model.as_str()).collect()
     }
 
     /// Charges what an attempt has cost by now; less than before is not given back.
@@ -151,10 +226,7 @@ impl Ledger {
         let known = self.so_far.entry(task.clone()).or_default();
         let more = now.with(*known, u64::saturating_sub);
         *known = known.with(now, u64::max);
-        self.run.charge(&more);
-        if let Some(role) = role {
-            self.roles.entry(role.clone()).or_default().charge(&more);
-        }
+        self.both(role, |spending| spending.charge(&more));
     }
 
     /// Returns the budget of a role, of the run without one.
@@ -214,11 +286,14 @@ impl Ledger {
     /// Returns what keeps a role from another session, the run's own budget first.
     #[must_use]
     pub fn barred(&self, role: &Role) -> Option<&Passed> {
-        let over = |of: Option<&Role>| {
-            let mut passed = self.passed.iter();
-            passed.find(|one| one.mark != Mark::Near && one.role.as_ref() == of)
-        };
-        over(None).or_else(|| over(Some(role)))
+        self.over(None).or_else(|| self.over(Some(role)))
+    }
+
+    /// Returns which budget of a role, of the run without one, is used up.
+    #[must_use]
+    pub fn over(&self, role: Option<&Role>) -> Option<&Passed> {
+        let mut passed = self.passed.iter();
+        passed.find(|one| one.mark != Mark::Near && one.role.as_ref() == role)
     }
 
     /// Returns whose budgets are used up; none is the run's.

@@ -28,7 +28,7 @@ pub use config::{Config, read};
 pub use estimate::{Estimate, History, Part, Range, Telling, estimate, waves};
 pub use ledger::Ledger;
 pub use prices::{Price, Prices};
-pub use spending::{Spending, Tokens};
+pub use spending::Spending;
 
 /// What can be limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,6 +56,17 @@ impl Measure {
             Self::Tokens => "tokens",
             Self::Time => "time",
             Self::Iterations => "iterations",
+        }
+    }
+
+    /// Returns the option of `start` and `resume` that limits it for a run.
+    #[must_use]
+    pub fn option(self) -> &'static str {
+        match self {
+            Self::Money => "--budget",
+            Self::Tokens => "--max-tokens",
+            Self::Time => "--max-time",
+            Self::Iterations => "--max-iterations",
         }
     }
 

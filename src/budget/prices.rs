@@ -1,16 +1,19 @@
 //! What tokens cost by list price, where a program tells tokens and no money.
 //!
 //! The list is data, `prices.json`, with its source and its date. A model that is not in it, nor in
-//! a person's `budget.yaml`, has no price: it is not priced like one with a similar name.
+//! a person's `budget.yaml`, has no price: it is not priced like one with a similar name. What comes
+//! with a project can make a model dearer, never cheaper, and prices none that nobody else does.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Tokens, config::Config};
+use super::config::Config;
+use crate::event::Tokens;
 
 /// Millionths of a US dollar for a million tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Price {
     /// Tokens read anew.
     pub input: u64,
@@ -38,6 +41,16 @@ impl Price {
             .sum();
         u64::try_from(sum.div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
+
+    /// Returns the higher of both for each kind.
+    fn highest(self, other: Self) -> Self {
+        Self {
+            input: self.input.max(other.input),
+            cache_write: self.cache_write.max(other.cache_write),
+            cache_read: self.cache_read.max(other.cache_read),
+            output: self.output.max(other.output),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -45,7 +58,8 @@ impl Price {
 struct List {
     #[serde(rename = "source")]
     _source: String,
-    checked: String,
+    #[serde(rename = "checked")]
+    _checked: String,
     #[serde(rename = "unit")]
     _unit: String,
     models: BTreeMap<String, Listed>,
@@ -68,34 +82,35 @@ static LIST: LazyLock<List> = LazyLock::new(|| {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prices {
     own: BTreeMap<String, Price>,
+    /// Of the project: they count where they are higher.
+    raised: BTreeMap<String, Price>,
 }
 
 impl Prices {
-    /// Takes the own prices of files; of two for one model the higher counts.
+    /// Takes the own prices of files, and those of a project's file; of two for one model the
+    /// higher counts.
     #[must_use]
-    pub fn of_files(files: &[Config]) -> Self {
-        let mut own: BTreeMap<String, Price> = BTreeMap::new();
-        for (model, price) in files.iter().flat_map(|file| &file.prices) {
-            let known = own.entry(model.clone()).or_default();
-            *known = Price {
-                input: known.input.max(price.input),
-                cache_write: known.cache_write.max(price.cache_write),
-                cache_read: known.cache_read.max(price.cache_read),
-                output: known.output.max(price.output),
-            };
+    pub fn of_files(own: &[Config], project: Option<&Config>) -> Self {
+        Self {
+            own: highest(own),
+            raised: highest(project),
         }
-        Self { own }
-    }
-
-    /// When the shipped list was last held against its source.
-    #[must_use]
-    pub fn checked() -> &'static str {
-        &LIST.checked
     }
 
     /// Returns the price of a model, none when nobody knows it.
     #[must_use]
     pub fn of(&self, model: &str) -> Option<Price> {
+        let raised = self.raised.get(model).copied().unwrap_or_default();
+        self.known(model).map(|price| price.highest(raised))
+    }
+
+    /// Returns the models that a project's file alone names a price of, which none of them has.
+    pub fn left_out(&self) -> impl Iterator<Item = &str> {
+        let named = self.raised.keys().map(String::as_str);
+        named.filter(move |model| self.known(model).is_none())
+    }
+
+    fn known(&self, model: &str) -> Option<Price> {
         if let Some(own) = self.own.get(model) {
             return Some(*own);
         }
@@ -103,6 +118,15 @@ impl Prices {
         let listed = LIST.models.iter().find(|(name, _)| names(name, bare));
         listed.map(|(_, listed)| listed.price())
     }
+}
+
+fn highest<'c>(files: impl IntoIterator<Item = &'c Config>) -> BTreeMap<String, Price> {
+    let mut found: BTreeMap<String, Price> = BTreeMap::new();
+    for (model, price) in files.into_iter().flat_map(|file| &file.prices) {
+        let known = found.entry(model.clone()).or_default();
+        *known = known.highest(*price);
+    }
+    found
 }
 
 impl Listed {
@@ -135,7 +159,7 @@ mod tests {
     #[test]
     fn the_shipped_list_can_be_read_and_says_where_it_is_from() {
         assert!(!LIST._source.is_empty() && !LIST._unit.is_empty());
-        assert!(LIST.checked.parse::<jiff::civil::Date>().is_ok());
+        assert!(LIST._checked.parse::<jiff::civil::Date>().is_ok());
         for (model, listed) in &LIST.models {
             let price = listed.price();
             assert!(
@@ -162,21 +186,42 @@ mod tests {
         }
     }
 
+    /// A file with one price, all of it for what comes back.
+    fn file(model: &str, output: u64) -> Config {
+        let price = Price {
+            output,
+            ..Price::default()
+        };
+        Config {
+            prices: [(model.to_owned(), price)].into(),
+            ..Config::default()
+        }
+    }
+
     #[test]
     fn own_prices_come_first_and_the_higher_of_two_counts() {
-        let file = |output| Config {
-            prices: [(
-                "claude-sonnet-4-5".to_owned(),
-                Price {
-                    output,
-                    ..Price::default()
-                },
-            )]
-            .into(),
-            ..Config::default()
-        };
-        let prices = Prices::of_files(&[file(7), file(5)]);
+        let own = [file("claude-sonnet-4-5", 7), file("claude-sonnet-4-5", 5)];
+        let prices = Prices::of_files(&own, None);
         assert_eq!(prices.of("claude-sonnet-4-5").unwrap().output, 7);
+    }
+
+    #[test]
+    fn attack_a_projects_prices_make_a_model_dearer_and_never_cheaper_or_known() {
+        let listed = Prices::default().of("claude-sonnet-4-5").unwrap();
+        let free = file("claude-sonnet-4-5", 0);
+        let with = |own: &[Config], project: &Config| Prices::of_files(own, Some(project));
+        assert_eq!(with(&[], &free).of("claude-sonnet-4-5"), Some(listed));
+        let own = [file("mine", 7)];
+        assert_eq!(with(&own, &file("mine", 0)).of("mine").unwrap().output, 7);
+        assert_eq!(with(&own, &file("mine", 9)).of("mine").unwrap().output, 9);
+        let dearer = with(&[], &file("claude-sonnet-4-5", u64::MAX));
+        let price = dearer.of("claude-sonnet-4-5").unwrap();
+        assert_eq!((price.output, price.input), (u64::MAX, listed.input));
+        // What nobody knows the price of is not made known by whoever wrote the code.
+        let unknown = with(&own, &file("theirs", 5));
+        assert_eq!(unknown.of("theirs"), None);
+        assert_eq!(unknown.left_out().collect::<Vec<_>>(), ["theirs"]);
+        assert_eq!(dearer.left_out().count(), 0);
     }
 
     #[test]

@@ -5,41 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::Measure;
-use crate::{
-    event::{Event, Priced, SpentSoFar},
-    name::TaskId,
-};
-
-/// Tokens by kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Tokens {
-    /// Read anew.
-    pub input: u64,
-    /// Kept for later.
-    pub cache_written: u64,
-    /// Kept from earlier.
-    pub cache_read: u64,
-    /// Came back.
-    pub output: u64,
-}
-
-impl Tokens {
-    /// Returns all of them together.
-    #[must_use]
-    pub fn all(&self) -> u64 {
-        let parts = [self.cache_written, self.cache_read, self.output];
-        parts.into_iter().fold(self.input, u64::saturating_add)
-    }
-
-    fn with(self, other: Self, change: impl Fn(u64, u64) -> u64) -> Self {
-        Self {
-            input: change(self.input, other.input),
-            cache_written: change(self.cache_written, other.cache_written),
-            cache_read: change(self.cache_read, other.cache_read),
-            output: change(self.output, other.output),
-        }
-    }
-}
+use crate::event::{Tokens, Told};
 
 /// What was spent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -72,7 +38,6 @@ impl Spending {
     pub(super) fn charge(&mut self, more: &Charge) {
         self.money_micros = self.money_micros.saturating_add(more.money_micros);
         self.tokens = self.tokens.with(more.tokens, u64::saturating_add);
-        self.unpriced_tokens = self.unpriced_tokens.saturating_add(more.unpriced);
     }
 }
 
@@ -81,17 +46,21 @@ impl Spending {
 pub(super) struct Charge {
     tokens: Tokens,
     money_micros: u64,
-    /// Tokens whose price nobody knows.
-    pub(super) unpriced: u64,
 }
 
 impl Charge {
-    fn new(tokens: Tokens, (money_micros, priced): (u64, Priced)) -> Self {
-        let unknown = priced == Priced::Unknown;
+    pub(super) fn of(told: &Told<'_>) -> Self {
         Self {
-            tokens,
+            tokens: told.tokens,
+            money_micros: told.cost_micros,
+        }
+    }
+
+    /// What tokens cost that are charged already, now that their price is known.
+    pub(super) fn of_price(money_micros: u64) -> Self {
+        Self {
             money_micros,
-            unpriced: if unknown { tokens.all() } else { 0 },
+            ..Self::default()
         }
     }
 
@@ -100,43 +69,7 @@ impl Charge {
         Self {
             tokens: self.tokens.with(other.tokens, change),
             money_micros: change(self.money_micros, other.money_micros),
-            unpriced: change(self.unpriced, other.unpriced),
         }
-    }
-}
-
-/// Returns what an event says that an attempt has cost so far, and at which task.
-pub(super) fn charge(event: &Event) -> Option<(&TaskId, Charge)> {
-    match event {
-        Event::AgentSpent {
-            task,
-            input,
-            cache_written,
-            cache_read,
-            output,
-            cost_micros,
-            priced,
-            ..
-        }
-        | Event::AgentSpending(SpentSoFar {
-            task,
-            input,
-            cache_written,
-            cache_read,
-            output,
-            cost_micros,
-            priced,
-            ..
-        }) => {
-            let tokens = Tokens {
-                input: *input,
-                cache_written: *cache_written,
-                cache_read: *cache_read,
-                output: *output,
-            };
-            Some((task, Charge::new(tokens, (*cost_micros, *priced))))
-        }
-        _ => None,
     }
 }
 

@@ -124,6 +124,10 @@ impl Book {
     }
 
     fn so_far(&mut self, name: &str, tokens: u64, cost_micros: u64) {
+        self.working(name, (tokens, cost_micros, Priced::Listed));
+    }
+
+    fn working(&mut self, name: &str, (tokens, cost_micros, priced): (u64, u64, Priced)) {
         self.tell(Event::AgentSpending(SpentSoFar {
             task: id(name),
             attempt: 1,
@@ -133,8 +137,20 @@ impl Book {
             cache_read: 0,
             output: 0,
             cost_micros,
-            priced: Priced::Listed,
+            priced,
         }));
+    }
+
+    /// Tells that a million tokens of the model cost so many dollars.
+    fn price(&mut self, dollars: u64) {
+        let input = dollars * 1_000_000;
+        self.tell(Event::ModelPriced {
+            model: "m".to_owned(),
+            price: Price {
+                input,
+                ..Price::default()
+            },
+        });
     }
 
     /// Tells every line that is crossed, as the driver does, and returns them in words.
@@ -415,29 +431,90 @@ fn attack_money_that_nobody_knows_is_not_taken_for_none() {
     // While it works it may yet say so; once it is cut off nobody will.
     let mut cut = Book::new(of_run("{ money: 5USD }"));
     cut.claim("api", 1);
-    cut.tell(Event::AgentSpending(SpentSoFar {
-        task: id("api"),
-        attempt: 1,
-        model: "m".to_owned(),
-        input: 10,
-        cache_written: 0,
-        cache_read: 0,
-        output: 0,
-        cost_micros: 0,
-        priced: Priced::Unknown,
-    }));
+    cut.working("api", (10, 0, Priced::Unknown));
     assert_eq!(cut.ledger.crossed(Duration::ZERO), []);
     cut.tell(Event::RunEnded {
         outcome: Outcome::Stopped,
         reason: None,
     });
     assert_eq!(cut.ledger.crossed(Duration::ZERO)[0].mark, Mark::Unknown);
-    let mut huge = Book::new(of_run("{ tokens: 10 }"));
-    huge.claim("api", 1);
-    huge.spend("api", (u64::MAX, u64::MAX, Priced::Told));
-    huge.claim("api", 2);
-    huge.spend("api", (u64::MAX, u64::MAX, Priced::Told));
-    assert_eq!(huge.ledger.crossed(Duration::ZERO)[0].mark, Mark::Reached);
+}
+
+#[test]
+fn a_price_that_comes_later_charges_what_had_none_and_lets_the_run_go_on() {
+    let text = "version: 1\nrun: { money: 5USD }\nroles: { eng-backend: { money: 2USD } }\n";
+    let mut book = Book::new(Budgets::of_files(Budget::default(), &[config(text)]));
+    book.claim("api", 1);
+    book.spend("api", (1_000_000, 0, Priced::Unknown));
+    book.claim("qa-1", 1);
+    book.working("qa-1", (500_000, 0, Priced::Unknown));
+    assert_eq!(book.crossed().len(), 2);
+    assert_eq!(book.ledger.unpriced(), ["m"].into());
+    let backend = role("eng-backend");
+    assert!(book.ledger.barred(&role("eng-qa")).is_some());
+
+    book.price(1);
+    assert_eq!(book.ledger.unpriced(), ["m"].into(), "one may yet say so");
+    assert_eq!(book.ledger.barred(&backend), None);
+    assert_eq!(book.ledger.run.unpriced_tokens, 0);
+    assert_eq!(book.ledger.run.of(Measure::Money), 1_000_000);
+    // What is cut off only now has a price, too.
+    book.tell(Event::Interrupted {
+        task: id("qa-1"),
+        version: 1,
+        attempt: 1,
+        reason: "killed".to_owned(),
+        outside: Vec::new(),
+        by: None,
+    });
+    assert_eq!(book.ledger.run.of(Measure::Money), 1_500_000);
+    assert_eq!(book.ledger.run.of(Measure::Tokens), 1_500_000);
+    assert_eq!(
+        book.ledger.roles[&role("eng-qa")].of(Measure::Money),
+        500_000
+    );
+    assert_eq!(book.crossed(), Vec::<String>::new());
+    assert!(book.ledger.unpriced().is_empty());
+
+    // Dear enough, it is reached as any.
+    let mut dear = Book::new(of_run("{ money: 5USD }"));
+    dear.claim("api", 1);
+    dear.spend("api", (1_000_000, 0, Priced::Unknown));
+    dear.crossed();
+    dear.price(7);
+    assert_eq!(
+        dear.crossed(),
+        ["the run's budget of money is used up: 7 USD of 5 USD"]
+    );
+}
+
+#[test]
+fn attack_what_no_session_can_have_used_is_not_believed_and_a_larger_budget_goes_on() {
+    let lie = (u64::MAX, u64::MAX, Priced::Told);
+    let mut book = Book::new(of_run("{ money: 5USD, tokens: 10 }"));
+    for attempt in 1..=3 {
+        book.claim("api", attempt);
+        book.working("api", lie);
+        book.spend("api", lie);
+    }
+    assert_eq!(book.crossed().len(), 2);
+    assert_eq!(
+        book.ledger.run.of(Measure::Money),
+        3 * crate::event::Told::MOST_MICROS
+    );
+    assert!(book.ledger.barred(&role("eng-qa")).is_some());
+    book.tell(Event::BudgetSet(of_run(
+        "{ money: 1000000USD, tokens: 100000G }",
+    )));
+    assert_eq!(book.crossed(), Vec::<String>::new());
+    assert_eq!(book.ledger.barred(&role("eng-qa")), None);
+    // Without a price it costs no more than with one.
+    let mut unknown = Book::new(of_run("{ money: 5USD }"));
+    unknown.claim("api", 1);
+    unknown.spend("api", (u64::MAX, 0, Priced::Unknown));
+    unknown.price(1_000_000);
+    let most = crate::event::Told::MOST_MICROS;
+    assert_eq!(unknown.ledger.run.of(Measure::Money), most);
 }
 
 #[test]
@@ -524,4 +601,37 @@ fn an_estimate_learns_from_earlier_runs_of_the_same_provider() {
         found.roles[0].because,
         "1 earlier session of it in 1 run here"
     );
+    assert_eq!(
+        (
+            found.roles[0].of(Measure::Time),
+            found.of(Measure::Iterations)
+        ),
+        (one(7_000), one(1))
+    );
+}
+
+#[test]
+fn attack_numbers_that_a_program_made_up_do_not_break_an_estimate() {
+    let mut events = vec![started()];
+    let plan = vec![task("api", "eng-backend", &[])];
+    events.push(Event::Planned {
+        tasks: plan.clone(),
+    });
+    events.push(Event::AgentSpent {
+        task: id("api"),
+        attempt: 1,
+        model: String::new(),
+        turns: u64::MAX,
+        input: u64::MAX,
+        cache_written: u64::MAX,
+        cache_read: 1,
+        output: 7,
+        cost_micros: u64::MAX,
+        priced: Priced::Told,
+    });
+    let mut history = History::default();
+    history.learn(&Record::row(events), "claude");
+    let found = estimate(&plan, 1, (&history, Telling::Told));
+    let tokens = found.tokens.unwrap();
+    assert!(tokens.low > 1_000_000_000_000 && tokens.high < u64::MAX / 2);
 }

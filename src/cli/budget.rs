@@ -1,14 +1,15 @@
 //! Budgets as a person gives them: on the command line and in `budget.yaml` files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    budget::{self, Budget, Budgets, Measure, Prices, Telling},
-    event::{Event, Record, SpentSoFar},
+    budget::{self, Budget, Budgets, Config, Measure, Prices, Telling},
+    event::{Event, Priced, Record, Told},
     provider::Provider,
+    status::Status,
 };
 
 use super::{
@@ -20,6 +21,8 @@ use super::{
 
 /// The file of an organisation.
 const ORGANISATION: &str = "/etc/loki/budget.yaml";
+/// The file of a project.
+const PROJECT: &str = ".loki/config/budget.yaml";
 const HELP: &str = "mend or remove it: budgets are never left out unsaid (docs/budgets.md)";
 
 /// What the command line says about budgets.
@@ -105,6 +108,14 @@ impl Given {
     }
 }
 
+/// Says what there is in place of a verb of its own.
+pub(super) fn no_verb() -> Fault {
+    Fault::new(Exit::Usage, "there is no verb `budget`").hint(
+        "`loki start SPEC.md --budget 5USD` and budget.yaml set one, `loki plan SPEC.md` compares it with what a run \
+         will need, `loki status` shows what is spent, `loki resume --budget 8USD` raises it (docs/budgets.md)",
+    )
+}
+
 /// Returns what was typed last for a run.
 pub(super) fn given(records: &[Record]) -> Budget {
     last(records).map(|set| set.given).unwrap_or_default()
@@ -124,27 +135,34 @@ pub(super) fn read(
     given: Budget,
 ) -> Result<(Budgets, Prices), Fault> {
     let user = env.config.as_ref().map(|config| config.join("budget.yaml"));
-    let project = root.map(|root| root.join(".loki/config/budget.yaml"));
-    let places = [
-        (Some(ORGANISATION.into()), Links::Followed),
-        (user, Links::Followed),
-        (project, Links::Refused),
-    ];
-    let mut files = Vec::new();
+    let project = root.map(|root| root.join(PROJECT));
     let mut faults = Vec::new();
-    for (place, links) in places {
-        let Some(place) = place else { continue };
-        if let Some(text) = settings::text(&place, links, HELP)? {
-            match budget::read(&place, &text) {
-                Ok(config) => files.push(config),
-                Err(found) => faults.extend(found),
-            }
-        }
-    }
+    let mut config = |place: Option<PathBuf>, links| -> Result<Option<Config>, Fault> {
+        let Some(place) = place else { return Ok(None) };
+        let text = settings::text(&place, links, HELP)?;
+        let read = text.map(|text| budget::read(&place, &text)).transpose();
+        Ok(read.unwrap_or_else(|found| {
+            faults.extend(found);
+            None
+        }))
+    };
+    let own = [Some(ORGANISATION.into()), user].map(|place| config(place, Links::Followed));
+    let own: Vec<Option<Config>> = own.into_iter().collect::<Result<_, Fault>>()?;
+    let project = config(project, Links::Refused)?;
     if !faults.is_empty() {
         return Err(setup::diagnostics(&faults));
     }
-    Ok((Budgets::of_files(given, &files), Prices::of_files(&files)))
+    let mut files: Vec<Config> = own.into_iter().flatten().collect();
+    let prices = Prices::of_files(&files, project.as_ref());
+    for model in prices.left_out() {
+        let model = ui::visible(model);
+        ui::warning(format!(
+            "the price of `{model}` in `{PROJECT}` does not count, for that file comes with the code: \
+             write it into ~/.config/loki/budget.yaml"
+        ));
+    }
+    files.extend(project);
+    Ok((Budgets::of_files(given, &files), prices))
 }
 
 /// Refuses budgets that nobody could hold: what a program does not tell cannot be counted.
@@ -169,13 +187,26 @@ pub(super) fn opening(budgets: &Budgets) -> impl Iterator<Item = Event> + use<> 
     set.into_iter()
 }
 
-/// Returns what the journal of a run that goes on says of budgets, where they have changed.
-pub(super) fn again(budgets: &Budgets, records: &[Record]) -> Option<Event> {
+/// Returns what the journal of a run that goes on says of budgets: their change, and prices that
+/// tokens of it had none of.
+pub(super) fn again(
+    (budgets, prices): (&Budgets, &Prices),
+    records: &[Record],
+) -> impl Iterator<Item = Event> + use<> {
     let changed = match last(records) {
         Some(before) => before != budgets,
         None => !budgets.is_empty(),
     };
-    changed.then(|| Event::BudgetSet(budgets.clone()))
+    let set = changed.then(|| Event::BudgetSet(budgets.clone()));
+    let status = Status::fold(records);
+    let priced = status.budget.unpriced().into_iter().filter_map(|model| {
+        Some(Event::ModelPriced {
+            model: model.to_owned(),
+            price: prices.of(model)?,
+        })
+    });
+    let priced: Vec<Event> = priced.collect();
+    set.into_iter().chain(priced)
 }
 
 /// Says in one line what an event tells of budgets.
@@ -186,27 +217,43 @@ pub(super) fn line(event: &Event) -> Option<String> {
         }
         Event::BudgetSet(budgets) => format!("budget of the run: {}", budgets.run.written()),
         Event::BudgetPassed(passed) => format!("BUDGET: {}", passed.told()),
-        Event::AgentSpending(SpentSoFar {
-            task,
-            model,
-            input,
-            cache_written,
-            cache_read,
-            output,
-            ..
-        }) => {
-            let tokens = [cache_written, cache_read, output];
-            let all = tokens
-                .into_iter()
-                .fold(*input, |sum, more| sum.saturating_add(*more));
-            let tokens = Measure::Tokens.written(all);
-            format!(
-                "{task}: at least {tokens} of `{}` so far",
-                ui::visible(model)
-            )
+        Event::ModelPriced { model, .. } => format!(
+            "`{}` has a price now: what was told of it is charged",
+            ui::visible(model)
+        ),
+        Event::AgentSpent { turns, .. } => {
+            let told = event.told()?;
+            let turns = ui::counted(usize::try_from(*turns).unwrap_or(usize::MAX), "turn");
+            let (task, model) = (told.task, ui::visible(told.model));
+            let back = Measure::Tokens.written(told.tokens.output);
+            let cost = cost(&told);
+            format!("{task}: {turns} of `{model}`, {back} written, {cost}")
+        }
+        Event::AgentSpending(_) => {
+            let told = event.told()?;
+            let (task, model) = (told.task, ui::visible(told.model));
+            let tokens = Measure::Tokens.written(told.tokens.all());
+            format!("{task}: at least {tokens} of `{model}` so far")
         }
         _ => return None,
     })
+}
+
+/// Says what a session cost, and how much of that is believed.
+fn cost(told: &Told<'_>) -> String {
+    let believed = told.believed();
+    let doubt = if believed == *told {
+        ""
+    } else {
+        "; so much is not believed, and charged up to a bound (docs/budgets.md)"
+    };
+    match told.priced {
+        Priced::Unknown => format!("price not known{doubt}"),
+        Priced::Told | Priced::Listed => {
+            let cost = Measure::Money.written(believed.cost_micros);
+            format!("about {cost} by list price{doubt}")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -226,5 +273,34 @@ mod tests {
         };
         assert_eq!(now.over(before).limits().written(), "8 USD, 9 tokens");
         assert!(money("8EUR").unwrap_err().contains("only US dollars"));
+    }
+
+    #[test]
+    fn a_session_is_told_with_its_price_or_that_nobody_knows_it_or_that_it_is_not_believed() {
+        let told = |output, (cost_micros, priced)| {
+            let event = Event::AgentSpent {
+                task: "api".parse().unwrap(),
+                attempt: 1,
+                model: "m\u{202e}".to_owned(),
+                turns: 1,
+                input: 0,
+                cache_written: 0,
+                cache_read: 0,
+                output,
+                cost_micros,
+                priced,
+            };
+            line(&event).unwrap()
+        };
+        let known = told(12_345, (20_000, Priced::Told));
+        assert!(known.starts_with("api: 1 turn of `m\\u{202e}`, 12,345 tokens written, "));
+        assert!(known.ends_with("about 0.02 USD by list price"), "{known}");
+        let unknown = told(1, (0, Priced::Unknown));
+        assert!(unknown.ends_with("price not known"), "{unknown}");
+        let lie = told(u64::MAX, (u64::MAX, Priced::Told));
+        assert!(
+            lie.contains("about 10000 USD") && lie.contains("is not believed"),
+            "{lie}"
+        );
     }
 }

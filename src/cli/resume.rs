@@ -180,7 +180,8 @@ impl Resumption {
         mend_branch(repository, (&run, &begun))?;
         let resumed = resumed(&planned, &launcher, torn.unwrap_or(0));
         let mut opening = orchestrator.kept_of(&run);
-        opening.extend(budget::again(&planned.budgets, &records));
+        let spends = (&planned.budgets, &planned.prices);
+        opening.extend(budget::again(spends, &records));
         if begun.tasks().is_none() {
             opening.push(Event::Planned { tasks });
         }

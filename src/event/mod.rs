@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    budget::{Budgets, Passed},
+    budget::{Budgets, Passed, Price},
     digest::Digest,
     finding::Finding,
     name::{CheckpointId, Role, RunId, TaskId},
@@ -28,7 +28,7 @@ pub use outcome::Outcome;
 pub use overrun::{Limit, Overrun};
 pub use parts::{Breach, CacheUse, EgressKind, Need};
 pub use record::{Record, millis};
-pub use spent::{Priced, SpentSoFar};
+pub use spent::{Priced, SpentSoFar, Tokens, Told};
 pub use start::Start;
 pub use usage::{Load, Usage};
 
@@ -395,4 +395,6 @@ pub enum Event {
     BudgetPassed(Passed),
     /// What an agent's program has said of its model so far.
     AgentSpending(SpentSoFar),
+    /// A model has a price that had none when its tokens were told of: all of them are charged.
+    ModelPriced { model: String, price: Price },
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::event::Tokens;
+
 /// Reads a program's standard output as it comes, in constant memory.
 pub trait Reader: Send {
     /// Takes the next bytes, which may begin and end anywhere.
@@ -59,14 +61,8 @@ pub struct Spent {
     pub model: String,
     /// Rounds of asking the model.
     pub turns: u64,
-    /// Tokens that were sent and read anew.
-    pub input: u64,
-    /// Tokens that were sent and kept for later.
-    pub cache_written: u64,
-    /// Tokens that were kept from earlier.
-    pub cache_read: u64,
-    /// Tokens that came back.
-    pub output: u64,
+    /// Tokens that were sent and came back.
+    pub tokens: Tokens,
     /// Its own estimate in millionths of a US dollar, by list prices.
     pub cost_micros: u64,
 }

@@ -53,6 +53,9 @@ fn sentence(event: &Event) -> Option<String> {
             "budgets of roles were set".to_owned()
         }
         Event::BudgetSet(budgets) => format!("the run's budget is {}", budgets.run.written()),
+        Event::ModelPriced { model, .. } => {
+            format!("model `{model}` has a price now: what was told of it is charged")
+        }
         Event::BudgetPassed(passed) if passed.mark != Mark::Near => passed.told(),
         _ => return None,
     })

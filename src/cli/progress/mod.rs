@@ -207,19 +207,6 @@ fn of_agent(event: &Event) -> Option<String> {
             reason: Some(reason),
             ..
         } => format!("{task}: agent ended with {code}: {}", ui::visible(reason)),
-        Event::AgentSpent {
-            task,
-            model,
-            turns,
-            output,
-            cost_micros,
-            ..
-        } => format!(
-            "{task}: {} of `{}`, {output} tokens written, about ${:.2} by list price",
-            ui::counted(usize::try_from(*turns).unwrap_or(usize::MAX), "turn"),
-            ui::visible(model),
-            f64::from(u32::try_from(*cost_micros).unwrap_or(u32::MAX)) / 1e6
-        ),
         _ => return None,
     })
 }

@@ -4,8 +4,9 @@ use std::{collections::HashSet, time::Duration};
 
 use super::{
     super::{Remedy, Report, Spent, Trouble},
-    said::{Ending, Said, TEXT_MAX, Tokens, cut, whole},
+    said::{Ending, Said, TEXT_MAX, cut, whole},
 };
+use crate::event::Tokens;
 
 /// Longest part of its own words that a reason repeats, in bytes.
 const QUOTED_MAX: usize = 500;
@@ -39,7 +40,7 @@ impl Heard {
             Said::Retrying { status, delay_ms } => self.retry = Some((status, delay_ms)),
             Said::Limited { kind, resets_at } => self.limited = Some((kind, resets_at)),
             Said::Ended(ending) => self.ending = Some(*ending),
-            Said::Asked { id, usage } => self.count(id, usage),
+            Said::Asked { id, usage } => self.count(id, usage.tokens()),
             Said::Malformed => self.malformed += 1,
             Said::TooLong => self.too_long += 1,
             Said::Other => {}
@@ -50,33 +51,19 @@ impl Heard {
         if self.answers.len() >= ANSWERS || !self.answers.insert(id) {
             return;
         }
-        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
-        add(&mut self.taken.input_tokens, usage.input_tokens);
-        add(
-            &mut self.taken.cache_creation_input_tokens,
-            usage.cache_creation_input_tokens,
-        );
-        add(
-            &mut self.taken.cache_read_input_tokens,
-            usage.cache_read_input_tokens,
-        );
-        add(&mut self.taken.output_tokens, usage.output_tokens);
+        self.taken = self.taken.with(usage, u64::saturating_add);
     }
 
     /// Says what was used at least: until the end, and where it never comes, nobody says how much
     /// came back.
     pub(super) fn so_far(&self) -> Spent {
-        let taken = self.taken;
-        if taken == Tokens::default() {
+        if self.taken == Tokens::default() {
             return Spent::default();
         }
         Spent {
             model: self.model.clone(),
             turns: self.answers.len() as u64,
-            input: taken.input_tokens,
-            cache_written: taken.cache_creation_input_tokens,
-            cache_read: taken.cache_read_input_tokens,
-            output: taken.output_tokens,
+            tokens: self.taken,
             cost_micros: 0,
         }
     }
@@ -104,10 +91,7 @@ impl Heard {
             spent: Spent {
                 model: self.model,
                 turns: ending.num_turns,
-                input: ending.usage.input_tokens,
-                cache_written: ending.usage.cache_creation_input_tokens,
-                cache_read: ending.usage.cache_read_input_tokens,
-                output: ending.usage.output_tokens,
+                tokens: ending.usage.tokens(),
                 cost_micros: whole(ending.total_cost_usd * 1e6),
             },
             answer: cut(ending.result.unwrap_or_default(), TEXT_MAX),

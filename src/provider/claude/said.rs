@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::event::Tokens;
+
 /// Longest text that is kept of what it says, in bytes.
 pub(super) const TEXT_MAX: usize = 64 * 1024;
 
@@ -18,7 +20,7 @@ pub(super) enum Said {
         resets_at: Option<u64>,
     },
     /// A request was answered. What it took to read is right, what came back is only begun.
-    Asked { id: String, usage: Tokens },
+    Asked { id: String, usage: Usage },
     /// The end, in its own words.
     Ended(Box<Ending>),
     /// Anything else.
@@ -51,17 +53,29 @@ pub(super) struct Ending {
     #[serde(default)]
     pub(super) total_cost_usd: f64,
     #[serde(default)]
-    pub(super) usage: Tokens,
+    pub(super) usage: Usage,
 }
 
 /// Tokens of a session; what was kept is not part of what was read anew.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub(super) struct Tokens {
-    pub(super) input_tokens: u64,
-    pub(super) cache_creation_input_tokens: u64,
-    pub(super) cache_read_input_tokens: u64,
-    pub(super) output_tokens: u64,
+pub(super) struct Usage {
+    input_tokens: u64,
+    cache_creation_input_tokens: u64,
+    cache_read_input_tokens: u64,
+    output_tokens: u64,
+}
+
+impl Usage {
+    /// Returns it in our own words.
+    pub(super) fn tokens(self) -> Tokens {
+        Tokens {
+            input: self.input_tokens,
+            cache_written: self.cache_creation_input_tokens,
+            cache_read: self.cache_read_input_tokens,
+            output: self.output_tokens,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -86,7 +100,7 @@ struct Answered {
 struct Message {
     id: String,
     #[serde(default)]
-    usage: Tokens,
+    usage: Usage,
 }
 
 #[derive(Deserialize)]

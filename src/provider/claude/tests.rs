@@ -46,9 +46,10 @@ fn work_that_was_done_is_a_success_with_its_last_words_and_what_it_used() {
     assert_eq!((report.answer.as_str(), report.trouble), ("done", None));
     let spent = report.spent;
     assert_eq!(spent.model, "claude-opus-5-5");
-    assert_eq!((spent.turns, spent.input, spent.output), (3, 30, 15));
+    let tokens = spent.tokens;
+    assert_eq!((spent.turns, tokens.input, tokens.output), (3, 30, 15));
     assert_eq!(
-        (spent.cache_written, spent.cache_read, spent.cost_micros),
+        (tokens.cache_written, tokens.cache_read, spent.cost_micros),
         (6, 9, 452)
     );
 }

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use super::{Driver, Ending, RunError};
 use crate::{
-    budget::{Mark, Measure, Tokens},
-    event::{Event, Outcome, Priced, SpentSoFar},
+    budget::{Mark, Measure, Passed},
+    event::{Event, Outcome, Priced},
     name::{Role, TaskId},
     run::admission::Hold,
     task::{Action, State},
+    text::visible,
 };
 
 impl Driver {
@@ -34,7 +35,7 @@ impl Driver {
     }
 
     /// Begins nothing more and ends every agent that works; the run ends once the rest has.
-    pub(super) fn stop_for_limit(&mut self, reason: String) -> Result<(), RunError> {
+    fn stop_for_limit(&mut self, reason: String) -> Result<(), RunError> {
         self.write(Event::StopRequested {
             by: "a budget".to_owned(),
             drain: true,
@@ -53,7 +54,8 @@ impl Driver {
         let reason = self.limit.as_ref().filter(|_| self.jobs.is_empty())?;
         let over = [Outcome::Done, Outcome::Failed].map(Action::Finish);
         let next = self.queue.next(0);
-        (!next.iter().any(|action| over.contains(action))).then(|| self.at_limit(reason))
+        let passed = self.status.budget.over(None);
+        (!next.iter().any(|action| over.contains(action))).then(|| self.at_limit((reason, passed)))
     }
 
     /// Returns how the run ends where every task that could begin is kept from it by a budget.
@@ -66,20 +68,44 @@ impl Driver {
             standing.state == State::Pending && standing.task.depends_on.iter().all(landed)
         });
         let barred = |role| self.status.budget.barred(role);
-        let reason = barred(&ready.next()?.task.role)?.told();
+        let passed = barred(&ready.next()?.task.role)?;
         let all = ready.all(|standing| barred(&standing.task.role).is_some());
-        all.then(|| self.at_limit(&reason))
+        all.then(|| self.at_limit((&passed.told(), Some(passed))))
     }
 
-    fn at_limit(&self, reason: &str) -> Ending {
-        let (run, asks) = (&self.work.run, self.asks());
-        let mut lines = vec![format!(
-            "{reason}; `loki resume {run}` with a larger budget goes on (docs/budgets.md)"
-        )];
+    fn at_limit(&self, (reason, passed): (&str, Option<&Passed>)) -> Ending {
+        let asks = self.asks();
+        let onward = self.onward(passed);
+        let mut lines = vec![format!("{reason}; {onward} (docs/budgets.md)")];
         lines.extend((!asks.is_empty()).then_some(asks));
         Ending {
             outcome: Outcome::Limited,
             reason: Some(lines.join("\n")),
+        }
+    }
+
+    /// Says what lets the run go on.
+    fn onward(&self, passed: Option<&Passed>) -> String {
+        let again = format!("`loki resume {}", self.work.run);
+        let Some(passed) = passed else {
+            return format!("{again}` with a larger budget goes on");
+        };
+        let (option, budget) = (passed.measure.option(), &self.status.budget);
+        if passed.mark == Mark::Unknown {
+            let models = budget.unpriced().into_iter().map(|model| match model {
+                "" => "a model without a name".to_owned(),
+                model => format!("`{}`", visible(model)),
+            });
+            let models = models.collect::<Vec<_>>().join(", ");
+            return format!(
+                "no price is known of {models}: add it to `prices` of ~/.config/loki/budget.yaml, or lift this \
+                 budget and limit tokens; {again}` goes on then"
+            );
+        }
+        let given = budget.limits.given.of(passed.measure) == Some(passed.allowed);
+        match &passed.role {
+            None if given => format!("{again} {option} …` with more goes on"),
+            _ => format!("raise it in the budget.yaml that says so; {again}` goes on then"),
         }
     }
 
@@ -109,42 +135,15 @@ impl Driver {
 
     /// Says what tokens cost where the agent's program does not.
     pub(super) fn priced(&self, mut event: Event) -> Event {
-        let (model, tokens, cost, by) = match &mut event {
-            Event::AgentSpent {
-                model,
-                input,
-                cache_written,
-                cache_read,
-                output,
-                cost_micros,
-                priced,
-                ..
-            }
-            | Event::AgentSpending(SpentSoFar {
-                model,
-                input,
-                cache_written,
-                cache_read,
-                output,
-                cost_micros,
-                priced,
-                ..
-            }) => {
-                let tokens = Tokens {
-                    input: *input,
-                    cache_written: *cache_written,
-                    cache_read: *cache_read,
-                    output: *output,
-                };
-                (model, tokens, cost_micros, priced)
-            }
-            _ => return event,
+        let Some(told) = event.told() else {
+            return event;
         };
-        if *cost == 0 && tokens.all() > 0 {
-            match self.prices.of(model) {
-                Some(price) => (*cost, *by) = (price.cost(&tokens), Priced::Listed),
-                None => *by = Priced::Unknown,
-            }
+        if told.cost_micros == 0 && told.tokens.all() > 0 {
+            let (cost, by) = match self.prices.of(told.model) {
+                Some(price) => (price.cost(&told.tokens), Priced::Listed),
+                None => (0, Priced::Unknown),
+            };
+            event.price(cost, by);
         }
         event
     }
