@@ -15,7 +15,6 @@ use super::{
     egress::args as egress,
     held::args::{Attach, Stay, Stop},
     landing::args as landing,
-    plan,
     policy::args::PolicyVerb,
     pool::PoolVerb,
     secrets::args as secrets,
@@ -48,7 +47,10 @@ pub(super) enum Command {
     /// Run a specification to merged, tested code on branch `loki/RUN`
     Start(Start),
     /// Say what a start would do and probably need: tasks, order, cost; starts nothing
-    Plan(plan::Asked),
+    Plan(Plan),
+    /// Say where budgets are set and shown
+    #[command(hide = true)]
+    Budget(NoBudget),
     /// Go on with a run whose orchestrator died, or that stopped or waits for a person
     Resume(Resume),
     /// Watch a run that goes on until it ends, and exit as it does; Ctrl-C only ends the watching
@@ -130,10 +132,10 @@ pub(super) enum Command {
     Version(Json),
 }
 
-/// `loki start`.
+/// The work that `loki start` does and `loki plan` looks at.
 #[derive(Debug, Clone, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Start {
+pub(super) struct Job {
     /// The specification, a Markdown file
     pub(super) spec: PathBuf,
     /// Run every agent in a sandbox: always on, there is no other mode
@@ -158,11 +160,19 @@ pub(super) struct Start {
     /// Do each task in a session of its own, small related ones, too
     #[arg(long)]
     pub(super) no_batch: bool,
+}
+
+/// `loki start`.
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Start {
+    #[command(flatten)]
+    pub(super) job: Job,
     /// Once the run is done: push its branch and open a pull request (see `loki ship`)
     #[arg(long)]
     pub(super) ship: bool,
-    /// Only say what this would do and probably need, as `loki plan` does
-    #[arg(long)]
+    /// Only say what this would do and probably need, as `loki plan` does; with --json as JSON
+    #[arg(long, conflicts_with = "detach")]
     pub(super) plan_only: bool,
     #[command(flatten)]
     pub(super) stay: Stay,
@@ -170,6 +180,42 @@ pub(super) struct Start {
     pub(super) budget: budget::Given,
     #[command(flatten)]
     pub(super) to: landing::To,
+}
+
+/// `loki plan`.
+#[derive(Debug, Args)]
+pub(super) struct Plan {
+    #[command(flatten)]
+    job: Job,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    budget: budget::Given,
+}
+
+impl From<Plan> for Start {
+    fn from(plan: Plan) -> Self {
+        let stay = Stay {
+            json: plan.json,
+            ..Stay::default()
+        };
+        Self {
+            job: plan.job,
+            ship: false,
+            plan_only: true,
+            stay,
+            budget: plan.budget,
+            to: landing::To::default(),
+        }
+    }
+}
+
+/// `loki budget`, which there is not: whoever types it is told what there is.
+#[derive(Debug, Args)]
+pub(super) struct NoBudget {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _rest: Vec<String>,
 }
 
 /// `loki resume`.

@@ -136,7 +136,7 @@ impl<'a> Begun<'a> {
             parallel,
             ..
         } = self.asked;
-        args::Start {
+        let job = args::Job {
             spec: self.spec.into(),
             sandbox: true,
             provider: Some(self.provider.to_owned()),
@@ -145,6 +145,9 @@ impl<'a> Begun<'a> {
             policy: policy.iter().map(Into::into).collect(),
             parallel: args.parallel.unwrap_or(*parallel),
             no_batch: args.no_batch,
+        };
+        args::Start {
+            job,
             ship: false,
             plan_only: false,
             budget: args.budget.over(budget::given(self.records)),

@@ -41,20 +41,6 @@ impl Choice {
         }
     }
 
-    /// Takes the plan from the macro, else from the specification.
-    pub(super) fn plan(&self, intake: &Intake) -> Result<Vec<Task>, Fault> {
-        let tasks = match self {
-            Self::Macro(replay) => replay.plan().unwrap_or(&intake.spec.tasks),
-            Self::Program(_) | Self::Claude => &intake.spec.tasks,
-        };
-        if !tasks.is_empty() {
-            return Ok(tasks.to_vec());
-        }
-        let file = ui::visible(&intake.file.to_string_lossy());
-        Err(Fault::new(Exit::Invalid, format!("`{file}` has no tasks"))
-            .hint("add a `## Tasks` list, see docs/specs.md; a model-made plan is not there yet"))
-    }
-
     /// Makes it ready. A program's path begins where the order was given.
     pub(super) fn open(self, order: &Order) -> Result<Arc<dyn Provider>, Fault> {
         match self {
@@ -62,19 +48,42 @@ impl Choice {
             Self::Claude => Ok(Arc::new(provider::Claude)),
             Self::Program(words) => {
                 let agent = provider::Agent::open(words, &order.directory);
-                let agent = agent.or_exit(Exit::Usage).map_err(|fault| {
-                    fault.hint("`--command` names a script of this machine, such as `./agent.sh`, or a program of the image")
-                });
-                Ok(Arc::new(agent?))
+                let hint = "name a script of this machine or a program of the image: `--command ./agent.sh`";
+                let agent = agent.or_exit(Exit::Usage);
+                Ok(Arc::new(agent.map_err(|fault| fault.hint(hint))?))
             }
         }
     }
 }
 
+/// Takes the plan from a macro, else from the specification.
+pub(super) fn plan(choice: Option<&Choice>, intake: &Intake) -> Result<Vec<Task>, Fault> {
+    let tasks = match choice {
+        Some(Choice::Macro(replay)) => replay.plan().unwrap_or(&intake.spec.tasks),
+        Some(Choice::Program(_) | Choice::Claude) | None => &intake.spec.tasks,
+    };
+    if !tasks.is_empty() {
+        return Ok(tasks.to_vec());
+    }
+    let file = ui::visible(&intake.file.to_string_lossy());
+    Err(Fault::new(Exit::Invalid, format!("`{file}` has no tasks"))
+        .hint("add a `## Tasks` list, see docs/specs.md; a model-made plan is not there yet"))
+}
+
+/// Picks the provider, none where nobody was named and that may stay open.
+pub(super) fn choose_or_leave(order: &Order, intake: &Intake) -> Result<Option<Choice>, Fault> {
+    let job = &order.args.job;
+    let unnamed = job.provider.is_none() && job.command.is_none() && job.replayed.is_none();
+    match choose(order, intake) {
+        Err(_) if unnamed => Ok(None),
+        choice => choice.map(Some),
+    }
+}
+
 /// Picks the provider. Without one, only a shipped example picks its own macro, loudly.
 pub(super) fn choose(order: &Order, intake: &Intake) -> Result<Choice, Fault> {
-    let args = &order.args;
-    match (args.provider.as_deref(), &args.command, &args.replayed) {
+    let job = &order.args.job;
+    match (job.provider.as_deref(), &job.command, &job.replayed) {
         (Some("command") | None, Some(program), None) => Ok(Choice::Program(words(order, program))),
         (Some("replay") | None, None, Some(directory)) => {
             provider::Replay::open(&order.at(directory))
@@ -111,7 +120,7 @@ fn words(order: &Order, program: &str) -> Vec<String> {
 
 fn shipped(order: &Order, intake: &Intake) -> Result<Choice, Fault> {
     let Some(replay) = provider::shipped_macro(&intake.sha256) else {
-        if order.args.provider.is_some() {
+        if order.args.job.provider.is_some() {
             let message = "`--provider replay` needs a macro";
             return Err(Fault::new(Exit::Usage, message).hint("add `--macro DIR`"));
         }

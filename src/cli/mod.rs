@@ -95,9 +95,10 @@ async fn dispatch(cli: Cli) -> Result<Exit, Fault> {
     let mut env = Environment::read();
     env.engine = cli.engine.or(env.engine);
     match cli.command {
-        Command::Start(start) if start.plan_only => plan::plan(&env, &start, plan::Form::Text),
+        Command::Start(start) if start.plan_only => plan::plan(&env, &start),
         Command::Start(start) => start::start(&env, &start).await,
-        Command::Plan(asked) => plan::asked(&env, &asked),
+        Command::Plan(asked) => plan::plan(&env, &asked.into()),
+        Command::Budget(_) => Err(budget::no_verb()),
         Command::Resume(resume) => resume::resume(&env, &resume).await,
         Command::Attach(asked) => held::attach(&asked).await,
         Command::Orchestrate => held::orchestrate(&env).await,

@@ -49,8 +49,9 @@ impl Order {
             spec: Vec::new(),
             policy: Vec::new(),
         };
-        order.spec = read_spec(&order.args.spec, &order.at(&order.args.spec))?;
-        let policies = order.args.policy.iter();
+        let job = &order.args.job;
+        order.spec = read_spec(&job.spec, &order.at(&job.spec))?;
+        let policies = order.args.job.policy.iter();
         let texts = policies.map(|file| Ok(setup::given_source(&order.at(file), file)?.text));
         order.policy = texts.collect::<Result<_, Fault>>()?;
         Ok(order)
@@ -66,7 +67,7 @@ impl Order {
 
     /// Returns the policy files, each under the name that was typed.
     pub(super) fn sources(&self) -> Vec<Source> {
-        let files = self.args.policy.iter().zip(&self.policy);
+        let files = self.args.job.policy.iter().zip(&self.policy);
         let source = |(file, text): (&PathBuf, &String)| Source {
             layer: Layer::Given,
             file: file.clone(),
@@ -77,10 +78,10 @@ impl Order {
 
     /// Refuses what does not hold together: it may have come from another process.
     pub(super) fn check(&self) -> Result<(), Fault> {
-        let whole = self.policy.len() == self.args.policy.len()
+        let whole = self.policy.len() == self.args.job.policy.len()
             && self.spec.len() <= spec::MAX_BYTES
             && self.directory.is_absolute()
-            && (1..=100).contains(&self.args.parallel);
+            && (1..=100).contains(&self.args.job.parallel);
         whole.then_some(()).ok_or_else(|| {
             Fault::new(Exit::Usage, "what was handed over is no start")
                 .hint("`loki start SPEC.md` hands one over")
@@ -96,7 +97,7 @@ fn read_spec(shown: &Path, path: &Path) -> Result<Vec<u8>, Fault> {
             Exit::Invalid,
             format!("specification `{shown}` cannot be read: {cause}"),
         )
-        .hint("give a Markdown file: `loki start SPEC.md`")
+        .hint("give a Markdown file, such as `SPEC.md` (docs/specs.md)")
     };
     let file = File::open(path).map_err(unreadable)?;
     if !file.metadata().map_err(unreadable)?.is_file() {
@@ -104,7 +105,7 @@ fn read_spec(shown: &Path, path: &Path) -> Result<Vec<u8>, Fault> {
             Exit::Invalid,
             format!("specification `{shown}` is not a regular file"),
         )
-        .hint("give a Markdown file: `loki start SPEC.md`"));
+        .hint("give a Markdown file, such as `SPEC.md` (docs/specs.md)"));
     }
     let mut bytes = Vec::new();
     file.take(spec::MAX_BYTES as u64 + 1)

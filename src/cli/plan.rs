@@ -1,25 +1,28 @@
 //! `loki plan`: what a start would do, and what that will probably need. It reads and says; it
 //! asks no engine, starts nothing and writes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use serde::Serialize;
 
 use crate::{
-    budget::{Budget, Estimate, History, Measure, Prices, Range, Telling, estimate, waves},
+    budget::{Budget, Estimate, History, Measure, Part, Range, Telling, estimate, waves},
     journal,
     name::{Role, TaskId},
+    provider::Provider,
     task::Task,
 };
 
 use super::{
-    args, budget,
-    choice::choose,
+    args,
+    choice::choose_or_leave,
     env::Environment,
     exit::{Exit, Fault},
     order::Order,
-    setup,
-    start::{Intake, check_plan},
+    start::{Checked, Intake, entitled},
     ui,
 };
 
@@ -30,20 +33,6 @@ const RUNS: usize = 20;
 /// Longest journal that is read for it, in bytes.
 const JOURNAL: u64 = 64 << 20;
 
-/// `loki plan`: the words of a start, of which `--json` says how the plan is printed.
-#[derive(Debug, clap::Args)]
-pub(super) struct Asked {
-    #[command(flatten)]
-    start: args::Start,
-}
-
-/// How a plan is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    Text,
-    Json,
-}
-
 /// What a start would do.
 #[derive(Debug, Serialize)]
 struct Plan<'a> {
@@ -51,7 +40,7 @@ struct Plan<'a> {
     title: &'a str,
     spec: String,
     /// None where nobody would do the work yet.
-    provider: Option<&'static str>,
+    provider: Option<&'a str>,
     parallel: u16,
     tasks: Vec<Planned<'a>>,
     /// Names of tasks; those of one wave may run at the same time.
@@ -59,12 +48,21 @@ struct Plan<'a> {
     /// The longest chain of tasks that wait for each other.
     longest_chain: Vec<&'a TaskId>,
     roles: BTreeMap<&'a Role, usize>,
-    estimate: Estimate,
-    /// What may be spent; empty without budgets.
+    /// Whether small related tasks may be done in one session: then fewer are needed.
+    together: bool,
+    estimate: &'a Estimate,
+    /// What the run may spend; empty without a budget.
     budget: Budget,
     /// How the estimate compares, by measure.
     compared: BTreeMap<&'static str, Compared>,
-    prices_checked: &'static str,
+    /// Of roles that have a budget: the same.
+    role_budgets: BTreeMap<&'a Role, OfRole>,
+}
+
+#[derive(Debug, Serialize)]
+struct OfRole {
+    budget: Budget,
+    compared: BTreeMap<&'static str, Compared>,
 }
 
 #[derive(Debug, Serialize)]
@@ -107,62 +105,35 @@ impl Compared {
     }
 }
 
-/// Runs the verb.
-pub(super) fn asked(env: &Environment, asked: &Asked) -> Result<Exit, Fault> {
-    let form = match asked.start.stay.json {
-        true => Form::Json,
-        false => Form::Text,
-    };
-    plan(env, &asked.start, form)
-}
-
-/// Says what a start with these words would do.
-pub(super) fn plan(env: &Environment, args: &args::Start, form: Form) -> Result<Exit, Fault> {
+/// Says what a start with these words would do. What a start would refuse is refused, but that nobody
+/// is named who does the work: a plan can be looked at before that is settled.
+pub(super) fn plan(env: &Environment, args: &args::Start) -> Result<Exit, Fault> {
     let order = Order::typed(args)?;
     let intake = Intake::of(&order)?;
-    // A plan can be looked at before it is settled who does it.
-    let unsettled = args.provider.is_none() && args.command.is_none() && args.replayed.is_none();
-    let choice = match choose(&order, &intake) {
-        Err(_) if unsettled => None,
-        choice => Some(choice?),
-    };
-    let tasks = match &choice {
-        Some(choice) => choice.plan(&intake)?,
-        None => intake.spec.tasks.clone(),
-    };
-    let root = setup::root()?;
-    let name = choice.as_ref().map(super::choice::Choice::name);
-    let policy = setup::policy(env, &args.policy, root.as_deref())?;
-    check_plan(&tasks, &policy, &intake.file)?;
-    let (budgets, _) = budget::read(env, root.as_deref(), args.budget.limits())?;
-    let provider = choice.map(|choice| choice.open(&order)).transpose()?;
-    if let Some(provider) = &provider {
-        budget::can_be_held(&budgets, provider.as_ref())?;
-    }
-    let telling = provider.map_or(Telling::Silent, |provider| provider.telling());
-    let history = match (&root, name) {
-        (Some(root), Some(name)) => learn(&root.join(".loki"), name),
-        _ => History::default(),
-    };
-    let of = (&history, telling);
-    let needs = estimate(&tasks, usize::from(args.parallel), of);
-    let plan = Plan::new(
-        (
-            &intake.spec.title,
-            ui::visible(&intake.file.to_string_lossy()),
-        ),
-        (name, args.parallel),
-        (&tasks, needs, budgets.run),
-    );
-    match form {
-        Form::Json => ui::json(&plan)?,
-        Form::Text => plan.show(),
+    let choice = choose_or_leave(&order, &intake)?;
+    let checked = Checked::read(env, &order, (intake, choice.as_ref()))?;
+    let provider = choice.map(|choice| checked.provider(&order, choice));
+    let provider = provider.transpose()?;
+    drop(entitled(env, (&checked.policy, &checked.tasks))?);
+    let provider = provider.as_deref();
+    let telling = provider.map_or(Telling::Silent, Provider::telling);
+    let history = provider.map_or_else(History::default, |provider| {
+        learn(&checked.repository.root().join(".loki"), provider.name())
+    });
+    let parallel = args.job.parallel;
+    let from = (&history, telling);
+    let needs = estimate(&checked.tasks, usize::from(parallel), from);
+    let plan = Plan::new(&checked, &needs, (provider, parallel));
+    if args.stay.json {
+        ui::json(&plan)?;
+    } else {
+        plan.show();
     }
     Ok(Exit::Done)
 }
 
 /// Learns from the newest runs here. What cannot be read teaches nothing.
-fn learn(state: &std::path::Path, provider: &str) -> History {
+fn learn(state: &Path, provider: &str) -> History {
     let mut history = History::default();
     let runs = journal::runs(state).unwrap_or_default();
     for run in runs.iter().rev().take(RUNS) {
@@ -177,10 +148,11 @@ fn learn(state: &std::path::Path, provider: &str) -> History {
 
 impl<'a> Plan<'a> {
     fn new(
-        (title, spec): (&'a str, String),
-        (provider, parallel): (Option<&'static str>, u16),
-        (tasks, estimate, budget): (&'a [Task], Estimate, Budget),
+        checked: &'a Checked,
+        estimate: &'a Estimate,
+        (provider, parallel): (Option<&'a dyn Provider>, u16),
     ) -> Self {
+        let (tasks, budgets) = (&checked.tasks, &checked.budgets);
         let waves = waves(tasks);
         let numbers: BTreeMap<&TaskId, usize> = (1..)
             .zip(&waves)
@@ -198,27 +170,26 @@ impl<'a> Plan<'a> {
             accept: &task.accept,
             wave: numbers.get(&task.id).copied().unwrap_or_default(),
         });
-        let compared = Measure::ALL.into_iter().filter_map(|measure| {
-            let limit = budget.of(measure)?;
-            Some((
-                measure.word(),
-                Compared::of(limit, need(&estimate, measure)),
-            ))
-        });
+        let of_role = |part: &'a Part| {
+            let budget = budgets.of(&part.role);
+            let compared = compared(&budget, |measure| part.of(measure));
+            (!budget.is_empty()).then_some((&part.role, OfRole { budget, compared }))
+        };
         Self {
             schema: SCHEMA,
-            title,
-            spec,
-            provider,
+            title: &checked.intake.spec.title,
+            spec: ui::visible(&checked.intake.file.to_string_lossy()),
+            provider: provider.map(Provider::name),
             parallel,
             tasks: planned.collect(),
             waves: names(&waves),
             longest_chain: chain(tasks, &waves),
             roles,
-            compared: compared.collect(),
+            together: checked.rules.batching.is_some() && provider.is_some_and(Provider::joins),
+            role_budgets: estimate.roles.iter().filter_map(of_role).collect(),
+            compared: compared(&budgets.run, |measure| estimate.of(measure)),
+            budget: budgets.run,
             estimate,
-            budget,
-            prices_checked: Prices::checked(),
         }
     }
 
@@ -262,7 +233,7 @@ impl<'a> Plan<'a> {
             Measure::Money,
             Measure::Time,
         ] {
-            let line = match need(&self.estimate, measure) {
+            let line = match self.estimate.of(measure) {
                 Some(range) => between(measure, range),
                 None => "not known".to_owned(),
             };
@@ -278,18 +249,41 @@ impl<'a> Plan<'a> {
                 part.because
             ));
         }
+        if self.together {
+            ui::data("  small related tasks may be done in one session, and then need less");
+        }
     }
 
     fn show_budget(&self) {
         if self.budget.is_empty() {
             ui::data("\nThe run has no budget: `--budget 5USD` sets one (docs/budgets.md)");
-            return;
+        } else {
+            ui::data(format!("\nBudget: {}", self.budget.written()));
+            show_compared(&self.compared);
         }
-        ui::data(format!("\nBudget: {}", self.budget.written()));
-        for (measure, compared) in &self.compared {
-            ui::data(format!("  {measure:11} {}", compared.told()));
+        for (role, OfRole { budget, compared }) in &self.role_budgets {
+            ui::data(format!("\nBudget of `{role}`: {}", budget.written()));
+            show_compared(compared);
         }
     }
+}
+
+fn show_compared(all: &BTreeMap<&str, Compared>) {
+    for (measure, compared) in all {
+        ui::data(format!("  {measure:11} {}", compared.told()));
+    }
+}
+
+/// Compares what is limited with what is needed.
+fn compared(
+    budget: &Budget,
+    need: impl Fn(Measure) -> Option<Range>,
+) -> BTreeMap<&'static str, Compared> {
+    let measures = Measure::ALL.into_iter().filter_map(|measure| {
+        let limit = budget.of(measure)?;
+        Some((measure.word(), Compared::of(limit, need(measure))))
+    });
+    measures.collect()
 }
 
 impl Planned<'_> {
@@ -314,15 +308,6 @@ fn between(measure: Measure, Range { low, high }: Range) -> String {
         return measure.written(low);
     }
     format!("{} to {}", measure.written(low), measure.written(high))
-}
-
-fn need(estimate: &Estimate, measure: Measure) -> Option<Range> {
-    match measure {
-        Measure::Money => estimate.money_micros,
-        Measure::Tokens => estimate.tokens,
-        Measure::Time => Some(estimate.time_ms),
-        Measure::Iterations => Some(estimate.sessions),
-    }
 }
 
 fn names<'a>(waves: &[Vec<&'a Task>]) -> Vec<Vec<&'a TaskId>> {

@@ -27,7 +27,7 @@ use crate::{
 
 use super::{
     args, audit, budget, cache,
-    choice::choose,
+    choice::{self, Choice, choose},
     course::{self, Course},
     env::Environment,
     exit::{Exit, Fault, OrExit},
@@ -51,6 +51,7 @@ pub(super) async fn start(env: &Environment, args: &args::Start) -> Result<Exit,
     let stay = args.stay.check()?;
     let order = Order::typed(args)?;
     let planned = Planned::read(env, &order)?;
+    drop(entitled(env, (&planned.policy, &planned.tasks))?);
     let wanted = Wanted::Start(Box::new((order, planned)));
     held::carry_out(env, wanted, stay).await
 }
@@ -89,7 +90,7 @@ pub(super) async fn prepare(
             .chain([Event::Planned { tasks }])
             .collect(),
         cut: Vec::new(),
-        parallel: order.args.parallel,
+        parallel: order.args.job.parallel,
         behind: 0,
         rules: planned.rules.clone(),
         prices: planned.prices.clone(),
@@ -100,6 +101,20 @@ pub(super) async fn prepare(
         course,
         shipment,
     })
+}
+
+/// What a start asks for, read and checked, but for who does the work.
+pub(super) struct Checked {
+    pub(super) intake: Intake,
+    pub(super) tasks: Vec<Task>,
+    pub(super) repository: Repository,
+    pub(super) policy: Policy,
+    pub(super) budgets: Budgets,
+    /// How it deals with what fails.
+    pub(super) rules: Rules,
+    prices: Prices,
+    gathered: Gathered,
+    shipment: Option<landing::Shipment>,
 }
 
 /// What a run is made of, read and checked; nothing was made yet.
@@ -124,36 +139,67 @@ pub(super) fn roles(tasks: &[Task]) -> impl Iterator<Item = &Role> {
     tasks.iter().map(|task| &task.role).chain([&*CHECKER])
 }
 
+impl Checked {
+    /// Checks everything that a person named. A plan may leave open who does the work.
+    pub(super) fn read(
+        env: &Environment,
+        order: &Order,
+        (intake, choice): (Intake, Option<&Choice>),
+    ) -> Result<Self, Fault> {
+        let tasks = choice::plan(choice, &intake)?;
+        let repository = setup::repository_at(&order.directory)?;
+        repository.refuse_tracked_state().or_exit(Exit::Usage)?;
+        let shipment = landing::shipment(env, &repository, &order.args)?;
+        let needs = choice.and_then(|choice| policy::entry_of(choice.name()));
+        let rooted = (Some(repository.root()), needs);
+        let (gathered, policy) = setup::gathered_policy(env, order.sources(), rooted)?;
+        check_plan(&tasks, &policy, &intake.file)?;
+        let batching = (!order.args.job.no_batch).then(Batching::default);
+        let rules = task_verbs::rules(env, repository.root(), batching)?;
+        let limits = order.args.budget.limits();
+        let (budgets, prices) = budget::read(env, Some(repository.root()), limits)?;
+        Ok(Self {
+            intake,
+            tasks,
+            repository,
+            policy,
+            budgets,
+            rules,
+            prices,
+            gathered,
+            shipment,
+        })
+    }
+
+    /// Makes ready who does the work, and refuses whom these budgets could not be held for.
+    pub(super) fn provider(
+        &self,
+        order: &Order,
+        choice: Choice,
+    ) -> Result<Arc<dyn Provider>, Fault> {
+        let provider = choice.open(order)?;
+        budget::can_be_held(&self.budgets, provider.as_ref())?;
+        Ok(provider)
+    }
+}
+
 impl Planned {
     /// Checks everything that a person named.
     pub(super) fn read(env: &Environment, order: &Order) -> Result<Self, Fault> {
         let intake = Intake::of(order)?;
         let choice = choose(order, &intake)?;
-        let tasks = choice.plan(&intake)?;
-        let repository = setup::repository_at(&order.directory)?;
-        repository.refuse_tracked_state().or_exit(Exit::Usage)?;
-        let shipment = landing::shipment(env, &repository, &order.args)?;
-        let needs = policy::entry_of(choice.name());
-        let rooted = (Some(repository.root()), needs);
-        let (gathered, policy) = setup::gathered_policy(env, order.sources(), rooted)?;
-        check_plan(&tasks, &policy, &intake.file)?;
-        let batching = (!order.args.no_batch).then(Batching::default);
-        let rules = task_verbs::rules(env, repository.root(), batching)?;
-        let provider = choice.open(order)?;
-        let limits = order.args.budget.limits();
-        let (budgets, prices) = budget::read(env, Some(repository.root()), limits)?;
-        budget::can_be_held(&budgets, provider.as_ref())?;
+        let checked = Checked::read(env, order, (intake, Some(&choice)))?;
         Ok(Self {
-            provider,
-            budgets,
-            prices,
-            intake,
-            tasks,
-            repository,
-            policy,
-            gathered,
-            rules,
-            shipment,
+            provider: checked.provider(order, choice)?,
+            intake: checked.intake,
+            tasks: checked.tasks,
+            repository: checked.repository,
+            policy: checked.policy,
+            budgets: checked.budgets,
+            prices: checked.prices,
+            gathered: checked.gathered,
+            rules: checked.rules,
+            shipment: checked.shipment,
         })
     }
 
@@ -163,9 +209,7 @@ impl Planned {
         env: &Environment,
         (ground, tasks): (&ground::Ground, &[Task]),
     ) -> Result<Launcher, Fault> {
-        let rights = roles(tasks).filter_map(|role| self.policy.rights(role));
-        let rights: Vec<_> = rights.collect();
-        credentials_are_kept(env, &rights)?;
+        let rights = entitled(env, (&self.policy, tasks))?;
         ground.launcher(env, &rights)
     }
 
@@ -213,7 +257,7 @@ impl Planned {
     }
 
     fn opening(&self, run: &RunId, order: &Order, engine: &str) -> Result<Event, Fault> {
-        let (here, args) = (&order.directory, &order.args);
+        let (here, job) = (&order.directory, &order.args.job);
         let shown = |path: &Path| path.to_string_lossy().into_owned();
         let root = self.repository.root();
         Ok(Event::RunStarted {
@@ -229,10 +273,10 @@ impl Planned {
             policy_sha256: self.policy.sha256(),
             asked: Some(Asked {
                 directory: shown(here.strip_prefix(root).unwrap_or(here)),
-                command: args.command.clone(),
-                replayed: args.replayed.as_deref().map(shown),
-                policy: args.policy.iter().map(|path| shown(path)).collect(),
-                parallel: args.parallel,
+                command: job.command.clone(),
+                replayed: job.replayed.as_deref().map(shown),
+                policy: job.policy.iter().map(|path| shown(path)).collect(),
+                parallel: job.parallel,
             }),
         })
     }
@@ -241,7 +285,7 @@ impl Planned {
 impl Intake {
     /// Checks the specification of an order.
     pub(super) fn of(order: &Order) -> Result<Self, Fault> {
-        let file = order.args.spec.clone();
+        let file = order.args.job.spec.clone();
         let spec = Spec::parse(&file, &order.spec).map_err(|faults| setup::diagnostics(&faults))?;
         Ok(Self {
             spec,
@@ -255,7 +299,7 @@ pub(super) fn described(report: &crate::engine::EngineReport) -> String {
     format!("{} {} at {}", report.name, report.version, report.endpoint)
 }
 
-pub(super) fn check_plan(tasks: &[Task], policy: &Policy, file: &Path) -> Result<(), Fault> {
+fn check_plan(tasks: &[Task], policy: &Policy, file: &Path) -> Result<(), Fault> {
     let works = |role: &&Role| !policy::is_internal(role);
     let known: Vec<Role> = policy.roles().filter(works).cloned().collect();
     let faults = task::plan::check(tasks, &|role| known.contains(role), &known);
@@ -271,6 +315,17 @@ pub(super) fn check_plan(tasks: &[Task], policy: &Policy, file: &Path) -> Result
     }
     Err(Fault::new(Exit::Invalid, "the plan cannot be run")
         .hint("`loki agents list` shows the roles"))
+}
+
+/// Returns the rights of all who work in a plan, whose credentials are there.
+pub(super) fn entitled(
+    env: &Environment,
+    (policy, tasks): (&Policy, &[Task]),
+) -> Result<Vec<Rights>, Fault> {
+    let rights = roles(tasks).filter_map(|role| policy.rights(role));
+    let rights: Vec<Rights> = rights.collect();
+    credentials_are_kept(env, &rights)?;
+    Ok(rights)
 }
 
 /// Refuses to start what could not say who it is to those it asks.

@@ -42,6 +42,9 @@ fn a_plan_says_what_runs_when_and_needs_no_engine_and_leaves_nothing() {
         .loki(&words(&["start", "spec.md"], &["--plan-only"]))
         .exits(0);
     only.prints(&["Plan of `spec.md`", "The run has no budget"]);
+    let json = words(&["start", "spec.md"], &["--plan-only", "--json"]);
+    let plan: Value = serde_json::from_str(&world.loki(&json).exits(0).stdout).unwrap();
+    assert_eq!(plan["provider"], "command");
     // Nobody needs to be named who would do it.
     world
         .loki(&["plan", "spec.md"])
@@ -137,4 +140,104 @@ fn faults_of_a_budget_file_are_shown_with_their_pictures() {
     let said = world.loki(&words(&["plan", "spec.md"], &[])).exits(2);
     let said = said.says(&["budget.yaml` is a symbolic link"]);
     assert!(!said.stderr.contains("root:"), "{said}");
+}
+
+#[test]
+fn a_plan_refuses_what_a_start_refuses_with_the_same_exit_code() {
+    let world = world();
+    let both = |rest: &[&str], (code, says): (i32, &[&str])| {
+        world
+            .loki(&words(&["plan", "spec.md"], rest))
+            .exits(code)
+            .says(says);
+        world
+            .loki(&words(&["start", "spec.md"], rest))
+            .exits(code)
+            .says(says);
+    };
+    world.write(
+        ".loki/config/circuit-breakers.yaml",
+        "version: 1\nnonsense: 1\n",
+    );
+    both(&[], (3, &["circuit-breakers.yaml", "`nonsense`"]));
+    std::fs::remove_file(world.path(".loki/config/circuit-breakers.yaml")).unwrap();
+    world.write(".loki/config/budget.yaml", "version: 1\n");
+    world.git(&["add", "--force", ".loki/config/budget.yaml"]);
+    both(&[], (2, &[".loki"]));
+    world.git(&["rm", "--quiet", "--force", ".loki/config/budget.yaml"]);
+    for verb in ["plan", "start"] {
+        let wait = "LOKI_BASE_WAIT=soon";
+        let loki = [wait, env!("CARGO_BIN_EXE_loki"), verb, "spec.md"];
+        let run = world.start("env", &words(&loki, &[]));
+        let run = run.wait(std::time::Duration::from_secs(60));
+        run.exits(2).says(&["`LOKI_BASE_WAIT` is `soon`"]);
+        let claude = [verb, "spec.md", "--provider", "claude"];
+        world
+            .loki(&claude)
+            .exits(3)
+            .says(&["secret `ANTHROPIC_API_KEY` is not kept"]);
+    }
+    // Shipping is checked where it is asked for, and no option is taken and left out.
+    for (verb, option) in [
+        ("start", "--draft"),
+        ("start", "--detach"),
+        ("plan", "--ship"),
+        ("plan", "--detach"),
+    ] {
+        let only: &[&str] = if verb == "start" {
+            &["--plan-only"]
+        } else {
+            &[]
+        };
+        let typed = [&[verb, "spec.md", option], only].concat();
+        world.loki(&words(&typed, &[])).exits(2).says(&[option]);
+    }
+}
+
+#[test]
+fn a_plan_compares_the_budgets_of_roles_too() {
+    let world = world();
+    world.write(
+        "../home/.config/loki/budget.yaml",
+        "version: 1\nroles: { eng-qa: { iterations: 1, time: 100h }, prod-pm: { iterations: 1 } }\n",
+    );
+    let said = world.loki(&words(&["plan", "spec.md"], &[])).exits(0);
+    let said = said.prints(&[
+        "The run has no budget",
+        "Budget of `eng-qa`: 4d4h, 1 agent session",
+        "iterations  may not be enough",
+        "time        is enough by this estimate",
+    ]);
+    assert!(!said.stdout.contains("prod-pm"), "{said}");
+    let said = world.loki(&words(&["plan", "spec.md", "--json"], &[]));
+    let plan: Value = serde_json::from_str(&said.exits(0).stdout).unwrap();
+    let of_qa = &plan["role_budgets"]["eng-qa"];
+    assert_eq!(of_qa["budget"]["iterations"], 1, "{plan}");
+    assert_eq!(of_qa["compared"]["iterations"], "may_not_be_enough");
+}
+
+#[test]
+fn a_projects_price_does_not_count_and_says_where_to_write_it() {
+    let world = world();
+    world.write(
+        ".loki/config/budget.yaml",
+        "version: 1\nprices: { theirs: { input: 0USD, cache_write: 0USD, cache_read: 0USD, output: 0USD } }\n",
+    );
+    let said = world.loki(&words(&["plan", "spec.md"], &[])).exits(0);
+    said.says(&[
+        "the price of `theirs`",
+        "does not count",
+        "~/.config/loki/budget.yaml",
+    ]);
+}
+
+#[test]
+fn a_verb_that_there_is_not_says_where_budgets_are() {
+    let world = world();
+    for typed in [&["budget"][..], &["budget", "show", "--json"]] {
+        world
+            .loki(typed)
+            .exits(2)
+            .says(&["--budget 5USD", "`loki plan SPEC.md`", "`loki status`"]);
+    }
 }
