@@ -209,6 +209,13 @@ fn what_was_used_adds_up_over_sandboxes_of_one_name_and_is_kept_at_their_end() {
             && page.contains("Writes: 11 counted, 0 delayed (0 s together)\n"),
         "{page}"
     );
+    // Every sandbox takes processor time: that alone draws no line of zeros.
+    let mut idle = status;
+    idle.usage = Usage {
+        cpu_ms: 66,
+        ..Usage::default()
+    };
+    assert!(!text(&idle).contains("Writes: "), "{}", text(&idle));
 }
 
 #[test]

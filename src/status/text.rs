@@ -257,7 +257,7 @@ fn draw_evidence(page: &mut String, status: &Status) -> std::fmt::Result {
 
 /// Draws what all sandboxes used, once they have used something.
 fn draw_usage(page: &mut String, usage: &Usage) -> std::fmt::Result {
-    if *usage == Usage::default() {
+    if usage.counted() == Usage::default() {
         return Ok(());
     }
     writeln!(

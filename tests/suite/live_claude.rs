@@ -21,7 +21,7 @@ use super::harness::{
 };
 
 /// The real key: it must reach the server and be nowhere else.
-const CANARY: &str = "sk-ant-api03-canary-8d1f0c6be7a94f2d9a3b5c7e1f20463857ab-AA";
+pub(super) const CANARY: &str = "sk-ant-api03-canary-8d1f0c6be7a94f2d9a3b5c7e1f20463857ab-AA";
 
 const SPEC: &str = "\
 # A greeting
@@ -99,7 +99,7 @@ fn from_outside(engine: Engine) -> String {
 
 /// A repository with the specification, the key among its secrets, and the model's name pinned to
 /// the suite's server.
-fn stage(engine: Engine, model: &Model) -> World {
+pub(super) fn stage(engine: Engine, model: &Model) -> World {
     let world = World::on(engine);
     world.write("spec.md", SPEC);
     world.write("README.md", "# Mine\n");

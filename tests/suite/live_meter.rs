@@ -198,11 +198,7 @@ async fn live_an_agent_can_neither_hide_its_flags_nor_answer_its_own_writes() {
         let open = sandbox(engine, UNHELD, "write_meter: optional").await;
         assert!(!open.sandbox.isolation().write_meter);
         assert_eq!(open.python(probe).await, "0 0\n", "{engine:?}");
-        let counted = Usage {
-            cpu_ms: 0,
-            ..usage(&open)
-        };
-        assert_eq!(counted, Usage::default());
+        assert_eq!(usage(&open).counted(), Usage::default());
         open.sandbox.end().await.unwrap();
     }
 }

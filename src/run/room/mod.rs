@@ -273,9 +273,7 @@ impl Room<'_> {
         let ended = sandbox.end().await;
         // What is done with the files needs no sandbox.
         drop(self.lease().take());
-        if used.0 != Usage::default() {
-            self.used(used).await?;
-        }
+        self.used(used).await?;
         self.recorder
             .record(Event::SandboxEnded {
                 sandbox: self.name.clone(),
@@ -347,8 +345,7 @@ impl Room<'_> {
 /// Returns whether what a sandbox uses is worth a record: something was counted, a second of
 /// processor time was used, or what it holds has changed by a quarter.
 fn is_news((usage, load): (Usage, Load), (before, held): (Usage, Load)) -> bool {
-    let counted = |usage: Usage| Usage { cpu_ms: 0, ..usage };
-    counted(usage) != counted(before)
+    usage.counted() != before.counted()
         || usage.cpu_ms.saturating_sub(before.cpu_ms) >= 1000
         || load.differs(&held)
 }
