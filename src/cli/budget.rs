@@ -108,6 +108,13 @@ impl Given {
     }
 }
 
+/// `loki budget`, which there is not: whoever types it is told what there is.
+#[derive(Debug, Args)]
+pub(super) struct NoVerb {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _rest: Vec<String>,
+}
+
 /// Says what there is in place of a verb of its own.
 pub(super) fn no_verb() -> Fault {
     Fault::new(Exit::Usage, "there is no verb `budget`").hint(

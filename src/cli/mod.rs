@@ -22,6 +22,7 @@ mod exit;
 mod ground;
 mod held;
 mod image;
+mod job;
 mod landed;
 mod landing;
 mod order;

@@ -218,7 +218,7 @@ fn live_a_role_at_its_budget_waits_while_others_land_their_work() {
     world.write(
         "spec.md",
         "# Files\n\n## Tasks\n\n1. `test-one` (eng-qa): One.\n2. `test-two` (eng-qa): Two.\n\
-         3. `code` (eng-backend): Three.\n",
+         3. `code` (eng-backend): Three.\n   - accept: `test -s src/code`\n",
     );
     agent(
         &world,
