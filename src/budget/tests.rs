@@ -544,16 +544,8 @@ fn waves_follow_the_dependencies_and_an_estimate_says_where_it_is_from() {
 
 #[test]
 fn an_estimate_learns_from_earlier_runs_of_the_same_provider() {
-    let mut book = Vec::new();
-    let mut tell = |event| {
-        book.push(Record {
-            seq: 1,
-            ts: Timestamp::UNIX_EPOCH,
-            prev: Digest::default(),
-            event,
-            hash: Digest::default(),
-        });
-    };
+    let mut events = Vec::new();
+    let mut tell = |event| events.push(event);
     let plan = vec![task("api", "eng-backend", &[])];
     tell(started());
     tell(Event::Planned {
@@ -584,6 +576,7 @@ fn an_estimate_learns_from_earlier_runs_of_the_same_provider() {
         attempt: 1,
         commit: None,
     });
+    let book = Record::row(events);
     let mut history = History::default();
     history.learn(&book, "codex");
     assert_eq!(history.runs, 0);
