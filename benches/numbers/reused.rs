@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    env,
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -26,12 +27,23 @@ const PROGRAMS: [&str; 7] = [
     "redact",
 ];
 
+/// How the variables begin that cargo sets for a program of a package.
+const OF_A_PACKAGE: [&str; 3] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_EXE_"];
+
 /// Has cargo build them, which it has done before as a rule, and tell where they are.
 pub(crate) fn programs() -> Result<HashMap<String, PathBuf>, String> {
     let mut command = Command::new(env!("CARGO"));
     command.args(["bench", "--locked", "--no-run", "--message-format", "json"]);
     command.args(["--profile", tools::profile()]);
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    // What cargo told this program of its package would be news to a dependency's build script, and
+    // everything above it would be compiled anew, and again by the next `make bench`.
+    let told = env::vars_os().map(|(name, _)| name);
+    let told = told.filter(|name| {
+        let name = name.to_string_lossy();
+        OF_A_PACKAGE.iter().any(|of| name.starts_with(of))
+    });
+    told.for_each(|name| drop(command.env_remove(name)));
     for program in PROGRAMS {
         command.args(["--bench", program]);
     }
