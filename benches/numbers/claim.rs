@@ -203,10 +203,10 @@ fn warm(engine: Engine, effort: Effort) -> Option<(Vec<f64>, Vec<f64>)> {
     run.watch(|_| {});
     let (told, branch) = (run.told(), run.world.run_branch());
     let (mut heard, mut bound) = (Vec::new(), Vec::new());
-    for (_, event) in told
-        .iter()
-        .filter(|(_, event)| event["start"]["warm"] == true)
-    {
+    // Sandboxes of agents, and not those of checks.
+    let of_agents =
+        |event: &Value| event["start"]["warm"] == true && event["role"] == "eng-backend";
+    for (_, event) in told.iter().filter(|(_, event)| of_agents(event)) {
         let task = event["task"].as_str()?;
         let of = |event: &Value| event["type"] == "task_claimed" && event["task"] == task;
         let claimed = told.iter().find(|(_, event)| of(event))?.0;

@@ -170,11 +170,17 @@ fn ids(group: &str) -> &[&str] {
     }
 }
 
+/// With these settings `scripts/engines.sh` lets Podman start containers on a machine like this one.
+const PODMAN_SETTINGS: &str = "/run/loki-engines/containers.conf";
+
 /// Runs a group in a process of its own.
 fn apart(name: &str) -> Result<Group, String> {
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new("timeout");
     command.arg(LONGEST).arg(this).args(["group", name]);
+    if Path::new(PODMAN_SETTINGS).exists() {
+        command.env("CONTAINERS_CONF", PODMAN_SETTINGS);
+    }
     let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output();
     let output = output.map_err(|error| format!("timeout: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);

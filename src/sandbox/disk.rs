@@ -104,9 +104,14 @@ impl Disk {
         })
     }
 
+    /// Returns whether nothing ran since the last walk.
+    pub(super) fn is_still(&self, processor: Option<Duration>) -> bool {
+        processor.is_some() && processor == self.last.processor
+    }
+
     /// Returns whether a walk is worth it: something ran since, and it is time.
     pub(super) fn is_due(&self, now: Instant, processor: Option<Duration>) -> bool {
-        if processor.is_some() && processor == self.last.processor {
+        if self.is_still(processor) {
             return false;
         }
         let (since, cost) = (now - self.last.at, self.last.cost);

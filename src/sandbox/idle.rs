@@ -19,6 +19,14 @@ pub(super) struct Activity {
     pub(super) traffic: Option<u64>,
 }
 
+impl Activity {
+    /// Returns whether anything ran in the sandbox since then, as far as can be seen: without
+    /// processor time nothing is taken, written, sent or started.
+    pub(super) fn ran_since(&self, before: &Self) -> bool {
+        self.processor.is_none() || self.processor != before.processor
+    }
+}
+
 /// How long there was no activity.
 #[derive(Debug)]
 pub(super) struct Idleness {

@@ -7,7 +7,10 @@ use futures_util::future::BoxFuture;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use loki_guest::NEWEST_LANDLOCK;
-use tokio::sync::{Notify, RwLock, oneshot};
+use tokio::{
+    sync::{Notify, RwLock, oneshot},
+    time::Instant,
+};
 
 use crate::{
     egress::{Config, DnsSockets, Doors, Gateway, Limits, Record, Resolve, SecretValues, Threads},
@@ -76,6 +79,8 @@ pub struct Launcher {
     pub crowd: Crowd,
     /// Held for reading while a container is being created.
     creating: Arc<RwLock<()>>,
+    /// When all its sandboxes are looked at together, and again in even steps: one waking for all.
+    pub(super) beat: Instant,
 }
 
 impl Launcher {
@@ -98,6 +103,7 @@ impl Launcher {
             redactor: Redactor::default(),
             crowd: Crowd::default(),
             creating: Arc::default(),
+            beat: Instant::now(),
         }
     }
 

@@ -161,7 +161,7 @@ impl Launcher {
             link: prepared.link,
             guest: prepared.guest,
             switch,
-            watch: Watch::new(counters, disk),
+            watch: Watch::new(counters, disk, self.beat),
             gateway: Some(gateway),
             meter,
             guard: prepared.guard,

@@ -8,13 +8,13 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::{
     event::{Limit, Load, Overrun, millis},
@@ -49,7 +49,7 @@ impl Spoken {
 }
 
 /// What is watched of one sandbox.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Watch {
     counters: Arc<Counters>,
     disk: Arc<Mutex<Disk>>,
@@ -57,16 +57,20 @@ pub(super) struct Watch {
     blind: Arc<AtomicU64>,
     /// Bytes and files on the disk, as the last walk found them.
     held: Arc<[AtomicU64; 2]>,
+    /// From when on is looked, in steps of [`LOOK`].
+    beat: Instant,
 }
 
 impl Watch {
-    /// Begins before anything runs: `disk` is what the sandbox was given.
-    pub(super) fn new(counters: Counters, disk: Disk) -> Self {
+    /// Begins before anything runs: `disk` is what the sandbox was given. Those with the same beat are
+    /// looked at together.
+    pub(super) fn new(counters: Counters, disk: Disk, beat: Instant) -> Self {
         Self {
             counters: Arc::new(counters),
             disk: Arc::new(Mutex::new(disk)),
             blind: Arc::default(),
             held: Arc::default(),
+            beat,
         }
     }
 
@@ -91,17 +95,25 @@ impl Watch {
     /// Resolves once a cap is passed; starts the clocks of time and idleness.
     pub(super) async fn overrun(&self, caps: &Resources, spoken: &Spoken) -> Overrun {
         let begun = Instant::now();
-        let mut idle = Idleness::new(begun, self.activity(spoken));
+        let mut seen = self.activity(spoken, None);
+        let mut idle = Idleness::new(begun, seen);
+        let mut beat = interval_at(self.beat, LOOK);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             let left = caps.timeout.saturating_sub(begun.elapsed());
-            sleep(left.min(caps.idle_timeout).min(LOOK)).await;
+            timeout(left.min(caps.idle_timeout), beat.tick()).await.ok();
             let now = Instant::now();
-            let quiet = idle.look(now, self.activity(spoken));
-            let over = self
-                .refused(caps)
+            let before = seen;
+            seen = self.activity(spoken, Some(before));
+            let quiet = idle.look(now, seen);
+            let refused = match seen.ran_since(&before) {
+                true => self.refused(caps),
+                false => None,
+            };
+            let over = refused
                 .or_else(|| past(Limit::Time, caps.timeout, now - begun))
                 .or_else(|| past(Limit::Idle, caps.idle_timeout, quiet));
-            if let Some(over) = over.or(self.disk(When::Due).await) {
+            if let Some(over) = over.or(self.disk(When::Due(seen.processor)).await) {
                 return over;
             }
         }
@@ -129,47 +141,57 @@ impl Watch {
         })
     }
 
-    fn activity(&self, spoken: &Spoken) -> Activity {
-        Activity {
+    /// What was seen so far. Where nothing ran since `before`, nothing was sent or taken either.
+    fn activity(&self, spoken: &Spoken, before: Option<Activity>) -> Activity {
+        let seen = Activity {
             output: spoken.so_far(),
             processor: self.counters.processor(),
-            traffic: self.counters.traffic(),
-        }
+            traffic: None,
+        };
+        let still = before.filter(|before| !seen.ran_since(before));
+        let traffic = still.map_or_else(|| self.counters.traffic(), |before| before.traffic);
+        Activity { traffic, ..seen }
     }
 
-    /// Walks the disk away from the async threads. A walk that fails is made again at the next
-    /// look; who lets too many fail has passed a cap.
+    /// Walks the disk away from the async threads, unless nothing ran since. A walk that fails is
+    /// made again at the next look; who lets too many fail has passed a cap.
     async fn disk(&self, when: When) -> Option<Overrun> {
-        let (disk, counters, now) = (
-            Arc::clone(&self.disk),
-            Arc::clone(&self.counters),
-            Instant::now(),
-        );
-        let (blind, held) = (Arc::clone(&self.blind), Arc::clone(&self.held));
-        let walk = move || {
-            let mut disk = disk.lock().unwrap_or_else(PoisonError::into_inner);
-            let processor = counters.processor();
-            let due = when == When::Now || disk.is_due(now, processor);
-            if !due {
-                return None;
-            }
-            let Ok(over) = disk.walk(processor, &counters.members()) else {
-                return unseen(blind.fetch_add(1, Ordering::Relaxed) + 1);
-            };
-            blind.store(0, Ordering::Relaxed);
-            let (bytes, files) = disk.held();
-            held[0].store(bytes, Ordering::Relaxed);
-            held[1].store(files, Ordering::Relaxed);
-            over
+        if matches!(when, When::Due(processor) if self.lock_disk().is_still(processor)) {
+            return None;
+        }
+        let watch = self.clone();
+        let now = Instant::now();
+        tokio::task::spawn_blocking(move || watch.walk(when, now))
+            .await
+            .ok()?
+    }
+
+    fn walk(&self, when: When, now: Instant) -> Option<Overrun> {
+        let mut disk = self.lock_disk();
+        let processor = self.counters.processor();
+        if matches!(when, When::Due(_)) && !disk.is_due(now, processor) {
+            return None;
+        }
+        let Ok(over) = disk.walk(processor, &self.counters.members()) else {
+            return unseen(self.blind.fetch_add(1, Ordering::Relaxed) + 1);
         };
-        tokio::task::spawn_blocking(walk).await.ok()?
+        self.blind.store(0, Ordering::Relaxed);
+        let (bytes, files) = disk.held();
+        self.held[0].store(bytes, Ordering::Relaxed);
+        self.held[1].store(files, Ordering::Relaxed);
+        over
+    }
+
+    fn lock_disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// When the disk is walked.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum When {
-    Due,
+    /// Where it is worth it, now that so much processor time was used.
+    Due(Option<Duration>),
     Now,
 }
 
@@ -218,7 +240,7 @@ mod tests {
             std::fs::create_dir(root).unwrap();
         }
         let disk = given(roots, 1 << 20).await.unwrap();
-        let watch = Watch::new(Counters::default(), disk);
+        let watch = Watch::new(Counters::default(), disk, Instant::now());
         place.close().unwrap();
         let long = Duration::from_secs(3600);
         let caps = Resources {
