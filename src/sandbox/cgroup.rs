@@ -72,17 +72,17 @@ impl Counters {
 
     /// The most bytes of memory that were ever in use.
     pub(super) fn memory_peak(&self) -> Option<u64> {
-        text(self.memory_peak.as_ref()?)?.trim().parse().ok()
+        number(self.memory_peak.as_ref()?)
     }
 
     /// Bytes of memory in use.
     pub(super) fn memory_now(&self) -> Option<u64> {
-        text(self.memory_now.as_ref()?)?.trim().parse().ok()
+        number(self.memory_now.as_ref()?)
     }
 
     /// Processes and threads there are.
     pub(super) fn processes_now(&self) -> Option<u64> {
-        text(self.processes_now.as_ref()?)?.trim().parse().ok()
+        number(self.processes_now.as_ref()?)
     }
 
     /// Processes that the kernel refused to start.
@@ -93,7 +93,7 @@ impl Counters {
     /// Processor time used so far, of processes that ended too.
     pub(super) fn processor(&self) -> Option<Duration> {
         if let Some(file) = &self.nanoseconds {
-            return text(file)?.trim().parse().ok().map(Duration::from_nanos);
+            return number(file).map(Duration::from_nanos);
         }
         after(&text(self.microseconds.as_ref()?)?, "usage_usec").map(Duration::from_micros)
     }
@@ -148,6 +148,14 @@ impl Switch {
                 .ok();
         }
     }
+}
+
+/// Reads a file that holds one number. These are read often.
+fn number(file: &File) -> Option<u64> {
+    let mut buffer = [0; 32];
+    let length = file.read_at(&mut buffer, 0).ok()?;
+    let text = std::str::from_utf8(buffer.get(..length)?).ok()?;
+    text.trim().parse().ok()
 }
 
 /// Reads a file of counters from its start. One whose cgroup is gone has no text.
