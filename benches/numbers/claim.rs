@@ -81,7 +81,7 @@ impl Place {
     fn occupant(&self, name: &str, task: &TaskId) -> Occupant {
         Occupant {
             name: format!("loki-bench-{name}-{}", owner()),
-            rights: self.rights.clone(),
+            rights: self.rights.clone().into(),
             labels: Labels {
                 run: "bench".to_owned(),
                 task: task.to_string(),

@@ -43,7 +43,9 @@ pub(crate) fn programs() -> Result<HashMap<String, PathBuf>, String> {
         let name = name.to_string_lossy();
         OF_A_PACKAGE.iter().any(|of| name.starts_with(of))
     });
-    told.for_each(|name| drop(command.env_remove(name)));
+    for name in told {
+        command.env_remove(name);
+    }
     for program in PROGRAMS {
         command.args(["--bench", program]);
     }

@@ -248,7 +248,7 @@ impl Scene {
         }
         let occupant = Occupant {
             name: format!("loki-attest-{word}-{}", self.owner),
-            rights,
+            rights: rights.into(),
             labels: Labels {
                 run: "attest".to_owned(),
                 task: word.to_owned(),

@@ -174,7 +174,7 @@ impl Place {
         self.fill(asked, user)?;
         let occupant = Occupant {
             name: format!("loki-adhoc-{}", sandbox::owner()),
-            rights: asked.rights.clone(),
+            rights: asked.rights.clone().into(),
             labels: Labels {
                 run: "adhoc".to_owned(),
                 task: "adhoc".to_owned(),

@@ -1,7 +1,10 @@
 //! Makes rights of the fields that are said about a role: bounds applied, defaults filled in, every
 //! value with its origin.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     Egress, Files, Globs, HostEntry, HostKind, Layer, Origin, Program, Rates, Rights, Tier, Trust,
@@ -18,7 +21,7 @@ use super::{
 use crate::name::Role;
 
 /// The rights of every role.
-pub(super) type Roles = BTreeMap<Role, (Rights, Option<Tier>)>;
+pub(super) type Roles = BTreeMap<Role, (Arc<Rights>, Option<Tier>)>;
 
 /// What makes the widenings of a project take effect.
 pub(super) const TRUST: &str = "look at it, then run `loki policy trust`";
@@ -108,7 +111,7 @@ impl Bench<'_, '_, '_> {
         self.sheets[place.sheet].origin(place.at)
     }
 
-    fn rights(&mut self, role: Role, mut fields: Fields) -> (Rights, Option<Tier>) {
+    fn rights(&mut self, role: Role, mut fields: Fields) -> (Arc<Rights>, Option<Tier>) {
         self.bound(&mut fields);
         let origins = self.origins(&fields);
         let tier = fields.tier.map(|said| said.value);
@@ -155,7 +158,7 @@ impl Bench<'_, '_, '_> {
             deliveries: given.into_iter().filter_map(Given::delivery).collect(),
             origins,
         };
-        (rights, tier)
+        (Arc::new(rights), tier)
     }
 
     fn say_gone(&mut self, gone: Vec<(Place, String)>) {

@@ -217,7 +217,7 @@ impl Work {
     }
 
     fn want(&self, (role, demand): (&Role, Demand), home: Vec<Home>) -> Option<Want> {
-        let rights = self.policy.rights(role)?;
+        let rights = self.policy.shared(role)?;
         let image = self.images.get(&rights.image)?.clone();
         let contents = self.contents(&rights);
         Some(Want {

@@ -56,9 +56,9 @@ pub struct Work {
 
 impl Work {
     /// Returns a role's rights.
-    pub(super) fn rights(&self, role: &Role) -> Result<Rights, Failure> {
+    pub(super) fn rights(&self, role: &Role) -> Result<Arc<Rights>, Failure> {
         self.policy
-            .rights(role)
+            .shared(role)
             .ok_or_else(|| Failure::fatal(format!("no policy knows role `{role}`")))
     }
 

@@ -111,7 +111,7 @@ impl Sandbox {
                 .into(),
             files: Files::default(),
             deliveries: Vec::new(),
-            ..self.rights.clone()
+            ..(*self.rights).clone()
         };
         let grant = Grant {
             extra: vec![PathRule {

@@ -45,7 +45,7 @@ pub struct Occupant {
     /// Its name, unique on this engine: part of the container's name.
     pub name: String,
     /// What it may do.
-    pub rights: Rights,
+    pub rights: Arc<Rights>,
     /// Labels of the container.
     pub labels: Labels,
     /// Files put into its home.

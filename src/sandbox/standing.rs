@@ -64,7 +64,7 @@ pub fn is_reserved(name: &str) -> bool {
 pub struct Sandbox {
     pub(super) container: ContainerId,
     pub(super) isolation: Isolation,
-    pub(super) rights: Rights,
+    pub(super) rights: Arc<Rights>,
     pub(super) landlock: u32,
     pub(super) link: Link,
     /// The first process, whose end is the end of all.

@@ -475,7 +475,7 @@ fn occupant(name: &str, image: &str, landlock: u32) -> Occupant {
     rights.minimum.landlock = landlock;
     Occupant {
         name: format!("loki-test-{name}-{}", std::process::id()),
-        rights,
+        rights: rights.into(),
         labels: Labels {
             run: "test".to_owned(),
             task: name.to_owned(),
@@ -565,9 +565,10 @@ async fn limits_are_read_back_from_the_kernel() {
     let folder = tempfile::tempdir().unwrap();
     let slot = Slot::at(folder.path().join("slot"));
     let mut wanted = occupant("limits", &image, 1);
-    wanted.rights.resources.memory = 123 << 20;
-    wanted.rights.resources.pids = 77;
-    wanted.rights.resources.cpus = 0.7;
+    let caps = &mut Arc::make_mut(&mut wanted.rights).resources;
+    caps.memory = 123 << 20;
+    caps.pids = 77;
+    caps.cpus = 0.7;
     let user = launcher.user();
     let sandbox = launcher
         .launch(&wanted, &slot, user, Arc::new(|_| {}))

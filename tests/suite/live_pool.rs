@@ -85,7 +85,7 @@ impl Place {
 
     fn want(&self, rights: &Rights, coming: u32) -> Want {
         Want {
-            rights: rights.clone(),
+            rights: rights.clone().into(),
             image: self.image.clone(),
             home: agent("of somebody"),
             contents: Contents::Task(rights.files.visible()),
@@ -97,7 +97,7 @@ impl Place {
     fn occupant(&self, rights: &Rights, name: &str) -> Occupant {
         Occupant {
             name: format!("loki-pooled-{name}-{}", owner()),
-            rights: rights.clone(),
+            rights: rights.clone().into(),
             labels: Labels {
                 run: "pooled".to_owned(),
                 task: name.to_owned(),

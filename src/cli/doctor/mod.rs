@@ -281,7 +281,7 @@ async fn probe(env: &Environment, engine: Arc<dyn Engine>) -> Result<Isolation, 
     drop(left.or_exit(Exit::NoSandbox)?);
     let occupant = Occupant {
         name: format!("loki-doctor-{}", sandbox::owner()),
-        rights,
+        rights: rights.into(),
         labels: Labels {
             run: "doctor".to_owned(),
             task: "probe".to_owned(),

@@ -55,7 +55,7 @@ pub(super) async fn make(
     let name = names.take(&name);
     let mut own = room
         .work()
-        .room_with(room.recorder(), &name, room.task(), rights);
+        .room_with(room.recorder(), &name, room.task(), rights.into());
     let files = inputs.iter();
     own.show(
         files

@@ -40,7 +40,7 @@ pub(super) struct Room<'a> {
     recorder: &'a Recorder,
     name: String,
     task: Option<TaskId>,
-    rights: Rights,
+    rights: Arc<Rights>,
     slot: Slot,
     files: Files,
     given: Given,
@@ -79,7 +79,7 @@ impl Work {
         recorder: &'a Recorder,
         name: &str,
         task: Option<&TaskId>,
-        rights: Rights,
+        rights: Arc<Rights>,
     ) -> Room<'a> {
         Room {
             work: self,

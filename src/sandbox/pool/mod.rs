@@ -75,7 +75,7 @@ pub(super) struct Kind {
 #[derive(Debug, Clone)]
 pub struct Want {
     /// What the role may do.
-    pub rights: Rights,
+    pub rights: Arc<Rights>,
     /// The image, by digest.
     pub image: String,
     /// What will be put into its home: contents do not matter here.

@@ -386,7 +386,7 @@ fn settings(min_idle: u32, max_total: u32) -> AgentPool {
 
 fn want(role: &str, coming: u32) -> Want {
     Want {
-        rights: sample::shipped(role),
+        rights: sample::shipped(role).into(),
         image: "sha256:0".to_owned(),
         home: Vec::new(),
         contents: Contents::Empty,
@@ -476,7 +476,7 @@ async fn a_slot_is_given_once_and_only_to_the_very_same_container() {
     pool.foresee(vec![mine.clone()]);
     world.settles(&pool, 1).await;
     let mut other = mine.clone();
-    other.rights.resources.memory /= 2;
+    Arc::make_mut(&mut other.rights).resources.memory /= 2;
     let (none, lease) = pool.claim(&occupant(&other), &Contents::Empty).await;
     assert!(
         none.is_none(),

@@ -80,7 +80,7 @@ impl Stand {
         std::os::unix::fs::chown(slot.work().join("src"), Some(user.0), Some(user.1)).unwrap();
         let occupant = Occupant {
             name: format!("loki-stand-{name}-{}-{}", owner(), user.0),
-            rights: rights(policy),
+            rights: rights(policy).into(),
             labels: Labels {
                 run: "stand".to_owned(),
                 task: name.to_owned(),
