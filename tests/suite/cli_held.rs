@@ -47,7 +47,7 @@ fn what_is_wrong_is_said_where_it_was_typed_and_leaves_nothing() {
     assert!(!world.path(".loki/journal").exists());
     let nobody = ["start", "spec.md", "--command", "./nobody.sh"];
     let said = world.loki(&nobody).exits(2);
-    drop(said.says(&["nobody.sh", "hint: `--command` names a script"]));
+    drop(said.says(&["nobody.sh", "hint: name a script"]));
     world.write("spec.md", "no specification\n");
     drop(world.loki(&START).exits(3));
     drop(world.loki(&["start", "spec.md", "--json"]).exits(2));
